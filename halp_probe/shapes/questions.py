@@ -1,0 +1,98 @@
+"""Questions on a scene with their true answers: exists, colour, shape, count, and false premises."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from halp_probe.shapes.scenes import COLOURS, SHAPES, Scene
+
+KINDS = ("exists", "colour", "shape", "count", "false_premise")
+NOTHING = "none"  # the true answer where the thing asked about is not there
+CAPTION_PROMPT = "List the shapes."
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Question:
+    kind: str
+    text: str
+    answer: str
+
+
+def ask(scene: Scene, n: int) -> list[Question]:
+    """`n` different questions on the scene, the kinds in turn; fewer only if the scene allows no more.
+
+    `yes` and `no` are equally likely, and so is a question on a thing that is there as on one that is not.
+    """
+    rng = np.random.default_rng([scene.seed, 2])
+    kinds = [KINDS[k] for k in rng.permutation(len(KINDS))]
+    asked: dict[str, Question] = {}
+    for turn in range(20 * n):
+        if len(asked) == n:
+            break
+        question = _ask_one(scene, kinds[turn % len(kinds)], rng)
+        if question is not None and question.text not in asked:
+            asked[question.text] = question
+    return list(asked.values())
+
+
+def _ask_one(scene: Scene, kind: str, rng: np.random.Generator) -> Question | None:
+    by_shape = Counter(t.shape for t in scene.things)
+    by_colour = Counter(t.colour for t in scene.things)
+    pairs = {(t.colour, t.shape) for t in scene.things}
+    if kind == "exists":
+        if rng.random() < 0.5:
+            colour, shape = _pick(rng, sorted(pairs))
+            return Question(kind, _exists(colour, shape), "yes")
+        absent = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in pairs]
+        near = [(c, s) for c, s in absent if c in by_colour or s in by_shape]  # half right: must look at both
+        colour, shape = _pick(rng, near if rng.random() < 0.7 else absent)
+        return Question(kind, _exists(colour, shape), "no")
+    if kind == "count":
+        counts, names, noun = (
+            (by_shape, list(SHAPES), "{}") if rng.random() < 0.5 else (by_colour, list(COLOURS), "{} shape")
+        )
+        number = _pick(rng, sorted({counts[name] for name in names}))  # 0, 1, 2 … as likely as the scene allows
+        name = _pick(rng, [name for name in names if counts[name] == number])
+        return Question(kind, _count(noun.format(name)), str(number))
+    asks_colour = kind == "colour" or (kind == "false_premise" and rng.random() < 0.5)
+    counts, names = (by_shape, list(SHAPES)) if asks_colour else (by_colour, list(COLOURS))
+    known = [name for name in names if counts[name] == (0 if kind == "false_premise" else 1)]
+    if not known:
+        return None
+    name = _pick(rng, known)
+    text = f"What colour is the {name}?" if asks_colour else f"What shape is the {name} one?"
+    if kind == "false_premise":
+        return Question(kind, text, NOTHING)
+    thing = next(t for t in scene.things if name in (t.shape, t.colour))
+    return Question(kind, text, thing.colour if asks_colour else thing.shape)
+
+
+def every_text() -> Iterator[str]:
+    """Every question and every answer there can be (for the tokenizer, and to see that none is unknown)."""
+    for shape in SHAPES:
+        yield f"What colour is the {shape}?"
+        yield _count(shape)
+        for colour in COLOURS:
+            yield _exists(colour, shape)
+    for colour in COLOURS:
+        yield f"What shape is the {colour} one?"
+        yield _count(f"{colour} shape")
+    yield from (*COLOURS, *SHAPES, "yes", "no", NOTHING, CAPTION_PROMPT)
+
+
+def _exists(colour: str, shape: str) -> str:
+    return f"Is there {'an' if colour[0] in 'aeiou' else 'a'} {colour} {shape}?"
+
+
+def _count(what: str) -> str:
+    return f"How many {what}{'es' if what.endswith('s') else 's'} are there?"
+
+
+def _pick(rng: np.random.Generator, options: list[_T]) -> _T:
+    return options[int(rng.integers(len(options)))]
