@@ -27,10 +27,13 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
+INITIALIZER_RANGE = 0.06  # near 1/sqrt(width): with the large models' 0.02 the image tokens collapse onto one vector
 # ChatML with a default system turn, as the large Qwen2.5-VL checkpoints have it.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n" + SYSTEM_PROMPT + "<|im_end|>\n{% endif %}"
+    "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n"
+    + SYSTEM_PROMPT
+    + "<|im_end|>\n{% endif %}"
     "<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}"
     "{% else %}{% for part in message['content'] %}"
@@ -88,6 +91,7 @@ def build_model(processor: Qwen2_5_VLProcessor) -> Qwen2_5_VLForConditionalGener
             "max_position_embeddings": 1024,
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]},
             "tie_word_embeddings": True,
+            "initializer_range": INITIALIZER_RANGE,
             **special,
         },
         vision_config={
@@ -98,12 +102,14 @@ def build_model(processor: Qwen2_5_VLProcessor) -> Qwen2_5_VLForConditionalGener
             "out_hidden_size": 128,
             "window_size": 112,
             "fullatt_block_indexes": [1, 3],
+            "initializer_range": INITIALIZER_RANGE,
         },
         image_token_id=ids("<|image_pad|>"),
         video_token_id=ids("<|video_pad|>"),
         vision_start_token_id=ids("<|vision_start|>"),
         vision_end_token_id=ids("<|vision_end|>"),
         tie_word_embeddings=True,
+        initializer_range=INITIALIZER_RANGE,
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
     model.generation_config.eos_token_id = [special["eos_token_id"], special["bos_token_id"]]

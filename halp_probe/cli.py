@@ -1,0 +1,57 @@
+"""`halp-probe <command>`, and the same commands as the root scripts run them.
+
+Only the chosen command's module is imported to run; `--help` loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from halp_probe import __version__
+from halp_probe.errors import InputError
+
+# command -> (module with add_arguments and run, one line of help)
+COMMANDS = {
+    "shapes": ("halp_probe.shapes.command", "draw a ShapesVQA data set: pictures of shapes and a table of questions"),
+    "extract": ("halp_probe.extraction.command", "capture hidden states and answers into HDF5 shards"),
+    "audit": ("halp_probe.extraction.audit", "re-tokenise every row of the shards and check the token positions"),
+    "inspect": ("halp_probe.shards.inspection", "show what a shard holds and whether it is valid"),
+    "label": ("halp_probe.labels.command", "judge the answers: right, hallucinated or unknown"),
+    "train-probes": ("halp_probe.probes.command", "train a probe on every representation and compare with baselines"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `halp-probe`; the exit status. An error of the input prints one line and gives 2."""
+    parser = argparse.ArgumentParser(prog="halp-probe", description="Probes on a VLM's hidden states.")
+    parser.add_argument("--version", action="version", version=f"halp_probe {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        importlib.import_module(module).add_arguments(command)
+    return _run(parser.parse_args(argv))
+
+
+def run_script(command: str, description: str | None, argv: Sequence[str] | None = None) -> int:
+    """Run one command as a script of its own."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    importlib.import_module(COMMANDS[command][0]).add_arguments(parser)
+    return _run(parser.parse_args(argv, argparse.Namespace(command=command)))
+
+
+def _run(args: argparse.Namespace) -> int:
+    module = importlib.import_module(COMMANDS[args.command][0])
+    try:
+        status: int = module.run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return status

@@ -1,0 +1,119 @@
+"""Read a VQA table into samples: a CSV whose mistakes are named by row, never guessed around."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from halp_probe.errors import InputError
+from halp_probe.records import Failure, Sample
+from halp_probe.shards.columns import RESERVED_COLUMNS
+
+_ALIASES = {"image_id": "image_name", "answer": "gt_answer"}
+_REQUIRED = ("question_id", "image_id", "question", "answer")
+_FIELD_LIMIT = 10_000_000  # characters in one cell
+
+
+class TableError(InputError):
+    """A table that cannot be used as a whole; the message names the file, the place and the remedy."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The samples in table order, and the rows that cannot be samples."""
+
+    samples: tuple[Sample, ...]
+    failures: tuple[Failure, ...]
+
+
+def read_table(path: Path) -> Table:
+    """A UTF-8 CSV (with or without BOM) with `question_id, image_id, question, answer`.
+
+    `image_name` stands for `image_id` and `gt_answer` for `answer` (the ground truth). All cells stay text. A blank
+    answer is allowed (its label will be unknown). Rows with a blank question or id, or with too many or too few cells,
+    become failures. Raises TableError for a missing, empty or non-UTF-8 file, missing or ambiguous columns, and
+    duplicate question ids.
+    """
+    samples: list[Sample] = []
+    failures: list[Failure] = []
+    line_of: dict[str, int] = {}
+    repeated: dict[str, list[int]] = {}
+    for line, cells in _rows(path):
+        if isinstance(cells, Failure):
+            failures.append(cells)
+            continue
+        question_id = cells["question_id"]
+        if question_id in line_of:
+            repeated.setdefault(question_id, [line_of[question_id]]).append(line)
+            continue
+        line_of[question_id] = line
+        extra = {name: value for name, value in cells.items() if name not in _REQUIRED}
+        samples.append(Sample(question_id, cells["image_id"], cells["question"], cells["answer"], extra))
+    if repeated:
+        first, lines = next(iter(repeated.items()))
+        raise TableError(
+            f"{path}: {len(repeated)} question ids occur more than once (first: {first!r} in lines "
+            f"{', '.join(map(str, lines))}); answers and labels are matched by id, so make them unique"
+        )
+    if not samples and not failures:
+        raise TableError(f"{path} has a header but no rows")
+    return Table(tuple(samples), tuple(failures))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | Failure]]:
+    """Line number, and the row's cells or why it cannot be used."""
+    csv.field_size_limit(_FIELD_LIMIT)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            header = _header(next(reader, []), path)
+            for cells in reader:
+                if cells:
+                    yield reader.line_num, _row(header, cells, reader.line_num)
+    except FileNotFoundError:
+        raise TableError(f"{path} does not exist; pass the CSV with --vqa-dataset") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise TableError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise TableError(
+            f"{path} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start}); save it as UTF-8 CSV"
+        ) from error
+    except csv.Error as error:
+        raise TableError(f"{path}: not a CSV table ({error})") from error
+
+
+def _header(cells: list[str], path: Path) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    if not any(names):
+        raise TableError(f"{path} is empty; it needs a header with {', '.join(_REQUIRED)}")
+    for name, alias in _ALIASES.items():
+        if name in names and alias in names:
+            raise TableError(f"{path} has both {name!r} and {alias!r}: which one is meant? rename or remove one")
+        names = [name if column == alias else column for column in names]
+    missing = [name for name in _REQUIRED if name not in names]
+    if missing:
+        raise TableError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(names)}")
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled or "" in names:
+        raise TableError(f"{path}: every column needs a name of its own (repeated or blank: {doubled or 'blank'})")
+    taken = sorted((set(names) & RESERVED_COLUMNS) - set(_REQUIRED))
+    if taken:
+        raise TableError(f"{path}: the columns {', '.join(taken)} are written by the extraction itself; rename them")
+    return names
+
+
+def _row(header: list[str], cells: list[str], line: int) -> dict[str, str] | Failure:
+    row = dict(zip(header, cells, strict=False))
+    question_id = row.get("question_id", "")
+    if len(cells) != len(header):
+        reason = f"line {line} has {len(cells)} cells, the header {len(header)}: quote texts that hold commas"
+        return Failure(question_id, "table", reason)
+    if not question_id.strip():
+        return Failure(question_id, "table", f"line {line}: blank question_id")
+    if not row["question"].strip():
+        return Failure(question_id, "table", f"line {line}: blank question")
+    if not row["image_id"].strip():
+        return Failure(question_id, "table", f"line {line}: blank image_id")
+    return row

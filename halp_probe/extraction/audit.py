@@ -1,0 +1,82 @@
+"""`halp-probe audit`: re-tokenise every row of the shards, one by one, and check the stored token positions.
+
+Uses the model's processor alone, on the original image files: no batching, no code of the extraction's own positions.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from halp_probe.errors import InputError
+from halp_probe.records import Sample
+from halp_probe.shards.reader import Shards, open_shards
+
+_NUMBERS = ("token_index/vision", "token_index/query", "token_id/vision", "token_id/query", "prompt_tokens")
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A stored number that is not what the prompt's own ids say."""
+
+    question_id: str
+    name: str
+    stored: int
+    found: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--shards", type=Path, required=True, help="folder of shards, or one")
+    parser.add_argument("--images-dir", type=Path, required=True, help="the images that were captured")
+    parser.add_argument("--model", help="hub name or folder (what the shards name)")
+    parser.add_argument("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print how many rows agree; exit status 1 when one does not."""
+    shards = open_shards(args.shards)
+    mismatches = list(audit(shards, args.images_dir, args.model, args.cache_dir))
+    rows = len(shards.question_ids)
+    for mismatch in mismatches[:10]:
+        print(f"{mismatch.question_id}: {mismatch.name} is {mismatch.stored}, the prompt says {mismatch.found}")
+    wrong = len({mismatch.question_id for mismatch in mismatches})
+    print(f"{rows - wrong} of {rows} rows: stored token positions and ids are those of the prompt's input ids")
+    return 1 if mismatches else 0
+
+
+def audit(shards: Shards, images_dir: Path, model: str | None, cache_dir: str | None = None) -> Iterator[Mismatch]:
+    """Every stored position, id or length that differs from the re-tokenised prompt.
+
+    Raises InputError when the shards store no positions (files of other code), an image's content has changed, or a row
+    cannot be made into a prompt any more.
+    """
+    from halp_probe.extraction.images import image_path, load_image
+    from halp_probe.extraction.prompting import Prompter
+    from halp_probe.models.loading import load_model
+
+    missing = [name for name in _NUMBERS if not shards.has(name)]
+    if missing:
+        raise InputError(f"{shards.files[0]} stores no {missing[0]}: it cannot be audited, capture it anew")
+    loaded = load_model(model or str(shards.attributes["model_name"]), cache_dir=cache_dir)
+    bounds = [shards.attributes.get(name) for name in ("min_pixels", "max_pixels")]
+    prompter = Prompter(loaded, *bounds)
+    stored = {name: shards.numbers(name) for name in _NUMBERS}
+    texts = [shards.text(name) for name in ("image_id", "question", "image_sha256")]
+    for row, (question_id, image_id, question, sha256) in enumerate(zip(shards.question_ids, *texts, strict=True)):
+        image = load_image(image_path(images_dir, image_id))
+        if image.sha256 != sha256:
+            raise InputError(f"{images_dir / image_id} is not the file that was captured for question {question_id!r}")
+        ids = prompter.prompt(Sample(question_id, image_id, question, ""), image).input_ids
+        image_tokens = (ids == loaded.image_token_id).nonzero()[:, 0]
+        found = {
+            "token_index/vision": int(image_tokens[-1]),
+            "token_index/query": len(ids) - 1,
+            "token_id/vision": int(ids[image_tokens[-1]]),
+            "token_id/query": int(ids[-1]),
+            "prompt_tokens": len(ids),
+        }
+        for name, value in found.items():
+            if int(stored[name][row]) != value:
+                yield Mismatch(question_id, name, int(stored[name][row]), value)

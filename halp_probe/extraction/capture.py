@@ -1,0 +1,52 @@
+"""Forward hooks that keep selected rows only. Knows modules and indices; nothing of prompts, models or files.
+
+Legend: B rows of a batch, T tokens, K selected places, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def capture_outputs(
+    blocks: Mapping[int, nn.Module], rows: torch.Tensor, columns: torch.Tensor
+) -> Iterator[dict[int, torch.Tensor]]:
+    """Inside the context, one forward pass fills `{layer: [K, D]}` with block outputs at (rows[k], columns[k]).
+
+    `rows` and `columns` are [K] int64 indices into the blocks' output [B, T, D]. The states are copies, detached, in
+    the model's dtype on its device. Raises RuntimeError when a block runs twice in the context. Hooks are removed at
+    the end, also after an error.
+    """
+    states: dict[int, torch.Tensor] = {}
+
+    def keep(layer: int, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+        if layer in states:
+            raise RuntimeError(f"block {layer} ran twice in one capture: one forward pass a capture")
+        hidden = output if isinstance(output, torch.Tensor) else output[0]  # [B, T, D]
+        states[layer] = hidden[rows.to(hidden.device), columns.to(hidden.device)].detach()  # [K, D], a copy
+
+    hooks = [
+        block.register_forward_hook(lambda _module, _args, output, layer=layer: keep(layer, output))
+        for layer, block in blocks.items()
+    ]
+    try:
+        yield states
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def capture_input(module: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Inside the context, every call of the module appends its first positional argument."""
+    seen: list[torch.Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _module, args: seen.append(args[0].detach()))
+    try:
+        yield seen
+    finally:
+        hook.remove()

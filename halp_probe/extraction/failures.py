@@ -1,0 +1,35 @@
+"""`failures.csv`: what could not be processed, at which stage and why. Tried again by the next run."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from halp_probe.files import atomic_text
+from halp_probe.records import Failure
+
+FAILURES_FILE = "failures.csv"
+_COLUMNS = ("question_id", "stage", "reason")
+
+
+def read_failures(folder: Path) -> list[Failure]:
+    """The failures that the last run left; none when there is no such file."""
+    path = folder / FAILURES_FILE
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [Failure(*(row[name] for name in _COLUMNS)) for row in csv.DictReader(file)]
+
+
+def write_failures(folder: Path, failures: Iterable[Failure]) -> None:
+    """Replace the file; no failures, no file."""
+    rows = list(failures)
+    path = folder / FAILURES_FILE
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_text(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        writer.writerows((row.question_id, row.stage, row.reason) for row in rows)

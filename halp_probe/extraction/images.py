@@ -1,0 +1,90 @@
+"""Open an image file whatever its mode, safely: the path stays in the folder, the pixels come out as upright RGB."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from halp_probe.errors import InputError
+
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what PIL's decoders raise
+
+
+class ImageError(InputError):
+    """An image that cannot be used, and why."""
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """`pixels` is RGB, turned upright by its EXIF tag, on white where it was transparent."""
+
+    pixels: Image.Image
+    sha256: str  # of the file's bytes
+
+
+def image_path(images_dir: Path, image_id: str) -> Path:
+    """`images_dir / image_id`; ImageError when that is no file, or lies outside the folder (links followed)."""
+    if not image_id.strip():
+        raise ImageError("blank image_id")
+    if "\0" in image_id:
+        raise ImageError(f"image_id {image_id!r} holds a NUL character")
+    folder = images_dir.resolve()
+    path = (folder / image_id).resolve()
+    if not path.is_relative_to(folder):
+        raise ImageError(f"image_id {image_id!r} leads out of {images_dir}; put the image into that folder")
+    if not path.is_file():
+        raise ImageError(f"no file {image_id!r} in {images_dir}")
+    return path
+
+
+def load_image(path: Path) -> LoadedImage:
+    """Decode the whole file; ImageError when it is empty, truncated, no image or a decompression bomb."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path.name} cannot be read: {error.strerror}") from error
+    if not content:
+        raise ImageError(f"{path.name} is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                opened.load()
+                pixels = _to_rgb(ImageOps.exif_transpose(opened))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path.name} is too large to decode ({error}); shrink it first") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path.name} is not an image that Pillow knows") from error
+    except _BROKEN as error:
+        raise ImageError(f"{path.name} cannot be decoded: {error}") from error
+    return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
+
+
+def pixel_count(path: Path) -> int:
+    """Width × height from the header alone; 0 when there is none that can be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                return opened.width * opened.height
+    except (*_BROKEN, Image.DecompressionBombError):
+        return 0
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: PIL's own conversion clips it to white
+        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ImageError("floating-point pixels have no defined white; save the image as 8 or 16 bit")
+    if "A" in image.getbands() or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layered).convert("RGB")
+    return image.convert("RGB")

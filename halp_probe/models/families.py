@@ -1,0 +1,94 @@
+"""What is known of each model family, by `config.model_type`: a literal table, where a wrong row fails its proof.
+
+To add a family: one row here and one line in `tests/tiny_models.py`; `tests/test_equality.py` then proves it.
+Legend: B rows of a batch, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from halp_probe.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class RowPositions:
+    """Rotary positions of a padded prompt batch."""
+
+    ids: torch.Tensor  # what the decoder takes: [3, B, T] (mRoPE) or [B, T]
+    next: torch.Tensor  # [B], the position of the first answer token
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where a family keeps its parts (dotted paths from the loaded model) and how its inputs are made."""
+
+    decoder_blocks: str
+    projector: str  # its input is the vision encoder's output, its output has the decoder's width
+    image_token_id: str  # attribute of the config
+    image_inputs: tuple[str, ...]  # what the processor returns for images, as `get_image_features` names it
+    positions: Callable[[Any, Mapping[str, torch.Tensor]], RowPositions]
+    qwen_vl_utils: bool  # images are resized by qwen-vl-utils, and by nothing else
+
+    def blocks(self, model: nn.Module) -> nn.ModuleList:
+        blocks: nn.ModuleList = attrgetter(self.decoder_blocks)(model)
+        return blocks
+
+
+def mrope_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
+    """Qwen-VL's three-dimensional positions, computed here and passed on: `model.rope_deltas` is mutable state."""
+    ids, delta = model.model.get_rope_index(
+        inputs["input_ids"],
+        mm_token_type_ids=inputs["mm_token_type_ids"],
+        image_grid_thw=inputs["image_grid_thw"],
+        attention_mask=inputs["attention_mask"],
+    )
+    return RowPositions(ids=ids, next=inputs["attention_mask"].sum(1) + delta[:, 0])
+
+
+def plain_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
+    """0, 1, 2, … over the tokens that are not padding."""
+    mask = inputs["attention_mask"]
+    return RowPositions(ids=(mask.cumsum(1) - 1).clamp(min=0), next=mask.sum(1))
+
+
+_QWEN = Family(
+    decoder_blocks="model.language_model.layers",
+    projector="model.visual.merger",
+    image_token_id="image_token_id",
+    image_inputs=("pixel_values", "image_grid_thw"),
+    positions=mrope_positions,
+    qwen_vl_utils=True,
+)
+
+FAMILIES: dict[str, Family] = {
+    "qwen2_vl": _QWEN,
+    "qwen2_5_vl": _QWEN,
+    "qwen3_vl": _QWEN,  # DeepStack adds to the image positions after blocks 0-2: a hook reads the value before that
+    "llava": Family(
+        decoder_blocks="model.language_model.layers",
+        projector="model.multi_modal_projector",
+        image_token_id="image_token_id",
+        image_inputs=("pixel_values",),
+        positions=plain_positions,
+        qwen_vl_utils=False,
+    ),
+}
+
+
+def family_of(model_type: str) -> Family:
+    """The row of this `config.model_type`; InputError with what to add when there is none."""
+    if model_type not in FAMILIES:
+        raise InputError(
+            f"model_type {model_type!r} is not supported (supported: {', '.join(FAMILIES)}). To add it: a row "
+            f"FAMILIES[{model_type!r}] in halp_probe/models/families.py with the paths of its decoder blocks and "
+            "projector and its image token, and a tiny config in tests/tiny_models.py that proves it"
+        )
+    return FAMILIES[model_type]

@@ -1,0 +1,57 @@
+"""The frozen dataclasses that travel between modules. Legend: L probed layers, D decoder width, V vision width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VISION_ONLY = "vision_only_representation"
+VISION_ENCODER = "vision_encoder_representation"
+VISION_TOKEN = "vision_token_representation"
+QUERY_TOKEN = "query_token_representation"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of the VQA table. `answer` is the ground truth, `extra` the table's further columns."""
+
+    question_id: str
+    image_id: str
+    question: str
+    answer: str
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A sample that could not be processed: at which stage (`table`, `image`, `prompt`, `forward`) and why."""
+
+    question_id: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What one sample's forward pass gave. Positions count from the first token of the unpadded prompt."""
+
+    sample: Sample
+    image_sha256: str
+    vision_only: np.ndarray  # [D] float32
+    vision_encoder: np.ndarray  # [V] float32
+    vision_token: Mapping[int, np.ndarray]  # layer -> [D] float32
+    query_token: Mapping[int, np.ndarray]  # layer -> [D] float32
+    vision_index: int
+    vision_id: int
+    query_index: int
+    query_id: int
+    prompt_tokens: int
+    first_token_logprob: float  # nats, of the greedy first token
+    first_token_entropy: float  # nats
+    answer: str  # "" when no answers were asked for
+    answer_logprob: float  # nats, summed over the answer's tokens; nan without an answer
+    answer_tokens: int

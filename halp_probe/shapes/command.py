@@ -1,0 +1,22 @@
+"""`halp-probe shapes`: draw a ShapesVQA data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from halp_probe.shapes.dataset import write_dataset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output-dir", type=Path, required=True, help="gets vqa.csv and images/")
+    parser.add_argument("--scenes", type=int, default=400, help="pictures to draw (%(default)s)")
+    parser.add_argument("--questions", type=int, default=6, help="questions on each picture (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first picture (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw the data set; exit status 0."""
+    count = write_dataset(args.output_dir, n_scenes=args.scenes, questions_a_scene=args.questions, seed=args.seed)
+    print(f"{args.scenes} pictures and {count} questions in {args.output_dir}")
+    return 0

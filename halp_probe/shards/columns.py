@@ -1,0 +1,103 @@
+"""A block of samples as columns: what a shard, a journal file and a reader hold in memory.
+
+Legend: N samples, D width of a representation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured
+from halp_probe.shards.names import layer_name
+
+CORE_TEXTS = ("question_id", "image_id", "question", "answer", "ground_truth_answer", "image_sha256")
+NUMBERS: dict[str, type[np.generic]] = {
+    "token_index/vision": np.int32,
+    "token_index/query": np.int32,
+    "token_id/vision": np.int32,
+    "token_id/query": np.int32,
+    "prompt_tokens": np.int32,
+    "first_token_logprob": np.float32,
+    "first_token_entropy": np.float32,
+    "answer_logprob": np.float32,
+    "answer_tokens": np.int32,
+}
+RESERVED_COLUMNS = frozenset({*CORE_TEXTS, *NUMBERS, "token_index", "token_id", VISION_ONLY, VISION_ENCODER}) | {
+    VISION_TOKEN,
+    QUERY_TOKEN,
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """N samples, column by column."""
+
+    texts: dict[str, list[str]]  # the core texts, then the table's further columns
+    numbers: dict[str, np.ndarray]  # [N], dtypes as in NUMBERS
+    vectors: dict[str, np.ndarray]  # representation -> [N, D] float32
+
+    @property
+    def question_ids(self) -> list[str]:
+        return self.texts["question_id"]
+
+    def __len__(self) -> int:
+        return len(self.question_ids)
+
+    def take(self, rows: Sequence[int]) -> Columns:
+        """These rows, in this order."""
+        index = np.asarray(rows, dtype=np.intp)
+        return Columns(
+            texts={name: [values[row] for row in rows] for name, values in self.texts.items()},
+            numbers={name: values[index] for name, values in self.numbers.items()},
+            vectors={name: values[index] for name, values in self.vectors.items()},
+        )
+
+
+def concatenate(blocks: Sequence[Columns]) -> Columns:
+    """Blocks of the same columns, one after the other."""
+    first = blocks[0]
+    return Columns(
+        texts={name: [value for block in blocks for value in block.texts[name]] for name in first.texts},
+        numbers={name: np.concatenate([block.numbers[name] for block in blocks]) for name in first.numbers},
+        vectors={name: np.concatenate([block.vectors[name] for block in blocks]) for name in first.vectors},
+    )
+
+
+def from_captured(rows: Sequence[Captured]) -> Columns:
+    """Captured samples as columns; all must have the same layers and the same further columns."""
+    extra = {name: [row.sample.extra[name] for row in rows] for name in rows[0].sample.extra}
+    numbers = {
+        "token_index/vision": [row.vision_index for row in rows],
+        "token_index/query": [row.query_index for row in rows],
+        "token_id/vision": [row.vision_id for row in rows],
+        "token_id/query": [row.query_id for row in rows],
+        "prompt_tokens": [row.prompt_tokens for row in rows],
+        "first_token_logprob": [row.first_token_logprob for row in rows],
+        "first_token_entropy": [row.first_token_entropy for row in rows],
+        "answer_logprob": [row.answer_logprob for row in rows],
+        "answer_tokens": [row.answer_tokens for row in rows],
+    }
+    vectors = {
+        VISION_ONLY: np.stack([row.vision_only for row in rows]),
+        VISION_ENCODER: np.stack([row.vision_encoder for row in rows]),
+    }
+    for layer in rows[0].vision_token:
+        vectors[layer_name(VISION_TOKEN, layer)] = np.stack([row.vision_token[layer] for row in rows])
+    for layer in rows[0].query_token:
+        vectors[layer_name(QUERY_TOKEN, layer)] = np.stack([row.query_token[layer] for row in rows])
+    return Columns(
+        texts={
+            "question_id": [row.sample.question_id for row in rows],
+            "image_id": [row.sample.image_id for row in rows],
+            "question": [row.sample.question for row in rows],
+            "answer": [row.answer for row in rows],
+            "ground_truth_answer": [row.sample.answer for row in rows],
+            "image_sha256": [row.image_sha256 for row in rows],
+            **extra,
+        },
+        numbers={name: np.asarray(values, dtype=NUMBERS[name]) for name, values in numbers.items()},
+        vectors=vectors,
+    )

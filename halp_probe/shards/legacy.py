@@ -1,0 +1,70 @@
+"""Group-per-question files of other HALP code: arrays of float32 straight under `<question_id>/…`.
+
+Legend: n questions of the file, D width.
+"""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+
+from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
+from halp_probe.shards.names import COLUMNS, reading_order
+
+_MARKS = (VISION_ONLY, VISION_TOKEN, QUERY_TOKEN)
+_TEXTS = ("question", "image_id", "answer", "ground_truth_answer")
+
+
+def is_legacy(file: h5py.File) -> bool:
+    """No columns, and the first question group holds what HALP code writes."""
+    if COLUMNS in file:
+        return False
+    first = next(iter(file.values()), None)
+    return isinstance(first, h5py.Group) and any(mark in first for mark in _MARKS)
+
+
+def question_ids(file: h5py.File) -> list[str]:
+    """The names of the question groups; such code does not escape ids."""
+    return [name for name, item in file.items() if isinstance(item, h5py.Group)]
+
+
+def representations(file: h5py.File) -> list[str]:
+    """All that any question has: one question's missing array does not hide it from the others."""
+    found = {name for question_id in question_ids(file) for name in _array_names(file[question_id])}
+    return sorted(found, key=reading_order)
+
+
+def text_columns(file: h5py.File) -> list[str]:
+    first = file[question_ids(file)[0]]
+    return [name for name in _TEXTS if name in first or name in first.attrs]
+
+
+def read_text(file: h5py.File, name: str) -> list[str]:
+    """One text for each question; "" where a question has none."""
+    return [_text(file[question_id], name) for question_id in question_ids(file)]
+
+
+def read_vectors(file: h5py.File, representation: str) -> np.ndarray:
+    """[n, D] float32; NaN rows for questions without the array; [n, 0] when none has it."""
+    arrays = [
+        np.asarray(group[representation], dtype=np.float32).reshape(-1) if representation in group else None
+        for group in (file[question_id] for question_id in question_ids(file))
+    ]
+    width = next((len(array) for array in arrays if array is not None), 0)
+    wrong = [q for q, a in zip(question_ids(file), arrays, strict=True) if a is not None and len(a) != width]
+    if wrong:
+        raise KeyError(f"{wrong[0]}/{representation} does not have the {width} values that the other questions have")
+    gap = np.full(width, np.nan, dtype=np.float32)
+    return np.stack([gap if array is None else array for array in arrays])
+
+
+def _array_names(group: h5py.Group) -> list[str]:
+    names = [name for name in (VISION_ONLY, VISION_ENCODER) if name in group]
+    for position in (VISION_TOKEN, QUERY_TOKEN):
+        names += [f"{position}/{layer}" for layer in group.get(position, ())]
+    return names
+
+
+def _text(group: h5py.Group, name: str) -> str:
+    value = group[name][()] if name in group else group.attrs.get(name, "")
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,74 @@
+"""Names on disk: question ids as HDF5 names, representation names, and the files of a run."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+from halp_probe.errors import InputError
+from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
+
+COLUMNS = "_columns"
+_RESERVED = {COLUMNS, ".", ".."}
+_LAYERED = re.compile(rf"({VISION_TOKEN}|{QUERY_TOKEN})/layer_(\d+)")
+_SIZE = re.compile(r"\d+(\.\d+)?[bm]")
+_STYLE_WORDS = {"instruct", "chat", "it", "hf"}
+
+
+def escape(name: str) -> str:
+    """A question id or CSV column as an HDF5 name: `%`, `/` and NUL as %25, %2F, %00; reserved names wholly escaped.
+
+    Raises InputError for a blank name, which HDF5 cannot hold.
+    """
+    if not name:
+        raise InputError("a blank name cannot be stored; give every question an id and every column a header")
+    if name in _RESERVED:
+        return "".join(f"%{ord(c):02X}" for c in name)
+    return name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+
+
+def unescape(name: str) -> str:
+    """The inverse of `escape`."""
+    return unquote(name, errors="strict")
+
+
+def layer_name(position: str, layer: int) -> str:
+    """`query_token_representation/layer_7` and the like."""
+    return f"{position}/layer_{layer}"
+
+
+def is_representation(name: str) -> bool:
+    return name in (VISION_ONLY, VISION_ENCODER) or _LAYERED.fullmatch(name) is not None
+
+
+def layer_of(representation: str) -> int | None:
+    """The layer that a representation's name ends in; None for the two vision means."""
+    match = _LAYERED.fullmatch(representation)
+    return int(match[2]) if match else None
+
+
+def reading_order(representation: str) -> tuple[int, int]:
+    """Sorts representations: vision-only, vision-encoder, vision token by layer, query token by layer."""
+    position = representation.split("/")[0]
+    return (VISION_ONLY, VISION_ENCODER, VISION_TOKEN, QUERY_TOKEN).index(position), layer_of(representation) or 0
+
+
+def model_slug(model: str) -> str:
+    """Qwen/Qwen2.5-VL-7B-Instruct -> qwen25vl_7b: family words joined, then the size, then what else tells it apart."""
+    words = [w for w in re.split(r"[-_\s]+", model.rstrip("/").split("/")[-1].lower()) if w]
+    family: list[str] = []
+    while words and not _SIZE.fullmatch(words[0]):
+        family.append(words.pop(0))
+    rest = [w for w in words if w not in _STYLE_WORDS]
+    slug = "_".join(["".join(w for w in family if w not in _STYLE_WORDS), *rest]).strip("_")
+    return re.sub(r"[^a-z0-9_]", "", slug.replace(".", "")) or "model"
+
+
+def shard_name(slug: str, part: int) -> str:
+    return f"{slug}_embeddings_part_{part:03d}.h5"
+
+
+def part_number(file_name: str) -> int | None:
+    """The part in a shard's file name; None when it is not the name of a finished shard."""
+    match = re.fullmatch(r".+_embeddings_part_(\d+)\.h5", file_name)
+    return int(match[1]) if match else None

@@ -1,0 +1,232 @@
+"""Read shards: one file or a folder of them, ours or the group-per-question files of other HALP code.
+
+Legend: N samples over all files, D width of a representation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from halp_probe.errors import InputError
+from halp_probe.shards import legacy
+from halp_probe.shards.columns import CORE_TEXTS, NUMBERS, Columns
+from halp_probe.shards.names import COLUMNS, escape, is_representation, part_number, reading_order, unescape
+from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
+
+
+class ShardError(InputError):
+    """A shard that cannot be read; the message names the file, the key and the remedy."""
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The samples of one or more shard files, read on demand; nothing is held but their ids and names."""
+
+    files: tuple[Path, ...]
+    counts: tuple[int, ...]  # samples in each file
+    question_ids: tuple[str, ...]  # N, unique, in shard order
+    representations: tuple[str, ...]  # in reading order
+    text_columns: tuple[str, ...]
+    number_columns: tuple[str, ...]
+    attributes: dict[str, Any]  # of the first file
+
+    def has(self, name: str) -> bool:
+        """Whether there is a text or number column of this name."""
+        return name in self.text_columns or name in self.number_columns
+
+    def text(self, name: str) -> list[str]:
+        """N strings: `question`, `answer` (the model's), `ground_truth_answer`, `image_sha256`, further CSV columns."""
+        self._known(name, self.text_columns)
+        if name == "question_id":
+            return list(self.question_ids)
+        return [value for file in self._open_each() for value in _read_text(file, name)]
+
+    def numbers(self, name: str) -> np.ndarray:
+        """[N] int32 or float32: `first_token_entropy` and `first_token_logprob` in nats, `token_index/query`, …"""
+        self._known(name, self.number_columns)
+        return np.concatenate([_dataset(file, name)[()] for file in self._open_each()])
+
+    def vectors(self, representation: str) -> np.ndarray:
+        """[N, D] float32 of one representation; a row of NaN alone is a sample without this vector.
+
+        Raises ShardError when no sample has it, or when files disagree on D.
+        """
+        self._known(representation, self.representations)
+        blocks = [_read_vectors(file, representation) for file in self._open_each()]
+        widths = {block.shape[1] for block in blocks if block.shape[1]}
+        if len(widths) > 1:
+            raise ShardError(
+                f"{self.files[0].parent}: {representation} has width {sorted(widths)} in different files; "
+                "shards of different models cannot be read together, pass one run's folder"
+            )
+        width = widths.pop()
+        missing = [np.full((len(block), width), np.nan, dtype=np.float32) for block in blocks]
+        return np.concatenate([block if block.shape[1] else gap for block, gap in zip(blocks, missing, strict=True)])
+
+    def _known(self, name: str, names: tuple[str, ...]) -> None:
+        if name not in names:
+            raise ShardError(f"{self.files[0]} has no {name!r}; there are: {', '.join(names)}")
+
+    def _open_each(self) -> Iterator[h5py.File]:
+        for path in self.files:
+            with _opened(path) as file:
+                yield file
+
+
+def open_shards(path: str | os.PathLike[str]) -> Shards:
+    """A shard file, or all shards in a folder, in order of their parts.
+
+    Raises ShardError naming the file (and key) when one cannot be read, is not a shard, or repeats a question id.
+    """
+    files = _shard_files(Path(path))
+    ids: list[str] = []
+    counts: list[int] = []
+    names: dict[str, None] = {}
+    numbers: set[str] | None = None
+    texts: dict[str, None] = {}
+    seen: dict[str, Path] = {}
+    attributes: dict[str, Any] = {}
+    for file_path in files:
+        with _opened(file_path) as file:
+            here = _question_ids(file)
+            names.update(dict.fromkeys(_representations(file)))
+            numbers = _numbers_of(file) if numbers is None else numbers & _numbers_of(file)
+            texts.update(dict.fromkeys(_texts_of(file)))
+            attributes = attributes or {key: _plain(value) for key, value in file.attrs.items()}
+        for question_id in here:
+            if question_id in seen:
+                raise ShardError(
+                    f"question id {question_id!r} is in {seen[question_id].name} and in {file_path.name}: "
+                    "these files belong to different runs, keep one run a folder"
+                )
+            seen[question_id] = file_path
+        ids.extend(here)
+        counts.append(len(here))
+    return Shards(
+        files=tuple(files),
+        counts=tuple(counts),
+        question_ids=tuple(ids),
+        representations=tuple(sorted(names, key=reading_order)),
+        text_columns=tuple(texts),
+        number_columns=tuple(name for name in NUMBERS if name in (numbers or ())),
+        attributes=attributes,
+    )
+
+
+def read_columns(path: Path) -> Columns:
+    """Everything in one file of this format (a shard or a journal file)."""
+    with _opened(path) as file:
+        if legacy.is_legacy(file):
+            raise ShardError(f"{path} is a group-per-question file without {COLUMNS}; read it with open_shards")
+        return Columns(
+            texts={name: _read_text(file, name) for name in _texts_of(file)},
+            numbers={name: _dataset(file, name)[()] for name in NUMBERS if name in _numbers_of(file)},
+            vectors={name: _read_vectors(file, name) for name in _representations(file)},
+        )
+
+
+def _shard_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ShardError(f"{path} does not exist; pass a shard file or the --output-dir of an extraction")
+    files = [file for file in path.iterdir() if file.suffix in (".h5", ".hdf5") and not file.name.startswith(".")]
+    if not files:
+        raise ShardError(f"{path} holds no shards (*.h5); run extract.py with --output-dir {path} first")
+    return sorted(files, key=lambda file: (part_number(file.name) or 0, file.name))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ShardError(
+            f"{path} is not a readable HDF5 file ({error}); it may be cut short: delete it and run extract.py again, "
+            "which captures its questions anew"
+        ) from error
+    with file:
+        _check_format(file, path)
+        try:
+            yield file
+        except KeyError as error:
+            raise ShardError(f"{path}: {error.args[0]}; the file does not follow docs/shard-format.md") from error
+
+
+def _check_format(file: h5py.File, path: Path) -> None:
+    if COLUMNS in file:
+        written_by, version = file.attrs.get("format"), int(file.attrs.get("format_version", 0))
+        if written_by != FORMAT or not 1 <= version <= FORMAT_VERSION:
+            raise ShardError(
+                f"{path} has format {written_by!r} version {version}; this halp_probe reads {FORMAT!r} up to "
+                f"version {FORMAT_VERSION}: upgrade halp_probe"
+            )
+    elif not legacy.is_legacy(file):
+        raise ShardError(f"{path} is HDF5 but no shard: it has neither {COLUMNS} nor groups of questions")
+
+
+def _question_ids(file: h5py.File) -> list[str]:
+    return legacy.question_ids(file) if legacy.is_legacy(file) else _read_text(file, "question_id")
+
+
+def _representations(file: h5py.File) -> list[str]:
+    return legacy.representations(file) if legacy.is_legacy(file) else representation_names(file[COLUMNS])
+
+
+def representation_names(group: h5py.Group) -> list[str]:
+    """The representations below a group, in reading order."""
+    found: list[str] = []
+    group.visit(lambda name: found.append(name) if is_representation(name) else None)
+    return sorted(found, key=reading_order)
+
+
+def _texts_of(file: h5py.File) -> list[str]:
+    if legacy.is_legacy(file):
+        return ["question_id", *legacy.text_columns(file)]
+    return [
+        unescape(name)
+        for name, item in file[COLUMNS].items()
+        if isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype)
+    ]
+
+
+def _numbers_of(file: h5py.File) -> set[str]:
+    return set() if legacy.is_legacy(file) else {name for name in NUMBERS if name in file[COLUMNS]}
+
+
+def _read_text(file: h5py.File, name: str) -> list[str]:
+    if legacy.is_legacy(file):
+        return legacy.read_text(file, name)
+    stored = escape(name)
+    if name not in CORE_TEXTS and stored not in file[COLUMNS]:  # a column that only later tables had
+        return [""] * len(_read_text(file, "question_id"))
+    return list(_dataset(file, stored).asstr()[()])
+
+
+def _read_vectors(file: h5py.File, representation: str) -> np.ndarray:
+    """[n, D] float32; [n, 0] when this file does not have the representation."""
+    if legacy.is_legacy(file):
+        return legacy.read_vectors(file, representation)
+    if representation not in file[COLUMNS]:
+        return np.empty((len(_read_text(file, "question_id")), 0), dtype=np.float32)
+    dataset = _dataset(file, representation)
+    if dataset.attrs.get("encoding") == "bfloat16":
+        return (dataset[()].astype(np.uint32) << 16).view(np.float32)
+    return dataset[()].astype(np.float32, copy=False)
+
+
+def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    return file[COLUMNS][name]
+
+
+def _plain(value: Any) -> Any:
+    """An HDF5 attribute as a Python value."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -1,0 +1,146 @@
+"""The shards and the journal of one extraction: nothing finished is lost, nothing is stored twice.
+
+A finished batch goes to `journal/` at once; when enough samples have been attempted, the journal's samples become a
+shard and their journal files go. What is done is read from the files themselves, never counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from halp_probe.shards.columns import Columns, concatenate
+from halp_probe.shards.names import part_number, shard_name
+from halp_probe.shards.reader import ShardError, open_shards, read_columns
+from halp_probe.shards.writer import sync_folder, write_shard
+
+JOURNAL = "journal"
+
+
+@dataclass(frozen=True)
+class StoredText:
+    """What the table said of a sample when it was captured, to see whether it still says so."""
+
+    image_id: str
+    question: str
+    ground_truth_answer: str
+    prompt_tokens: int
+
+
+class RunFolder:
+    """Where one extraction writes. `order` holds the run's question ids in the order that shards follow."""
+
+    def __init__(
+        self,
+        path: Path,
+        slug: str,
+        order: Sequence[str],
+        *,
+        interval: int = 1000,
+        attributes: Mapping[str, Any] | None = None,
+        question_view: bool = True,
+        store_dtype: str = "float32",
+    ) -> None:
+        self.path, self.slug, self.interval = path, slug, interval
+        self._place = {question_id: place for place, question_id in enumerate(order)}
+        self._attributes, self._question_view, self._store_dtype = attributes or {}, question_view, store_dtype
+        self._journal = path / JOURNAL
+        self._journal.mkdir(parents=True, exist_ok=True)
+        self.done: dict[str, StoredText] = {}
+        self._in_shards: set[str] = set()
+        self._journaled: dict[str, tuple[Path, int]] = {}  # question id -> its journal file and row
+        self._remove_partial_files()
+        self._read_shards()
+        self._read_journal()
+
+    def append(self, columns: Columns) -> None:
+        """Make a finished batch durable."""
+        last = max((int(file.stem) for file in self._journal_files()), default=0)
+        path = self._journal / f"{last + 1:08d}.h5"
+        write_shard(path, columns, {}, question_view=False)
+        self._note(columns)
+        self._journaled.update({question_id: (path, row) for row, question_id in enumerate(columns.question_ids)})
+
+    def flush(self, attempted: int, *, final: bool = False) -> None:
+        """Write full shards from the journal; at the end also the last, smaller one.
+
+        Only samples among the first `attempted` of the order are taken: of those, none can come any more.
+        """
+        ready = sorted((q for q in self._journaled if self._place[q] < attempted), key=self._place.__getitem__)
+        while len(ready) >= self.interval or (final and ready):
+            self._write_part(ready[: self.interval])
+            ready = ready[self.interval :]
+        if final and not any(self._journal_files()):
+            self._journal.rmdir()
+
+    def shards(self) -> list[Path]:
+        """Finished shards in the order of their parts."""
+        numbered = [(part_number(path.name), path) for path in self.path.glob("*.h5") if not path.name.startswith(".")]
+        return [path for number, path in sorted((n, p) for n, p in numbered if n is not None)]
+
+    def _write_part(self, question_ids: Sequence[str]) -> None:
+        blocks: dict[Path, list[int]] = {}
+        for question_id in question_ids:
+            path, row = self._journaled[question_id]
+            blocks.setdefault(path, []).append(row)
+        gathered = concatenate([read_columns(path).take(rows) for path, rows in blocks.items()])
+        where = {question_id: row for row, question_id in enumerate(gathered.question_ids)}
+        columns = gathered.take([where[question_id] for question_id in question_ids])
+        number = max((part_number(path.name) or 0 for path in self.shards()), default=0) + 1
+        write_shard(
+            self.path / shard_name(self.slug, number),
+            columns,
+            self._attributes,
+            question_view=self._question_view,
+            store_dtype=self._store_dtype,
+        )
+        self._in_shards.update(question_ids)
+        for question_id in question_ids:
+            del self._journaled[question_id]
+        self._drop_spent_journal_files()
+
+    def _drop_spent_journal_files(self) -> None:
+        needed = {path for path, _row in self._journaled.values()}
+        for path in self._journal_files():
+            if path not in needed:
+                path.unlink()
+        sync_folder(self._journal)
+
+    def _remove_partial_files(self) -> None:
+        """What a killed run had not finished writing."""
+        for folder in (self.path, self._journal):
+            for path in folder.glob(".*.partial"):
+                path.unlink()
+
+    def _read_shards(self) -> None:
+        if not self.shards():
+            return
+        for path in self.shards():
+            shards = open_shards(path)
+            texts = [shards.text(name) for name in ("image_id", "question", "ground_truth_answer")]
+            lengths = shards.numbers("prompt_tokens").tolist()
+            for question_id, image, question, truth, length in zip(shards.question_ids, *texts, lengths, strict=True):
+                if question_id in self._in_shards:
+                    raise ShardError(f"question id {question_id!r} is in two shards of {self.path}; remove one of them")
+                self._in_shards.add(question_id)
+                self.done[question_id] = StoredText(image, question, truth, length)
+
+    def _read_journal(self) -> None:
+        for path in self._journal_files():
+            columns = read_columns(path)
+            fresh = [row for row, question_id in enumerate(columns.question_ids) if question_id not in self.done]
+            self._note(columns.take(fresh))
+            self._journaled.update({columns.question_ids[row]: (path, row) for row in fresh})
+        self._drop_spent_journal_files()
+
+    def _note(self, columns: Columns) -> None:
+        lengths = columns.numbers["prompt_tokens"].tolist()
+        names = ("image_id", "question", "ground_truth_answer")
+        texts = zip(columns.question_ids, *(columns.texts[name] for name in names), lengths, strict=True)
+        for question_id, image, question, truth, length in texts:
+            self.done[question_id] = StoredText(image, question, truth, length)
+
+    def _journal_files(self) -> Iterator[Path]:
+        yield from sorted(path for path in self._journal.glob("*.h5") if not path.name.startswith("."))

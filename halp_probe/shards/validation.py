@@ -1,0 +1,114 @@
+"""Check a file against docs/shard-format.md: every MUST that can be seen from the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from halp_probe.records import VISION_ENCODER
+from halp_probe.shards import legacy
+from halp_probe.shards.columns import CORE_TEXTS, NUMBERS
+from halp_probe.shards.names import COLUMNS, escape
+from halp_probe.shards.question_view import QUESTION_TEXTS
+from halp_probe.shards.reader import representation_names
+
+REQUIRED_ATTRIBUTES = ("model_name", "model_type", "dtype", "num_samples", "created_at", "layers", "revision")
+
+
+def problems(path: Path) -> list[str]:
+    """What is wrong with a file that `open_shards` can open; empty when it is valid."""
+    with h5py.File(path, "r") as file:
+        if legacy.is_legacy(file):
+            return _legacy_problems(file)
+        found = _column_problems(file)
+        return found or _view_problems(file)
+
+
+def _legacy_problems(file: h5py.File) -> list[str]:
+    found = []
+    for name in legacy.representations(file):
+        try:
+            vectors = legacy.read_vectors(file, name)
+        except KeyError as error:
+            found.append(str(error.args[0]))
+            continue
+        if np.isinf(vectors).any():
+            found.append(f"{name} holds infinite values")
+    return found
+
+
+def _column_problems(file: h5py.File) -> list[str]:
+    columns = file[COLUMNS]
+    found = [f"attribute {name!r} is missing" for name in REQUIRED_ATTRIBUTES if name not in file.attrs]
+    required = (*CORE_TEXTS, *NUMBERS)
+    found += [f"{COLUMNS}/{name} is missing" for name in required if name not in columns]
+    if "question_id" not in columns:
+        return found
+    ids = list(columns["question_id"].asstr()[()])
+    if len(set(ids)) != len(ids):
+        found.append("question ids are not unique")
+    if int(file.attrs.get("num_samples", -1)) != len(ids):
+        found.append(f"num_samples is {file.attrs.get('num_samples')}, there are {len(ids)} question ids")
+    representations = representation_names(columns)
+    if not representations:
+        found.append("there is no representation")
+    for name in [*(n for n in required if n in columns), *representations]:
+        if len(columns[name]) != len(ids):
+            found.append(f"{COLUMNS}/{name} has {len(columns[name])} rows, there are {len(ids)} question ids")
+    for name in representations:
+        found += _representation_problems(columns[name], name)
+    if not found:
+        last = columns["prompt_tokens"][()] - 1
+        wrong = np.flatnonzero(columns["token_index/query"][()] != last)
+        if len(wrong):
+            found.append(f"token_index/query of {ids[wrong[0]]!r} is not the prompt's last token")
+    return found
+
+
+def _representation_problems(dataset: h5py.Dataset, name: str) -> list[str]:
+    if dataset.ndim != 2:
+        return [f"{COLUMNS}/{name} has {dataset.ndim} dimensions, expected [N, D]"]
+    encoded = dataset.attrs.get("encoding") == "bfloat16"
+    if dataset.dtype not in (np.float32, np.float16) and not (encoded and dataset.dtype == np.uint16):
+        return [f"{COLUMNS}/{name} has dtype {dataset.dtype}, expected float32, float16 or encoded bfloat16"]
+    if not encoded and not np.isfinite(dataset[()]).all():
+        return [f"{COLUMNS}/{name} holds values that are not finite"]
+    return []
+
+
+def _view_problems(file: h5py.File) -> list[str]:
+    """The question view is optional, but when there it must be whole, in order, and onto this file's columns."""
+    groups = [name for name in file if name != COLUMNS]
+    if not groups:
+        return []
+    if list(file)[-1] != COLUMNS:
+        return [f"{COLUMNS} is not the last key of the root"]
+    columns = file[COLUMNS]
+    ids = list(columns["question_id"].asstr()[()])
+    if groups != [escape(question_id) for question_id in ids]:
+        return ["the question groups are not those of the columns, in their order"]
+    names = [name for name in representation_names(columns) if name != VISION_ENCODER]
+    texts = {name: list(columns[name].asstr()[()]) for name in QUESTION_TEXTS}
+    for row, group in enumerate(map(file.get, groups)):
+        missing = [name for name in (*QUESTION_TEXTS, *names) if name not in group]
+        if missing:
+            return [f"question {ids[row]!r} lacks {missing[0]} in the question view"]
+        text = next((n for n in QUESTION_TEXTS if group[n].asstr()[()] != texts[n][row]), None)
+        if text:
+            return [f"question {ids[row]!r}: {text} differs between the question view and the columns"]
+        for name in names:
+            if not _maps_row(group[name], name, row):
+                return [f"question {ids[row]!r}: {name} is not a view of row {row} of the columns"]
+    return []
+
+
+def _maps_row(dataset: h5py.Dataset, name: str, row: int) -> bool:
+    """Whether the virtual dataset [D] maps row `row` of the same file's column [N, D]."""
+    if not dataset.is_virtual:
+        return False
+    (source,) = dataset.virtual_sources()
+    start, end = source.src_space.get_select_bounds()
+    whole_row = start == (row, 0) and end == (row, dataset.shape[0] - 1)
+    return source.file_name == "." and source.dset_name == f"/{COLUMNS}/{name}" and whole_row

@@ -1,0 +1,221 @@
+"""The contract of every family: what is captured in batches equals an independent reference, one sample at a time.
+
+The reference uses the processor and the model directly: `output_hidden_states`, plain module calls, `generate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_models import FAMILY_NAMES, tiny_model
+
+from halp_probe.extraction.engine import CaptureSpec, Engine
+from halp_probe.extraction.images import LoadedImage
+from halp_probe.extraction.prompting import Prompt, Prompter
+from halp_probe.models.loading import LoadedModel
+from halp_probe.records import Captured, Sample
+
+LAYERS = (0, 1, 3, 4, 5)
+NEW_TOKENS = 6
+QUESTIONS = (
+    "Is there a red circle?",
+    "What colour is the very small square that stands left of the big blue triangle?",
+    "How many?",
+    "What shape is the orange one, if there is one at all?",
+)
+SIZES = ((112, 112), (70, 130), (200, 90), (64, 64))  # width, height: mixed in every batch
+
+
+@dataclass(frozen=True)
+class Family:
+    loaded: LoadedModel
+    prompts: list[Prompt]
+    pictures: list[Image.Image]
+
+
+@pytest.fixture(scope="module", params=FAMILY_NAMES)
+def family(request: pytest.FixtureRequest) -> Family:
+    loaded = tiny_model(request.param)
+    prompter = Prompter(loaded)
+    rng = np.random.default_rng(3)
+    pictures = [
+        Image.fromarray(rng.integers(0, 255, size=(height // 8, width // 8, 3), dtype=np.uint8)).resize((width, height))
+        for width, height in SIZES
+    ] * 2
+    prompts = [
+        prompter.prompt(
+            Sample(str(k), "", QUESTIONS[(k * 3) % 4] + " Say it." * (k // 4), ""), LoadedImage(picture, "")
+        )
+        for k, picture in enumerate(pictures)
+    ]
+    return Family(loaded, prompts, pictures)
+
+
+def run(family: Family, batch: int, padding_side: str = "left") -> list[Captured]:
+    engine = Engine(family.loaded, CaptureSpec(LAYERS, NEW_TOKENS, padding_side))
+    starts = range(0, len(family.prompts), batch)
+    return [row for start in starts for row in engine.run(family.prompts[start : start + batch])]
+
+
+def assert_same(left: Captured, right: Captured) -> None:
+    for layer in LAYERS:
+        assert_close(left.vision_token[layer], right.vision_token[layer])
+        assert_close(left.query_token[layer], right.query_token[layer])
+    assert_close(left.vision_only, right.vision_only)
+    assert_close(left.vision_encoder, right.vision_encoder)
+    assert left.first_token_logprob == pytest.approx(right.first_token_logprob, rel=1e-4, abs=1e-5)
+    assert left.first_token_entropy == pytest.approx(right.first_token_entropy, rel=1e-4, abs=1e-5)
+    assert left.answer_logprob == pytest.approx(right.answer_logprob, rel=1e-4, abs=1e-4)
+    assert (left.answer, left.answer_tokens) == (right.answer, right.answer_tokens)
+
+
+def assert_close(vector: np.ndarray, reference: np.ndarray) -> None:
+    """To 1e-5 of the reference's largest value."""
+    assert vector.dtype == np.float32 and vector.shape == reference.shape
+    assert np.abs(vector - reference).max() <= 1e-5 * np.abs(reference).max()
+
+
+def test_batch_of_eight_equals_batch_of_one(family: Family) -> None:
+    for single, batched in zip(run(family, 1), run(family, 8), strict=True):
+        assert_same(batched, single)
+
+
+def test_right_padding_equals_left_padding(family: Family) -> None:
+    for left, right in zip(run(family, 8), run(family, 8, "right"), strict=True):
+        assert_same(right, left)
+
+
+def test_order_in_the_batch_does_not_matter(family: Family) -> None:
+    backwards = replace(family, prompts=family.prompts[::-1])
+    for forward, backward in zip(run(family, 8), reversed(run(backwards, 8)), strict=True):
+        assert_same(backward, forward)
+
+
+def test_captured_equals_the_reference(family: Family) -> None:
+    for row, prompt in zip(run(family, 8), family.prompts, strict=True):
+        reference = Reference(family.loaded, prompt)
+        assert row.vision_index == reference.vision_index
+        assert row.query_index == reference.query_index == row.prompt_tokens - 1
+        assert row.vision_id == family.loaded.image_token_id
+        for layer in LAYERS:
+            assert_close(row.vision_token[layer], reference.state(layer, reference.vision_index))
+            assert_close(row.query_token[layer], reference.state(layer, reference.query_index))
+        assert_close(row.vision_only, reference.vision_only)
+        assert_close(row.vision_encoder, reference.vision_encoder(family.loaded))
+        assert row.first_token_logprob == pytest.approx(float(reference.logprobs.max()), rel=1e-4, abs=1e-5)
+        entropy = torch.distributions.Categorical(logits=reference.logprobs).entropy()
+        assert row.first_token_entropy == pytest.approx(float(entropy), rel=1e-4)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.4])
+def test_answers_equal_generate(family: Family, penalty: float) -> None:
+    model, tokenizer = family.loaded.model, family.loaded.processor.tokenizer
+    model.generation_config.repetition_penalty = penalty
+    try:
+        answers = [(row.answer, row.answer_tokens, row.answer_logprob) for row in run(family, 8)]
+        for (answer, tokens, logprob), prompt in zip(answers, family.prompts, strict=True):
+            generated = model.generate(
+                **single_inputs(prompt),
+                do_sample=False,
+                max_new_tokens=NEW_TOKENS,
+                return_dict_in_generate=True,
+                output_logits=True,
+            )
+            new = generated.sequences[0, len(prompt) :]
+            assert answer == tokenizer.decode(new, skip_special_tokens=True).strip()
+            assert tokens == len(new)
+            steps = [step[0].log_softmax(-1)[token] for step, token in zip(generated.logits, new, strict=True)]
+            assert logprob == pytest.approx(float(sum(steps)), rel=1e-4, abs=1e-4)
+    finally:
+        model.generation_config.repetition_penalty = None
+
+
+def test_an_answer_ends_at_the_end_token(family: Family) -> None:
+    """Take the second token of an answer for the end token: that answer must stop there, in a batch where others go on."""
+    model = family.loaded.model
+    before = model.generation_config.eos_token_id
+    long = run(family, 8)
+    generated = model.generate(**single_inputs(family.prompts[0]), do_sample=False, max_new_tokens=2)
+    end = int(generated[0, -1])
+    try:
+        model.generation_config.eos_token_id = end
+        short = run(family, 8)
+        assert short[0].answer_tokens <= 2 < long[0].answer_tokens
+        for row, prompt in zip(short, family.prompts, strict=True):
+            alone = model.generate(**single_inputs(prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
+            assert row.answer_tokens == alone.shape[1] - len(prompt)
+    finally:
+        model.generation_config.eos_token_id = before
+
+
+def test_hooks_are_gone_afterwards(family: Family) -> None:
+    def count() -> int:
+        return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in family.loaded.model.modules())
+
+    before = count()
+    run(family, 8)
+    assert count() == before
+
+
+def single_inputs(prompt: Prompt) -> dict[str, Any]:
+    """The one-sample inputs as a plain user of transformers would pass them."""
+    inputs = {
+        "input_ids": prompt.input_ids[None],
+        "attention_mask": torch.ones_like(prompt.input_ids)[None],
+        **prompt.images,
+    }
+    if prompt.token_types is not None:
+        inputs["mm_token_type_ids"] = prompt.token_types[None]
+    return inputs
+
+
+class Reference:
+    """One sample, no padding, the model's own forward; positions by a search of its own."""
+
+    def __init__(self, loaded: LoadedModel, prompt: Prompt) -> None:
+        inputs = single_inputs(prompt)
+        ids = prompt.input_ids.tolist()
+        self.pixels = prompt.images
+        self.vision_index = len(ids) - 1 - ids[::-1].index(loaded.image_token_id)
+        self.query_index = len(ids) - 1
+        self._block_outputs: list[torch.Tensor] = []
+        language_model = loaded.model.model.language_model
+        hooks = [
+            block.register_forward_hook(lambda _m, _a, output: self._block_outputs.append(output.clone()))
+            for block in language_model.layers
+        ]
+        embedded: list[torch.Tensor] = []
+        hooks.append(
+            language_model.layers[0].register_forward_pre_hook(lambda _m, args: embedded.append(args[0].clone()))
+        )
+        with torch.no_grad():
+            outputs = loaded.model(**inputs, output_hidden_states=True)
+        for hook in hooks:
+            hook.remove()
+        self._hidden_states = outputs.hidden_states
+        self._deepstack = len(getattr(loaded.model.config.vision_config, "deepstack_visual_indexes", ()))
+        image_positions = torch.tensor(ids) == loaded.image_token_id
+        self.vision_only = embedded[0][0, image_positions].mean(0).numpy()
+        self.logprobs = outputs.logits[0, -1].log_softmax(-1)
+
+    def state(self, layer: int, position: int) -> np.ndarray:
+        """`output_hidden_states` where it is the block's output: not for the last (post-norm), nor where DeepStack adds."""
+        added_after = layer < self._deepstack and position == self.vision_index
+        if layer == len(self._block_outputs) - 1 or added_after:
+            return self._block_outputs[layer][0, position].numpy()
+        return self._hidden_states[layer + 1][0, position].numpy()
+
+    def vision_encoder(self, loaded: LoadedModel) -> np.ndarray:
+        with torch.no_grad():
+            if loaded.model_type == "llava":
+                tower = loaded.model.model.vision_tower
+                states = tower(self.pixels["pixel_values"], output_hidden_states=True).hidden_states
+                return states[-2][0, 1:].mean(0).numpy()
+            tower = loaded.model.model.visual
+            grid = self.pixels["image_grid_thw"]
+            return tower(self.pixels["pixel_values"], grid_thw=grid).last_hidden_state.mean(0).numpy()

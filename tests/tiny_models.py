@@ -1,0 +1,189 @@
+"""Tiny random VLMs from configs alone, with real processors: one factory for every family under test."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
+
+from halp_probe.models.families import family_of
+from halp_probe.models.loading import LoadedModel
+from halp_probe.shapes.model import CHAT_TEMPLATE, build_tokenizer
+
+WIDTH = 32
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] | upper }}: "
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
+)
+_INITIALIZER_RANGE = 0.2  # wide enough that one wrong index shows in every number
+
+
+def tiny_model(model_type: str) -> LoadedModel:
+    """A seeded float32 model of this family, five or six blocks of width 32."""
+    torch.manual_seed(7)
+    model, processor = _BUILDERS[model_type]()
+    return LoadedModel(f"tiny-{model_type}", "random", model.eval(), processor, family_of(model_type))
+
+
+@functools.cache
+def _tokenizer_files() -> Any:
+    return build_tokenizer()
+
+
+def _tokenizer(*extra: str) -> Any:
+    from transformers import Qwen2Tokenizer
+
+    known = _tokenizer_files()
+    return Qwen2Tokenizer(
+        vocab=known._vocab,
+        merges=known._merges,
+        extra_special_tokens=[*known.extra_special_tokens, *extra],
+    )
+
+
+def _text(tokenizer: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "intermediate_size": 64,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "initializer_range": _INITIALIZER_RANGE,
+        "eos_token_id": tokenizer.convert_tokens_to_ids("<|im_end|>"),
+        "bos_token_id": tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+        "pad_token_id": tokenizer.convert_tokens_to_ids("<|endoftext|>"),
+        **more,
+    }
+
+
+def _mrope(*section: int) -> dict[str, Any]:
+    return {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": list(section)}
+
+
+def _vision_ids(tokenizer: Any) -> dict[str, int]:
+    ids = tokenizer.convert_tokens_to_ids
+    return {
+        "image_token_id": ids("<|image_pad|>"),
+        "video_token_id": ids("<|video_pad|>"),
+        "vision_start_token_id": ids("<|vision_start|>"),
+        "vision_end_token_id": ids("<|vision_end|>"),
+    }
+
+
+def _qwen2_vl() -> tuple[Any, Any]:
+    tokenizer = _tokenizer()
+    vision = {"depth": 2, "embed_dim": 16, "hidden_size": WIDTH, "num_heads": 2, "mlp_ratio": 2}
+    config = Qwen2VLConfig(
+        text_config=_text(tokenizer, rope_parameters=_mrope(1, 1, 2)),
+        vision_config={**vision, "initializer_range": _INITIALIZER_RANGE},
+        **_vision_ids(tokenizer),
+    )
+    processor = Qwen2VLProcessor(**_qwen_parts(tokenizer), chat_template=CHAT_TEMPLATE)
+    return Qwen2VLForConditionalGeneration(config), processor
+
+
+def _qwen2_5_vl() -> tuple[Any, Any]:
+    tokenizer = _tokenizer()
+    vision = {"depth": 3, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": WIDTH}
+    config = Qwen2_5_VLConfig(
+        text_config=_text(tokenizer, rope_parameters=_mrope(1, 1, 2)),
+        vision_config={
+            **vision,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+            "initializer_range": _INITIALIZER_RANGE,
+        },
+        **_vision_ids(tokenizer),
+    )
+    processor = Qwen2_5_VLProcessor(**_qwen_parts(tokenizer), chat_template=CHAT_TEMPLATE)
+    return Qwen2_5_VLForConditionalGeneration(config), processor
+
+
+def _qwen3_vl() -> tuple[Any, Any]:
+    tokenizer = _tokenizer()
+    vision = {"depth": 4, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": WIDTH}
+    config = Qwen3VLConfig(
+        text_config=_text(tokenizer, head_dim=8, rope_parameters={**_mrope(2, 1, 1), "mrope_interleaved": True}),
+        vision_config={
+            **vision,
+            "patch_size": 16,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 1, 2],
+            "initializer_range": _INITIALIZER_RANGE,
+        },
+        **_vision_ids(tokenizer),
+    )
+    pixels = {"min_pixels": 64 * 64, "max_pixels": 160 * 160, "patch_size": 16, "merge_size": 2}
+    processor = Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**pixels),
+        tokenizer=tokenizer,
+        video_processor=Qwen3VLVideoProcessor(),
+        chat_template=CHAT_TEMPLATE,
+    )
+    return Qwen3VLForConditionalGeneration(config), processor
+
+
+def _llava() -> tuple[Any, Any]:
+    tokenizer = _tokenizer("<image>")
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=56,
+        patch_size=14,
+        initializer_range=_INITIALIZER_RANGE,
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=LlamaConfig(**_text(tokenizer)),
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+    )
+    processor = LlavaProcessor(
+        image_processor=CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}),
+        tokenizer=tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LLAVA_TEMPLATE,
+    )
+    return LlavaForConditionalGeneration(config), processor
+
+
+def _qwen_parts(tokenizer: Any) -> dict[str, Any]:
+    pixels = {"min_pixels": 56 * 56, "max_pixels": 140 * 140}
+    return {
+        "image_processor": Qwen2VLImageProcessor(**pixels),
+        "tokenizer": tokenizer,
+        "video_processor": Qwen2VLVideoProcessor(**pixels),
+    }
+
+
+_BUILDERS = {"qwen2_vl": _qwen2_vl, "qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl, "llava": _llava}
+FAMILY_NAMES = tuple(_BUILDERS)
