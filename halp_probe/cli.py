@@ -29,10 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="halp-probe", description="Probes on a VLM's hidden states.")
     parser.add_argument("--version", action="version", version=f"halp_probe {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    arguments = sys.argv[1:] if argv is None else list(argv)
     for name, (module, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
-        importlib.import_module(module).add_arguments(command)
-    return _run(parser.parse_args(argv))
+        if name in arguments[:1]:
+            importlib.import_module(module).add_arguments(command)
+    return _run(parser.parse_args(arguments))
 
 
 def run_script(command: str, description: str | None, argv: Sequence[str] | None = None) -> int:

@@ -136,7 +136,7 @@ def test_answers_equal_generate(family: Family, penalty: float) -> None:
 
 
 def test_an_answer_ends_at_the_end_token(family: Family) -> None:
-    """Take the second token of an answer for the end token: that answer must stop there, in a batch where others go on."""
+    """With an answer's second token as the end token, that answer stops there while others of the batch go on."""
     model = family.loaded.model
     before = model.generation_config.eos_token_id
     long = run(family, 8)
@@ -204,7 +204,7 @@ class Reference:
         self.logprobs = outputs.logits[0, -1].log_softmax(-1)
 
     def state(self, layer: int, position: int) -> np.ndarray:
-        """`output_hidden_states` where it is the block's output: not for the last (post-norm), nor where DeepStack adds."""
+        """`output_hidden_states` where that is the block's output: not the last (post-norm), nor where DeepStack adds."""
         added_after = layer < self._deepstack and position == self.vision_index
         if layer == len(self._block_outputs) - 1 or added_after:
             return self._block_outputs[layer][0, position].numpy()

@@ -34,7 +34,8 @@ from halp_probe.shapes.model import CHAT_TEMPLATE, build_tokenizer
 WIDTH = 32
 LLAVA_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: "
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
 )
 _INITIALIZER_RANGE = 0.2  # wide enough that one wrong index shows in every number

@@ -23,7 +23,7 @@ def run_order(image_ids: Sequence[str]) -> list[int]:
     return sorted(range(len(image_ids)), key=lambda row: (first_seen[image_ids[row]], row))
 
 
-def windows(items: Sequence[_Item], size: int = WINDOW) -> Iterator[Sequence[_Item]]:
+def windows(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
     """Consecutive slices of `size` items."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

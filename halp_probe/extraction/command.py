@@ -188,7 +188,7 @@ def _attributes(loaded: LoadedModel, settings: dict[str, Any]) -> dict[str, Any]
         "layer_meaning": LAYER_MEANING,
         "image_token_id": loaded.image_token_id,
         "halp_probe_version": __version__,
-        "torch_version": torch.__version__,
+        "torch_version": str(torch.__version__),
         "transformers_version": transformers.__version__,
     }
 
@@ -205,7 +205,7 @@ def _about(options: ExtractOptions) -> dict[str, Any]:
         "seed": options.seed,
         "versions": {
             "halp_probe": __version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "transformers": transformers.__version__,
         },
     }

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from halp_probe.errors import InputError
-from halp_probe.extraction.batching import batches, run_order, windows
+from halp_probe.extraction import batching
 from halp_probe.extraction.engine import Engine
 from halp_probe.extraction.failures import write_failures
 from halp_probe.extraction.images import ImageError, LoadedImage, image_path, load_image, pixel_count
@@ -52,7 +52,7 @@ class _Slot:
 
 def ordered_samples(samples: Sequence[Sample]) -> list[Sample]:
     """The samples in the run's order."""
-    return [samples[row] for row in run_order([sample.image_id for sample in samples])]
+    return [samples[row] for row in batching.run_order([sample.image_id for sample in samples])]
 
 
 def check_against_table(folder: RunFolder, samples: Sequence[Sample]) -> None:
@@ -106,7 +106,7 @@ class Extraction:
         captured = attempted = 0
         stopped = False
         with Progress(len(samples) - done_before) as progress:
-            for window in windows(samples):
+            for window in batching.windows(samples, batching.WINDOW):
                 for result in self._run_window(window, retried):
                     if isinstance(result, Failure):
                         failures.append(result)
@@ -134,7 +134,7 @@ class Extraction:
         planned = missing if all(sample.question_id in retried for sample in missing) else window
         failures: list[Failure] = []
         slots = self._slots(sorted(planned, key=self._size), failures)
-        for batch in batches(slots, lambda slot: slot.tokens, self.token_budget):
+        for batch in batching.batches(slots, lambda slot: slot.tokens, self.token_budget):
             yield from failures
             failures.clear()
             prompts = [slot.prompt for slot in batch if slot.prompt is not None]

@@ -1,0 +1,40 @@
+"""Extractions in processes of their own that can be killed: forked from a server that has imported torch already."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+_PRELOAD = [
+    "extract_process",
+    "torch",
+    "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",
+    "transformers.models.qwen2_5_vl.processing_qwen2_5_vl",
+    "qwen_vl_utils",
+    "halp_probe.extraction.engine",
+    "halp_probe.extraction.run",
+]
+
+
+def start_extraction(arguments: Sequence[str], output: Path) -> BaseProcess:
+    """Run `extract.py` with these arguments; what it prints goes to `output`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    process = context.Process(target=_extract, args=(list(arguments), str(output)))
+    process.start()
+    return process
+
+
+def _extract(arguments: list[str], output: str) -> None:
+    import torch
+
+    from halp_probe.cli import run_script
+
+    torch.set_num_threads(1)
+    with Path(output).open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        status = run_script("extract", None, arguments)
+    os._exit(status)

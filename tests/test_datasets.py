@@ -1,0 +1,87 @@
+"""Tables: what is right is kept to the letter, what is wrong is named by line."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from halp_probe.datasets import TableError, read_table
+
+HEADER = "question_id,image_id,question,answer"
+
+
+def table(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "vqa.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_cells_stay_text(tmp_path: Path) -> None:
+    text = f'{HEADER},category\n007,a.png,"Is it, or not?",none,NA\nq/2 ü,b c.jpg,How many?,1.50,\n'
+    first, second = read_table(table(tmp_path, text)).samples
+    assert (first.question_id, first.question, first.answer) == ("007", "Is it, or not?", "none")
+    assert first.extra == {"category": "NA"} and second.extra == {"category": ""}
+    assert (second.question_id, second.image_id, second.answer) == ("q/2 ü", "b c.jpg", "1.50")
+
+
+def test_other_names_and_a_byte_order_mark(tmp_path: Path) -> None:
+    text = "\ufeffquestion_id,image_name,question,gt_answer\nq,a.png,Why?,because\n"
+    (sample,) = read_table(table(tmp_path, text)).samples
+    assert (sample.question_id, sample.image_id, sample.answer, sample.extra) == ("q", "a.png", "because", {})
+
+
+def test_rows_that_cannot_be_used_are_failures(tmp_path: Path) -> None:
+    rows = ["q1,a.png,Why?,x", "q2,a.png,  ,x", ",a.png,Why?,x", "q4,,Why?,x", "q5,a.png,Why, not?,x", "q6,a.png", ""]
+    text = "\n".join([HEADER, *rows, "q7,a.png,Why?,\n"])
+    read = read_table(table(tmp_path, text))
+    assert [sample.question_id for sample in read.samples] == ["q1", "q7"]
+    assert [(f.question_id, f.stage) for f in read.failures] == [(q, "table") for q in ("q2", "", "q4", "q5", "q6")]
+    reasons = [failure.reason for failure in read.failures]
+    assert reasons[0] == "line 3: blank question" and reasons[1] == "line 4: blank question_id"
+    assert "line 6 has 5 cells, the header 4" in reasons[3]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty; it needs a header"),
+        (HEADER + "\n", "has a header but no rows"),
+        ("question_id,question\nq,Why?\n", "lacks the columns image_id, answer; it has question_id, question"),
+        (f"{HEADER},gt_answer\nq,a,Why?,x,y\n", "both 'answer' and 'gt_answer'"),
+        (f"{HEADER},image_sha256\nq,a,Why?,x,y\n", "image_sha256 are written by the extraction itself"),
+        (f"{HEADER},x,x\nq,a,Why?,y,1,2\n", "every column needs a name of its own"),
+        (f"{HEADER}\nq,a,Why?,x\nr,a,Why?,x\nq,b,How?,y\n", "'q' in lines 2, 4"),
+        (f"{HEADER}\nq,a,caf\xe9?,x\n".encode("latin-1"), r"not UTF-8 \(byte 0xe9"),
+    ],
+)
+def test_tables_that_cannot_be_used(tmp_path: Path, text: str | bytes, reason: str) -> None:
+    with pytest.raises(TableError, match=reason):
+        read_table(table(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match=r"nothing.csv does not exist"):
+        read_table(tmp_path / "nothing.csv")
+    with pytest.raises(TableError, match="cannot be read"):
+        read_table(tmp_path)
+
+
+_texts = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0\r\n"), min_size=1).filter(
+    str.strip
+)
+
+
+@given(st.lists(st.tuples(_texts, _texts, _texts, st.text("abc ,\"'")), min_size=1, unique_by=lambda row: row[0]))
+def test_what_csv_writes_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]) -> None:
+    path = tmp_path_factory.mktemp("table") / "vqa.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER.split(","))
+        writer.writerows(rows)
+    read = read_table(path)
+    assert [(s.question_id, s.image_id, s.question, s.answer) for s in read.samples] == rows
+    assert not read.failures

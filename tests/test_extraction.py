@@ -1,0 +1,240 @@
+"""Extraction end to end with the bundled model: resumed = uninterrupted, failures named, other runs refused."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from extract_process import start_extraction
+
+from halp_probe.cli import main, run_script
+from halp_probe.extraction import batching
+from halp_probe.extraction.command import _locked
+from halp_probe.shapes.dataset import write_dataset
+from halp_probe.shards.reader import Shards, open_shards
+from halp_probe.shards.validation import problems
+
+KILLS = 25
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 scenes with 4 questions each, one picture of which is broken."""
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder, n_scenes=20, questions_a_scene=4, seed=500)
+    (folder / "images" / "scene_000503.png").write_bytes(b"not a picture")
+    return folder
+
+
+def arguments(data: Path, output: Path, *more: str) -> list[str]:
+    return [
+        *("--vqa-dataset", str(data / "vqa.csv"), "--images-dir", str(data / "images"), "--model", "shapes"),
+        *("--output-dir", str(output), "--checkpoint-interval", "30", "--batch-tokens", "300"),
+        *("--max-new-tokens", "8", *more),
+    ]
+
+
+def extract(data: Path, output: Path, *more: str) -> int:
+    return run_script("extract", None, arguments(data, output, *more))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("uninterrupted")
+    log = output.with_suffix(".log")
+    process = start_extraction(arguments(data, output), log)
+    process.join()
+    assert process.exitcode == 0, log.read_text()
+    return output
+
+
+def everything(shards: Shards) -> dict[str, list[object]]:
+    """All contents by column, vectors as bytes: equal means equal to the last bit."""
+    found: dict[str, list[object]] = {name: list(shards.text(name)) for name in shards.text_columns}
+    found |= {name: [value.tobytes() for value in shards.numbers(name)] for name in shards.number_columns}
+    return found | {name: [row.tobytes() for row in shards.vectors(name)] for name in shards.representations}
+
+
+def table_ids(data: Path) -> list[str]:
+    with (data / "vqa.csv").open() as file:
+        return [row["question_id"] for row in csv.DictReader(file)]
+
+
+def failed_ids(output: Path) -> list[str]:
+    with (output / "failures.csv").open() as file:
+        return [row["question_id"] for row in csv.DictReader(file)]
+
+
+def test_every_row_is_captured_or_named(data: Path, uninterrupted: Path) -> None:
+    shards = open_shards(uninterrupted)
+    assert shards.counts == (30, 30, 16)
+    assert not [problem for path in shards.files for problem in problems(path)]
+    failed = failed_ids(uninterrupted)
+    assert len(failed) == 4 and all(question_id.startswith("shapes_000503") for question_id in failed)
+    assert sorted([*shards.question_ids, *failed]) == sorted(table_ids(data))
+    assert list(shards.question_ids) == [q for q in table_ids(data) if q not in failed]  # the run's order
+    assert sorted(path.name for path in uninterrupted.iterdir()) == [
+        *(".lock", "failures.csv", "run.json"),
+        *(f"shapes_embeddings_part_00{k}.h5" for k in (1, 2, 3)),
+    ]
+
+
+def test_killed_runs_resume_to_the_same_contents(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """SIGKILL at random moments: afterwards every id exactly once, and all contents as if nothing had happened."""
+    expected = everything(open_shards(uninterrupted))
+    started = time.monotonic()
+    process = start_extraction(arguments(data, tmp_path / "timed"), tmp_path / "timed.log")
+    process.join()
+    duration = time.monotonic() - started
+    moments = random.Random(0)
+    killed = 0
+    for trial in range(KILLS):
+        output, log = tmp_path / f"out{trial}", tmp_path / f"{trial}.log"
+        process = start_extraction(arguments(data, output), log)
+        process.join(moments.uniform(0, duration))
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+        resumed = start_extraction(arguments(data, output), log)
+        resumed.join()
+        assert resumed.exitcode == 0, log.read_text()
+        assert everything(open_shards(output)) == expected
+        assert failed_ids(output) == failed_ids(uninterrupted)
+        assert not (output / "journal").exists() and not list(output.glob(".*.partial"))
+    assert killed > KILLS // 2
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_after_the_batch(
+    data: Path, uninterrupted: Path, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    output, log = tmp_path / "out", tmp_path / "log"
+    process = start_extraction(arguments(data, output), log)
+    while not list(output.glob("journal/0*.h5")):
+        assert process.is_alive(), log.read_text()
+        time.sleep(0.002)
+    os.kill(process.pid or 0, number)
+    process.join()
+    assert process.exitcode == status, log.read_text()
+    assert "run the same command again" in log.read_text()
+    assert extract(data, output) == 0
+    assert everything(open_shards(output)) == everything(open_shards(uninterrupted))
+
+
+def test_a_mended_image_is_captured_by_the_next_run(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    images = tmp_path / "data"
+    write_dataset(images, n_scenes=20, questions_a_scene=4, seed=500)
+    broken = images / "images" / "scene_000503.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:200])
+    assert extract(images, tmp_path / "out") == 0
+    assert len(failed_ids(tmp_path / "out")) == 4
+    broken.write_bytes(whole)
+    assert extract(images, tmp_path / "out") == 0
+    assert not (tmp_path / "out" / "failures.csv").exists()
+    assert open_shards(tmp_path / "out").counts == (30, 30, 16, 4)
+    assert sorted(open_shards(tmp_path / "out").question_ids) == sorted(table_ids(images))
+
+
+def test_a_second_run_has_nothing_to_do(data: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in uninterrupted.glob("*.h5")}
+    assert extract(data, uninterrupted) == 0
+    assert "0 questions captured, 76 were there already, 4 failed" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in uninterrupted.glob("*.h5")} == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "difference"),
+    [
+        (("--layers", "0,5"), "layers is [0, 1, 3, 4, 5] there and [0, 5] now"),
+        (("--max-pixels", "6272"), "max_pixels is 12544 there and 6272 now"),
+        (("--no-answers",), "max_new_tokens is 8 there and 0 now"),
+        (("--dtype", "bfloat16"), "dtype is 'float32' there and 'bfloat16' now"),
+    ],
+)
+def test_other_settings_are_refused(
+    data: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], difference: str
+) -> None:
+    assert extract(data, uninterrupted, *flags) == 2
+    assert difference in capsys.readouterr().err
+
+
+def test_a_changed_table_is_refused(data: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (data / "vqa.csv").read_text()
+    changed = data / "changed.csv"
+    first = next(csv.DictReader(rows.splitlines()))
+    changed.write_text(rows.replace(first["question"], "Is it something else?"))
+    call = ["--vqa-dataset", str(changed), *arguments(data, uninterrupted)[2:]]
+    assert run_script("extract", None, call) == 2
+    assert f"was captured with question {first['question']!r}" in capsys.readouterr().err
+    changed.write_text("\n".join(rows.splitlines()[:5]) + "\n")
+    assert run_script("extract", None, call) == 2
+    assert "questions that are not in this table" in capsys.readouterr().err
+
+
+def test_two_runs_do_not_share_a_folder(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with _locked(tmp_path):
+        assert extract(data, tmp_path) == 2
+    assert "another run is writing" in capsys.readouterr().err
+
+
+def test_test_mode_takes_three(data: Path, tmp_path: Path) -> None:
+    assert extract(data, tmp_path, "--test", "--no-answers", "--no-question-view", "--layers", "all") == 0
+    shards = open_shards(tmp_path)
+    assert list(shards.question_ids) == table_ids(data)[:3]
+    assert shards.text("answer") == ["", "", ""] and set(shards.numbers("answer_tokens")) == {0}
+    assert len(shards.representations) == 2 + 2 * 6
+    assert np.isfinite(shards.numbers("first_token_entropy")).all()
+    assert extract(data, tmp_path, "--no-answers", "--layers", "all") == 0  # the rest, without the test mode
+    assert len(open_shards(tmp_path).question_ids) == 76
+
+
+def test_windows_and_batches_do_not_change_what_is_stored(
+    data: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another window, budget and interval: the same rows in the same order, floats within the contract."""
+    monkeypatch.setattr(batching, "WINDOW", 7)
+    assert extract(data, tmp_path, "--batch-tokens", "1", "--checkpoint-interval", "1000") == 0
+    ours, reference = open_shards(tmp_path), open_shards(uninterrupted)
+    assert ours.question_ids == reference.question_ids and ours.text("answer") == reference.text("answer")
+    for name in reference.representations:
+        expected = reference.vectors(name)
+        scale = np.abs(expected).max(1, keepdims=True)
+        assert (np.abs(ours.vectors(name) - expected) <= 1e-5 * scale).all()
+
+
+def test_stored_positions_are_those_of_the_input_ids(
+    data: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["audit", "--shards", str(uninterrupted), "--images-dir", str(data / "images")]
+    assert main(call) == 0
+    assert "76 of 76 rows" in capsys.readouterr().out
+
+
+def test_the_audit_finds_a_wrong_position(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(uninterrupted, tmp_path / "copy"))
+    with h5py.File(copy / "shapes_embeddings_part_002.h5", "r+") as file:
+        file["_columns/token_index/vision"][4] -= 1
+    assert main(["audit", "--shards", str(copy), "--images-dir", str(data / "images")]) == 1
+
+
+def test_an_unwritable_output_is_one_error(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert extract(data, tmp_path / "file") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_an_unknown_model_type_says_what_to_add(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "bert"}')
+    assert extract(data, tmp_path / "out", "--model", str(tmp_path / "model")) == 2
+    error = capsys.readouterr().err
+    assert "'bert' is not supported" in error and "halp_probe/models/families.py" in error
