@@ -1,0 +1,183 @@
+"""Rules exact and contains: the ground truth as text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from halp_probe.labels.negation import NEGATORS, NEUTRAL, Clause, clauses
+from halp_probe.labels.normalise import bare, sentences, word_set, words_of
+from halp_probe.labels.refusal import refused
+from halp_probe.labels.stems import NUMBER_WORDS, same_word, singular
+from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compared, right, unknown, wrong
+
+_ARTICLES = ("a", "an", "the")
+_NOTHING = frozenset(("none", "nothing", "nobody", "no one"))
+_PLAIN_NOTHING = re.compile(
+    r"(?:(?:there(?:'s| is| are)|(?:the )?answer(?: is|:)) )?(?:none|nothing|nobody|no one)"
+    r"(?: (?:there|visible|here))?",
+    re.IGNORECASE,
+)
+_JUDGEABLE_WORDS = 3  # a longer truth can be said in other words, so its absence proves nothing
+_NEAR_OR = 3  # words between the truth and an "or" that makes it one of several offers
+_BE = word_set("is are was were be does do did can")
+
+
+def judge_exact(answer: str, truth: str, question: str = "") -> Verdict:
+    """Equal after case, punctuation, articles and white space; `answer` is clean."""
+    verdict = compared("exact", bare(answer), bare(truth))
+    return unknown("exact", verdict.truth, REFUSAL) if verdict.label == 1 and refused(answer) else verdict
+
+
+def judge_contains(answer: str, truth: str, question: str) -> Verdict:
+    """Is the truth said in the answer, as whole words one after the other, and not denied? `answer` is clean.
+
+    A sentence that names the truth among other things ("a red car and a blue bus") counts as saying it; only an answer
+    that is nothing but a list ("red, blue and green") is unknown.
+    """
+    said, wanted = bare(answer), bare(truth)
+    if said == wanted:
+        return right("contains", said, wanted)
+    if refused(answer):
+        return unknown("contains", wanted, REFUSAL, said)
+    if _another_script(answer, truth):
+        return unknown("contains", wanted, "another script than the ground truth's", said)
+    if wanted in _NOTHING:
+        return _judge_nothing(answer, said, wanted, question)
+    if said in _NOTHING:
+        return wrong("contains", said, wanted)
+    return _judge_mentions(answer, said, wanted, question)
+
+
+def says(text: str, truth: str) -> bool:
+    """Do the truth's words stand in the text, one after the other?"""
+    return bool(_spans(_words(text), _words(truth)))
+
+
+def _judge_mentions(answer: str, said: str, wanted: str, question: str) -> Verdict:
+    truth = _words(wanted)
+    found = {kind for sentence in clauses(answer) for clause in sentence for kind in _mentions(clause, truth, question)}
+    if not found and says(answer, wanted):
+        found = {"said"}  # the truth itself holds a comma or a "but"
+    if not found:
+        if len(truth) > _JUDGEABLE_WORDS:
+            return unknown("contains", wanted, "not said in these words", said)
+        return wrong("contains", said, wanted, "does not say it")
+    if found == {"denied"}:
+        return wrong("contains", said, wanted, "denies it")
+    if len(found) > 1:
+        return unknown("contains", wanted, CONFLICT, said)
+    if _offers(answer, truth) or _mere_list(answer, truth):
+        return unknown("contains", wanted, "names several answers", said)
+    return (
+        right("contains", said, wanted) if found == {"said"} else unknown("contains", wanted, "unclear mention", said)
+    )
+
+
+def _mentions(clause: Clause, truth: list[str], question: str) -> set[str]:
+    """For each place that names the truth: "said", "denied" or "unclear"."""
+    words = _folded(clause.words)
+    return {_mention(words, start, stop, question) for start, stop in _spans(words, truth)}
+
+
+def _mention(words: list[str], start: int, stop: int, question: str) -> str:
+    before = [i for i in range(start) if words[i] in NEGATORS]
+    if before:
+        between = words[before[-1] + 1 : start]
+        if all(word in NEUTRAL or word in ("in", "of", "with") for word in between):
+            return "denied"
+        if len(between) <= 3:
+            return "unclear"
+    after = words[stop : stop + 3]
+    if len(after) > 1 and after[0] in _BE and after[1] in NEGATORS and all(w in NEUTRAL for w in after[2:]):
+        return "unclear"
+    # "the shape left of the red circle": words of the question again, not an answer to it
+    asked, echoed = _folded(words_of(question)), words[start : stop + 1]
+    if len(echoed) > stop - start and echoed[-1] not in NEUTRAL and len(echoed[-1]) > 2 and _spans(asked, echoed):
+        return "unclear"
+    return "said"
+
+
+def _judge_nothing(answer: str, said: str, wanted: str, question: str) -> Verdict:
+    """The truth is that there is none: right only if said plainly, wrong if the answer knows of no negation."""
+    for sentence in sentences(answer):
+        if _PLAIN_NOTHING.fullmatch(re.split(r"[,;.!]", sentence)[0].strip()):
+            return right("contains", said, wanted)
+    negated = False
+    for sentence_clauses in clauses(answer):
+        for clause in sentence_clauses:
+            negated |= bool(clause.negators())
+            if _says_there_is_no(clause, question):
+                return right("contains", said, wanted, "says there is no such thing")
+    if negated:
+        return unknown("contains", wanted, "an unclear negation", said)
+    return wrong("contains", said, wanted, "names something")
+
+
+def _says_there_is_no(clause: Clause, question: str) -> bool:
+    """Does it say "no star", "there isn't a star"? The thing must be one that the question names, if that is known."""
+    words = list(clause.words)
+    at = next(iter(clause.negators()), None)
+    if (
+        at is None
+        or words[at] not in ("no", "not", "without")
+        or any(w not in NEUTRAL and w != "image" for w in words[:at])
+    ):
+        return False
+    if words[at] == "not" and "there" not in words[:at]:
+        return False  # "it is not red" denies a colour, not the thing
+    things = [w for w in words[at + 1 :] if w not in NEUTRAL]
+    if not things:
+        return words[at] == "not"
+    return not question.strip() or any(same_word(thing, own) for thing in things[:2] for own in words_of(question))
+
+
+def _offers(answer: str, truth: list[str]) -> bool:
+    """Is the truth one of several offers ("red or blue")?"""
+    for sentence in sentences(answer):
+        words = _words(sentence, keep_articles=True)
+        for start, stop in _spans(words, truth):
+            around = words[max(0, start - _NEAR_OR) : start] + words[stop : stop + _NEAR_OR]
+            if "or" in around or "either" in around:
+                return True
+    return False
+
+
+def _mere_list(answer: str, truth: list[str]) -> bool:
+    """Nothing but items of a word or two, one of them the truth ("red, blue and green")."""
+    items = [_words(item) for item in re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+|\s*&\s*", answer.strip(" ."))]
+    listed = len(items) > 2 or (len(items) == 2 and bool(re.search(r"\band\b|&", answer)))
+    return listed and all(0 < len(item) <= 2 for item in items) and truth in items
+
+
+def _spans(words: list[str], truth: list[str]) -> list[tuple[int, int]]:
+    """Where `words` say the truth; word breaks inside it do not matter ("t shirt" ~ "tshirt"), nor a last plural."""
+    if not truth:
+        return []
+    joined, ending = "".join(truth), "".join([*truth[:-1], singular(truth[-1])])
+    return [
+        (start, stop)
+        for start in range(len(words))
+        for stop in range(start + 1, min(len(words), start + len(joined)) + 1)
+        if "".join(words[start:stop]) == joined
+        or "".join([*words[start : stop - 1], singular(words[stop - 1])]) == ending
+    ]
+
+
+def _words(text: str, keep_articles: bool = False) -> list[str]:
+    words = _folded(words_of(text))
+    return words if keep_articles else [w for w in words if w not in _ARTICLES] or words
+
+
+def _folded(words: list[str] | tuple[str, ...]) -> list[str]:
+    """Without accents, number words as digits."""
+    plain_words = ("".join(c for c in unicodedata.normalize("NFKD", w) if not unicodedata.combining(c)) for w in words)
+    return [str(NUMBER_WORDS.get(word, word)) for word in plain_words]
+
+
+def _another_script(answer: str, truth: str) -> bool:
+    """The truth's letters are Latin and the answer has none, or one of them needs no spaces between its words."""
+    if any("\u0e00" <= c <= "\u0eff" or "\u3040" <= c <= "\u9fff" for c in answer + truth):
+        return True
+    latin = [any(c.isalpha() and unicodedata.name(c, "").startswith("LATIN") for c in text) for text in (answer, truth)]
+    return any(c.isalpha() for c in answer) and any(c.isalpha() for c in truth) and latin[0] != latin[1]

@@ -1,0 +1,44 @@
+"""What a rule says about one answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RIGHT, WRONG = 0, 1  # label 1 = hallucinated
+
+EMPTY_ANSWER = "empty answer"
+NO_TRUTH = "no ground truth"
+REFUSAL = "refusal"
+CONFLICT = "evidence conflicts"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`label`: 0 right, 1 wrong (hallucinated), None unknown. `rule`: the rule that decided, never "auto".
+
+    `answer` and `truth` are the normalised texts that were compared ("" where none could be read); `reason` says why in
+    a few words.
+    """
+
+    label: int | None
+    rule: str
+    answer: str
+    truth: str
+    reason: str
+
+
+def compared(rule: str, answer: str, truth: str) -> Verdict:
+    """Right if the two normalised texts are the same, else wrong."""
+    return right(rule, answer, truth) if answer == truth else wrong(rule, answer, truth)
+
+
+def right(rule: str, answer: str, truth: str, reason: str = "says the ground truth") -> Verdict:
+    return Verdict(RIGHT, rule, answer, truth, reason)
+
+
+def wrong(rule: str, answer: str, truth: str, reason: str = "says something else") -> Verdict:
+    return Verdict(WRONG, rule, answer, truth, reason)
+
+
+def unknown(rule: str, truth: str, reason: str, answer: str = "") -> Verdict:
+    return Verdict(None, rule, answer, truth, reason)

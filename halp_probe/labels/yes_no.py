@@ -1,0 +1,98 @@
+"""Rule yes_no: a yes or no said outright, and claims that amount to one, all of which must agree."""
+
+from __future__ import annotations
+
+import re
+
+from halp_probe.labels.claims import claimed
+from halp_probe.labels.negation import without_scene
+from halp_probe.labels.normalise import bare, sentences
+from halp_probe.labels.refusal import refused
+from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compared, unknown
+
+_NAMES = {"yes": "yes", "true": "yes", "y": "yes", "no": "no", "false": "no", "n": "no"}
+_SAID = {"yes": "yes", "yeah": "yes", "yep": "yes", "yup": "yes", "no": "no", "nope": "no"}
+_BOTH = re.compile(
+    r"[\"'(]*\b(?:yes[\"']?\s*(?:or|and|/|\|)\s*[\"']?no|no[\"']?\s*(?:or|and|/)\s*[\"']?yes)\b[\"')]*", re.I
+)
+_STOP = r"(?=\s*(?:[.,!;:)\"'—–]|\s-+\s|$))"  # "No." and "No, …", never "No dog", "No-one"
+_WORD = r"(yes|yeah|yep|yup|no|nope)\b"
+_OPENING = (
+    r"(?:(?:so|well|but|and|therefore|thus|hence|overall|finally|ultimately|actually|okay|ok|oh|sure|then)\b[,:]?\s*)*"
+)
+_LEADING = re.compile(
+    rf"[\W_]*{_OPENING}[\"'(]*{_WORD}(?:{_STOP}|(?<=yes)(?![-'\w]|\s+no\b)|(?=\s+(?:there|it|the|this|that"
+    r"|these|those|they|he|she|i|we|you|because)\b))",
+    re.I,
+)
+_AMONG = re.compile(rf"[,;—–]\s*{_OPENING}{_WORD}{_STOP}", re.I)  # "Based on the image, no, …", "so, no, it's not"
+_DECLARED = re.compile(
+    rf"(?:\b(?:answer|conclusion|verdict|response)\b[^.?!\n]{{0,60}}?(?:\b(?:is|be)\b|[:=-])\s*"
+    r"(?:an? |simply |clearly |therefore )?"
+    rf"|\bi(?:'d| would| will|'ll| must| have to) (?:say|answer|respond|go with)\s*|\bit(?:'s| is) an? |\\boxed\{{\s*)"
+    rf"[\"'(]*{_WORD}(?=\s*(?:[.,!;:)\"'}}—–]|\s-+\s|$|(?:because|since|as|there|it)\b))",
+    re.I,
+)
+_ELLIPSIS = re.compile(  # "It does not." as a whole sentence
+    r"(?:it|they|there|he|she|this|that)\s*"
+    r"(?:(?:is|are|was|were|does|do|did|has|have|can)(?P<not>n't| not|not)?|'s(?P<not_too> not))",
+    re.I,
+)
+_POLITE = re.compile(
+    r"[,!.]* (?:of course,? )?i(?:'d| can| will| would|'m)? (?:help|assist|be (?:happy|glad)|happy)\b", re.I
+)
+
+
+def judge_yes_no(answer: str, truth: str, question: str) -> Verdict:
+    """`answer` is clean. Unknown unless every yes/no that can be read in it says the same."""
+    wanted = _NAMES.get(bare(truth))
+    if wanted is None:
+        return unknown("yes_no", bare(truth), "the ground truth is no yes/no")
+    hedged = refused(answer)
+    found = outright(answer)
+    if not hedged:
+        found |= claimed(_without_lead(answer), question)
+    if len(found) > 1:
+        return unknown("yes_no", wanted, CONFLICT)
+    if not found:
+        return unknown("yes_no", wanted, REFUSAL if hedged else "no yes/no could be read")
+    return compared("yes_no", found.pop(), wanted)
+
+
+def outright(answer: str) -> set[str]:
+    """The polarities said outright: leading, declared, concluding."""
+    whole = bare(answer)
+    if whole in _NAMES:
+        return {_NAMES[whole]}
+    found: set[str] = set()
+    for n, sentence in enumerate(sentences(_BOTH.sub(" ", answer))):
+        if sentence.endswith("?"):
+            continue
+        sentence = without_scene(sentence).strip()
+        for match in _matches(sentence):
+            if not _withdrawn(sentence, match):
+                found.add(_SAID[match[1].lower()])
+        short = _ELLIPSIS.fullmatch(sentence.strip(" ,.!"))
+        if short and n == 0:
+            found.add("no" if short["not"] or short["not_too"] else "yes")
+    return found
+
+
+def _matches(sentence: str) -> list[re.Match[str]]:
+    leading = _LEADING.match(sentence)
+    return [*([leading] if leading else []), *_AMONG.finditer(sentence), *_DECLARED.finditer(sentence)]
+
+
+def _withdrawn(sentence: str, match: re.Match[str]) -> bool:
+    """Under a condition ("if so, yes"), or taken back in the same sentence ("No, it is impossible to tell")."""
+    before, after = sentence[: match.start(1)], sentence[match.end(1) :]
+    return bool(re.search(r"\b(?:if|whether|unless)\b", before, re.I)) or refused(after) or bool(_POLITE.match(after))
+
+
+def _without_lead(answer: str) -> str:
+    """Without the outright yes/no that opens a sentence, so that it negates nothing there."""
+    kept = []
+    for sentence in sentences(answer):
+        match = _LEADING.match(sentence)
+        kept.append(sentence[match.end() :].lstrip(" ,;:.") if match else sentence)
+    return "\n".join(kept)
