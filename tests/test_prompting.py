@@ -73,6 +73,16 @@ def test_pixel_bounds_are_kept(qwen: LoadedModel) -> None:
         Prompter(qwen, min_pixels=100, max_pixels=50)
 
 
+def test_bounds_wider_than_the_processor_s_are_kept(qwen: LoadedModel) -> None:
+    """A second resize, by the processor's own bounds, would shrink this picture."""
+    factor = qwen.processor.image_processor.patch_size * 2
+    image = noise(8 * factor, 9 * factor)
+    assert image.width * image.height > qwen.processor.image_processor.size["longest_edge"]
+    made = prompt(qwen, image, max_pixels=100 * factor**2)
+    assert (made.input_ids == qwen.image_token_id).sum() == 72
+    assert np.array_equal(unpatched(made, qwen), np.asarray(image).astype(float))
+
+
 def test_an_extreme_shape_is_refused(qwen: LoadedModel) -> None:
     with pytest.raises(PromptError, match="aspect ratio must be smaller than 200"):
         prompt(qwen, noise(402, 2))
