@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
-from halp_probe.shards.columns import RESERVED_COLUMNS
 
 _ALIASES = {"image_id": "image_name", "answer": "gt_answer"}
 _REQUIRED = ("question_id", "image_id", "question", "answer")
@@ -28,19 +27,19 @@ class Table:
     failures: tuple[Failure, ...]
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, reserved: Collection[str] = ()) -> Table:
     """A UTF-8 CSV (with or without BOM) with `question_id, image_id, question, answer`.
 
     `image_name` stands for `image_id` and `gt_answer` for `answer` (the ground truth). All cells stay text. A blank
     answer is allowed (its label will be unknown). Rows with a blank question or id, or with too many or too few cells,
-    become failures. Raises TableError for a missing, empty or non-UTF-8 file, missing or ambiguous columns, and
-    duplicate question ids.
+    become failures. Raises TableError for a missing, empty or non-UTF-8 file, missing or ambiguous columns, further
+    columns with a `reserved` name, and duplicate question ids.
     """
     samples: list[Sample] = []
     failures: list[Failure] = []
     line_of: dict[str, int] = {}
     repeated: dict[str, list[int]] = {}
-    for line, cells in _rows(path):
+    for line, cells in _rows(path, reserved):
         if isinstance(cells, Failure):
             failures.append(cells)
             continue
@@ -62,13 +61,13 @@ def read_table(path: Path) -> Table:
     return Table(tuple(samples), tuple(failures))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | Failure]]:
+def _rows(path: Path, reserved: Collection[str]) -> Iterator[tuple[int, dict[str, str] | Failure]]:
     """Line number, and the row's cells or why it cannot be used."""
     csv.field_size_limit(_FIELD_LIMIT)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
-            header = _header(next(reader, []), path)
+            header = _header(next(reader, []), path, reserved)
             for cells in reader:
                 if cells:
                     yield reader.line_num, _row(header, cells, reader.line_num)
@@ -84,7 +83,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | Failure]]:
         raise TableError(f"{path}: not a CSV table ({error})") from error
 
 
-def _header(cells: list[str], path: Path) -> list[str]:
+def _header(cells: list[str], path: Path, reserved: Collection[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     if not any(names):
         raise TableError(f"{path} is empty; it needs a header with {', '.join(_REQUIRED)}")
@@ -98,7 +97,7 @@ def _header(cells: list[str], path: Path) -> list[str]:
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled or "" in names:
         raise TableError(f"{path}: every column needs a name of its own (repeated or blank: {doubled or 'blank'})")
-    taken = sorted((set(names) & RESERVED_COLUMNS) - set(_REQUIRED))
+    taken = sorted(set(names) & set(reserved) - set(_REQUIRED))
     if taken:
         raise TableError(f"{path}: the columns {', '.join(taken)} are written by the extraction itself; rename them")
     return names

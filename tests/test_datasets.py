@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halp_probe.datasets import TableError, read_table
+from halp_probe.shards.columns import RESERVED_COLUMNS
 
 HEADER = "question_id,image_id,question,answer"
 
@@ -60,7 +61,7 @@ def test_rows_that_cannot_be_used_are_failures(tmp_path: Path) -> None:
 )
 def test_tables_that_cannot_be_used(tmp_path: Path, text: str | bytes, reason: str) -> None:
     with pytest.raises(TableError, match=reason):
-        read_table(table(tmp_path, text))
+        read_table(table(tmp_path, text), RESERVED_COLUMNS)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

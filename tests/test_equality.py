@@ -204,7 +204,7 @@ class Reference:
         self.logprobs = outputs.logits[0, -1].log_softmax(-1)
 
     def state(self, layer: int, position: int) -> np.ndarray:
-        """`output_hidden_states` where that is the block's output: not the last (post-norm), nor where DeepStack adds."""
+        """`output_hidden_states`, but not of the last block (post-norm), nor where DeepStack has added to it."""
         added_after = layer < self._deepstack and position == self.vision_index
         if layer == len(self._block_outputs) - 1 or added_after:
             return self._block_outputs[layer][0, position].numpy()

@@ -166,7 +166,7 @@ def test_a_folder_reads_as_one_in_the_order_of_parts(tmp_path: Path) -> None:
 def test_the_same_id_in_two_files_is_refused(tmp_path: Path) -> None:
     for part in (1, 2):
         write_shard(tmp_path / shard_name("m", part), columns(["same"]), ATTRIBUTES)
-    with pytest.raises(ShardError, match="'same' is in m_embeddings_part_001.h5 and in m_embeddings_part_002.h5"):
+    with pytest.raises(ShardError, match=r"'same' is in m_embeddings_part_001\.h5 and in m_embeddings_part_002\.h5"):
         open_shards(tmp_path)
 
 
@@ -214,7 +214,7 @@ def test_unknown_names_and_files_are_named(shard: Path, tmp_path: Path) -> None:
         open_shards(tmp_path / "other.h5")
     with h5py.File(shard, "r+") as file:
         file.attrs["format_version"] = 99
-    with pytest.raises(ShardError, match="version 99.*upgrade"):
+    with pytest.raises(ShardError, match=r"version 99.*upgrade"):
         open_shards(shard)
 
 

@@ -15,6 +15,7 @@ from halp_probe import __version__
 from halp_probe.datasets import read_table
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
+from halp_probe.shards.columns import RESERVED_COLUMNS
 from halp_probe.shards.names import model_slug
 from halp_probe.shards.writer import STORE_DTYPES
 
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 def extract(options: ExtractOptions) -> int:
     """Run one extraction. Raises InputError for a table, folder, model or setting that cannot be used."""
-    table = read_table(options.vqa_dataset)
+    table = read_table(options.vqa_dataset, RESERVED_COLUMNS)
     if not options.images_dir.is_dir():
         raise InputError(f"--images-dir {options.images_dir} is not a folder")
     with _locked(options.output_dir):
