@@ -55,27 +55,27 @@ class Scene:
 
 
 def make_scene(seed: int) -> Scene:
-    """The scene of this seed: 1 to 5 things, not one fully hidden by another."""
+    """The scene of this seed: 1 to 5 things, each in a cell of its own."""
     rng = np.random.default_rng([seed, 0])
     difficulty = float(rng.uniform())
     background = int(rng.integers(25, 230))
-    wanted = int(rng.integers(1, MAX_THINGS + 1))
-    spacing = 1.05 - 0.4 * difficulty  # centres stay this many sums of radii apart
+    cells = rng.permutation(GRID * GRID)[: int(rng.integers(1, MAX_THINGS + 1))]
     things: list[Thing] = []
-    for _ in range(40 * wanted):
-        if len(things) == wanted:
-            break
+    for cell in cells:
         hardness = float(np.clip(difficulty + rng.normal(0, 0.15), 0, 1))
-        radius = 15.0 - 8.5 * hardness + float(rng.uniform(-1, 1))
-        x, y = rng.uniform(radius + 1, SIDE - radius - 1, size=2)
-        if any(math.hypot(x - t.x, y - t.y) < spacing * (radius + t.radius) for t in things):
-            continue
+        radius = 13.5 - 6.5 * hardness + float(rng.uniform(-0.5, 0.5))
+        wander = 1.5 + 6.0 * hardness  # pixels off the cell's centre: hard things overlap and straddle cells
+        row, column = divmod(int(cell), GRID)
+        x, y = (
+            float(np.clip((place + 0.5) * SIDE / GRID + rng.uniform(-wander, wander), radius, SIDE - radius))
+            for place in (column, row)
+        )
         things.append(
             Thing(
                 shape=str(rng.choice(SHAPES)),
                 colour=str(rng.choice(list(COLOURS))),
-                x=float(x),
-                y=float(y),
+                x=x,
+                y=y,
                 radius=radius,
                 contrast=float(np.clip(1.05 - 0.8 * hardness + rng.normal(0, 0.05), 0.18, 1)),
                 angle=float(rng.uniform(-0.25, 0.25)),

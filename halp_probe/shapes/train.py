@@ -31,10 +31,10 @@ IGNORED = -100  # label of a token that is not learned
 class TrainConfig:
     """One training run."""
 
-    steps: int = 5000
+    steps: int = 4000
     scenes_a_step: int = 16
     questions_a_scene: int = 6
-    learning_rate: float = 1e-3  # peak of the one-cycle schedule
+    learning_rate: float = 1.5e-3  # peak of the one-cycle schedule
     weight_decay: float = 0.01
     caption_steps: float = 0.4  # share of the steps in which captions count in full; a fifth of that afterwards
     seed: int = 0

@@ -1,0 +1,187 @@
+"""Join shards and labels by question id: which rows can be used, and why the others cannot.
+
+Legend: M samples in the shards, N rows that are used, D width of a representation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from halp_probe.probes.errors import ProbeError
+
+ENTROPY = "first_token_entropy"
+
+
+class ShardSource(Protocol):
+    """What is asked of shards; `halp_probe.shards.reader.Shards` is one."""
+
+    @property
+    def question_ids(self) -> tuple[str, ...]: ...
+    @property
+    def representations(self) -> tuple[str, ...]: ...
+    @property
+    def attributes(self) -> dict[str, Any]: ...
+    def has(self, name: str) -> bool: ...
+    def text(self, name: str) -> list[str]: ...
+    def numbers(self, name: str) -> np.ndarray: ...
+    def vectors(self, representation: str) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A sample of the shards that is not used, and why."""
+
+    question_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """The rows that every representation, baseline and fold uses alike; nothing here is larger than a column."""
+
+    index: np.ndarray  # [N] int, rows of the shards
+    question_ids: tuple[str, ...]  # N
+    y: np.ndarray  # [N] int, 1 = hallucinated, 0 = right
+    images: tuple[str, ...]  # N, equal for rows of the same image
+    questions: tuple[str, ...] | None  # N; None where the shards have no question text
+    entropy: np.ndarray | None  # [N] float64, nats, of the first answer token; None where the shards lack it
+    representations: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]  # M - N
+    notes: tuple[str, ...]
+
+    @property
+    def image_codes(self) -> np.ndarray:
+        """[N] int, equal for rows of the same image."""
+        return np.unique(np.asarray(self.images), return_inverse=True)[1]
+
+    def vectors(self, shards: ShardSource, representation: str) -> np.ndarray:
+        """[N, D] float32, these rows of one representation."""
+        return shards.vectors(representation)[self.index]
+
+
+def join(shards: ShardSource, labels: Mapping[str, int | None], representations: Sequence[str]) -> LabelledRows:
+    """The rows with a label of 0 or 1 and with a vector in every one of the representations.
+
+    Raises ProbeError when labels and shards share no id, a vector is damaged, or fewer than two classes are left.
+    """
+    notes = _strangers(shards.question_ids, labels)
+    reasons = _label_reasons(shards.question_ids, labels)
+    _add_vector_reasons(reasons, shards, representations)
+    index = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.intp)  # [N]
+    left_out = tuple(LeftOut(q, reason) for q, reason in zip(shards.question_ids, reasons, strict=True) if reason)
+    notes += _summary(left_out)
+    y = np.array([labels[shards.question_ids[row]] for row in index], dtype=np.int64)  # [N]
+    _need_both_classes(y, left_out)
+    images, image_note = _images(shards, index)
+    return LabelledRows(
+        index=index,
+        question_ids=tuple(shards.question_ids[row] for row in index),
+        y=y,
+        images=images,
+        questions=_pick(shards.text("question"), index) if shards.has("question") else None,
+        entropy=shards.numbers(ENTROPY)[index].astype(np.float64) if shards.has(ENTROPY) else None,
+        representations=tuple(representations),
+        left_out=left_out,
+        notes=(*notes, image_note),
+    )
+
+
+def choose_representations(available: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The wanted representations in the shards' order, all of them when none is named."""
+    if not available:
+        raise ProbeError("the shards hold no representation; run extract.py again with this output folder empty")
+    unknown = sorted(set(wanted or ()) - set(available))
+    if unknown:
+        raise ProbeError(f"the shards have no representation {unknown[0]!r}; they have: {', '.join(available)}")
+    return tuple(name for name in available if not wanted or name in wanted)
+
+
+def _strangers(question_ids: Sequence[str], labels: Mapping[str, int | None]) -> list[str]:
+    """A note on labels whose ids the shards do not have."""
+    known = set(question_ids)
+    strangers = [question_id for question_id in labels if question_id not in known]
+    if len(strangers) == len(labels):
+        first = f"labels begin with {strangers[0]!r}" if strangers else "the labels file has no rows"
+        raise ProbeError(
+            f"labels for other ids: none of {len(labels)} labels belongs to one of the {len(question_ids)} samples in "
+            f"the shards ({first}, shards with {question_ids[0]!r}); pass the labels made from these shards"
+        )
+    if not strangers:
+        return []
+    return [f"{len(strangers)} of {len(labels)} labels have no sample in the shards (first: {strangers[0]!r})"]
+
+
+def _label_reasons(question_ids: Sequence[str], labels: Mapping[str, int | None]) -> list[str]:
+    """[M] why a sample cannot be used as far as labels go; "" when it can."""
+    reasons = []
+    for question_id in question_ids:
+        label = labels.get(question_id)
+        if label not in (0, 1, None):
+            raise ProbeError(f"label {label!r} of {question_id!r} is neither 0 (right), 1 (hallucinated) nor blank")
+        unlabelled = "label unknown" if question_id in labels else "not in the labels file"
+        reasons.append(unlabelled if label is None else "")
+    return reasons
+
+
+def _add_vector_reasons(reasons: list[str], shards: ShardSource, representations: Sequence[str]) -> None:
+    """Mark samples without a vector; one representation is in memory at a time."""
+    for representation in representations:
+        for row in _missing(shards.vectors(representation), shards.question_ids, representation):
+            reasons[row] = reasons[row] or f"no {representation}"
+
+
+def _missing(vectors: np.ndarray, question_ids: Sequence[str], representation: str) -> np.ndarray:
+    """Rows that are NaN throughout. Raises ProbeError for any other non-finite value."""
+    suspect = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    damaged = suspect[~np.isnan(vectors[suspect]).all(axis=1)]
+    if len(damaged):
+        raise ProbeError(
+            f"{representation} of {question_ids[damaged[0]]!r} holds NaN or infinite values ({len(damaged)} such "
+            "samples); extract these samples again, in bfloat16 or float32 if the model ran in float16"
+        )
+    return suspect
+
+
+def _summary(left_out: Sequence[LeftOut]) -> list[str]:
+    """One line a reason, with the first few ids."""
+    lines = []
+    for reason, count in Counter(item.reason for item in left_out).most_common():
+        ids = [item.question_id for item in left_out if item.reason == reason][:3]
+        lines.append(f"{count} samples left out: {reason} ({', '.join(ids)}{', …' if count > len(ids) else ''})")
+    return lines
+
+
+def _need_both_classes(y: np.ndarray, left_out: Sequence[LeftOut]) -> None:
+    if len(y) == 0:
+        why = "; ".join(_summary(left_out))
+        raise ProbeError(f"no sample is left ({why}); label more of them, or name fewer with --representations")
+    if len(np.unique(y)) == 1:
+        name = "1 (hallucinated)" if y[0] else "0 (right)"
+        raise ProbeError(
+            f"all {len(y)} usable samples have label {name}: a probe needs both classes; "
+            "label more samples, or check the rule that made the labels"
+        )
+
+
+def _images(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], str]:
+    """What tells the rows' images apart, and a note that says so."""
+    hashes = _pick(shards.text("image_sha256"), index) if shards.has("image_sha256") else ()
+    if hashes and all(hashes):
+        return hashes, f"{len(set(hashes))} images, told apart by the content of their files (image_sha256)"
+    if not shards.has("image_id"):
+        raise ProbeError("the shards have neither image_sha256 nor image_id, so no split by image; extract them again")
+    ids = _pick(shards.text("image_id"), index)
+    if not all(ids):
+        row = ids.index("")
+        raise ProbeError(f"sample {shards.question_ids[index[row]]!r} has no image_id, so it cannot be split by image")
+    why = "some rows lack image_sha256" if hashes else "the shards have no image_sha256"
+    return ids, f"{len(set(ids))} images, told apart by image_id ({why}): copies of a file under two ids count as two"
+
+
+def _pick(values: Sequence[str], index: np.ndarray) -> tuple[str, ...]:
+    return tuple(values[row] for row in index)

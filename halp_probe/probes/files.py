@@ -1,0 +1,153 @@
+"""A fitted probe as two files: `<stem>.safetensors` with its numbers and `<stem>.json` with what they mean.
+
+Legend: D width. The JSON has format, format_version, kind, label_meaning, classes, C, parameters, tensors_sha256, and
+what the caller tells about the probe (representation, model, training). It is written last and names the content of
+the other file, so a pair that loads is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from halp_probe.files import atomic_text, write_bytes
+from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.estimators import LinearProbe
+from halp_probe.probes.mlp import MLPProbe
+
+FORMAT = "halp_probe.probe"
+FORMAT_VERSION = 1
+LABEL_MEANING = "1 = the answer is hallucinated (judged wrong), 0 = right; risk = probability of 1"
+Probe = LinearProbe | MLPProbe
+
+
+def file_stem(representation: str) -> str:
+    """`query_token_representation/layer_7` -> `query_token_representation_layer_7`."""
+    return representation.replace("/", "_")
+
+
+def save_probe(stem: Path, probe: Probe, about: Mapping[str, Any]) -> None:
+    """Write the pair; `about` must be JSON and goes into it as it is (a nan as null)."""
+    data = save_tensors(_tensors(probe))
+    card = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "kind": "linear" if isinstance(probe, LinearProbe) else "mlp",
+        "label_meaning": LABEL_MEANING,
+        **about,
+        "classes": probe.classes_.tolist(),
+        "C": getattr(probe, "C_", None),
+        "parameters": {name: value for name, value in probe.get_params().items() if name != "random_state"},
+        "tensors_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    text = json.dumps(_without_nan(card), indent=2, allow_nan=False)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(_sibling(stem, ".safetensors"), data)
+    with atomic_text(_sibling(stem, ".json")) as file:
+        file.write(text + "\n")
+
+
+def load_probe(path: str | os.PathLike[str]) -> Probe:
+    """The probe, ready to score, with the JSON as `.metadata`; `path` is either file or the stem of both.
+
+    Raises ProbeError when a file is missing, of another format or version, or not the partner of the other.
+    """
+    stem = _stem(Path(path))
+    card = _read_card(_sibling(stem, ".json"))
+    data = _read_bytes(_sibling(stem, ".safetensors"))
+    if hashlib.sha256(data).hexdigest() != card["tensors_sha256"]:
+        raise ProbeError(
+            f"{_sibling(stem, '.safetensors')} is not the file that {stem.name}.json describes (sha256 differs); "
+            "copy both files again from one place, or train the probe again"
+        )
+    try:
+        probe = _restored(card, load_tensors(data))
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ProbeError(
+            f"{stem}: the two files do not hold a {card['kind']} probe ({error}); train it again"
+        ) from error
+    probe.classes_ = np.array(card["classes"])
+    probe.n_features_in_ = len(probe.mean_)
+    probe.metadata = card
+    return probe
+
+
+def _tensors(probe: Probe) -> dict[str, np.ndarray]:
+    """Names and arrays on disk: mean [D], scale [D], then coef [1, D] and intercept [1], or weight_i and bias_i."""
+    tensors = {"mean": probe.mean_, "scale": probe.scale_}
+    if isinstance(probe, LinearProbe):
+        tensors |= {"coef": probe.coef_, "intercept": probe.intercept_}
+    else:
+        tensors |= {f"weight_{i}": weight for i, weight in enumerate(probe.coefs_)}
+        tensors |= {f"bias_{i}": bias for i, bias in enumerate(probe.intercepts_)}
+    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+
+
+def _restored(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Probe:
+    probe: Probe
+    if card["kind"] == "linear":
+        probe = LinearProbe(**card["parameters"])
+        probe.coef_, probe.intercept_, probe.C_ = tensors["coef"], tensors["intercept"], card["C"]
+    else:
+        probe = MLPProbe(**card["parameters"])
+        layers = range(len(probe.hidden_sizes) + 1)
+        probe.coefs_ = [tensors[f"weight_{i}"] for i in layers]
+        probe.intercepts_ = [tensors[f"bias_{i}"] for i in layers]
+    probe.mean_, probe.scale_ = tensors["mean"], tensors["scale"]
+    return probe
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(_read_bytes(path))
+    except ValueError as error:
+        raise ProbeError(f"{path} is not JSON ({error}); train the probe again") from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ProbeError(
+            f"{path} is not a probe (its format is not {FORMAT!r}); pass a file that train_probes.py wrote"
+        )
+    if card.get("format_version") != FORMAT_VERSION:
+        raise ProbeError(
+            f"{path} has version {card.get('format_version')!r}, this halp_probe reads {FORMAT_VERSION}: "
+            "upgrade halp_probe"
+        )
+    missing = {"kind", "classes", "C", "parameters", "tensors_sha256"} - set(card)
+    if missing or card["kind"] not in ("linear", "mlp"):
+        what = f"lacks {', '.join(sorted(missing))}" if missing else f"is of unknown kind {card['kind']!r}"
+        raise ProbeError(f"{path} {what}; train the probe again")
+    return card
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ProbeError(
+            f"{path} cannot be read ({error.strerror}); a probe is a .json and a .safetensors side by side"
+        ) from error
+
+
+def _stem(path: Path) -> Path:
+    """Without the two suffixes; a stem may hold dots itself."""
+    return path.with_name(path.name.removesuffix(".json").removesuffix(".safetensors"))
+
+
+def _sibling(stem: Path, suffix: str) -> Path:
+    return stem.with_name(stem.name + suffix)
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with null for nan, which JSON does not have, and lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

@@ -1,0 +1,112 @@
+"""A saved probe scores to the bit as before; a pair that is not whole is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from probes_fake import BLOCK_TORCH
+
+from halp_probe.files import write_bytes
+from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.estimators import LinearProbe
+from halp_probe.probes.files import file_stem, load_probe, save_probe
+from halp_probe.probes.mlp import MLPProbe
+
+X = np.random.default_rng(0).standard_normal((60, 5)).astype(np.float32)
+Y = (X[:, 0] + X[:, 1] > 0).astype(int)
+ABOUT = {"representation": "query_token_representation/layer_3", "layers": (0, 3), "training": {"auroc": np.nan}}
+
+
+@pytest.fixture
+def stem(tmp_path):
+    save_probe(tmp_path / "p.layer_3", LinearProbe().fit(X, Y), ABOUT)
+    return tmp_path / "p.layer_3"
+
+
+@pytest.mark.parametrize("probe", [LinearProbe(), MLPProbe(hidden_sizes=(6, 4), max_epochs=3)])
+@pytest.mark.parametrize("ending", ["", ".json", ".safetensors"])
+def test_scores_to_the_bit_as_before(tmp_path, probe, ending):
+    save_probe(tmp_path / "a.b", probe.fit(X, Y), ABOUT)
+    loaded = load_probe(tmp_path / f"a.b{ending}")
+    assert type(loaded) is type(probe)
+    assert (loaded.predict_proba(X) == probe.predict_proba(X)).all()
+    assert (loaded.predict(X) == probe.predict(X)).all()
+    assert loaded.n_features_in_ == 5
+    assert loaded.metadata["representation"] == ABOUT["representation"]
+    assert loaded.metadata["training"]["auroc"] is None
+    with pytest.raises(ValueError, match="5 features"):
+        loaded.predict_proba(X[:, :4])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.b.json", "a.b.safetensors"]
+
+
+def test_a_saved_mlp_scores_without_torch(tmp_path):
+    probe = MLPProbe(hidden_sizes=(6,), max_epochs=2).fit(X, Y)
+    save_probe(tmp_path / "m", probe, ABOUT)
+    code = (
+        f"{BLOCK_TORCH}"
+        "import numpy as np; from halp_probe.probes.files import load_probe\n"
+        f"print(load_probe({str(tmp_path / 'm')!r}).decision_function(np.ones((1, 5)))[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) == probe.decision_function(np.ones((1, 5)))[0]
+
+
+def test_the_json_says_what_the_numbers_mean(stem):
+    card = json.loads(stem.with_name("p.layer_3.json").read_text())
+    assert card["format"] == "halp_probe.probe" and card["kind"] == "linear" and card["classes"] == [0, 1]
+    assert card["label_meaning"].startswith("1 = the answer is hallucinated")
+
+
+def test_tensors_of_another_probe_are_refused(stem):
+    save_probe(stem.with_name("q"), LinearProbe().fit(X, 1 - Y), ABOUT)
+    stem.with_name("q.safetensors").replace(stem.with_name("p.layer_3.safetensors"))
+    with pytest.raises(ProbeError, match="sha256 differs"):
+        load_probe(stem)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "is not a probe"),
+        ({"format_version": 2}, "has version 2, this halp_probe reads 1"),
+        ({"kind": "tree"}, "unknown kind 'tree'"),
+        ({"kind": "mlp"}, "do not hold a mlp probe"),
+    ],
+)
+def test_another_format_is_refused(stem, change, message):
+    path = stem.with_name("p.layer_3.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ProbeError, match=message):
+        load_probe(stem)
+
+
+def test_missing_and_damaged_files_are_refused(stem):
+    with pytest.raises(ProbeError, match="cannot be read"):
+        load_probe(stem.with_name("none"))
+    stem.with_name("p.layer_3.json").write_text("{")
+    with pytest.raises(ProbeError, match="is not JSON"):
+        load_probe(stem)
+    stem.with_name("p.layer_3.json").write_text(json.dumps({"format": "halp_probe.probe", "format_version": 1}))
+    with pytest.raises(ProbeError, match="lacks C, classes, kind"):
+        load_probe(stem)
+
+
+def test_a_file_is_replaced_and_never_rewritten(tmp_path):
+    """Who has the old file open reads it to its end: nobody sees a half-written one."""
+    path = tmp_path / "f"
+    write_bytes(path, b"old")
+    with path.open("rb") as old:
+        write_bytes(path, b"new content")
+        assert old.read() == b"old"
+    assert path.read_bytes() == b"new content"
+    with pytest.raises(TypeError):
+        write_bytes(path, "text")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
+
+
+def test_stems():
+    assert file_stem("query_token_representation/layer_7") == "query_token_representation_layer_7"
