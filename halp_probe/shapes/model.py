@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from halp_probe.shapes import questions, scenes
+from halp_probe.shapes.dataset import FIRST_TRAINING_SEED
 
 SYSTEM_PROMPT = "You are a helpful assistant."
 SPECIAL_TOKENS = (
@@ -48,7 +49,9 @@ CHAT_TEMPLATE = (
 def build_tokenizer() -> Qwen2Tokenizer:
     """A byte-level BPE of Qwen's kind: ShapesVQA's words are one or two tokens, any other text falls to bytes."""
     corpus = [*questions.every_text(), *(f"{role}\n{SYSTEM_PROMPT}" for role in ("system", "user", "assistant"))]
-    corpus += [scenes.caption(scenes.make_scene(seed)) for seed in range(500)]
+    corpus += [
+        scenes.caption(scenes.make_scene(seed)) for seed in range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 500)
+    ]
     learner = Qwen2Tokenizer(vocab={}, merges=[]).backend_tokenizer
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     learner.train_from_iterator(corpus, trainers.BpeTrainer(initial_alphabet=alphabet, show_progress=False))
