@@ -26,12 +26,14 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `halp-probe`; the exit status. An error of the input prints one line and gives 2."""
-    parser = argparse.ArgumentParser(prog="halp-probe", description="Probes on a VLM's hidden states.")
+    parser = argparse.ArgumentParser(
+        prog="halp-probe", description="Probes on a VLM's hidden states.", allow_abbrev=False
+    )
     parser.add_argument("--version", action="version", version=f"halp_probe {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     arguments = sys.argv[1:] if argv is None else list(argv)
     for name, (module, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
+        command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         if name in arguments[:1]:
             importlib.import_module(module).add_arguments(command)
     return _run(parser.parse_args(arguments))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,14 +41,14 @@ def read_table(path: Path, reserved: Collection[str] = ()) -> Table:
     line_of: dict[str, int] = {}
     repeated: dict[str, list[int]] = {}
     for line, cells in _rows(path, reserved):
+        question_id = cells.question_id if isinstance(cells, Failure) else cells["question_id"]
+        if question_id in line_of:
+            repeated.setdefault(question_id, [line_of[question_id]]).append(line)
+        elif question_id.strip():
+            line_of[question_id] = line
         if isinstance(cells, Failure):
             failures.append(cells)
             continue
-        question_id = cells["question_id"]
-        if question_id in line_of:
-            repeated.setdefault(question_id, [line_of[question_id]]).append(line)
-            continue
-        line_of[question_id] = line
         extra = {name: value for name, value in cells.items() if name not in _REQUIRED}
         samples.append(Sample(question_id, cells["image_id"], cells["question"], cells["answer"], extra))
     if repeated:
@@ -65,22 +66,24 @@ def _rows(path: Path, reserved: Collection[str]) -> Iterator[tuple[int, dict[str
     """Line number, and the row's cells or why it cannot be used."""
     csv.field_size_limit(_FIELD_LIMIT)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = _header(next(reader, []), path, reserved)
-            for cells in reader:
-                if cells:
-                    yield reader.line_num, _row(header, cells, reader.line_num)
+        content = path.read_bytes()
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        header = _header(next(reader, []), path, reserved)
+        for cells in reader:
+            if cells:
+                yield reader.line_num, _row(header, cells, reader.line_num)
     except FileNotFoundError:
         raise TableError(f"{path} does not exist; pass the CSV with --vqa-dataset") from None
     except (IsADirectoryError, PermissionError) as error:
         raise TableError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise TableError(
-            f"{path} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start}); save it as UTF-8 CSV"
-        ) from error
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = f"0x{error.object[error.start]:02x}"
+        raise TableError(f"{path} is not UTF-8 (byte {byte} in line {line}); save it as UTF-8 CSV") from error
     except csv.Error as error:
-        raise TableError(f"{path}: not a CSV table ({error})") from error
+        raise TableError(
+            f"{path} is not a CSV table: {error} at line {reader.line_num}; look for a quote that is not closed"
+        ) from error
 
 
 def _header(cells: list[str], path: Path, reserved: Collection[str]) -> list[str]:
@@ -109,8 +112,12 @@ def _row(header: list[str], cells: list[str], line: int) -> dict[str, str] | Fai
     if len(cells) != len(header):
         reason = f"line {line} has {len(cells)} cells, the header {len(header)}: quote texts that hold commas"
         return Failure(question_id, "table", reason)
+    if any("\0" in cell for cell in cells):
+        return Failure(question_id.replace("\0", ""), "table", f"line {line} holds a NUL character")
     if not question_id.strip():
         return Failure(question_id, "table", f"line {line}: blank question_id")
+    if "\n" in question_id or "\n" in row["image_id"]:
+        return Failure(question_id, "table", f"line {line}: a line break in an id; look for a quote that is not closed")
     if not row["question"].strip():
         return Failure(question_id, "table", f"line {line}: blank question")
     if not row["image_id"].strip():

@@ -36,6 +36,14 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class CaptureSpec:
+    """What to read of each prompt, and how long its answer may grow (0 = no answers)."""
+
+    layers: tuple[int, ...]
+    max_new_tokens: int = 64
+
+
+@dataclass(frozen=True)
 class Captured:
     """What one sample's forward pass gave. Positions count from the first token of the unpadded prompt."""
 
@@ -50,7 +58,7 @@ class Captured:
     query_index: int
     query_id: int
     prompt_tokens: int
-    first_token_logprob: float  # nats, of the greedy first token
+    first_token_logprob: float  # nats, of the likeliest first token, before any repetition penalty
     first_token_entropy: float  # nats
     answer: str  # "" when no answers were asked for
     answer_logprob: float  # nats, summed over the answer's tokens; nan without an answer

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+WINDOW = 17  # samples: shards are written between windows, and fall on none of their bounds
 _PRELOAD = [
     "extract_process",
     "torch",
@@ -21,7 +22,7 @@ _PRELOAD = [
 
 
 def start_extraction(arguments: Sequence[str], output: Path) -> BaseProcess:
-    """Run `extract.py` with these arguments; what it prints goes to `output`."""
+    """Run `extract.py` with these arguments, in small windows; what it prints goes to `output`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     process = context.Process(target=_extract, args=(list(arguments), str(output)))
@@ -33,7 +34,9 @@ def _extract(arguments: list[str], output: str) -> None:
     import torch
 
     from halp_probe.cli import run_script
+    from halp_probe.extraction import batching
 
+    batching.WINDOW = WINDOW
     torch.set_num_threads(1)
     with Path(output).open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         status = run_script("extract", None, arguments)

@@ -56,12 +56,32 @@ def test_rows_that_cannot_be_used_are_failures(tmp_path: Path) -> None:
         (f"{HEADER},image_sha256\nq,a,Why?,x,y\n", "image_sha256 are written by the extraction itself"),
         (f"{HEADER},x,x\nq,a,Why?,y,1,2\n", "every column needs a name of its own"),
         (f"{HEADER}\nq,a,Why?,x\nr,a,Why?,x\nq,b,How?,y\n", "'q' in lines 2, 4"),
-        (f"{HEADER}\nq,a,caf\xe9?,x\n".encode("latin-1"), r"not UTF-8 \(byte 0xe9"),
+        (f"{HEADER}\nq,a,caf\xe9?,x\n".encode("latin-1"), r"not UTF-8 \(byte 0xe9 in line 2"),
     ],
 )
 def test_tables_that_cannot_be_used(tmp_path: Path, text: str | bytes, reason: str) -> None:
     with pytest.raises(TableError, match=reason):
         read_table(table(tmp_path, text), RESERVED_COLUMNS)
+
+
+def test_an_unclosed_quote_loses_no_rows(tmp_path: Path) -> None:
+    rows = ["q1,a.png,Why?,x", 'q2,a.png,"Why?,x', "q3,a.png,Why?,x"]
+    with pytest.raises(TableError, match="unexpected end of data at line 4; look for a quote that is not closed"):
+        read_table(table(tmp_path, "\n".join([HEADER, *rows, ""])))
+    with pytest.raises(TableError, match="look for a quote that is not closed"):
+        read_table(table(tmp_path, "\n".join([HEADER, *rows, 'q4,a.png,"Why?,x', "q5,a.png,Why?,x", ""])))
+
+
+def test_a_quoted_question_may_have_lines_but_an_id_may_not(tmp_path: Path) -> None:
+    text = f'{HEADER}\nq1,a.png,"Which?\nA. cat\nB. dog",A\n"q\n2",a.png,Why?,x\nq3,a.png,Why\0?,x\n'
+    read = read_table(table(tmp_path, text))
+    assert [sample.question for sample in read.samples] == ["Which?\nA. cat\nB. dog"]
+    assert ["line break in an id" in f.reason or "NUL" in f.reason for f in read.failures] == [True, True]
+
+
+def test_an_unusable_row_makes_its_id_no_less_a_duplicate(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="'q' in lines 2, 3"):
+        read_table(table(tmp_path, f"{HEADER}\nq,a.png,,x\nq,a.png,Why?,x\n"))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

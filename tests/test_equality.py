@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from tiny_models import FAMILY_NAMES, tiny_model
 
-from halp_probe.extraction.engine import CaptureSpec, Engine
+from halp_probe.extraction.engine import Engine
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.prompting import Prompt, Prompter
 from halp_probe.models.loading import LoadedModel
-from halp_probe.records import Captured, Sample
+from halp_probe.records import Captured, CaptureSpec, Sample
 
 LAYERS = (0, 1, 3, 4, 5)
 NEW_TOKENS = 6
@@ -41,7 +41,7 @@ class Family:
 @pytest.fixture(scope="module", params=FAMILY_NAMES)
 def family(request: pytest.FixtureRequest) -> Family:
     loaded = tiny_model(request.param)
-    prompter = Prompter(loaded)
+    prompter = Prompter(loaded.checkpoint)
     rng = np.random.default_rng(3)
     pictures = [
         Image.fromarray(rng.integers(0, 255, size=(height // 8, width // 8, 3), dtype=np.uint8)).resize((width, height))
@@ -57,7 +57,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 
 def run(family: Family, batch: int, padding_side: str = "left") -> list[Captured]:
-    engine = Engine(family.loaded, CaptureSpec(LAYERS, NEW_TOKENS, padding_side))
+    engine = Engine(family.loaded, CaptureSpec(LAYERS, NEW_TOKENS), padding_side)
     starts = range(0, len(family.prompts), batch)
     return [row for start in starts for row in engine.run(family.prompts[start : start + batch])]
 
@@ -101,7 +101,7 @@ def test_captured_equals_the_reference(family: Family) -> None:
         reference = Reference(family.loaded, prompt)
         assert row.vision_index == reference.vision_index
         assert row.query_index == reference.query_index == row.prompt_tokens - 1
-        assert row.vision_id == family.loaded.image_token_id
+        assert row.vision_id == family.loaded.checkpoint.image_token_id
         for layer in LAYERS:
             assert_close(row.vision_token[layer], reference.state(layer, reference.vision_index))
             assert_close(row.query_token[layer], reference.state(layer, reference.query_index))
@@ -114,7 +114,7 @@ def test_captured_equals_the_reference(family: Family) -> None:
 
 @pytest.mark.parametrize("penalty", [1.0, 1.4])
 def test_answers_equal_generate(family: Family, penalty: float) -> None:
-    model, tokenizer = family.loaded.model, family.loaded.processor.tokenizer
+    model, tokenizer = family.loaded.model, family.loaded.checkpoint.processor.tokenizer
     model.generation_config.repetition_penalty = penalty
     try:
         answers = [(row.answer, row.answer_tokens, row.answer_logprob) for row in run(family, 8)]
@@ -153,6 +153,39 @@ def test_an_answer_ends_at_the_end_token(family: Family) -> None:
         model.generation_config.eos_token_id = before
 
 
+def test_confidence_does_not_depend_on_answering(family: Family) -> None:
+    """Not even with a repetition penalty, which may choose another first token than the likeliest."""
+    model = family.loaded.model
+    model.generation_config.repetition_penalty = 2.0
+    try:
+        answered = run(family, 8)
+    finally:
+        model.generation_config.repetition_penalty = None
+    silent = Engine(family.loaded, CaptureSpec(LAYERS, max_new_tokens=0)).run(family.prompts)
+    for with_answer, without in zip(answered, silent, strict=True):
+        assert with_answer.first_token_logprob == without.first_token_logprob
+        assert with_answer.first_token_entropy == without.first_token_entropy
+        assert (without.answer, without.answer_tokens) == ("", 0) and np.isnan(without.answer_logprob)
+
+
+def test_prompt_ids_are_those_of_the_chat_template(family: Family) -> None:
+    """transformers' own tokenised path, on pictures whose size needs no change."""
+    checkpoint = family.loaded.checkpoint
+    factor = 2 * getattr(checkpoint.processor.image_processor, "patch_size", 14)
+    picture = Image.new("RGB", (3 * factor, 4 * factor), (10, 200, 90))
+    made = Prompter(checkpoint).prompt(Sample("q", "i", QUESTIONS[0], ""), LoadedImage(picture, ""))
+    content = [{"type": "image", "image": picture}, {"type": "text", "text": QUESTIONS[0]}]
+    expected = checkpoint.processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    assert made.input_ids.tolist() == expected["input_ids"][0].tolist()
+    assert torch.equal(made.images["pixel_values"], expected["pixel_values"])
+
+
 def test_hooks_are_gone_afterwards(family: Family) -> None:
     def count() -> int:
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in family.loaded.model.modules())
@@ -181,7 +214,7 @@ class Reference:
         inputs = single_inputs(prompt)
         ids = prompt.input_ids.tolist()
         self.pixels = prompt.images
-        self.vision_index = len(ids) - 1 - ids[::-1].index(loaded.image_token_id)
+        self.vision_index = len(ids) - 1 - ids[::-1].index(loaded.checkpoint.image_token_id)
         self.query_index = len(ids) - 1
         self._block_outputs: list[torch.Tensor] = []
         language_model = loaded.model.model.language_model
@@ -199,7 +232,7 @@ class Reference:
             hook.remove()
         self._hidden_states = outputs.hidden_states
         self._deepstack = len(getattr(loaded.model.config.vision_config, "deepstack_visual_indexes", ()))
-        image_positions = torch.tensor(ids) == loaded.image_token_id
+        image_positions = torch.tensor(ids) == loaded.checkpoint.image_token_id
         self.vision_only = embedded[0][0, image_positions].mean(0).numpy()
         self.logprobs = outputs.logits[0, -1].log_softmax(-1)
 
@@ -212,7 +245,7 @@ class Reference:
 
     def vision_encoder(self, loaded: LoadedModel) -> np.ndarray:
         with torch.no_grad():
-            if loaded.model_type == "llava":
+            if loaded.checkpoint.model_type == "llava":
                 tower = loaded.model.model.vision_tower
                 states = tower(self.pixels["pixel_values"], output_hidden_states=True).hidden_states
                 return states[-2][0, 1:].mean(0).numpy()

@@ -13,12 +13,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 from extract_process import start_extraction
 
 from halp_probe.cli import main, run_script
 from halp_probe.extraction import batching
 from halp_probe.extraction.command import _locked
+from halp_probe.extraction.engine import Engine
+from halp_probe.extraction.prompting import Prompt
+from halp_probe.models.loading import BUNDLED_FOLDER, ModelError, load_model, open_checkpoint
+from halp_probe.records import Captured
 from halp_probe.shapes.dataset import write_dataset
+from halp_probe.shards.failures import read_failures
 from halp_probe.shards.reader import Shards, open_shards
 from halp_probe.shards.validation import problems
 
@@ -69,8 +75,7 @@ def table_ids(data: Path) -> list[str]:
 
 
 def failed_ids(output: Path) -> list[str]:
-    with (output / "failures.csv").open() as file:
-        return [row["question_id"] for row in csv.DictReader(file)]
+    return [failure.question_id for failure in read_failures(output)]
 
 
 def test_every_row_is_captured_or_named(data: Path, uninterrupted: Path) -> None:
@@ -125,7 +130,9 @@ def test_a_signal_stops_after_the_batch(
     process.join()
     assert process.exitcode == status, log.read_text()
     assert "run the same command again" in log.read_text()
-    assert extract(data, output) == 0
+    resumed = start_extraction(arguments(data, output), log)
+    resumed.join()
+    assert resumed.exitcode == 0, log.read_text()
     assert everything(open_shards(output)) == everything(open_shards(uninterrupted))
 
 
@@ -175,9 +182,134 @@ def test_a_changed_table_is_refused(data: Path, uninterrupted: Path, capsys: pyt
     call = ["--vqa-dataset", str(changed), *arguments(data, uninterrupted)[2:]]
     assert run_script("extract", None, call) == 2
     assert f"was captured with question {first['question']!r}" in capsys.readouterr().err
+    changed.write_text(rows.replace(",difficulty", ",hardness", 1))
+    assert run_script("extract", None, call) == 2
+    assert "was captured with difficulty" in capsys.readouterr().err
     changed.write_text("\n".join(rows.splitlines()[:5]) + "\n")
     assert run_script("extract", None, call) == 2
     assert "questions that are not in this table" in capsys.readouterr().err
+
+
+def test_a_replaced_image_is_not_mixed_in(data: Path, tmp_path: Path) -> None:
+    images = Path(shutil.copytree(data, tmp_path / "data")) / "images"
+    assert extract(tmp_path / "data", tmp_path / "out", "--test") == 0
+    shutil.copy(images / "scene_000510.png", images / "scene_000500.png")
+    assert extract(tmp_path / "data", tmp_path / "out") == 0
+    failures = {f.question_id: f.reason for f in read_failures(tmp_path / "out")}
+    assert "is not the file that was captured for other questions" in failures["shapes_000500_3"]
+    shards = open_shards(tmp_path / "out")
+    pairs = set(zip(shards.text("image_id"), shards.text("image_sha256"), strict=True))
+    assert len(pairs) == len({image_id for image_id, _ in pairs})
+
+
+def test_stopping_a_retry_keeps_every_failure(data: Path, tmp_path: Path) -> None:
+    """What failed before and was not reached again stays in failures.csv."""
+    copy = Path(shutil.copytree(data, tmp_path / "data"))
+    broken = [copy / "images" / f"scene_0005{k:02d}.png" for k in (0, 3, 12)]
+    mended = broken[0].read_bytes()
+    for path in broken:
+        path.write_bytes(b"")
+    assert extract(copy, tmp_path / "out") == 0
+    assert len(failed_ids(tmp_path / "out")) == 12
+    broken[0].write_bytes(mended)
+    output, log = tmp_path / "out", tmp_path / "log"
+    process = start_extraction(arguments(copy, output), log)
+    while not list(output.glob("journal/0*.h5")) and process.is_alive():
+        time.sleep(0.001)
+    os.kill(process.pid or 0, signal.SIGTERM)
+    process.join()
+    named = [*open_journal_and_shards(output), *failed_ids(output)]
+    assert sorted(named) == sorted(table_ids(copy))
+
+
+def open_journal_and_shards(output: Path) -> list[str]:
+    files = [*output.glob("*.h5"), *output.glob("journal/*.h5")]
+    return [question_id for path in files for question_id in open_shards(path).question_ids]
+
+
+def test_a_table_without_a_usable_row_still_names_them(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "vqa.csv").write_text("question_id,image_id,question,answer\nq1,a.png,,x\nq2,,Why?,x\n")
+    call = ["--vqa-dataset", str(tmp_path / "vqa.csv"), *arguments(data, tmp_path / "out")[2:]]
+    assert run_script("extract", None, call) == 1
+    assert failed_ids(tmp_path / "out") == ["q1", "q2"]
+
+
+def test_a_batch_that_does_not_fit_is_halved(
+    data: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for two prompts at a time, and for none of the longest ones."""
+    longest = int(open_shards(uninterrupted).numbers("prompt_tokens").max())
+    run = Engine.run
+
+    def small_memory(engine: Engine, prompts: list[Prompt]) -> list[Captured]:
+        if len(prompts) > 2 or max(map(len, prompts)) == longest:
+            raise torch.OutOfMemoryError("pretended")
+        return run(engine, prompts)
+
+    monkeypatch.setattr(Engine, "run", small_memory)
+    assert extract(data, tmp_path) == 0
+    shards, reference = open_shards(tmp_path), open_shards(uninterrupted)
+    lengths = dict(zip(reference.question_ids, reference.numbers("prompt_tokens"), strict=True))
+    assert shards.question_ids == tuple(q for q in reference.question_ids if lengths[q] < longest)
+    out_of_memory = [f for f in read_failures(tmp_path) if f.stage == "forward"]
+    assert len(out_of_memory) == sum(length == longest for length in lengths.values()) > 0
+    assert "out of memory" in out_of_memory[0].reason
+
+
+def test_a_vector_that_is_not_finite_is_a_failure(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Engine.run
+
+    def overflowing(engine: Engine, prompts: list[Prompt]) -> list[Captured]:
+        rows = run(engine, prompts)
+        for row in rows:
+            if row.sample.question_id == "shapes_000501_1":
+                row.query_token[3][5] = np.inf
+        return rows
+
+    monkeypatch.setattr(Engine, "run", overflowing)
+    assert extract(data, tmp_path) == 0
+    failures = {f.question_id: f.reason for f in read_failures(tmp_path)}
+    assert "the query token at layer 3 is not finite" in failures["shapes_000501_1"]
+    assert "shapes_000501_1" not in open_shards(tmp_path).question_ids
+
+
+def test_a_folder_in_the_hub_s_cache_loads_by_name(tmp_path: Path) -> None:
+    """The layout that a download leaves behind, offline: the revision is the snapshot's commit."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--somebody--tiny-vl-2m"
+    shutil.copytree(BUNDLED_FOLDER, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    checkpoint = open_checkpoint("somebody/tiny-vl-2m", cache_dir=str(tmp_path))
+    assert checkpoint.revision == commit
+    assert load_model(checkpoint, cache_dir=str(tmp_path)).num_layers == 6
+    with pytest.raises(ModelError, match="cannot load model 'somebody/else'"):
+        open_checkpoint("somebody/else", cache_dir=str(tmp_path))
+
+
+def test_a_folder_s_revision_sees_every_byte(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(BUNDLED_FOLDER, tmp_path / "copy"))
+    before = open_checkpoint(str(copy)).revision
+    assert before == open_checkpoint("shapes").revision
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[len(weights) // 2] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert open_checkpoint(str(copy)).revision != before
+    (copy / "model.safetensors").write_bytes(weights[:1000])
+    with pytest.raises(ModelError, match="cannot load model"):
+        load_model(open_checkpoint(str(copy)))
+    with pytest.raises(ModelError, match="on gpu"):
+        load_model(open_checkpoint("shapes"), device="gpu")
+
+
+def test_bfloat16_states_point_the_same_way(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """The design's contract: cosine of at least .999 with the float32 states."""
+    assert extract(data, tmp_path, "--dtype", "bfloat16", "--no-answers") == 0
+    ours, reference = open_shards(tmp_path), open_shards(uninterrupted)
+    for name in reference.representations:
+        a, b = ours.vectors(name), reference.vectors(name)
+        cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        assert np.median(cosine) >= 0.999
 
 
 def test_two_runs_do_not_share_a_folder(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,6 +107,7 @@ def test_paths_stay_in_the_folder(tmp_path: Path) -> None:
     for missing in ("none.png", "sub", "."):
         with pytest.raises(ImageError, match="no file"):
             image_path(images, missing)
-    for bad in ("", "  ", "a\0b"):
+    (images / "loop.png").symlink_to(images / "loop.png")
+    for bad in ("", "  ", "a\0b", "loop.png", "x" * 300):
         with pytest.raises(ImageError):
             image_path(images, bad)

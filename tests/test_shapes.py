@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from halp_probe.cli import main
-from halp_probe.models.loading import BUNDLED_FOLDER, load_model
+from halp_probe.cli import main, run_script
+from halp_probe.models.loading import BUNDLED_FOLDER, load_model, open_checkpoint
 from halp_probe.shapes import questions, scenes
 from halp_probe.shapes.dataset import FIRST_TRAINING_SEED, write_dataset
 from halp_probe.shapes.model import build_model, build_processor
 from halp_probe.shapes.train import TrainConfig, pack, packed_loss, see, train
+from halp_probe.shards.reader import open_shards
 
 SEEDS = st.integers(0, 10**9)
 
@@ -142,21 +143,18 @@ def test_interrupted_training_ends_as_uninterrupted(tmp_path: Path) -> None:
 def test_the_bundled_model_is_small_and_its_own() -> None:
     files = list(BUNDLED_FOLDER.iterdir())
     assert sum(path.stat().st_size for path in files) <= 8e6
-    loaded = load_model("shapes")
-    assert loaded.model_type == "qwen2_5_vl" and loaded.num_layers == 6
-    assert type(loaded.processor).__name__ == "Qwen2_5_VLProcessor"
+    checkpoint = open_checkpoint("shapes")
+    assert checkpoint.model_type == "qwen2_5_vl" and load_model(checkpoint).num_layers == 6
+    assert type(checkpoint.processor).__name__ == "Qwen2_5_VLProcessor"
     fresh = build_processor()
-    assert loaded.processor.chat_template == fresh.chat_template
-    assert loaded.processor.tokenizer.get_vocab() == fresh.tokenizer.get_vocab()
+    assert checkpoint.processor.chat_template == fresh.chat_template
+    assert checkpoint.processor.tokenizer.get_vocab() == fresh.tokenizer.get_vocab()
     architecture = json.loads((BUNDLED_FOLDER / "config.json").read_text())["architectures"]
     assert architecture == ["Qwen2_5_VLForConditionalGeneration"]
 
 
 def test_the_bundled_model_sees_what_is_easy_to_see(tmp_path: Path) -> None:
     """On held-out scenes: right far more often on easy pictures than on hard ones, and 65 to 90 % over all."""
-    from halp_probe.cli import run_script
-    from halp_probe.shards.reader import open_shards
-
     write_dataset(tmp_path, n_scenes=150, seed=5000)
     arguments = ["--vqa-dataset", str(tmp_path / "vqa.csv"), "--images-dir", str(tmp_path / "images")]
     arguments += ["--model", "shapes", "--output-dir", str(tmp_path / "out"), "--max-new-tokens", "8"]

@@ -19,6 +19,7 @@ from halp_probe.shards.validation import problems
 from halp_probe.shards.writer import write_shard
 
 ODD_IDS = ("plain", "with/slash", "with space", "日本語", ".", "..", "_columns", "100%", "%2F", "a/b/../c", "é")
+NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1)
 
 
 @pytest.fixture
@@ -77,21 +78,28 @@ def test_the_question_view_costs_at_most_15_percent(tmp_path: Path) -> None:
     assert sizes[False] < sizes[True] <= 1.15 * sizes[False]
 
 
-@given(st.text(min_size=1).filter(lambda text: "\ud800" not in text))
+@given(NAMES)
 def test_escaping_is_reversible_and_safe(text: str) -> None:
     name = escape(text)
     assert unescape(name) == text
-    assert "/" not in name and name not in (".", "..", "_columns") and "\0" not in name
+    assert "/" not in name and name not in (".", "..", "_columns")
 
 
-@given(st.lists(st.text(min_size=1), unique=True))
+@given(st.lists(NAMES, unique=True))
 def test_escaping_keeps_ids_apart(ids: list[str]) -> None:
     assert len({escape(text) for text in ids}) == len(ids)
 
 
-def test_a_blank_id_is_refused() -> None:
-    with pytest.raises(InputError, match="blank"):
-        escape("")
+@pytest.mark.parametrize("name", ["", "a\0b"])
+def test_what_cannot_be_a_name_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="cannot be stored"):
+        escape(name)
+
+
+def test_older_hdf5_can_read_the_question_view(shard: Path) -> None:
+    """HDF5 2.0 may write a second version of virtual mappings, which no earlier library reads; the first starts so."""
+    one_mapping_in_this_file = b"\x00" + (1).to_bytes(8, "little") + b".\x00/_columns/"
+    assert shard.read_bytes().count(one_mapping_in_this_file) == len(ODD_IDS) * 5
 
 
 @pytest.mark.parametrize(
@@ -231,6 +239,15 @@ def _spoil(shard: Path, what: str) -> None:
             group["query_token_representation/layer_7"][2, 1] = np.nan
         elif what == "query index":
             group["token_index/query"][1] += 1
+        elif what == "wrong dtype":
+            values = group["token_id/vision"][()].astype(float)
+            del group["token_id/vision"]
+            group["token_id/vision"] = values
+        elif what == "encoded with view":
+            values = np.zeros((len(ODD_IDS), 8), dtype=np.uint16)
+            del group["vision_only_representation"]
+            group["vision_only_representation"] = values
+            group["vision_only_representation"].attrs["encoding"] = "bfloat16"
         elif what == "view text":
             file["plain/answer"][()] = "something else"
         elif what == "view missing":
@@ -249,6 +266,8 @@ def _spoil(shard: Path, what: str) -> None:
         ("wrong count", "num_samples is 3"),
         ("nan", "not finite"),
         ("query index", "not the prompt's last token"),
+        ("wrong dtype", "token_id/vision has dtype float64, expected int32"),
+        ("encoded with view", "does not go with the question view"),
         ("view text", "answer differs"),
         ("view missing", "question groups are not those of the columns"),
         ("view copied", "is not a view of row 0"),

@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from halp_probe.models.families import family_of
-from halp_probe.models.loading import LoadedModel
+from halp_probe.models.loading import Checkpoint, LoadedModel
 from halp_probe.shapes.model import CHAT_TEMPLATE, build_tokenizer
 
 WIDTH = 32
@@ -45,7 +45,8 @@ def tiny_model(model_type: str) -> LoadedModel:
     """A seeded float32 model of this family, five or six blocks of width 32."""
     torch.manual_seed(7)
     model, processor = _BUILDERS[model_type]()
-    return LoadedModel(f"tiny-{model_type}", "random", model.eval(), processor, family_of(model_type))
+    name = f"tiny-{model_type}"
+    return LoadedModel(Checkpoint(name, name, "random", model.config, processor, family_of(model_type)), model.eval())
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """`halp-probe audit`: re-tokenise every row of the shards, one by one, and check the stored token positions.
 
-Uses the model's processor alone, on the original image files: no batching, no code of the extraction's own positions.
+Makes each prompt anew from the original image file, with the model's processor and without its weights, and finds the
+positions by a search of its own.
 """
 
 from __future__ import annotations
@@ -54,14 +55,16 @@ def audit(shards: Shards, images_dir: Path, model: str | None, cache_dir: str | 
     """
     from halp_probe.extraction.images import image_path, load_image
     from halp_probe.extraction.prompting import Prompter
-    from halp_probe.models.loading import load_model
+    from halp_probe.models.loading import open_checkpoint
 
     missing = [name for name in _NUMBERS if not shards.has(name)]
     if missing:
         raise InputError(f"{shards.files[0]} stores no {missing[0]}: it cannot be audited, capture it anew")
-    loaded = load_model(model or str(shards.attributes["model_name"]), cache_dir=cache_dir)
-    bounds = [shards.attributes.get(name) for name in ("min_pixels", "max_pixels")]
-    prompter = Prompter(loaded, *bounds)
+    stored_revision = str(shards.attributes["revision"])
+    revision = None if stored_revision.startswith("local-") else stored_revision
+    checkpoint = open_checkpoint(model or str(shards.attributes["model_name"]), cache_dir=cache_dir, revision=revision)
+    attributes = shards.attributes
+    prompter = Prompter(checkpoint, attributes.get("min_pixels"), attributes.get("max_pixels"))
     stored = {name: shards.numbers(name) for name in _NUMBERS}
     texts = [shards.text(name) for name in ("image_id", "question", "image_sha256")]
     for row, (question_id, image_id, question, sha256) in enumerate(zip(shards.question_ids, *texts, strict=True)):
@@ -69,7 +72,7 @@ def audit(shards: Shards, images_dir: Path, model: str | None, cache_dir: str | 
         if image.sha256 != sha256:
             raise InputError(f"{images_dir / image_id} is not the file that was captured for question {question_id!r}")
         ids = prompter.prompt(Sample(question_id, image_id, question, ""), image).input_ids
-        image_tokens = (ids == loaded.image_token_id).nonzero()[:, 0]
+        image_tokens = (ids == checkpoint.image_token_id).nonzero()[:, 0]
         found = {
             "token_index/vision": int(image_tokens[-1]),
             "token_index/query": len(ids) - 1,

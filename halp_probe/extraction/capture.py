@@ -24,10 +24,11 @@ def capture_outputs(
     """
     states: dict[int, torch.Tensor] = {}
 
-    def keep(layer: int, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+    def keep(layer: int, hidden: torch.Tensor) -> None:  # [B, T, D]
         if layer in states:
             raise RuntimeError(f"block {layer} ran twice in one capture: one forward pass a capture")
-        hidden = output if isinstance(output, torch.Tensor) else output[0]  # [B, T, D]
+        if not isinstance(hidden, torch.Tensor):
+            raise TypeError(f"block {layer} returns {type(hidden).__name__}, not one tensor of hidden states")
         states[layer] = hidden[rows.to(hidden.device), columns.to(hidden.device)].detach()  # [K, D], a copy
 
     hooks = [

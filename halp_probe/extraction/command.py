@@ -9,23 +9,25 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from halp_probe import __version__
-from halp_probe.datasets import read_table
+from halp_probe.arguments import positive
+from halp_probe.datasets import Table, read_table
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
+from halp_probe.records import CaptureSpec
 from halp_probe.shards.columns import RESERVED_COLUMNS
+from halp_probe.shards.failures import FAILURES_FILE, read_failures
 from halp_probe.shards.names import model_slug
-from halp_probe.shards.writer import STORE_DTYPES
+from halp_probe.shards.writer import STORE_DTYPES, check_store_dtype
 
 if TYPE_CHECKING:
     from halp_probe.extraction.prompting import Prompter
+    from halp_probe.extraction.run import Outcome
     from halp_probe.models.loading import LoadedModel
 
 TEST_SAMPLES = 3
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
-LAYER_MEANING = "layer k is the output of decoder block k, before the final norm and before any DeepStack addition"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class ExtractOptions:
     images_dir: Path
     output_dir: Path
     model: str
+    revision: str | None
     cache_dir: str
     checkpoint_interval: int
     test: bool
@@ -50,7 +53,6 @@ class ExtractOptions:
     max_pixels: int | None
     no_question_view: bool
     store_dtype: str
-    revision: str | None
     seed: int
 
 
@@ -62,17 +64,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", default="Qwen/Qwen2.5-VL-7B-Instruct", help="hub name or folder; 'shapes' is bundled (%(default)s)")
     add("--revision", help="branch, tag or commit of a hub model (its default branch)")
     add("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
-    add("--checkpoint-interval", type=_positive, default=1000, help="samples a shard (%(default)s)")
+    add("--checkpoint-interval", type=positive, default=1000, help="samples a shard (%(default)s)")
     add("--test", action="store_true", help=f"only the first {TEST_SAMPLES} samples")
     add("--layers", help="decoder blocks to read: 'all', or a list such as 0,7,14 (0, n/4, n/2, 3n/4, n-1)")
-    add("--max-new-tokens", type=_positive, default=64, help="longest answer in tokens (%(default)s)")
+    add("--max-new-tokens", type=positive, default=64, help="longest answer in tokens (%(default)s)")
     add("--no-answers", action="store_true", help="capture states only")
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="auto: bfloat16 on CUDA")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
     add("--attn-implementation", help="sdpa, eager or flash_attention_2 (the model's default)")
-    add("--batch-tokens", type=_positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
-    add("--min-pixels", type=_positive, help="smallest image area after resizing (the processor's)")
-    add("--max-pixels", type=_positive, help="largest image area after resizing (the processor's)")
+    add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
+    add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
+    add("--max-pixels", type=positive, help="largest image area after resizing (the processor's)")
     add("--no-question-view", action="store_true", help="columns only, without the groups by question")
     add("--store-dtype", default="float32", choices=STORE_DTYPES, help="of the vectors on disk (%(default)s)")
     add("--seed", type=int, default=0, help="torch's seed (%(default)s)")
@@ -80,136 +82,90 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Extract; the exit status is 0, 1 when nothing could be captured, 130 or 143 when stopped by a signal."""
-    fields = ExtractOptions.__dataclass_fields__
-    return extract(ExtractOptions(**{name: getattr(args, name) for name in fields}))
-
-
-def extract(options: ExtractOptions) -> int:
-    """Run one extraction. Raises InputError for a table, folder, model or setting that cannot be used."""
+    options = ExtractOptions(**{name: getattr(args, name) for name in ExtractOptions.__dataclass_fields__})
+    check_store_dtype(options.store_dtype, not options.no_question_view)
     table = read_table(options.vqa_dataset, RESERVED_COLUMNS)
     if not options.images_dir.is_dir():
         raise InputError(f"--images-dir {options.images_dir} is not a folder")
     with _locked(options.output_dir):
-        import torch
-        import transformers
-
-        from halp_probe.extraction.engine import CaptureSpec, Engine
-        from halp_probe.extraction.failures import read_failures
-        from halp_probe.extraction.manifest import check_settings, write_manifest
-        from halp_probe.extraction.prompting import Prompter
-        from halp_probe.extraction.run import Extraction, check_against_table, ordered_samples
-        from halp_probe.extraction.stopping import StopSignals
-        from halp_probe.models.loading import load_model
-        from halp_probe.shards.run_folder import RunFolder
-
-        if not sys.stderr.isatty():
-            transformers.utils.logging.disable_progress_bar()
-        torch.manual_seed(options.seed)
-        loaded = load_model(
-            options.model,
-            cache_dir=options.cache_dir,
-            revision=options.revision,
-            device=options.device,
-            dtype=options.dtype,
-            attn_implementation=options.attn_implementation,
-        )
-        prompter = Prompter(loaded, options.min_pixels, options.max_pixels)
-        layers = parse_layers(options.layers, loaded.num_layers)
-        max_new_tokens = 0 if options.no_answers else options.max_new_tokens
-        engine = Engine(loaded, CaptureSpec(layers, max_new_tokens))
-        settings = _settings(loaded, prompter, layers, max_new_tokens)
-        check_settings(options.output_dir, settings)
-        samples = ordered_samples(table.samples)
-        folder = RunFolder(
-            options.output_dir,
-            model_slug(options.model),
-            [sample.question_id for sample in samples],
-            interval=options.checkpoint_interval,
-            attributes=_attributes(loaded, settings),
-            question_view=not options.no_question_view,
-            store_dtype=options.store_dtype,
-        )
-        check_against_table(folder, samples)
-        write_manifest(options.output_dir, settings, _about(options))
-        chosen = samples[:TEST_SAMPLES] if options.test else samples
-        failed_before = read_failures(options.output_dir)
-        ids = {sample.question_id for sample in samples}
-        chosen_ids = {sample.question_id for sample in chosen}
-        elsewhere = [f for f in failed_before if f.question_id in ids - chosen_ids - set(folder.done)]
-        budget = options.batch_tokens or _BATCH_TOKENS["cuda" if loaded.device.type == "cuda" else "cpu"]
-        with StopSignals() as stop:
-            extraction = Extraction(engine, prompter, folder, options.images_dir, token_budget=budget, should_stop=stop)
-            outcome = extraction.run(
-                chosen, [*table.failures, *elsewhere], {failure.question_id for failure in failed_before}
-            )
-        failed = (
-            f", {len(outcome.failures)} failed (see {options.output_dir / 'failures.csv'})" if outcome.failures else ""
-        )
-        print(f"{outcome.captured} questions captured, {outcome.already_done} were there already{failed}")
-        if outcome.stopped:
-            print("Stopped as asked. Nothing finished is lost: run the same command again to go on.")
-            return stop.exit_status
-        print(f"{len(folder.shards())} shards in {options.output_dir}")
-        return 0 if outcome.captured + outcome.already_done else 1
+        loaded, prompter = _load(options)
+        return _extract(options, table, loaded, prompter)
 
 
-def _settings(loaded: LoadedModel, prompter: Prompter, layers: tuple[int, ...], max_new_tokens: int) -> dict[str, Any]:
-    """What must not change inside one run folder: each of these shows in the captured numbers."""
-    import hashlib
-
-    from halp_probe.extraction.prompting import PROMPT
-
-    bounds = prompter.pixel_bounds()
-    return {
-        "model_name": loaded.name,
-        "revision": loaded.revision,
-        "layers": list(layers),
-        "max_new_tokens": max_new_tokens,
-        "dtype": str(loaded.model.dtype).removeprefix("torch."),
-        "attn_implementation": loaded.model.config._attn_implementation,
-        "prompt": PROMPT,
-        "chat_template_sha256": hashlib.sha256(str(loaded.processor.chat_template).encode()).hexdigest(),
-        "min_pixels": bounds[0] if bounds else None,
-        "max_pixels": bounds[1] if bounds else None,
-    }
-
-
-def _attributes(loaded: LoadedModel, settings: dict[str, Any]) -> dict[str, Any]:
-    """A shard's attributes beside those of the format itself."""
+def _load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     import torch
     import transformers
 
-    named = {name: value for name, value in settings.items() if value is not None}
-    return {
-        **named,
-        "model_type": loaded.name.rstrip("/").split("/")[-1].lower(),
-        "config_model_type": loaded.model_type,
-        "device": str(loaded.device),
-        "num_layers": loaded.num_layers,
-        "layer_meaning": LAYER_MEANING,
-        "image_token_id": loaded.image_token_id,
-        "halp_probe_version": __version__,
-        "torch_version": str(torch.__version__),
-        "transformers_version": transformers.__version__,
-    }
+    from halp_probe.extraction.prompting import Prompter
+    from halp_probe.models.loading import load_model, open_checkpoint
+
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
+    torch.manual_seed(options.seed)
+    checkpoint = open_checkpoint(options.model, cache_dir=options.cache_dir, revision=options.revision)
+    prompter = Prompter(checkpoint, options.min_pixels, options.max_pixels, _answer_tokens(options))
+    loaded = load_model(
+        checkpoint,
+        cache_dir=options.cache_dir,
+        device=options.device,
+        dtype=options.dtype,
+        attn_implementation=options.attn_implementation,
+    )
+    return loaded, prompter
 
 
-def _about(options: ExtractOptions) -> dict[str, Any]:
-    import torch
-    import transformers
+def _extract(options: ExtractOptions, table: Table, loaded: LoadedModel, prompter: Prompter) -> int:
+    from halp_probe.extraction.engine import Engine
+    from halp_probe.extraction.manifest import check_settings, run_settings, shard_attributes, write_manifest
+    from halp_probe.extraction.run import Extraction, check_against_table, ordered_samples
+    from halp_probe.extraction.stopping import StopSignals
+    from halp_probe.shards.run_folder import RunFolder
 
-    return {
-        "vqa_dataset": str(options.vqa_dataset),
-        "images_dir": str(options.images_dir),
-        "checkpoint_interval": options.checkpoint_interval,
-        "store_dtype": options.store_dtype,
-        "seed": options.seed,
-        "versions": {
-            "halp_probe": __version__,
-            "torch": str(torch.__version__),
-            "transformers": transformers.__version__,
-        },
-    }
+    spec = CaptureSpec(parse_layers(options.layers, loaded.num_layers), _answer_tokens(options))
+    engine = Engine(loaded, spec)
+    settings = run_settings(loaded, prompter, spec)
+    check_settings(options.output_dir, settings)
+    samples = ordered_samples(table.samples)
+    ids = [sample.question_id for sample in samples]
+    folder = RunFolder(
+        options.output_dir,
+        model_slug(options.model),
+        ids,
+        interval=options.checkpoint_interval,
+        attributes=shard_attributes(loaded, settings),
+        question_view=not options.no_question_view,
+        store_dtype=options.store_dtype,
+    )
+    check_against_table(folder, samples)
+    known = set(ids)
+    failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in known]
+    about = ("vqa_dataset", "images_dir", "checkpoint_interval", "store_dtype", "seed")
+    write_manifest(options.output_dir, settings, {name: _plain(getattr(options, name)) for name in about})
+    budget = options.batch_tokens or _BATCH_TOKENS["cuda" if loaded.device.type == "cuda" else "cpu"]
+    with StopSignals() as stop:
+        extraction = Extraction(engine, prompter, folder, options.images_dir, token_budget=budget, should_stop=stop)
+        outcome = extraction.run(samples[:TEST_SAMPLES] if options.test else samples, table.failures, failed_before)
+    _report(outcome, options.output_dir, len(folder.shards()))
+    if outcome.stopped:
+        return stop.exit_status
+    return 0 if outcome.captured + outcome.already_done else 1
+
+
+def _report(outcome: Outcome, output_dir: Path, shards: int) -> None:
+    failed = f", {len(outcome.failures)} failed (see {output_dir / FAILURES_FILE})" if outcome.failures else ""
+    print(f"{outcome.captured} questions captured, {outcome.already_done} were there already{failed}")
+    if outcome.stopped:
+        print("Stopped as asked. Nothing finished is lost: run the same command again to go on.")
+    else:
+        print(f"{shards} shards in {output_dir}")
+
+
+def _answer_tokens(options: ExtractOptions) -> int:
+    return 0 if options.no_answers else options.max_new_tokens
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
 
 
 @contextlib.contextmanager
@@ -224,14 +180,5 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(
-                f"another run is writing to {folder}; wait for it or choose another --output-dir"
-            ) from None
+            raise InputError(f"another run is writing to {folder}; wait for it, or choose another one") from None
         yield
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value

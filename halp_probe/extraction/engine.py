@@ -17,16 +17,7 @@ from halp_probe.extraction.capture import capture_input, capture_outputs
 from halp_probe.extraction.decoding import Decoded, decode_greedy, greedy_rules
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
-from halp_probe.records import Captured
-
-
-@dataclass(frozen=True)
-class CaptureSpec:
-    """What to read of each prompt, and how long its answer may grow (0 = no answers)."""
-
-    layers: tuple[int, ...]
-    max_new_tokens: int = 64
-    padding_side: str = "left"  # "right" only to prove that it does not matter
+from halp_probe.records import Captured, CaptureSpec
 
 
 @dataclass(frozen=True)
@@ -40,11 +31,11 @@ class VisionMeans:
 class Engine:
     """A loaded model and a spec; `run` takes a batch of prompts to captured samples."""
 
-    def __init__(self, loaded: LoadedModel, spec: CaptureSpec) -> None:
-        self.loaded = loaded
-        self.spec = spec
-        self._blocks = {layer: loaded.family.blocks(loaded.model)[layer] for layer in spec.layers}
-        tokenizer = loaded.processor.tokenizer
+    def __init__(self, loaded: LoadedModel, spec: CaptureSpec, padding_side: str = "left") -> None:
+        self.loaded, self.spec, self.padding_side = loaded, spec, padding_side
+        self.family = loaded.checkpoint.family
+        self._blocks = {layer: self.family.blocks(loaded.model)[layer] for layer in spec.layers}
+        tokenizer = loaded.checkpoint.processor.tokenizer
         self._padding_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
         self._rules = (
             greedy_rules(loaded.model.generation_config, tokenizer.eos_token_id) if spec.max_new_tokens else None
@@ -53,7 +44,7 @@ class Engine:
     @torch.no_grad()
     def run(self, prompts: Sequence[Prompt]) -> list[Captured]:
         """Captured samples in the order of the prompts, vectors as float32 on the CPU; nothing is checked for NaN."""
-        model, family = self.loaded.model, self.loaded.family
+        model, family = self.loaded.model, self.family
         inputs = self._padded(prompts)
         images = {name: torch.cat([prompt.images[name] for prompt in prompts]) for name in family.image_inputs}
         images = {name: tensor.to(self.loaded.device) for name, tensor in images.items()}
@@ -93,7 +84,7 @@ class Engine:
         """`input_ids`, `attention_mask` and, where the family has them, `mm_token_type_ids`: [B, T] each."""
 
         def pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:
-            padded = pad_sequence(rows, batch_first=True, padding_value=value, padding_side=self.spec.padding_side)
+            padded = pad_sequence(rows, batch_first=True, padding_value=value, padding_side=self.padding_side)
             return padded.to(self.loaded.device)
 
         inputs = {
@@ -109,12 +100,12 @@ class Engine:
         """Run the vision tower once: its features for the decoder, and the means of each image."""
         model = self.loaded.model
         images = {**images, "pixel_values": images["pixel_values"].to(model.dtype)}
-        projector = model.get_submodule(self.loaded.family.projector)
+        projector = model.get_submodule(self.family.projector)
         with capture_input(projector) as seen:
             features = model.get_image_features(**images, return_dict=True)
         after = list(features.pooler_output)  # [image tokens, D] an image
         if len(seen) != 1:
-            raise RuntimeError(f"{self.loaded.family.projector} ran {len(seen)} times for one batch, expected once")
+            raise RuntimeError(f"{self.family.projector} ran {len(seen)} times for one batch, expected once")
         before = seen[0].flatten(0, -2)  # [patches of all images, V]
         merged = len(before) // sum(len(tokens) for tokens in after)  # patches that become one image token
         patches = before.split([merged * len(tokens) for tokens in after])
@@ -137,12 +128,8 @@ class Engine:
         encoder = _to_numpy(torch.stack([means.encoder for means in vision]))
         log_probabilities = logits.float().log_softmax(-1)
         entropy = _to_numpy(-(log_probabilities.exp() * log_probabilities.clamp(min=-1e9)).sum(-1))
-        if answers is None:
-            first = log_probabilities.argmax(-1)
-        else:
-            first = torch.tensor([answer.ids[0] for answer in answers], device=logits.device)
-        first_logprob = _to_numpy(log_probabilities.gather(1, first[:, None])[:, 0])
-        tokenizer = self.loaded.processor.tokenizer
+        first_logprob = _to_numpy(log_probabilities.max(-1).values)
+        tokenizer = self.loaded.checkpoint.processor.tokenizer
         return [
             Captured(
                 sample=prompt.sample,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 import warnings
 import zlib
@@ -36,10 +37,14 @@ def image_path(images_dir: Path, image_id: str) -> Path:
     if "\0" in image_id:
         raise ImageError(f"image_id {image_id!r} holds a NUL character")
     folder = images_dir.resolve()
-    path = (folder / image_id).resolve()
+    try:
+        path = (folder / image_id).resolve()
+        is_file = path.is_file()
+    except (OSError, RuntimeError) as error:  # a name too long, links in a circle
+        raise ImageError(f"image_id {image_id!r} cannot be followed: {error}") from error
     if not path.is_relative_to(folder):
         raise ImageError(f"image_id {image_id!r} leads out of {images_dir}; put the image into that folder")
-    if not path.is_file():
+    if not is_file:
         raise ImageError(f"no file {image_id!r} in {images_dir}")
     return path
 
@@ -55,7 +60,7 @@ def load_image(path: Path) -> LoadedImage:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
+            with Image.open(io.BytesIO(content)) as opened:
                 opened.load()
                 pixels = _to_rgb(ImageOps.exif_transpose(opened))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

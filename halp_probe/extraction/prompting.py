@@ -6,15 +6,17 @@ Legend: T tokens of one unpadded prompt.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import jinja2
 import torch
 from PIL import Image
 
 from halp_probe.errors import InputError
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.positions import TokenPositions, find_positions
-from halp_probe.models.loading import LoadedModel
+from halp_probe.models.loading import Checkpoint, ModelError
 from halp_probe.records import Sample
 
 PROMPT = "image, then question, in one user turn; the model's chat template with generation prompt"
@@ -41,49 +43,57 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Prompter:
-    """Makes prompts for one model. `min_pixels` and `max_pixels` bound an image's area; None = the processor's own."""
+    """Makes prompts for one checkpoint.
 
-    loaded: LoadedModel
+    `min_pixels` and `max_pixels` bound an image's area (None = the processor's own); `answer_tokens` is the room that
+    an answer needs after the prompt. Raises InputError for bounds or a checkpoint that cannot be used.
+    """
+
+    checkpoint: Checkpoint
     min_pixels: int | None = None
     max_pixels: int | None = None
+    answer_tokens: int = 0
 
     def __post_init__(self) -> None:
-        if not self.loaded.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
-            raise PromptError(
-                f"--min-pixels/--max-pixels: {self.loaded.model_type} has one fixed image size; leave them out"
+        checkpoint = self.checkpoint
+        if not checkpoint.processor.chat_template:
+            raise ModelError(f"model {checkpoint.name!r} has no chat template; add a chat_template.jinja to its folder")
+        if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
+            raise InputError(
+                f"--min-pixels/--max-pixels: {checkpoint.model_type} has one fixed image size; leave them out"
             )
-        low, high = self.pixel_bounds() or (0, 0)
+        low, high = self.pixel_bounds or (0, 0)
         if low > high:
-            raise PromptError(f"--min-pixels {low} is larger than --max-pixels {high}")
+            raise InputError(f"--min-pixels {low} is larger than --max-pixels {high}")
 
+    @cached_property
     def pixel_bounds(self) -> tuple[int, int] | None:
         """The area in pixels between which images are resized; None for a fixed image size."""
-        if not self.loaded.family.qwen_vl_utils:
+        if not self.checkpoint.family.qwen_vl_utils:
             return None
-        size = self.loaded.processor.image_processor.size
-        return self.min_pixels or int(size["shortest_edge"]), self.max_pixels or int(size["longest_edge"])
+        size = self.checkpoint.processor.image_processor.size
+        low, high = size["shortest_edge"], size["longest_edge"]
+        if low is None or high is None:  # the same two areas under their other names
+            low, high = size["min_pixels"], size["max_pixels"]
+        return self.min_pixels or int(low), self.max_pixels or int(high)
 
     def prompt(self, sample: Sample, image: LoadedImage) -> Prompt:
         """The sample's whole prompt.
 
         Raises PromptError when the question holds one of the model's special tokens, the image's shape is refused, or
-        the prompt is longer than the model's context.
+        the prompt (with room for the answer) is longer than the model's context.
         """
-        processor = self.loaded.processor
-        self._refuse_special_tokens(sample.question)
-        content = [{"type": "image", "image": image.pixels}, {"type": "text", "text": sample.question}]
-        messages = [{"role": "user", "content": content}]
-        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        inputs = self._inputs(self._text(sample, image), image.pixels)
         try:
-            pixels, resizing = self._sized(image.pixels)
-            inputs = processor(text=[text], images=[pixels], return_tensors="pt", **resizing)
-            positions = find_positions(inputs["input_ids"][0].tolist(), self.loaded.image_token_id)
+            positions = find_positions(inputs["input_ids"][0].tolist(), self.checkpoint.image_token_id)
         except ValueError as error:
             raise PromptError(str(error)) from error
-        limit = getattr(self.loaded.model.config.get_text_config(), "max_position_embeddings", None)
-        if limit is not None and positions.query_index >= limit:
+        limit = getattr(self.checkpoint.config.get_text_config(), "max_position_embeddings", None)
+        needed = positions.query_index + 1 + self.answer_tokens
+        if limit is not None and needed > limit:
             raise PromptError(
-                f"the prompt has {positions.query_index + 1} tokens, the model takes {limit}; lower --max-pixels"
+                f"prompt and answer need {needed} tokens, the model takes {limit}; lower --max-pixels or "
+                "--max-new-tokens"
             )
         token_types = inputs.get("mm_token_type_ids")
         return Prompt(
@@ -91,25 +101,56 @@ class Prompter:
             image_sha256=image.sha256,
             input_ids=inputs["input_ids"][0],
             token_types=None if token_types is None else token_types[0],
-            images={name: inputs[name] for name in self.loaded.family.image_inputs},
+            images={name: inputs[name] for name in self.checkpoint.family.image_inputs},
             positions=positions,
         )
 
+    def _text(self, sample: Sample, image: LoadedImage) -> str:
+        for token in self._special_tokens:
+            if token in sample.question:
+                raise PromptError(f"the question holds the model's special token {token!r}; remove it from the text")
+        content = [{"type": "image", "image": image.pixels}, {"type": "text", "text": sample.question}]
+        try:
+            text: str = self.checkpoint.processor.apply_chat_template(
+                [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            )
+        except jinja2.TemplateError as error:
+            raise PromptError(f"the model's chat template refuses the question: {error}") from error
+        return text
+
+    def _inputs(self, text: str, pixels: Image.Image) -> Any:
+        """What the processor makes of it, batch of one."""
+        processor = self.checkpoint.processor
+        pixels, options = self._sized(pixels)
+        if (bos := processor.tokenizer.bos_token) and text.startswith(bos):
+            options["add_special_tokens"] = False  # the template has written it already
+        inputs = processor(text=[text], images=[pixels], return_tensors="pt", **options)
+        known = {"input_ids", "attention_mask", "mm_token_type_ids", *self.checkpoint.family.image_inputs}
+        if unknown := set(inputs) - known:
+            raise ModelError(
+                f"the processor of {self.checkpoint.name!r} returns {', '.join(sorted(unknown))}, which the family "
+                f"{self.checkpoint.model_type!r} in halp_probe/models/families.py does not pass on"
+            )
+        return inputs
+
     def _sized(self, pixels: Image.Image) -> tuple[Image.Image, dict[str, Any]]:
         """The image as the processor shall take it: for Qwen resized by qwen-vl-utils, and then not again."""
-        bounds = self.pixel_bounds()
-        if bounds is None:
+        if self.pixel_bounds is None:
             return pixels, {}
         from qwen_vl_utils import process_vision_info
 
-        element = {"type": "image", "image": pixels, "min_pixels": bounds[0], "max_pixels": bounds[1]}
-        patch_size = self.loaded.processor.image_processor.patch_size
-        images, _ = process_vision_info([{"role": "user", "content": [element]}], image_patch_size=patch_size)
+        low, high = self.pixel_bounds
+        element = {"type": "image", "image": pixels, "min_pixels": low, "max_pixels": high}
+        patch_size = self.checkpoint.processor.image_processor.patch_size
+        try:
+            images, _ = process_vision_info([{"role": "user", "content": [element]}], image_patch_size=patch_size)
+        except ValueError as error:
+            size = f"{pixels.width}×{pixels.height}"
+            raise PromptError(f"an image of {size} cannot be brought to {low} to {high} pixels: {error}") from error
         return images[0], {"do_resize": False}
 
-    def _refuse_special_tokens(self, question: str) -> None:
-        tokenizer = self.loaded.processor.tokenizer
-        image_token = tokenizer.convert_ids_to_tokens(self.loaded.image_token_id)
-        for token in {*tokenizer.all_special_tokens, image_token}:
-            if token in question:
-                raise PromptError(f"the question holds the model's special token {token!r}; remove it from the text")
+    @cached_property
+    def _special_tokens(self) -> tuple[str, ...]:
+        tokenizer = self.checkpoint.processor.tokenizer
+        image_token = tokenizer.convert_ids_to_tokens(self.checkpoint.image_token_id)
+        return tuple({*tokenizer.all_special_tokens, image_token})

@@ -1,22 +1,25 @@
-"""Load a VLM and its processor by hub name or folder; `shapes` is the bundled one."""
+"""Open a VLM checkpoint by hub name or folder, and load its weights; `shapes` is the bundled one."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.utils.hub import resolve_revision
 
 from halp_probe.errors import InputError
 from halp_probe.models.families import Family, family_of
 
 BUNDLED = "shapes"
 BUNDLED_FOLDER = Path(__file__).parents[1] / "shapes" / "bundled"
-_WEIGHT_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
-_SAMPLED_BYTES = 1 << 20
+_CHECKPOINT_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
+_LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)  # what transformers and torch raise
 
 
 class ModelError(InputError):
@@ -24,14 +27,31 @@ class ModelError(InputError):
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A model in eval mode with everything that goes with it."""
+class Checkpoint:
+    """All of a model but its weights: enough to make prompts."""
 
     name: str
+    source: str  # what from_pretrained takes
     revision: str  # the hub's commit, or a fingerprint of the local folder
-    model: Any  # a transformers image-text-to-text model
+    config: Any
     processor: Any
     family: Family
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config.model_type)
+
+    @property
+    def image_token_id(self) -> int:
+        return int(getattr(self.config, self.family.image_token_id))
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A checkpoint with its weights, in eval mode."""
+
+    checkpoint: Checkpoint
+    model: Any  # a transformers image-text-to-text model
 
     @property
     def device(self) -> torch.device:
@@ -39,61 +59,70 @@ class LoadedModel:
         return device
 
     @property
-    def model_type(self) -> str:
-        return str(self.model.config.model_type)
-
-    @property
-    def image_token_id(self) -> int:
-        return int(getattr(self.model.config, self.family.image_token_id))
-
-    @property
     def num_layers(self) -> int:
-        return len(self.family.blocks(self.model))
+        return len(self.checkpoint.family.blocks(self.model))
+
+
+def open_checkpoint(name: str, *, cache_dir: str | None = None, revision: str | None = None) -> Checkpoint:
+    """The configuration and processor of `name`; no weights are fetched.
+
+    Raises ModelError when it cannot be found, and InputError with what to add when its family is not supported.
+    """
+    source = str(BUNDLED_FOLDER) if name == BUNDLED else name
+    local = Path(source).is_dir()
+    commit = revision if local else resolve_revision(source, revision, cache_dir=cache_dir)
+    try:
+        config = AutoConfig.from_pretrained(source, cache_dir=cache_dir, revision=commit)
+        family = family_of(config.model_type)
+        processor = AutoProcessor.from_pretrained(source, cache_dir=cache_dir, revision=commit)
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"cannot load model {name!r}: {error}") from error
+    identity = _folder_fingerprint(Path(source)) if local else str(getattr(commit, "resolved", commit))
+    if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
+        raise ModelError(f"cannot tell which commit of {name!r} this is; pass its --revision")
+    return Checkpoint(name, source, identity, config, processor, family)
 
 
 def load_model(
-    name: str,
+    checkpoint: Checkpoint,
     *,
     cache_dir: str | None = None,
-    revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     attn_implementation: str | None = None,
 ) -> LoadedModel:
-    """Load `name` in eval mode.
+    """Load the checkpoint's weights.
 
     `device` and `dtype` "auto" mean CUDA with bfloat16 where there is a GPU, else the CPU with float32. Raises
-    ModelError when the model cannot be found or its family is not supported (before any weights are fetched).
+    ModelError when the weights cannot be read or do not fit the device.
     """
-    source = str(BUNDLED_FOLDER) if name == BUNDLED else name
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f"--device {device}: torch sees no CUDA device; use --device cpu")
     if dtype == "auto":
         dtype = "bfloat16" if device.startswith("cuda") else "float32"
-    where = {"cache_dir": cache_dir, "revision": revision}
+    local = Path(checkpoint.source).is_dir()
     try:
-        config = AutoConfig.from_pretrained(source, **where)
-        family = family_of(config.model_type)
-        processor = AutoProcessor.from_pretrained(source, **where)
         model = AutoModelForImageTextToText.from_pretrained(
-            source, dtype=getattr(torch, dtype), attn_implementation=attn_implementation, **where
+            checkpoint.source,
+            cache_dir=cache_dir,
+            revision=None if local else checkpoint.revision,
+            dtype=getattr(torch, dtype),
+            attn_implementation=attn_implementation,
         )
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"cannot load model {name!r}: {error}") from error
-    fingerprint = _folder_fingerprint(Path(source)) if Path(source).is_dir() else str(config._commit_hash)
-    return LoadedModel(name, fingerprint, model.to(device).eval(), processor, family)
+        model = model.to(device)
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"cannot load model {checkpoint.name!r} on {device}: {error}") from error
+    return LoadedModel(checkpoint, model.eval())
 
 
 def _folder_fingerprint(folder: Path) -> str:
-    """Tells one local checkpoint from another: names, sizes, and the first and last MiB of its files."""
+    """Tells one local checkpoint from another by the names and whole contents of its files."""
     digest = hashlib.sha256()
-    for path in sorted({file for pattern in _WEIGHT_FILES for file in folder.glob(pattern)}):
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
+    for path in sorted({file for pattern in _CHECKPOINT_FILES for file in folder.glob(pattern)}):
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
-            digest.update(file.read(_SAMPLED_BYTES))
-            file.seek(max(0, size - _SAMPLED_BYTES))
-            digest.update(file.read())
+            while block := file.read(1 << 24):
+                digest.update(block)
     return f"local-{digest.hexdigest()[:16]}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from halp_probe.arguments import positive
 from halp_probe.shapes.dataset import write_dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="gets vqa.csv and images/")
-    parser.add_argument("--scenes", type=int, default=400, help="pictures to draw (%(default)s)")
-    parser.add_argument("--questions", type=int, default=6, help="questions on each picture (%(default)s)")
+    parser.add_argument("--scenes", type=positive, default=400, help="pictures to draw (%(default)s)")
+    parser.add_argument("--questions", type=positive, default=6, help="questions on each picture (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first picture (%(default)s)")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured
+from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, Sample
 from halp_probe.shards.names import layer_name
 
 CORE_TEXTS = ("question_id", "image_id", "question", "answer", "ground_truth_answer", "image_sha256")
@@ -66,9 +66,27 @@ def concatenate(blocks: Sequence[Columns]) -> Columns:
     )
 
 
+def table_texts(sample: Sample) -> dict[str, str]:
+    """What the table says of a sample, under the names that the columns have."""
+    return {
+        "image_id": sample.image_id,
+        "question": sample.question,
+        "ground_truth_answer": sample.answer,
+        **sample.extra,
+    }
+
+
 def from_captured(rows: Sequence[Captured]) -> Columns:
     """Captured samples as columns; all must have the same layers and the same further columns."""
-    extra = {name: [row.sample.extra[name] for row in rows] for name in rows[0].sample.extra}
+    texts = [
+        {
+            "question_id": row.sample.question_id,
+            **table_texts(row.sample),
+            "answer": row.answer,
+            "image_sha256": row.image_sha256,
+        }
+        for row in rows
+    ]
     numbers = {
         "token_index/vision": [row.vision_index for row in rows],
         "token_index/query": [row.query_index for row in rows],
@@ -89,15 +107,7 @@ def from_captured(rows: Sequence[Captured]) -> Columns:
     for layer in rows[0].query_token:
         vectors[layer_name(QUERY_TOKEN, layer)] = np.stack([row.query_token[layer] for row in rows])
     return Columns(
-        texts={
-            "question_id": [row.sample.question_id for row in rows],
-            "image_id": [row.sample.image_id for row in rows],
-            "question": [row.sample.question for row in rows],
-            "answer": [row.answer for row in rows],
-            "ground_truth_answer": [row.sample.answer for row in rows],
-            "image_sha256": [row.image_sha256 for row in rows],
-            **extra,
-        },
+        texts={name: [text[name] for text in texts] for name in [*CORE_TEXTS, *rows[0].sample.extra]},
         numbers={name: np.asarray(values, dtype=NUMBERS[name]) for name, values in numbers.items()},
         vectors=vectors,
     )

@@ -6,15 +6,17 @@ Legend: N samples, D width.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from halp_probe.errors import InputError
+from halp_probe.shards.failures import read_failures
 from halp_probe.shards.names import layer_of
 from halp_probe.shards.reader import Shards, open_shards
 from halp_probe.shards.validation import problems
@@ -57,19 +59,20 @@ def inspect(shards: Shards) -> dict[str, Any]:
         "attributes": shards.attributes,
         "representations": {name: _statistics(shards.vectors(name)) for name in names},
         "columns": [*shards.text_columns, *shards.number_columns],
-        "failures": _failures(shards.files[0].parent),
+        "failures": [asdict(failure) for failure in read_failures(shards.files[0].parent)],
         "valid": not wrong,
         "problems": wrong,
     }
 
 
 def sample_report(shards: Shards, question_id: str) -> dict[str, Any]:
-    """One sample's texts, positions and confidence. Raises InputError when there is no such id."""
+    """One sample's texts, positions and confidence, None for NaN. Raises InputError when there is no such id."""
     if question_id not in shards.question_ids:
         raise InputError(f"no question {question_id!r} in these shards; the first is {shards.question_ids[0]!r}")
     row = shards.question_ids.index(question_id)
     texts = {name: shards.text(name)[row] for name in shards.text_columns}
-    return {**texts, **{name: shards.numbers(name)[row].item() for name in shards.number_columns}}
+    numbers = {name: shards.numbers(name)[row].item() for name in shards.number_columns}
+    return {**texts, **{name: None if math.isnan(value) else value for name, value in numbers.items()}}
 
 
 def _statistics(vectors: np.ndarray) -> dict[str, Any]:
@@ -84,14 +87,6 @@ def _statistics(vectors: np.ndarray) -> dict[str, Any]:
         "max": float(values.max()) if len(values) else None,
         "nan": int(np.isnan(vectors).sum()),
     }
-
-
-def _failures(folder: Path) -> list[dict[str, str]]:
-    path = folder / "failures.csv"
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _print_report(report: dict[str, Any]) -> None:

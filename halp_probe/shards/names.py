@@ -16,15 +16,15 @@ _STYLE_WORDS = {"instruct", "chat", "it", "hf"}
 
 
 def escape(name: str) -> str:
-    """A question id or CSV column as an HDF5 name: `%`, `/` and NUL as %25, %2F, %00; reserved names wholly escaped.
+    """A question id or CSV column as an HDF5 name: `%` and `/` as %25 and %2F; reserved names wholly escaped.
 
-    Raises InputError for a blank name, which HDF5 cannot hold.
+    Raises InputError for what HDF5 cannot hold: a blank name, or one with a NUL character.
     """
-    if not name:
-        raise InputError("a blank name cannot be stored; give every question an id and every column a header")
+    if not name or "\0" in name:
+        raise InputError(f"{name!r} cannot be stored: give every question an id and every column a header without NUL")
     if name in _RESERVED:
         return "".join(f"%{ord(c):02X}" for c in name)
-    return name.replace("%", "%25").replace("/", "%2F").replace("\0", "%00")
+    return name.replace("%", "%25").replace("/", "%2F")
 
 
 def unescape(name: str) -> str:

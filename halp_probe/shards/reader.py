@@ -217,7 +217,11 @@ def _read_vectors(file: h5py.File, representation: str) -> np.ndarray:
         return legacy.read_vectors(file, representation)
     if representation not in file[COLUMNS]:
         return np.empty((len(_read_text(file, "question_id")), 0), dtype=np.float32)
-    dataset = _dataset(file, representation)
+    return decoded(_dataset(file, representation))
+
+
+def decoded(dataset: h5py.Dataset) -> np.ndarray:
+    """The dataset's values as float32, whatever they are stored as."""
     if dataset.attrs.get("encoding") == "bfloat16":
         return (dataset[()].astype(np.uint32) << 16).view(np.float32)
     return dataset[()].astype(np.float32, copy=False)

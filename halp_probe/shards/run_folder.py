@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from halp_probe.shards.columns import Columns, concatenate
 from halp_probe.shards.names import part_number, shard_name
 from halp_probe.shards.reader import ShardError, open_shards, read_columns
@@ -20,12 +22,11 @@ JOURNAL = "journal"
 
 
 @dataclass(frozen=True)
-class StoredText:
-    """What the table said of a sample when it was captured, to see whether it still says so."""
+class Stored:
+    """What was known of a sample when it was captured, to see whether that still holds."""
 
-    image_id: str
-    question: str
-    ground_truth_answer: str
+    texts: dict[str, str]  # as `table_texts` gives them
+    image_sha256: str
     prompt_tokens: int
 
 
@@ -48,8 +49,7 @@ class RunFolder:
         self._attributes, self._question_view, self._store_dtype = attributes or {}, question_view, store_dtype
         self._journal = path / JOURNAL
         self._journal.mkdir(parents=True, exist_ok=True)
-        self.done: dict[str, StoredText] = {}
-        self._in_shards: set[str] = set()
+        self.done: dict[str, Stored] = {}
         self._journaled: dict[str, tuple[Path, int]] = {}  # question id -> its journal file and row
         self._remove_partial_files()
         self._read_shards()
@@ -60,7 +60,7 @@ class RunFolder:
         last = max((int(file.stem) for file in self._journal_files()), default=0)
         path = self._journal / f"{last + 1:08d}.h5"
         write_shard(path, columns, {}, question_view=False)
-        self._note(columns)
+        self._note(columns.texts, columns.numbers["prompt_tokens"])
         self._journaled.update({question_id: (path, row) for row, question_id in enumerate(columns.question_ids)})
 
     def flush(self, attempted: int, *, final: bool = False) -> None:
@@ -72,7 +72,7 @@ class RunFolder:
         while len(ready) >= self.interval or (final and ready):
             self._write_part(ready[: self.interval])
             ready = ready[self.interval :]
-        if final and not any(self._journal_files()):
+        if final and not any(self._journal.iterdir()):
             self._journal.rmdir()
 
     def shards(self) -> list[Path]:
@@ -96,7 +96,6 @@ class RunFolder:
             question_view=self._question_view,
             store_dtype=self._store_dtype,
         )
-        self._in_shards.update(question_ids)
         for question_id in question_ids:
             del self._journaled[question_id]
         self._drop_spent_journal_files()
@@ -115,32 +114,31 @@ class RunFolder:
                 path.unlink()
 
     def _read_shards(self) -> None:
-        if not self.shards():
-            return
         for path in self.shards():
             shards = open_shards(path)
-            texts = [shards.text(name) for name in ("image_id", "question", "ground_truth_answer")]
-            lengths = shards.numbers("prompt_tokens").tolist()
-            for question_id, image, question, truth, length in zip(shards.question_ids, *texts, lengths, strict=True):
-                if question_id in self._in_shards:
-                    raise ShardError(f"question id {question_id!r} is in two shards of {self.path}; remove one of them")
-                self._in_shards.add(question_id)
-                self.done[question_id] = StoredText(image, question, truth, length)
+            texts = {name: shards.text(name) for name in shards.text_columns}
+            repeated = next((question_id for question_id in shards.question_ids if question_id in self.done), None)
+            if repeated is not None:
+                raise ShardError(f"question id {repeated!r} is in two shards of {self.path}; remove one of them")
+            self._note(texts, shards.numbers("prompt_tokens"))
 
     def _read_journal(self) -> None:
         for path in self._journal_files():
             columns = read_columns(path)
             fresh = [row for row, question_id in enumerate(columns.question_ids) if question_id not in self.done]
-            self._note(columns.take(fresh))
+            taken = columns.take(fresh)
+            self._note(taken.texts, taken.numbers["prompt_tokens"])
             self._journaled.update({columns.question_ids[row]: (path, row) for row in fresh})
         self._drop_spent_journal_files()
 
-    def _note(self, columns: Columns) -> None:
-        lengths = columns.numbers["prompt_tokens"].tolist()
-        names = ("image_id", "question", "ground_truth_answer")
-        texts = zip(columns.question_ids, *(columns.texts[name] for name in names), lengths, strict=True)
-        for question_id, image, question, truth, length in texts:
-            self.done[question_id] = StoredText(image, question, truth, length)
+    def _note(self, texts: dict[str, list[str]], prompt_tokens: np.ndarray) -> None:
+        told = [name for name in texts if name not in ("question_id", "answer", "image_sha256")]
+        for row, question_id in enumerate(texts["question_id"]):
+            self.done[question_id] = Stored(
+                texts={name: texts[name][row] for name in told},
+                image_sha256=texts["image_sha256"][row],
+                prompt_tokens=int(prompt_tokens[row]),
+            )
 
     def _journal_files(self) -> Iterator[Path]:
         yield from sorted(path for path in self._journal.glob("*.h5") if not path.name.startswith("."))

@@ -12,7 +12,7 @@ from halp_probe.shards import legacy
 from halp_probe.shards.columns import CORE_TEXTS, NUMBERS
 from halp_probe.shards.names import COLUMNS, escape
 from halp_probe.shards.question_view import QUESTION_TEXTS
-from halp_probe.shards.reader import representation_names
+from halp_probe.shards.reader import decoded, representation_names
 
 REQUIRED_ATTRIBUTES = ("model_name", "model_type", "dtype", "num_samples", "created_at", "layers", "revision")
 
@@ -59,6 +59,9 @@ def _column_problems(file: h5py.File) -> list[str]:
             found.append(f"{COLUMNS}/{name} has {len(columns[name])} rows, there are {len(ids)} question ids")
     for name in representations:
         found += _representation_problems(columns[name], name)
+    for name, dtype in NUMBERS.items():
+        if name in columns and columns[name].dtype != dtype:
+            found.append(f"{COLUMNS}/{name} has dtype {columns[name].dtype}, expected {np.dtype(dtype)}")
     if not found:
         last = columns["prompt_tokens"][()] - 1
         wrong = np.flatnonzero(columns["token_index/query"][()] != last)
@@ -73,7 +76,9 @@ def _representation_problems(dataset: h5py.Dataset, name: str) -> list[str]:
     encoded = dataset.attrs.get("encoding") == "bfloat16"
     if dataset.dtype not in (np.float32, np.float16) and not (encoded and dataset.dtype == np.uint16):
         return [f"{COLUMNS}/{name} has dtype {dataset.dtype}, expected float32, float16 or encoded bfloat16"]
-    if not encoded and not np.isfinite(dataset[()]).all():
+    if encoded and any(group != COLUMNS for group in dataset.file):
+        return [f"{COLUMNS}/{name} is encoded bfloat16, which does not go with the question view"]
+    if not np.isfinite(decoded(dataset)).all():
         return [f"{COLUMNS}/{name} holds values that are not finite"]
     return []
 

@@ -23,6 +23,8 @@ from halp_probe.shards.question_view import write_question_view
 FORMAT = "halp_probe"
 FORMAT_VERSION = 1
 STORE_DTYPES = ("float32", "float16", "bfloat16")
+# "latest" would write virtual datasets that HDF5 before 2.0 cannot read.
+_READABLE_SINCE = ("v110", "v110")
 
 
 def write_shard(
@@ -38,8 +40,7 @@ def write_shard(
     The file appears under `path` only when it is complete and on disk. Raises InputError when `store_dtype` cannot hold
     the values (float16 overflow) or does not go with the question view (bfloat16).
     """
-    if store_dtype == "bfloat16" and question_view:
-        raise InputError("store dtype bfloat16 goes only without the question view: add --no-question-view")
+    check_store_dtype(store_dtype, question_view)
     with _appearing_whole(path) as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
@@ -50,6 +51,12 @@ def write_shard(
         if question_view:
             write_question_view(file, columns, np.dtype(store_dtype))
         _write_columns(file, columns, store_dtype)
+
+
+def check_store_dtype(store_dtype: str, question_view: bool) -> None:
+    """Raise InputError for bfloat16 with a question view, whose readers would take its bits for numbers."""
+    if store_dtype == "bfloat16" and question_view:
+        raise InputError("--store-dtype bfloat16 goes only without the question view: add --no-question-view")
 
 
 def _write_columns(file: h5py.File, columns: Columns, store_dtype: str) -> None:
@@ -93,7 +100,7 @@ def _appearing_whole(path: Path) -> Iterator[h5py.File]:
     """A new HDF5 file that takes its name only when it is complete and on disk."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with h5py.File(partial, "w", libver="latest", track_order=True) as file:
+        with h5py.File(partial, "w", libver=_READABLE_SINCE, track_order=True) as file:
             yield file
         with partial.open("rb") as written:
             os.fsync(written.fileno())

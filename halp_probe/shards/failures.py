@@ -6,20 +6,27 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
 from halp_probe.records import Failure
 
 FAILURES_FILE = "failures.csv"
-_COLUMNS = ("question_id", "stage", "reason")
+_COLUMNS = ["question_id", "stage", "reason"]
 
 
 def read_failures(folder: Path) -> list[Failure]:
-    """The failures that the last run left; none when there is no such file."""
+    """The failures that the last run left; none when there is no such file.
+
+    Raises InputError for a file of that name that is none of ours.
+    """
     path = folder / FAILURES_FILE
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        return [Failure(*(row[name] for name in _COLUMNS)) for row in csv.DictReader(file)]
+        rows = csv.reader(file)
+        if next(rows, None) != _COLUMNS:
+            raise InputError(f"{path} is not a list of failures of halp_probe; choose another folder or remove it")
+        return [Failure(*row) for row in rows]
 
 
 def write_failures(folder: Path, failures: Iterable[Failure]) -> None:
