@@ -67,6 +67,9 @@ def _rows(path: Path, reserved: Collection[str]) -> Iterator[tuple[int, dict[str
     csv.field_size_limit(_FIELD_LIMIT)
     try:
         content = path.read_bytes()
+        if b"\0" in content:
+            line = content.count(b"\n", 0, content.index(b"\0")) + 1
+            raise TableError(f"{path} holds a NUL character in line {line}; save it as UTF-8 CSV without any")
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         header = _header(next(reader, []), path, reserved)
         for cells in reader:
@@ -112,8 +115,6 @@ def _row(header: list[str], cells: list[str], line: int) -> dict[str, str] | Fai
     if len(cells) != len(header):
         reason = f"line {line} has {len(cells)} cells, the header {len(header)}: quote texts that hold commas"
         return Failure(question_id, "table", reason)
-    if any("\0" in cell for cell in cells):
-        return Failure(question_id.replace("\0", ""), "table", f"line {line} holds a NUL character")
     if not question_id.strip():
         return Failure(question_id, "table", f"line {line}: blank question_id")
     if "\n" in question_id or "\n" in row["image_id"]:
