@@ -50,7 +50,8 @@ def build_tokenizer() -> Qwen2Tokenizer:
     """A byte-level BPE of Qwen's kind: ShapesVQA's words are one or two tokens, any other text falls to bytes."""
     corpus = [*questions.every_text(), *(f"{role}\n{SYSTEM_PROMPT}" for role in ("system", "user", "assistant"))]
     corpus += [
-        scenes.caption(scenes.make_scene(seed)) for seed in range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 500)
+        scenes.caption(scenes.make_scene(seed, scenes.MILD))
+        for seed in range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + 500)
     ]
     learner = Qwen2Tokenizer(vocab={}, merges=[]).backend_tokenizer
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -24,6 +24,8 @@ COLOURS = {
     "orange": (245, 135, 20),
 }
 MAX_THINGS = 5
+HARDEST = 1.5  # difficulties of a data set are drawn up to here
+MILD = 1.0  # and in training up to here: a data set also holds pictures harder than any the model has learned from
 _OVERSAMPLING = 3
 
 
@@ -46,7 +48,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is in the picture of one seed. `difficulty` in [0, 1] steers contrast, size, overlap, noise and clutter."""
+    """What is in the picture of one seed; `difficulty` (0 to 1.5) steers contrast, size, overlap, noise and clutter."""
 
     seed: int
     difficulty: float
@@ -54,15 +56,15 @@ class Scene:
     things: tuple[Thing, ...]
 
 
-def make_scene(seed: int) -> Scene:
-    """The scene of this seed: 1 to 5 things, each in a cell of its own."""
+def make_scene(seed: int, hardest: float = HARDEST) -> Scene:
+    """The scene of this seed: 1 to 5 things, each in a cell of its own, of a difficulty in [0, hardest]."""
     rng = np.random.default_rng([seed, 0])
-    difficulty = float(rng.uniform())
+    difficulty = hardest * float(rng.uniform())
     background = int(rng.integers(25, 230))
     cells = rng.permutation(GRID * GRID)[: int(rng.integers(1, MAX_THINGS + 1))]
     things: list[Thing] = []
     for cell in cells:
-        hardness = float(np.clip(difficulty + rng.normal(0, 0.15), 0, 1))
+        hardness = float(np.clip(difficulty + rng.normal(0, 0.15), 0, hardest))
         radius = 13.5 - 6.5 * hardness + float(rng.uniform(-0.5, 0.5))
         wander = 1.5 + 6.0 * hardness  # pixels off the cell's centre: hard things overlap and straddle cells
         row, column = divmod(int(cell), GRID)

@@ -59,7 +59,7 @@ class PackedBatch:
 def pack(processor: Qwen2_5_VLProcessor, seeds: Sequence[int], questions_a_scene: int) -> PackedBatch:
     """The scenes of these seeds with their questions and captions as one batch."""
     tokenizer = processor.tokenizer
-    drawn = [scenes.make_scene(seed) for seed in seeds]
+    drawn = [scenes.make_scene(seed, scenes.MILD) for seed in seeds]
     pixels = processor.image_processor(images=[scenes.render(s) for s in drawn], return_tensors="pt")
     image_tokens = int(pixels["image_grid_thw"][0].prod()) // processor.image_processor.merge_size**2
     rows = []
