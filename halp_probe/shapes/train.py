@@ -1,6 +1,6 @@
 """python -m halp_probe.shapes.train --output-dir runs/shapes
 
-Trains the bundled ShapesVQA model on the CPU (about 25 minutes on 2 cores), seeded and resumable: run the same command
+Trains the bundled ShapesVQA model on the CPU (about 35 minutes on 2 cores), seeded and resumable: run the same command
 again after an interruption. Scenes come from seeds that `halp-probe shapes` refuses to hand out, so what the demo and
 the tests measure is held out.
 
