@@ -99,7 +99,10 @@ def _header(cells: list[str], path: Path, reserved: Collection[str]) -> list[str
         names = [name if column == alias else column for column in names]
     missing = [name for name in _REQUIRED if name not in names]
     if missing:
-        raise TableError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(names)}")
+        raise TableError(
+            f"{path} lacks the columns {', '.join(missing)} (image_name and gt_answer do too); it has "
+            f"{', '.join(names)}; cells are parted by commas"
+        )
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled or "" in names:
         raise TableError(f"{path}: every column needs a name of its own (repeated or blank: {doubled or 'blank'})")

@@ -106,6 +106,31 @@ def test_inspect_says_why_a_file_is_not_valid(shards: Path, capsys: pytest.Captu
     assert "not valid" in capsys.readouterr().out
 
 
+def test_an_unfinished_run_is_told(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (shards / "journal").mkdir()
+    write_shard(shards / "journal" / "00000001.h5", columns(["late"]), ATTRIBUTES)
+    labels = str(tmp_path / "labels.csv")
+    assert main(["label", "--shards", str(shards), "--out", labels]) == 0
+    assert main(["inspect", str(shards)]) == 0
+    arguments = ["--shards", str(shards), "--labels", labels, "--output-dir", str(tmp_path / "o"), "--bootstrap", "20"]
+    assert run_script("train-probes", None, [*arguments, "--representations", "vision_only_representation"]) == 0
+    assert capsys.readouterr().out.count("note: the run is not finished: 1 batches are in no shard yet") == 3
+
+
+def test_output_may_be_cut_by_its_reader(shards: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} inspect_h5.py {shards} | head -1", shell=True, capture_output=True, text=True, cwd=ROOT
+    )
+    assert "60 samples" in done.stdout and done.stderr == ""
+
+
+def test_what_is_no_shard_is_not_to_be_deleted(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(ROOT / "README.md")]) == 1
+    assert "README.md is no shard; pass a file that ends in .h5" in capsys.readouterr().out
+    assert main(["inspect", str(shards.parent)]) == 1
+    assert f"but {shards} does; pass that folder" in capsys.readouterr().out
+
+
 def test_inspect_shows_failures(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shards / "failures.csv").write_text("question_id,stage,reason\nq99,image,no file\n")
     assert main(["inspect", str(shards)]) == 0

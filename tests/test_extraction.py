@@ -283,8 +283,10 @@ def test_a_folder_in_the_hub_s_cache_loads_by_name(tmp_path: Path) -> None:
     checkpoint = open_checkpoint("somebody/tiny-vl-2m", cache_dir=str(tmp_path))
     assert checkpoint.revision == commit
     assert load_model(checkpoint, cache_dir=str(tmp_path)).num_layers == 6
-    with pytest.raises(ModelError, match="cannot load model 'somebody/else'"):
+    with pytest.raises(ModelError, match=r"cannot load model 'somebody/else'.*check the name"):
         open_checkpoint("somebody/else", cache_dir=str(tmp_path))
+    with pytest.raises(ModelError, match=r"the folder \./nothing does not exist"):
+        open_checkpoint("./nothing")
 
 
 def test_a_folder_s_revision_sees_every_byte(tmp_path: Path) -> None:

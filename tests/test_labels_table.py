@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from halp_probe.labels import command
 from halp_probe.labels.rules import judge
-from halp_probe.labels.table import LabelError, LabelRow, read_labels, reviewed_labels, row, write_labels
+from halp_probe.labels.table import LabelError, LabelRow, read_labels, reviewed_labels, row, with_texts, write_labels
 
 SHARD_IDS = ("007", "a/b", "q 3", "ü—4", "5")
 
@@ -24,6 +24,7 @@ class FakeShards:
 
     question_ids: tuple[str, ...]
     texts: dict[str, list[str]]
+    notes: tuple[str, ...] = ("the run is not finished",)
 
     def text(self, name: str) -> list[str]:
         return self.texts[name]
@@ -68,13 +69,24 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
 
 def test_the_table_has_the_documented_columns(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "labels.csv"
-    write_labels(path, [row("007", judge("Yes", "no")), row("ü", judge("", "no"))])
+    rows = [row("007", judge("Yes", "no")), row("ü", judge("", "no"))]
+    write_labels(path, with_texts(rows, ["Is it?", "Why?"], ["Yes", ""], ["no", "NO"]))
     with path.open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
-            ["question_id", "label", "rule", "answer", "truth", "reason"],
-            ["007", "1", "yes_no", "yes", "no", "says something else"],
-            ["ü", "", "yes_no", "", "no", "empty answer"],
+            [
+                *("question_id", "label", "rule", "answer", "truth", "reason"),
+                "question",
+                "model_answer",
+                "ground_truth",
+            ],
+            ["007", "1", "yes_no", "yes", "no", "says something else", "Is it?", "Yes", "no"],
+            ["ü", "", "yes_no", "", "no", "empty answer", "Why?", "", "NO"],
         ]
+
+
+def test_a_folder_is_no_labels_file(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"is a folder; name the file to write"):
+        write_labels(tmp_path, [])
 
 
 def test_a_failed_write_leaves_the_old_table_and_nothing_else(tmp_path: Path) -> None:
@@ -168,6 +180,9 @@ def test_label_writes_and_counts(shards: FakeShards, tmp_path: Path, capsys: pyt
     assert "5 answers: 2 right, 1 hallucinated, 2 unknown" in printed
     assert "ü—4: refusal" in printed
     assert "5: no ground truth" in printed
+    assert printed.endswith("note: the run is not finished\n")
+    with pytest.raises(LabelError, match="--rule does not go with --table"):
+        command.label("shards", out, rule="exact", table=out, column="label")
 
 
 def test_label_by_a_table_needs_no_answers(

@@ -96,6 +96,7 @@ def test_real_shards_end_to_end_without_torch(tmp_path):
         ({f"q{i}": i % 2 for i in range(30)}, ["--representations", "x"], "no representation 'x'"),
         ({f"q{i}": i % 2 for i in range(30)}, ["--shards", "/nowhere"], "/nowhere does not exist"),
         ({f"q{i}": i % 2 for i in range(30)}, ["--output-dir", "/dev/null/x"], "cannot be written"),
+        ({f"q{i}": int(i == 4) for i in range(30)}, [], "only 0 of 5 test folds hold both classes (1 of 30 labels"),
         ({"q1": 7}, [], "7"),
     ],
 )

@@ -13,7 +13,7 @@ from probes_fake import BLOCK_TORCH
 from halp_probe.files import write_bytes
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.estimators import LinearProbe
-from halp_probe.probes.files import file_stem, load_probe, save_probe
+from halp_probe.probes.files import file_stem, load_probe, remove_other_probes, save_probe
 from halp_probe.probes.mlp import MLPProbe
 
 X = np.random.default_rng(0).standard_normal((60, 5)).astype(np.float32)
@@ -82,6 +82,14 @@ def test_another_format_is_refused(stem, change, message):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ProbeError, match=message):
         load_probe(stem)
+
+
+def test_probes_of_an_earlier_run_go(tmp_path):
+    names = ["old.json", "old.safetensors", "new.json", "new.safetensors", "notes.txt"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    remove_other_probes(tmp_path, ["new"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.json", "new.safetensors", "notes.txt"]
 
 
 def test_missing_and_damaged_files_are_refused(stem):

@@ -93,12 +93,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
+    import huggingface_hub
     import torch
     import transformers
 
     from halp_probe.extraction.prompting import Prompter
     from halp_probe.models.loading import load_model, open_checkpoint
 
+    huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what fails in the end is our error
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(options.seed)
@@ -157,7 +159,7 @@ def _report(outcome: Outcome, output_dir: Path, shards: int) -> None:
     if outcome.stopped:
         print("Stopped as asked. Nothing finished is lost: run the same command again to go on.")
     else:
-        print(f"{shards} shards in {output_dir}")
+        print(f"{output_dir} holds {shards} {'shard' if shards == 1 else 'shards'}")
 
 
 def _answer_tokens(options: ExtractOptions) -> int:

@@ -85,7 +85,9 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def write_manifest(folder: Path, settings: dict[str, Any], about: dict[str, Any]) -> None:
-    """Write the settings, and beside them what is worth knowing but may change from one run to the next."""
+    """Write the settings, and beside them what is worth knowing of the first run; a record that is there stays."""
+    if (folder / MANIFEST_FILE).exists():
+        return
     with atomic_text(folder / MANIFEST_FILE) as file:
         json.dump({"settings": settings, **about, **VERSIONS}, file, indent=2, ensure_ascii=False)
         file.write("\n")

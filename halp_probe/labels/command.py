@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from halp_probe.labels.rules import RULES, judge
-from halp_probe.labels.table import LabelError, LabelRow, reviewed_labels, row, write_labels
+from halp_probe.labels.table import LabelError, LabelRow, reviewed_labels, row, with_texts, write_labels
 
 _SHOWN = 5  # unknown ids in the summary
 
@@ -39,28 +39,35 @@ class LabelCounts:
 def label(
     shards_dir: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    rule: str = "auto",
+    rule: str | None = None,
     table: str | os.PathLike[str] | None = None,
     column: str | None = None,
 ) -> LabelCounts:
     """Label every answer in the shards, write `out` (labels.csv) and print a summary.
 
-    With `table` and `column` the labels come from that CSV, matched by question_id, and `rule` is not used. Raises
-    LabelError if only one of the two is given, if no answer was generated, or if the table does not fit.
+    With `table` and `column` the labels come from that CSV, matched by question_id; otherwise `rule` (auto) judges.
+    Raises LabelError if only one of the two is given, or a rule besides, if no answer was generated, or if the table
+    does not fit.
     """
     from halp_probe.shards.reader import open_shards  # here, so that --help needs no h5py
 
     if (table is None) != (column is None):
         raise LabelError("--table FILE and --column NAME belong together: pass both, or neither to judge by rules")
+    if table is not None and rule is not None:
+        raise LabelError("--rule does not go with --table: labels made elsewhere are taken as they are")
     shards = open_shards(shards_dir)
     note = ""
     if table is not None and column is not None:
         reviewed = reviewed_labels(table, column, shards.question_ids)
         rows, note = list(reviewed.rows), reviewed.note
     else:
-        rows = judge_answers(shards, rule)
-    write_labels(out, rows)
+        rows = judge_answers(shards, rule or "auto")
+    texts = ("question", "answer", "ground_truth_answer")
+    blank = [""] * len(rows)
+    write_labels(out, with_texts(rows, *(shards.text(name) if shards.has(name) else blank for name in texts)))
     print(summary(rows, os.fspath(out), note))
+    for unfinished in shards.notes:
+        print(f"note: {unfinished}")
     return count(rows)
 
 
@@ -107,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shards", required=True, metavar="DIR", help="folder of shards, or one shard file")
     parser.add_argument("--out", required=True, metavar="labels.csv", help="the labels table to write")
     parser.add_argument(
-        "--rule", choices=RULES, default="auto", help="how answers are judged; auto picks by the ground truth's shape"
+        "--rule", choices=RULES, help="how answers are judged; auto (the default) picks by the ground truth's shape"
     )
     parser.add_argument("--table", metavar="FILE", help="CSV of labels made elsewhere; needs --column")
     parser.add_argument("--column", metavar="NAME", help="its column of labels: 0 right, 1 hallucinated, empty unknown")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from halp_probe.errors import InputError
@@ -36,6 +36,9 @@ class LabelRow:
     answer: str
     truth: str
     reason: str
+    question: str = ""  # and, as they stand in the shards, the texts that were judged
+    model_answer: str = ""
+    ground_truth: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(LabelRow))
@@ -49,6 +52,17 @@ class Reviewed:
     note: str
 
 
+def with_texts(
+    rows: Iterable[LabelRow], questions: Sequence[str], answers: Sequence[str], truths: Sequence[str]
+) -> list[LabelRow]:
+    """The rows with the texts that were judged beside the verdicts, for a person who checks them."""
+    texts = zip(rows, questions, answers, truths, strict=True)
+    return [
+        replace(each, question=question, model_answer=answer, ground_truth=truth)
+        for each, question, answer, truth in texts
+    ]
+
+
 def row(question_id: str, verdict: Verdict) -> LabelRow:
     return LabelRow(question_id, verdict.label, verdict.rule, verdict.answer, verdict.truth, verdict.reason)
 
@@ -56,6 +70,8 @@ def row(question_id: str, verdict: Verdict) -> LabelRow:
 def write_labels(path: str | os.PathLike[str], rows: Iterable[LabelRow]) -> None:
     """Write labels.csv whole or not at all."""
     path = Path(path)
+    if path.is_dir():
+        raise LabelError(f"{path} is a folder; name the file to write, such as {path / 'labels.csv'}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_text(path) as file:
         writer = csv.writer(file)

@@ -70,13 +70,18 @@ def open_checkpoint(name: str, *, cache_dir: str | None = None, revision: str | 
     """
     source = str(BUNDLED_FOLDER) if name == BUNDLED else name
     local = Path(source).is_dir()
+    if not local and (source.startswith((".", "/", "~")) or source.count("/") > 1):
+        raise ModelError(f"the folder {source} does not exist; pass a checkpoint's folder, or a hub name (owner/model)")
     commit = revision if local else resolve_revision(source, revision, cache_dir=cache_dir)
     try:
         config = AutoConfig.from_pretrained(source, cache_dir=cache_dir, revision=commit)
         family = family_of(config.model_type)
         processor = AutoProcessor.from_pretrained(source, cache_dir=cache_dir, revision=commit)
     except _LOAD_ERRORS as error:
-        raise ModelError(f"cannot load model {name!r}: {error}") from error
+        raise ModelError(
+            f"cannot load model {name!r}: {str(error).splitlines()[0]} (check the name; without network pass a local "
+            "folder, or a --cache-dir that holds the model)"
+        ) from error
     identity = _folder_fingerprint(Path(source)) if local else str(getattr(commit, "resolved", commit))
     if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its --revision")

@@ -48,7 +48,10 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.shards.reader import open_shards
 
     options = TrainOptions(**{name: getattr(args, name) for name in TrainOptions.__dataclass_fields__})
-    train(open_shards(options.shards), read_labels(options.labels), options)
+    shards = open_shards(options.shards)
+    for note in shards.notes:
+        print(f"note: {note}")
+    train(shards, read_labels(options.labels), options)
     return 0
 
 
@@ -65,6 +68,12 @@ def train(shards: ShardSource, labels: dict[str, int | None], options: TrainOpti
     for note in rows.notes:
         print(note)
     folds = outer_folds(rows.y, rows.image_codes, options.folds, options.seed)
+    judged = folds.count - len(folds.unjudged)
+    if judged < 2:
+        raise ProbeError(
+            f"only {judged} of {folds.count} test folds hold both classes ({int(rows.y.sum())} of {len(rows.y)} labels "
+            "are 1): too few to judge a probe; label more samples, or pass fewer --folds"
+        )
     swept = sweep(shards, rows, folds, options.probe, options.seed)
     judgement = judge_sweep(swept, rows, folds, options.bootstrap, options.seed)
     outputs.write_left_out(folder / "left_out.csv", rows)
@@ -82,8 +91,8 @@ def train(shards: ShardSource, labels: dict[str, int | None], options: TrainOpti
 def _write_probes(
     folder: Path, judgement: Judgement, swept: Sweep, rows: LabelledRows, shards: ShardSource, options: TrainOptions
 ) -> None:
-    """A pair of files for each representation."""
-    from halp_probe.probes.files import file_stem, save_probe
+    """A pair of files for each representation; pairs that an earlier run left there go."""
+    from halp_probe.probes.files import file_stem, remove_other_probes, save_probe
 
     for result in judgement.results:
         if result.name not in swept.fits:
@@ -96,6 +105,7 @@ def _write_probes(
             "training": _provenance(result, judgement, rows, options),
         }
         save_probe(folder / file_stem(result.name), swept.fits[result.name].final, about)
+    remove_other_probes(folder, [file_stem(name) for name in swept.fits])
 
 
 def _provenance(result: Result, judgement: Judgement, rows: LabelledRows, options: TrainOptions) -> dict[str, Any]:

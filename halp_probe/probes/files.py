@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,13 @@ def save_probe(stem: Path, probe: Probe, about: Mapping[str, Any]) -> None:
     write_bytes(_sibling(stem, ".safetensors"), data)
     with atomic_text(_sibling(stem, ".json")) as file:
         file.write(text + "\n")
+
+
+def remove_other_probes(folder: Path, stems: Collection[str]) -> None:
+    """Remove the probes in the folder that are not among these."""
+    for path in folder.iterdir():
+        if path.suffix in (".json", ".safetensors") and path.stem not in stems:
+            path.unlink()
 
 
 def load_probe(path: str | os.PathLike[str]) -> Probe:
@@ -107,8 +114,9 @@ def _restored(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Pro
 
 
 def _read_card(path: Path) -> dict[str, Any]:
+    content = _read_bytes(path)
     try:
-        card = json.loads(_read_bytes(path))
+        card = json.loads(content)
     except ValueError as error:
         raise ProbeError(f"{path} is not JSON ({error}); train the probe again") from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:

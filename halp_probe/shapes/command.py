@@ -13,7 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="gets vqa.csv and images/")
     parser.add_argument("--scenes", type=positive, default=400, help="pictures to draw (%(default)s)")
     parser.add_argument("--questions", type=positive, default=6, help="questions on each picture (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first picture (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first picture; the next have seed + 1, seed + 2, … (%(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -60,6 +60,7 @@ def inspect(shards: Shards) -> dict[str, Any]:
         "representations": {name: _statistics(shards.vectors(name)) for name in names},
         "columns": [*shards.text_columns, *shards.number_columns],
         "failures": [asdict(failure) for failure in read_failures(shards.files[0].parent)],
+        "notes": list(shards.notes),
         "valid": not wrong,
         "problems": wrong,
     }
@@ -92,7 +93,7 @@ def _statistics(vectors: np.ndarray) -> dict[str, Any]:
 def _print_report(report: dict[str, Any]) -> None:
     for path, samples in zip(report["files"], report["samples_by_file"], strict=True):
         print(f"{path}: {samples} samples")
-    print("\nattributes")
+    print("\nattributes of the first")
     for name, value in report["attributes"].items():
         print(f"  {name}: {value}")
     print(f"\n{report['samples']} samples, layers {', '.join(map(str, report['layers']))}")
@@ -115,6 +116,8 @@ def _print_report(report: dict[str, Any]) -> None:
         print(f"\n{len(report['failures'])} failures")
         for failure in report["failures"][:10]:
             print(f"  {failure['question_id']!r} ({failure['stage']}): {failure['reason']}")
+    for note in report["notes"]:
+        print(f"\nnote: {note}")
     print("\nvalid" if report["valid"] else "\nnot valid")
     for problem in report["problems"]:
         print(f"  {problem}")

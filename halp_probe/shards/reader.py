@@ -21,6 +21,9 @@ from halp_probe.shards.columns import CORE_TEXTS, NUMBERS, Columns
 from halp_probe.shards.names import COLUMNS, escape, is_representation, part_number, reading_order, unescape
 from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
 
+_SUFFIXES = (".h5", ".hdf5")
+JOURNAL = "journal"
+
 
 class ShardError(InputError):
     """A shard that cannot be read; the message names the file, the key and the remedy."""
@@ -37,6 +40,14 @@ class Shards:
     text_columns: tuple[str, ...]
     number_columns: tuple[str, ...]
     attributes: dict[str, Any]  # of the first file
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know before trusting that this is everything; empty after a run that has ended."""
+        waiting = len(list((self.files[0].parent / JOURNAL).glob("*.h5")))
+        if not waiting:
+            return ()
+        return (f"the run is not finished: {waiting} batches are in no shard yet; run extract.py again to end it",)
 
     def has(self, name: str) -> bool:
         """Whether there is a text or number column of this name."""
@@ -135,10 +146,14 @@ def read_columns(path: Path) -> Columns:
 
 def _shard_files(path: Path) -> list[Path]:
     if path.is_file():
+        if path.suffix not in _SUFFIXES:
+            raise ShardError(f"{path} is no shard; pass a file that ends in .h5, or a folder of them")
         return [path]
     if not path.is_dir():
         raise ShardError(f"{path} does not exist; pass a shard file or the --output-dir of an extraction")
-    files = [file for file in path.iterdir() if file.suffix in (".h5", ".hdf5") and not file.name.startswith(".")]
+    files = [file for file in path.iterdir() if file.suffix in _SUFFIXES and not file.name.startswith(".")]
+    if not files and (below := sorted({file.parent for file in path.glob("*/*_embeddings_part_*.h5")})):
+        raise ShardError(f"{path} holds no shards itself, but {below[0]} does; pass that folder")
     if not files:
         raise ShardError(f"{path} holds no shards (*.h5); run extract.py with --output-dir {path} first")
     return sorted(files, key=lambda file: (part_number(file.name) or 0, file.name))

@@ -15,10 +15,8 @@ import numpy as np
 
 from halp_probe.shards.columns import Columns, concatenate
 from halp_probe.shards.names import part_number, shard_name
-from halp_probe.shards.reader import ShardError, open_shards, read_columns
+from halp_probe.shards.reader import JOURNAL, ShardError, open_shards, read_columns
 from halp_probe.shards.writer import sync_folder, write_shard
-
-JOURNAL = "journal"
 
 
 @dataclass(frozen=True)
