@@ -577,3 +577,22 @@ def test_rules_need_the_standard_library_alone() -> None:
     code = f"import sys, halp_probe.labels.rules; print([m for m in {names} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["Let me look at the image for a beach.", "First, let's check for a beach", "It looks similar to a beach."],
+)
+def test_a_mention_is_no_claim_that_it_is_there(answer: str) -> None:
+    assert judge(answer, "no", question="Is there a beach in this image?").label is None
+
+
+@pytest.mark.parametrize(("truth", "label"), [("Y", 0), ("N", 1)])
+def test_one_letter_yes_and_no(truth: str, label: int) -> None:
+    assert judge("Yes.", truth, question="Is there a beach?").label == label
+
+
+@pytest.mark.parametrize("answer", ["–3°C", "**–3°C**", "(−3)", "It is _–3_ degrees."])
+def test_a_minus_sign_in_any_dress(answer: str) -> None:
+    assert judge(answer, "-3").label == 0
+    assert judge(answer, "3").label == 1

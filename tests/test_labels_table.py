@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ class FakeShards:
     question_ids: tuple[str, ...]
     texts: dict[str, list[str]]
     notes: tuple[str, ...] = ("the run is not finished",)
+    attributes: dict[str, int] = field(default_factory=dict)
 
     def text(self, name: str) -> list[str]:
         return self.texts[name]
@@ -82,6 +83,14 @@ def test_the_table_has_the_documented_columns(tmp_path: Path) -> None:
             ["007", "1", "yes_no", "yes", "no", "says something else", "Is it?", "Yes", "no"],
             ["ü", "", "yes_no", "", "no", "empty answer", "Why?", "", "NO"],
         ]
+
+
+@pytest.mark.parametrize("column", ["is_correct", "Right", "accuracy"])
+def test_a_column_that_counts_the_right_answers_is_refused(tmp_path: Path, column: str) -> None:
+    path = table(tmp_path, f"question_id,{column},incorrect\n007,1,1\n")
+    with pytest.raises(LabelError, match="here 1 means hallucinated"):
+        reviewed_labels(path, column, ["007"])
+    assert reviewed_labels(path, "incorrect", ["007"]).rows[0].label == 1
 
 
 def test_a_folder_is_no_labels_file(tmp_path: Path) -> None:

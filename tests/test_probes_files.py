@@ -85,11 +85,15 @@ def test_another_format_is_refused(stem, change, message):
 
 
 def test_probes_of_an_earlier_run_go(tmp_path):
-    names = ["old.json", "old.safetensors", "new.json", "new.safetensors", "notes.txt"]
-    for name in names:
-        (tmp_path / name).write_text("")
+    card = {"format": "halp_probe.probe", "format_version": 1, "kind": "linear", "classes": [0, 1], "C": 1}
+    for stem in ("old", "new"):
+        (tmp_path / f"{stem}.json").write_text(json.dumps({**card, "parameters": {}, "tensors_sha256": ""}))
+        (tmp_path / f"{stem}.safetensors").write_text("")
+    (tmp_path / "notes.json").write_text("{}")
+    (tmp_path / "other.safetensors").write_text("")
     remove_other_probes(tmp_path, ["new"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.json", "new.safetensors", "notes.txt"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["new.json", "new.safetensors", "notes.json", "other.safetensors"]
 
 
 def test_missing_and_damaged_files_are_refused(stem):

@@ -213,6 +213,12 @@ def _restated(words: tuple[str, ...], about: Asked) -> list[int] | None:
     return spots if _fits_subject(words[:first], about) else None
 
 
+# Before a thing's name, these speak of it without saying that it is there: "let me look for a beach".
+_NOT_SEEN = frozenset(
+    {"let", "lets", "look", "looks", "looking", "check", "search", "expect", "similar", "prevents", "away"}
+)
+
+
 def _passes(word: str, about: Asked, in_order: bool) -> bool:
     if word in NEUTRAL or word in NEGATORS or word in _POSTURES | _DEGREES or _adverb(word):
         return True
@@ -223,9 +229,9 @@ def _passes(word: str, about: Asked, in_order: bool) -> bool:
 
 def _fits_subject(before: tuple[str, ...], about: Asked) -> bool:
     """Words before the restatement: none that make it about another thing ("the owner of the dog is running")."""
-    if about.existential:
-        return True
     foreign = [w for w in before if w not in NEUTRAL and w not in NEGATORS and not _adverb(w)]
+    if about.existential:
+        return not _NOT_SEEN & set(before)
     if any(w in _QUANTIFIERS or _numeric(w) for w in foreign):
         return False  # "most people are wearing hats"
     return not foreign or (len(about.words) > 1 and not RELATIONS & set(foreign))

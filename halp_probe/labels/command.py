@@ -7,10 +7,13 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from halp_probe.labels.rules import RULES, judge
 from halp_probe.labels.table import LabelError, LabelRow, reviewed_labels, row, with_texts, write_labels
+
+if TYPE_CHECKING:
+    from halp_probe.shards.reader import Shards
 
 _SHOWN = 5  # unknown ids in the summary
 
@@ -66,9 +69,18 @@ def label(
     blank = [""] * len(rows)
     write_labels(out, with_texts(rows, *(shards.text(name) if shards.has(name) else blank for name in texts)))
     print(summary(rows, os.fspath(out), note))
-    for unfinished in shards.notes:
-        print(f"note: {unfinished}")
+    for told in (*shards.notes, *_cut_off(shards)):
+        print(f"note: {told}")
     return count(rows)
+
+
+def _cut_off(shards: Shards) -> list[str]:
+    """A note on answers that were as long as they were allowed to be."""
+    limit = shards.attributes.get("max_new_tokens")
+    if not limit or not shards.has("answer_tokens"):
+        return []
+    long = int((shards.numbers("answer_tokens") >= limit).sum())
+    return [f"{long} answers reach the limit of {limit} tokens and may be cut off before their verdict"] if long else []
 
 
 def judge_answers(shards: Answers, rule: str = "auto") -> list[LabelRow]:

@@ -26,7 +26,7 @@ def word_set(words: str) -> frozenset[str]:
 def plain(text: str) -> str:
     """NFKC, straight quotes, no control characters, single spaces; line breaks stay."""
     text = unicodedata.normalize("NFKC", text.translate(_QUOTES)).translate(_QUOTES)
-    text = re.sub(r"(?<!\S)[–−](?=\d)", "-", text)  # a minus sign, or a dash used as one
+    text = re.sub(r"(?<![^\s*_`(])[–−](?=\d)", "-", text)  # a minus sign, or a dash used as one
     text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return re.sub(r"[^\S\n]+", " ", text).strip()
 

@@ -52,7 +52,7 @@ def shape_of(truth: str, question: str = "") -> str:
     A lone lower-case "a" may be the article, and so is an option only where the question lists options.
     """
     text = plain(truth)
-    if bare(text) in ("yes", "no", "true", "false"):
+    if bare(text) in ("yes", "no", "true", "false", "y", "n"):
         return "yes_no"
     if human_answers(text) is not None:
         return "vqa"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -102,9 +103,15 @@ def read_labels(path: str | os.PathLike[str], column: str = "label") -> dict[str
 def reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Sequence[str]) -> Reviewed:
     """The table's labels for the shards' questions, in their order; a question that it lacks is unknown.
 
-    Raises LabelError if it has a label for none of them, and for all that `read_labels` raises.
+    Raises LabelError if the column's name says that 1 means right, if it has a label for none of them, and for all that
+    `read_labels` raises.
     """
     path = Path(path)
+    if re.search("correct|right|accura", column, re.IGNORECASE) and not re.search("incorrect", column, re.IGNORECASE):
+        raise LabelError(
+            f"column {column!r} seems to say 1 for a right answer, but here 1 means hallucinated and 0 right; pass a "
+            "column with that meaning"
+        )
     labels = read_labels(path, column)
     known = set(question_ids)
     strangers = [question_id for question_id in labels if question_id not in known]

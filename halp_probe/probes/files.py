@@ -57,10 +57,16 @@ def save_probe(stem: Path, probe: Probe, about: Mapping[str, Any]) -> None:
 
 
 def remove_other_probes(folder: Path, stems: Collection[str]) -> None:
-    """Remove the probes in the folder that are not among these."""
-    for path in folder.iterdir():
-        if path.suffix in (".json", ".safetensors") and path.stem not in stems:
-            path.unlink()
+    """Remove the probes in the folder that are not among these; whatever is no probe of ours stays."""
+    for card in folder.glob("*.json"):
+        if card.stem in stems:
+            continue
+        try:
+            _read_card(card)
+        except ProbeError:
+            continue
+        card.unlink()
+        card.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def load_probe(path: str | os.PathLike[str]) -> Probe:

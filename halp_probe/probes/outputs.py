@@ -76,7 +76,8 @@ def table(judgement: Judgement) -> str:
 def _remarks(judgement: Judgement) -> list[str]:
     remarks = [
         f"{judgement.n} questions ({judgement.n_positive} hallucinated) on {judgement.n_images} images; AUROC is the "
-        "mean over test folds, intervals are from a bootstrap over images."
+        "mean over test folds. Intervals are from a bootstrap over images: of these fitted probes on new images; "
+        "probes fitted on other data would vary more."
     ]
     best = judgement.best
     if best is not None:
