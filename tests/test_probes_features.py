@@ -43,7 +43,11 @@ def test_every_sample_is_used_or_named(shards):
     )
     assert rows.question_ids == ("q0", "q1", "q2", "q6", "q8", "q9", "q10", "q11")
     assert (rows.vectors(shards, VISION) == shards.arrays[VISION][rows.index]).all()  # the same rows everywhere
-    assert rows.entropy is not None and len(rows.entropy) == len(rows.images) == 8
+    kept = [0, 1, 2, 6, 8, 9, 10, 11]
+    assert rows.entropy.tolist() == shards.columns["first_token_entropy"][kept].tolist()
+    assert rows.questions == tuple(shards.texts["question"][row] for row in kept)
+    assert rows.images == tuple(shards.texts["image_sha256"][row] for row in kept)
+    assert len(set(rows.entropy)) == 8 and len(set(rows.questions)) > 1  # so that a misaligned column would show
     assert "2 samples left out: not in the labels file (q4, q5)" in rows.notes
     assert f"1 samples left out: no {QUERY} (q7)" in rows.notes
 
