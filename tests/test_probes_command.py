@@ -44,6 +44,21 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def draws_by_hand(oof: list[dict[str, str]], name: str, n_draws: int) -> np.ndarray:
+    """[n_draws] mean AUROC over folds, with the rows of each drawn image repeated as often as it was drawn."""
+    images = np.unique([row["image"] for row in oof], return_inverse=True)[1]
+    y, fold = (np.array([int(row[key]) for row in oof]) for key in ("label", "fold"))
+    score = np.array([float(row[name]) for row in oof])
+    rng = np.random.default_rng(0)
+    draws = []
+    for _ in range(n_draws):
+        drawn = np.bincount(rng.integers(images.max() + 1, size=images.max() + 1), minlength=images.max() + 1)
+        rows = np.repeat(np.arange(len(y)), drawn[images])
+        parts = [rows[fold[rows] == k] for k in np.unique(fold)]
+        draws.append(np.mean([roc_auc_score(y[part], score[part]) for part in parts]))
+    return np.array(draws)
+
+
 def test_real_shards_end_to_end_without_torch(tmp_path):
     shards, y = planted(240, auroc=0.85)
     labels = labels_of(shards, y) | {"q7": None}
@@ -71,6 +86,9 @@ def test_real_shards_end_to_end_without_torch(tmp_path):
     found = results[QUERY]
     assert float(found["auroc"]) == pytest.approx(np.mean(by_hand), abs=1e-12)
     assert float(found["ci_low"]) < float(found["auroc"]) < float(found["ci_high"])
+    query, text = (draws_by_hand(oof, name, n_draws=50) for name in (QUERY, "question_text"))
+    ends = [float(found[name]) for name in ("ci_low", "ci_high", "minus_text_low", "minus_text_high")]
+    assert ends == pytest.approx([*np.percentile(query, (2.5, 97.5)), *np.percentile(query - text, (2.5, 97.5))])
     assert (found["position"], found["layer"], found["n"], found["n_images"]) == ("query_token", "3", "239", "80")
     assert int(found["n_positive"]) == sum(int(row["label"]) for row in oof)
     assert results["question_text"]["minus_text"] == ""
