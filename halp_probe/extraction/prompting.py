@@ -5,17 +5,17 @@ Legend: T tokens of one unpadded prompt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import jinja2
 import torch
-from PIL import Image
 
 from halp_probe.errors import InputError
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.positions import TokenPositions, find_positions
+from halp_probe.extraction.preprocessing import ImageTexts
 from halp_probe.models.loading import Checkpoint, ModelError
 from halp_probe.records import Sample
 
@@ -43,7 +43,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Prompter:
-    """Makes prompts for one checkpoint.
+    """Makes prompts for one checkpoint. An image is preprocessed once for all prompts that follow each other on it.
 
     `min_pixels` and `max_pixels` bound an image's area (None = the processor's own); `answer_tokens` is the room that
     an answer needs after the prompt. Raises InputError for bounds or a checkpoint that cannot be used.
@@ -53,6 +53,7 @@ class Prompter:
     min_pixels: int | None = None
     max_pixels: int | None = None
     answer_tokens: int = 0
+    _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # image, texts
 
     def __post_init__(self) -> None:
         checkpoint = self.checkpoint
@@ -83,7 +84,7 @@ class Prompter:
         Raises PromptError when the question holds one of the model's special tokens, the image's shape is refused, or
         the prompt (with room for the answer) is longer than the model's context.
         """
-        inputs = self._inputs(self._text(sample, image), image.pixels)
+        inputs = self._inputs(self._text(sample, image), image)
         try:
             positions = find_positions(inputs["input_ids"][0].tolist(), self.checkpoint.image_token_id)
         except ValueError as error:
@@ -118,13 +119,17 @@ class Prompter:
             raise PromptError(f"the model's chat template refuses the question: {error}") from error
         return text
 
-    def _inputs(self, text: str, pixels: Image.Image) -> Any:
+    def _inputs(self, text: str, image: LoadedImage) -> Any:
         """What the processor makes of it, batch of one."""
-        processor = self.checkpoint.processor
-        pixels, options = self._sized(pixels)
-        if (bos := processor.tokenizer.bos_token) and text.startswith(bos):
-            options["add_special_tokens"] = False  # the template has written it already
-        inputs = processor(text=[text], images=[pixels], return_tensors="pt", **options)
+        if self._last.get("image") is not image:
+            try:
+                texts = ImageTexts(self.checkpoint.processor, image.pixels, self.pixel_bounds)
+            except InputError as error:
+                raise PromptError(str(error)) from error
+            self._last.update(image=image, texts=texts)
+        bos = self.checkpoint.processor.tokenizer.bos_token
+        options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already
+        inputs = self._last["texts"](text, **options)
         known = {"input_ids", "attention_mask", "mm_token_type_ids", *self.checkpoint.family.image_inputs}
         if unknown := set(inputs) - known:
             raise ModelError(
@@ -132,22 +137,6 @@ class Prompter:
                 f"{self.checkpoint.model_type!r} in halp_probe/models/families.py does not pass on"
             )
         return inputs
-
-    def _sized(self, pixels: Image.Image) -> tuple[Image.Image, dict[str, Any]]:
-        """The image as the processor shall take it: for Qwen resized by qwen-vl-utils, and then not again."""
-        if self.pixel_bounds is None:
-            return pixels, {}
-        from qwen_vl_utils import process_vision_info
-
-        low, high = self.pixel_bounds
-        element = {"type": "image", "image": pixels, "min_pixels": low, "max_pixels": high}
-        patch_size = self.checkpoint.processor.image_processor.patch_size
-        try:
-            images, _ = process_vision_info([{"role": "user", "content": [element]}], image_patch_size=patch_size)
-        except ValueError as error:
-            size = f"{pixels.width}×{pixels.height}"
-            raise PromptError(f"an image of {size} cannot be brought to {low} to {high} pixels: {error}") from error
-        return images[0], {"do_resize": False}
 
     @cached_property
     def _special_tokens(self) -> tuple[str, ...]:

@@ -1,0 +1,59 @@
+"""Pixels for the model, made once an image however many questions are asked about it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from PIL import Image
+
+from halp_probe.errors import InputError
+
+
+class _Once:
+    """An image processor for one image: it works when it is first called; later calls get the same tensors."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self._made = inner, None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._made is None:
+            self._made = self._inner(*args, **kwargs)
+        return type(self._made)(dict(self._made))  # a copy: processors take entries out of it
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class ImageTexts:
+    """One image with a checkpoint's processor: call it with text after text.
+
+    `pixel_bounds` is the area in pixels between which qwen-vl-utils resizes the image; None leaves all to the
+    processor. Raises InputError when the image's shape cannot be brought there.
+    """
+
+    def __init__(self, processor: Any, pixels: Image.Image, pixel_bounds: tuple[int, int] | None) -> None:
+        self._processor = copy.copy(processor)
+        self._processor.image_processor = _Once(processor.image_processor)
+        self._options: dict[str, Any] = {}
+        self._pixels = pixels
+        if pixel_bounds is not None:
+            self._pixels = _resized(pixels, *pixel_bounds, processor.image_processor.patch_size)
+            self._options = {"do_resize": False}  # not a second time
+
+    def __call__(self, text: str, **options: Any) -> Any:
+        """The processor's output, a batch of one; all calls return the same image tensors."""
+        return self._processor(text=[text], images=[self._pixels], return_tensors="pt", **self._options, **options)
+
+
+def _resized(pixels: Image.Image, low: int, high: int, patch_size: int) -> Image.Image:
+    from qwen_vl_utils import process_vision_info
+
+    element = {"type": "image", "image": pixels, "min_pixels": low, "max_pixels": high}
+    try:
+        images, _ = process_vision_info([{"role": "user", "content": [element]}], image_patch_size=patch_size)
+    except ValueError as error:
+        size = f"{pixels.width}×{pixels.height}"
+        raise InputError(f"an image of {size} cannot be brought to {low} to {high} pixels: {error}") from error
+    resized: Image.Image = images[0]
+    return resized
