@@ -6,6 +6,7 @@ The reference uses the processor and the model directly: `output_hidden_states`,
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,7 @@ SIZES = ((112, 112), (70, 130), (200, 90), (64, 64))  # width, height: mixed in 
 @dataclass(frozen=True)
 class Family:
     loaded: LoadedModel
-    prompts: list[Prompt]
-    pictures: list[Image.Image]
+    prompts: list[Prompt]  # on four images three, two, two and one, in mixed order
 
 
 @pytest.fixture(scope="module", params=FAMILY_NAMES)
@@ -46,18 +46,18 @@ def family(request: pytest.FixtureRequest) -> Family:
     pictures = [
         Image.fromarray(rng.integers(0, 255, size=(height // 8, width // 8, 3), dtype=np.uint8)).resize((width, height))
         for width, height in SIZES
-    ] * 2
-    prompts = [
-        prompter.prompt(
-            Sample(str(k), "", QUESTIONS[(k * 3) % 4] + " Say it." * (k // 4), ""), LoadedImage(picture, "")
-        )
-        for k, picture in enumerate(pictures)
     ]
-    return Family(loaded, prompts, pictures)
+    prompts = []
+    for k, image in enumerate((0, 1, 2, 0, 3, 1, 2, 0)):
+        question = QUESTIONS[(k * 3) % 4] + " Say it." * (k // 4)  # on image 1 one question begins with the other
+        sample = Sample(str(k), f"{image}.png", question, "")
+        prompts.append(prompter.prompt(sample, LoadedImage(pictures[image], f"content {image}")))
+    return Family(loaded, prompts)
 
 
-def run(family: Family, batch: int, padding_side: str = "left") -> list[Captured]:
-    engine = Engine(family.loaded, CaptureSpec(LAYERS, NEW_TOKENS), padding_side)
+def run(family: Family, batch: int, *, share_prefix: bool, padding_side: str = "left") -> list[Captured]:
+    spec = CaptureSpec(LAYERS, NEW_TOKENS)
+    engine = Engine(family.loaded, spec, share_prefix=share_prefix, padding_side=padding_side)
     starts = range(0, len(family.prompts), batch)
     return [row for start in starts for row in engine.run(family.prompts[start : start + batch])]
 
@@ -80,24 +80,31 @@ def assert_close(vector: np.ndarray, reference: np.ndarray) -> None:
     assert np.abs(vector - reference).max() <= 1e-5 * np.abs(reference).max()
 
 
-def test_batch_of_eight_equals_batch_of_one(family: Family) -> None:
-    for single, batched in zip(run(family, 1), run(family, 8), strict=True):
-        assert_same(batched, single)
+@pytest.fixture(params=[False, True], ids=["whole", "shared"])
+def share_prefix(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
 
 
-def test_right_padding_equals_left_padding(family: Family) -> None:
-    for left, right in zip(run(family, 8), run(family, 8, "right"), strict=True):
-        assert_same(right, left)
+def test_batch_of_eight_equals_batch_of_one(family: Family, share_prefix: bool) -> None:
+    batched = run(family, 8, share_prefix=share_prefix)
+    for single, row in zip(run(family, 1, share_prefix=False), batched, strict=True):
+        assert_same(row, single)
 
 
-def test_order_in_the_batch_does_not_matter(family: Family) -> None:
-    backwards = replace(family, prompts=family.prompts[::-1])
-    for forward, backward in zip(run(family, 8), reversed(run(backwards, 8)), strict=True):
+def test_right_padding_equals_left_padding(family: Family, share_prefix: bool) -> None:
+    right = run(family, 8, share_prefix=share_prefix, padding_side="right")
+    for row, left in zip(right, run(family, 8, share_prefix=share_prefix), strict=True):
+        assert_same(row, left)
+
+
+def test_order_in_the_batch_does_not_matter(family: Family, share_prefix: bool) -> None:
+    backwards = run(replace(family, prompts=family.prompts[::-1]), 8, share_prefix=share_prefix)
+    for forward, backward in zip(run(family, 8, share_prefix=share_prefix), reversed(backwards), strict=True):
         assert_same(backward, forward)
 
 
-def test_captured_equals_the_reference(family: Family) -> None:
-    for row, prompt in zip(run(family, 8), family.prompts, strict=True):
+def test_captured_equals_the_reference(family: Family, share_prefix: bool) -> None:
+    for row, prompt in zip(run(family, 8, share_prefix=share_prefix), family.prompts, strict=True):
         reference = Reference(family.loaded, prompt)
         assert row.vision_index == reference.vision_index
         assert row.query_index == reference.query_index == row.prompt_tokens - 1
@@ -113,11 +120,12 @@ def test_captured_equals_the_reference(family: Family) -> None:
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.4])
-def test_answers_equal_generate(family: Family, penalty: float) -> None:
-    model, tokenizer = family.loaded.model, family.loaded.checkpoint.processor.tokenizer
+def test_answers_equal_generate(family: Family, penalty: float, share_prefix: bool) -> None:
+    model = family.loaded.model
     model.generation_config.repetition_penalty = penalty
     try:
-        answers = [(row.answer, row.answer_tokens, row.answer_logprob) for row in run(family, 8)]
+        rows = run(family, 8, share_prefix=share_prefix)
+        answers = [(row.answer, row.answer_tokens, row.answer_logprob) for row in rows]
         for (answer, tokens, logprob), prompt in zip(answers, family.prompts, strict=True):
             generated = model.generate(
                 **single_inputs(prompt),
@@ -127,7 +135,7 @@ def test_answers_equal_generate(family: Family, penalty: float) -> None:
                 output_logits=True,
             )
             new = generated.sequences[0, len(prompt) :]
-            assert answer == tokenizer.decode(new, skip_special_tokens=True).strip()
+            assert answer == decoded(family, new)
             assert tokens == len(new)
             steps = [step[0].log_softmax(-1)[token] for step, token in zip(generated.logits, new, strict=True)]
             assert logprob == pytest.approx(float(sum(steps)), rel=1e-4, abs=1e-4)
@@ -135,33 +143,35 @@ def test_answers_equal_generate(family: Family, penalty: float) -> None:
         model.generation_config.repetition_penalty = None
 
 
-def test_an_answer_ends_at_the_end_token(family: Family) -> None:
+def test_an_answer_ends_at_the_end_token(family: Family, share_prefix: bool) -> None:
     """With an answer's second token as the end token, that answer stops there while others of the batch go on."""
     model = family.loaded.model
     before = model.generation_config.eos_token_id
-    long = run(family, 8)
+    long = run(family, 8, share_prefix=share_prefix)
     generated = model.generate(**single_inputs(family.prompts[0]), do_sample=False, max_new_tokens=2)
     end = int(generated[0, -1])
     try:
         model.generation_config.eos_token_id = end
-        short = run(family, 8)
+        short = run(family, 8, share_prefix=share_prefix)
         assert short[0].answer_tokens <= 2 < long[0].answer_tokens
         for row, prompt in zip(short, family.prompts, strict=True):
             alone = model.generate(**single_inputs(prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
             assert row.answer_tokens == alone.shape[1] - len(prompt)
+            assert row.answer == decoded(family, alone[0, len(prompt) :])
     finally:
         model.generation_config.eos_token_id = before
 
 
-def test_confidence_does_not_depend_on_answering(family: Family) -> None:
+def test_confidence_does_not_depend_on_answering(family: Family, share_prefix: bool) -> None:
     """Not even with a repetition penalty, which may choose another first token than the likeliest."""
     model = family.loaded.model
     model.generation_config.repetition_penalty = 2.0
     try:
-        answered = run(family, 8)
+        answered = run(family, 8, share_prefix=share_prefix)
     finally:
         model.generation_config.repetition_penalty = None
-    silent = Engine(family.loaded, CaptureSpec(LAYERS, max_new_tokens=0)).run(family.prompts)
+    spec = CaptureSpec(LAYERS, max_new_tokens=0)
+    silent = Engine(family.loaded, spec, share_prefix=share_prefix).run(family.prompts)
     for with_answer, without in zip(answered, silent, strict=True):
         assert with_answer.first_token_logprob == without.first_token_logprob
         assert with_answer.first_token_entropy == without.first_token_entropy
@@ -186,13 +196,49 @@ def test_prompt_ids_are_those_of_the_chat_template(family: Family) -> None:
     assert torch.equal(made.images["pixel_values"], expected["pixel_values"])
 
 
+def test_the_vision_tower_and_the_prefix_run_once_an_image(family: Family) -> None:
+    """Counted at the modules: features out of the projector, tokens into the first block."""
+    table, model = family.loaded.checkpoint.family, family.loaded.model
+    features: list[int] = []
+    batches: list[tuple[int, ...]] = []
+    hooks = [
+        model.get_submodule(table.projector).register_forward_hook(lambda _m, _a, out: features.append(out.numel())),
+        table.blocks(model)[0].register_forward_pre_hook(lambda _m, args: batches.append(tuple(args[0].shape[:2]))),
+    ]
+    one_an_image = [prompt for prompt in family.prompts if prompt.sample.question_id in "0124"]
+    try:
+        Engine(family.loaded, CaptureSpec(LAYERS, 0), share_prefix=True).run(family.prompts)
+        Engine(family.loaded, CaptureSpec(LAYERS, 0), share_prefix=False).run(family.prompts)
+        Engine(family.loaded, CaptureSpec(LAYERS, 0), share_prefix=True).run(one_an_image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert len(features) == 3 and len(set(features)) == 1
+    ids = [prompt.input_ids.tolist() for prompt in family.prompts]
+    heads = {  # on images 0, 1 and 2; image 3 has one question
+        rows: len(list(takewhile(lambda column: len(set(column)) == 1, zip(*(ids[row] for row in rows), strict=False))))
+        for rows in ((0, 3, 7), (1, 5), (2, 6))
+    }
+    tails = [len(ids[row]) - head for rows, head in heads.items() for row in rows]
+    tails.append(len(ids[4]) - (family.prompts[4].positions.vision_index + 1))
+    (images, prefix), (rows, suffix), *whole = batches
+    assert (images, prefix) == (4, max(heads.values())) and (rows, suffix) == (8, max(tails))
+    assert whole == [(8, max(map(len, ids))), (4, max(len(prompt) for prompt in one_an_image))]
+
+
 def test_hooks_are_gone_afterwards(family: Family) -> None:
     def count() -> int:
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in family.loaded.model.modules())
 
     before = count()
-    run(family, 8)
+    run(family, 8, share_prefix=True)
+    run(family, 8, share_prefix=False)
     assert count() == before
+
+
+def decoded(family: Family, ids: torch.Tensor) -> str:
+    text: str = family.loaded.checkpoint.processor.tokenizer.decode(ids, skip_special_tokens=True)
+    return text.strip()
 
 
 def single_inputs(prompt: Prompt) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Greedy answers that go on from the prefill's cache, token for token as `model.generate(do_sample=False)`.
 
-Legend: B rows, T prompt tokens (padded), V vocabulary.
+Legend: B rows of a batch, T prompt tokens (padded).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
 
 from halp_probe.errors import InputError
+from halp_probe.extraction.prefill import Prefill
+from halp_probe.models.loading import LoadedModel
 
 # What a checkpoint's generation_config may ask of greedy decoding beyond the repetition penalty, which is applied here.
 _UNSUPPORTED = (
@@ -47,14 +49,6 @@ class GreedyRules:
         return LogitsProcessorList([RepetitionPenaltyLogitsProcessor(self.repetition_penalty)])
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """One answer's token ids, the end token included when it came, and the sum of their log-probabilities in nats."""
-
-    ids: list[int]
-    logprob: float
-
-
 def greedy_rules(generation: GenerationConfig, tokenizer_end_id: int | None) -> GreedyRules:
     """The rules in a checkpoint's generation config.
 
@@ -76,49 +70,47 @@ def greedy_rules(generation: GenerationConfig, tokenizer_end_id: int | None) -> 
 
 @torch.no_grad()
 def decode_greedy(
-    model: Any,
-    rules: GreedyRules,
-    *,
-    cache: Any,
-    logits: torch.Tensor,  # [B, V] at the query token
-    input_ids: torch.Tensor,  # [B, T]
-    attention_mask: torch.Tensor,  # [B, T]
-    next_position: torch.Tensor,  # [B]
-    position_axes: int,  # 3 for mRoPE, else 1
-    max_new_tokens: int,
-) -> list[Decoded]:
-    """Answers of at most `max_new_tokens` tokens for every row."""
-    rows = len(input_ids)
-    processors = rules.processors()
-    ends = torch.tensor(rules.end_ids, device=logits.device)
-    history = _without_padding(input_ids, attention_mask)
-    finished = torch.zeros(rows, dtype=torch.bool, device=logits.device)
-    tokens: list[torch.Tensor] = []
-    logprobs: list[torch.Tensor] = []
+    loaded: LoadedModel, rules: GreedyRules, prefill: Prefill, max_new_tokens: int
+) -> tuple[list[list[int]], torch.Tensor]:
+    """Answers of at most `max_new_tokens` tokens: each row's token ids, the end token included when it came, and the
+    sums of their log-probabilities in nats, [B] float32 on the device.
+
+    Rows whose answer has ended leave the batch. The prefill's cache is used up.
+    """
+    processors, ends = rules.processors(), frozenset(rules.end_ids)
+    answers: list[list[int]] = [[] for _ in prefill.input_ids]
+    totals = torch.zeros(len(answers), device=prefill.logits.device)
+    running = list(range(len(answers)))  # the rows that are still in the batch
+    rows = torch.arange(len(answers), device=totals.device)  # the same, on the device
+    cache, logits, mask, position = prefill.cache, prefill.logits, prefill.attention_mask, prefill.next_position
+    history = _without_padding(prefill.input_ids, mask)
     for step in range(max_new_tokens):
         raw = logits.float()
-        token = processors(history, raw.clone()).argmax(-1)  # [B]
-        chosen = raw.log_softmax(-1).gather(1, token[:, None])[:, 0]
-        tokens.append(torch.where(finished, -1, token))
-        logprobs.append(torch.where(finished, 0.0, chosen))
-        finished = finished | torch.isin(token, ends)
-        if step + 1 == max_new_tokens or bool(finished.all()):
+        token = processors(history, raw.clone()).argmax(-1)  # [running]
+        totals[rows] += raw.log_softmax(-1).gather(1, token[:, None])[:, 0]
+        chosen = token.tolist()
+        for row, own in zip(running, chosen, strict=True):
+            answers[row].append(own)
+        going = [k for k, own in enumerate(chosen) if own not in ends]
+        if not going or step + 1 == max_new_tokens:
             break
+        if len(going) < len(running):
+            kept = torch.tensor(going, device=rows.device)
+            cache.batch_select_indices(kept)
+            token, rows, mask, position, history = (t[kept] for t in (token, rows, mask, position, history))
+            running = [running[k] for k in going]
         history = torch.cat([history, token[:, None]], dim=1)
-        attention_mask = torch.cat([attention_mask, attention_mask.new_ones(rows, 1)], dim=1)
-        position = (next_position + step)[:, None]  # [B, 1]
-        outputs = model(
+        mask = torch.cat([mask, mask.new_ones(len(running), 1)], dim=1)
+        outputs = loaded.model(
             input_ids=token[:, None],
-            attention_mask=attention_mask,
-            position_ids=position.expand(3, -1, -1) if position_axes == 3 else position,
+            attention_mask=mask,
+            position_ids=loaded.checkpoint.family.on_axes((position + step)[:, None]),
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         )
         cache, logits = outputs.past_key_values, outputs.logits[:, -1]
-    ids = torch.stack(tokens, dim=1).cpu()
-    totals = torch.stack(logprobs, dim=1).sum(1).cpu()
-    return [Decoded([t for t in row.tolist() if t >= 0], float(total)) for row, total in zip(ids, totals, strict=True)]
+    return answers, totals
 
 
 def _without_padding(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

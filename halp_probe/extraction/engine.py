@@ -1,158 +1,104 @@
-"""One prefill for a batch of prompts: states at both positions, vision means, first-token confidence, then the answers.
+"""A batch of prompts through the model once: vision means, states at both positions, confidence, then the answers.
 
-Legend: B prompts, T tokens (padded), L probed layers, D decoder width, V vision width.
+Legend: B prompts, I images, L probed layers, D decoder width, V vision width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
-from halp_probe.extraction.capture import capture_input, capture_outputs
-from halp_probe.extraction.decoding import Decoded, decode_greedy, greedy_rules
+from halp_probe.extraction.decoding import decode_greedy, greedy_rules
+from halp_probe.extraction.prefill import Prefiller
+from halp_probe.extraction.prefix import ByImage, by_image
 from halp_probe.extraction.prompting import Prompt
+from halp_probe.extraction.vision import see
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec
 
 
-@dataclass(frozen=True)
-class VisionMeans:
-    """Of one image: the means over its tokens after, and over its patches before the projector."""
-
-    only: torch.Tensor  # [D] float32
-    encoder: torch.Tensor  # [V] float32
-
-
 class Engine:
-    """A loaded model and a spec; `run` takes a batch of prompts to captured samples."""
+    """A loaded model and a spec; `run` takes a batch of prompts to captured samples.
 
-    def __init__(self, loaded: LoadedModel, spec: CaptureSpec, padding_side: str = "left") -> None:
-        self.loaded, self.spec, self.padding_side = loaded, spec, padding_side
-        self.family = loaded.checkpoint.family
-        self._blocks = {layer: self.family.blocks(loaded.model)[layer] for layer in spec.layers}
-        tokenizer = loaded.checkpoint.processor.tokenizer
-        self._padding_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
+    With `share_prefix`, prompts on one image (by file content) share all that they have in common.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, spec: CaptureSpec, *, share_prefix: bool = False, padding_side: str = "left"
+    ) -> None:
+        self.loaded, self.spec, self.share_prefix = loaded, spec, share_prefix
+        self._prefiller = Prefiller(loaded, spec.layers, padding_side)
+        self._tokenizer = loaded.checkpoint.processor.tokenizer
         self._rules = (
-            greedy_rules(loaded.model.generation_config, tokenizer.eos_token_id) if spec.max_new_tokens else None
+            greedy_rules(loaded.model.generation_config, self._tokenizer.eos_token_id) if spec.max_new_tokens else None
         )
 
     @torch.no_grad()
     def run(self, prompts: Sequence[Prompt]) -> list[Captured]:
         """Captured samples in the order of the prompts, vectors as float32 on the CPU; nothing is checked for NaN."""
-        model, family = self.loaded.model, self.family
-        inputs = self._padded(prompts)
-        images = {name: torch.cat([prompt.images[name] for prompt in prompts]) for name in family.image_inputs}
-        images = {name: tensor.to(self.loaded.device) for name, tensor in images.items()}
-        features, vision = self._see(images)
-        positions = family.positions(model, {**inputs, **images})
-        rows = torch.arange(len(prompts), device=self.loaded.device)
-        offsets = inputs["attention_mask"].int().argmax(1)  # [B], padding before each prompt
-        queries = offsets + torch.tensor([p.positions.query_index for p in prompts], device=rows.device)
-        images_end = offsets + torch.tensor([p.positions.vision_index for p in prompts], device=rows.device)
-        kept, at = queries.unique(return_inverse=True)  # left padding: one column for all
-        with capture_outputs(self._blocks, rows.repeat(2), torch.cat([images_end, queries])) as states:
-            outputs = model(
-                **{name: tensor for name, tensor in inputs.items() if name != "mm_token_type_ids"},
-                position_ids=positions.ids,
-                mm_encoder_outputs={"image": features},
-                use_cache=self._rules is not None,
-                logits_to_keep=kept,
-            )
-        logits = outputs.logits[rows, at]  # [B, vocabulary]
-        answers: list[Decoded] | None = None
+        images = by_image(prompts)
+        seen = see(self.loaded, [prompts[row] for row in images.first_rows])
+        if self.share_prefix and len(images.rows) < len(prompts):
+            prefill = self._prefiller.shared(prompts, images, seen)
+        else:
+            prefill = self._prefiller.whole(prompts, images, seen, keep_cache=self._rules is not None)
+        log_probabilities = prefill.logits.float().log_softmax(-1)
+        entropy = -(log_probabilities.exp() * log_probabilities.clamp(min=-1e9)).sum(-1)
+        answers: list[list[int]] | None = None
+        answer_logprobs = torch.full_like(entropy, torch.nan)
         if self._rules is not None:
-            answers = decode_greedy(
-                model,
-                self._rules,
-                cache=outputs.past_key_values,
-                logits=logits,
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
-                next_position=positions.next,
-                position_axes=3 if positions.ids.ndim == 3 else 1,
-                max_new_tokens=self.spec.max_new_tokens,
-            )
-        stacked = torch.stack([states[layer] for layer in self.spec.layers])  # [L, 2B, D]
-        return self._collect(prompts, stacked, vision, logits, answers)
-
-    def _padded(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
-        """`input_ids`, `attention_mask` and, where the family has them, `mm_token_type_ids`: [B, T] each."""
-
-        def pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:
-            padded = pad_sequence(rows, batch_first=True, padding_value=value, padding_side=self.padding_side)
-            return padded.to(self.loaded.device)
-
-        inputs = {
-            "input_ids": pad([prompt.input_ids for prompt in prompts], self._padding_id),
-            "attention_mask": pad([torch.ones_like(prompt.input_ids) for prompt in prompts], 0),
-        }
-        token_types = [prompt.token_types for prompt in prompts if prompt.token_types is not None]
-        if token_types:
-            inputs["mm_token_type_ids"] = pad(token_types, 0)
-        return inputs
-
-    def _see(self, images: dict[str, torch.Tensor]) -> tuple[Any, list[VisionMeans]]:
-        """Run the vision tower once: its features for the decoder, and the means of each image."""
-        model = self.loaded.model
-        images = {**images, "pixel_values": images["pixel_values"].to(model.dtype)}
-        projector = model.get_submodule(self.family.projector)
-        with capture_input(projector) as seen:
-            features = model.get_image_features(**images, return_dict=True)
-        after = list(features.pooler_output)  # [image tokens, D] an image
-        if len(seen) != 1:
-            raise RuntimeError(f"{self.family.projector} ran {len(seen)} times for one batch, expected once")
-        before = seen[0].flatten(0, -2)  # [patches of all images, V]
-        merged = len(before) // sum(len(tokens) for tokens in after)  # patches that become one image token
-        patches = before.split([merged * len(tokens) for tokens in after])
-        return features, [
-            VisionMeans(tokens.float().mean(0), patch.float().mean(0))
-            for tokens, patch in zip(after, patches, strict=True)
-        ]
+            answers, answer_logprobs = decode_greedy(self.loaded, self._rules, prefill, self.spec.max_new_tokens)
+        on_host = _to_host(
+            {
+                "only": seen.only,
+                "encoder": seen.encoder,
+                "vision_token": prefill.vision_states,
+                "query_token": prefill.query_states,
+                "first_logprob": log_probabilities.max(-1).values,
+                "entropy": entropy,
+                "answer_logprob": answer_logprobs,
+            }
+        )
+        return self._collect(prompts, images, on_host, answers)
 
     def _collect(
         self,
         prompts: Sequence[Prompt],
-        states: torch.Tensor,  # [L, 2B, D]
-        vision: list[VisionMeans],
-        logits: torch.Tensor,  # [B, vocabulary]
-        answers: list[Decoded] | None,
+        images: ByImage,
+        on_host: dict[str, np.ndarray],
+        answers: list[list[int]] | None,
     ) -> list[Captured]:
-        layers, n = self.spec.layers, len(prompts)
-        vectors = _to_numpy(states)
-        only = _to_numpy(torch.stack([means.only for means in vision]))
-        encoder = _to_numpy(torch.stack([means.encoder for means in vision]))
-        log_probabilities = logits.float().log_softmax(-1)
-        entropy = _to_numpy(-(log_probabilities.exp() * log_probabilities.clamp(min=-1e9)).sum(-1))
-        first_logprob = _to_numpy(log_probabilities.max(-1).values)
-        tokenizer = self.loaded.checkpoint.processor.tokenizer
+        layers = list(enumerate(self.spec.layers))
         return [
             Captured(
                 sample=prompt.sample,
                 image_sha256=prompt.image_sha256,
-                vision_only=only[row],
-                vision_encoder=encoder[row],
-                vision_token={layer: vectors[k, row] for k, layer in enumerate(layers)},
-                query_token={layer: vectors[k, n + row] for k, layer in enumerate(layers)},
+                vision_only=on_host["only"][image],
+                vision_encoder=on_host["encoder"][image],
+                vision_token={layer: on_host["vision_token"][k, image] for k, layer in layers},
+                query_token={layer: on_host["query_token"][k, row] for k, layer in layers},
                 vision_index=prompt.positions.vision_index,
                 vision_id=prompt.positions.vision_id,
                 query_index=prompt.positions.query_index,
                 query_id=prompt.positions.query_id,
                 prompt_tokens=len(prompt),
-                first_token_logprob=float(first_logprob[row]),
-                first_token_entropy=float(entropy[row]),
-                answer=tokenizer.decode(answers[row].ids, skip_special_tokens=True).strip() if answers else "",
-                answer_logprob=answers[row].logprob if answers else float("nan"),
-                answer_tokens=len(answers[row].ids) if answers else 0,
+                first_token_logprob=float(on_host["first_logprob"][row]),
+                first_token_entropy=float(on_host["entropy"][row]),
+                answer=self._tokenizer.decode(answers[row], skip_special_tokens=True).strip() if answers else "",
+                answer_logprob=float(on_host["answer_logprob"][row]),
+                answer_tokens=len(answers[row]) if answers else 0,
             )
-            for row, prompt in enumerate(prompts)
+            for row, (prompt, image) in enumerate(zip(prompts, images.image_of, strict=True))
         ]
 
 
-def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.float().cpu().numpy()
-    return array
+def _to_host(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """All of them as float32 arrays, in one copy from the device."""
+    flat = torch.cat([tensor.float().flatten() for tensor in tensors.values()]).cpu().numpy()
+    ends = np.cumsum([tensor.numel() for tensor in tensors.values()])
+    pieces = np.split(flat, ends[:-1])
+    return {
+        name: piece.reshape(tuple(tensor.shape)) for (name, tensor), piece in zip(tensors.items(), pieces, strict=True)
+    }

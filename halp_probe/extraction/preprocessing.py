@@ -14,7 +14,8 @@ class _Once:
     """An image processor for one image: it works when it is first called; later calls get the same tensors."""
 
     def __init__(self, inner: Any) -> None:
-        self._inner, self._made = inner, None
+        self._inner = inner
+        self._made: Any = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._made is None:

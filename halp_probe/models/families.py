@@ -35,11 +35,21 @@ class Family:
     image_token_id: str  # attribute of the config
     image_inputs: tuple[str, ...]  # what the processor returns for images, as `get_image_features` names it
     positions: Callable[[Any, Mapping[str, torch.Tensor]], RowPositions]
+    position_axes: int  # 3 for mRoPE, else 1
     qwen_vl_utils: bool  # images are resized by qwen-vl-utils, and by nothing else
 
     def blocks(self, model: nn.Module) -> nn.ModuleList:
         blocks: nn.ModuleList = attrgetter(self.decoder_blocks)(model)
         return blocks
+
+    def on_axes(self, text_positions: torch.Tensor) -> torch.Tensor:
+        """Positions [B, T] of text tokens as the decoder takes them: the same on all axes."""
+        return text_positions.expand(3, -1, -1) if self.position_axes == 3 else text_positions
+
+    @property
+    def grids(self) -> tuple[str, ...]:
+        """The image inputs beside the pixels."""
+        return tuple(name for name in self.image_inputs if name != "pixel_values")
 
 
 def mrope_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
@@ -65,6 +75,7 @@ _QWEN = Family(
     image_token_id="image_token_id",
     image_inputs=("pixel_values", "image_grid_thw"),
     positions=mrope_positions,
+    position_axes=3,
     qwen_vl_utils=True,
 )
 
@@ -78,6 +89,7 @@ FAMILIES: dict[str, Family] = {
         image_token_id="image_token_id",
         image_inputs=("pixel_values",),
         positions=plain_positions,
+        position_axes=1,
         qwen_vl_utils=False,
     ),
 }

@@ -1,0 +1,170 @@
+"""Read prompts up to their query tokens, each as a whole or after a prefix that the prompts on its image share.
+
+Legend: B prompts, I images, P prefix, S suffix and T whole tokens (padded), L probed layers, D decoder width, V
+vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from halp_probe.extraction.capture import capture_outputs
+from halp_probe.extraction.prefix import ByImage, shared_tokens
+from halp_probe.extraction.prompting import Prompt
+from halp_probe.extraction.vision import Seen
+from halp_probe.models.families import RowPositions
+from halp_probe.models.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """B prompts, read. Padding may stand anywhere: `attention_mask` tells."""
+
+    vision_states: torch.Tensor  # [L, I, D] at the vision token of each image's prompts
+    query_states: torch.Tensor  # [L, B, D]
+    logits: torch.Tensor  # [B, V] at the query token
+    cache: Any  # of T tokens of B prompts; None when it was not asked for
+    input_ids: torch.Tensor  # [B, T]
+    attention_mask: torch.Tensor  # [B, T]
+    next_position: torch.Tensor  # [B], of the first answer token
+
+
+@dataclass(frozen=True)
+class _Prefixes:
+    """What the prompts on each of I images share, read."""
+
+    lengths: list[int]  # tokens of each, without padding
+    vision_states: torch.Tensor  # [L, I, D]
+    cache: Any  # of P tokens of I prefixes
+    input_ids: torch.Tensor  # [I, P]
+    attention_mask: torch.Tensor  # [I, P]
+    next_position: torch.Tensor  # [I]
+
+
+class Prefiller:
+    """A model, the layers to read of it, and how to pad. The images of a batch are those that `seen` has, in order."""
+
+    def __init__(self, loaded: LoadedModel, layers: Sequence[int], padding_side: str = "left") -> None:
+        self.model, self.device, self.family = loaded.model, loaded.device, loaded.checkpoint.family
+        self.layers, self.padding_side = layers, padding_side
+        self._blocks = {layer: self.family.blocks(loaded.model)[layer] for layer in layers}
+        padding_id = loaded.checkpoint.processor.tokenizer.pad_token_id
+        self._padding_id = 0 if padding_id is None else int(padding_id)
+
+    def whole(self, prompts: Sequence[Prompt], images: ByImage, seen: Seen, *, keep_cache: bool) -> Prefill:
+        """Every prompt by itself; only the vision tower's work is shared by prompts on one image."""
+        inputs, positions = self._placed(prompts, [len(prompt) for prompt in prompts])
+        ends = _columns(inputs, [prompt.positions.vision_index for prompt in prompts])
+        queries = _columns(inputs, [prompt.positions.query_index for prompt in prompts])
+        rows = torch.arange(len(prompts), device=self.device)
+        kept, at = queries.unique(return_inverse=True)  # left padding: one column for all
+        with capture_outputs(self._blocks, rows.repeat(2), torch.cat([ends, queries])) as states:
+            outputs = self.model(
+                **inputs,
+                position_ids=positions.ids,
+                mm_encoder_outputs={"image": seen.features_of(images.image_of)},
+                use_cache=keep_cache,
+                logits_to_keep=kept,
+            )
+        stacked = self._stacked(states)  # [L, 2B, D]
+        return Prefill(
+            vision_states=stacked[:, images.first_rows],
+            query_states=stacked[:, len(prompts) :],
+            logits=outputs.logits[rows, at],
+            cache=outputs.past_key_values,
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            next_position=positions.next,
+        )
+
+    def shared(self, prompts: Sequence[Prompt], images: ByImage, seen: Seen) -> Prefill:
+        """What the prompts on an image share is read once, then what is left of each, on that image's cache.
+
+        Raises ValueError when prompts on one image do not share it.
+        """
+        prefix = self._prefixes([[prompts[row] for row in rows] for rows in images.rows], seen)
+        starts = [prefix.lengths[image] for image in images.image_of]
+        suffix = self._padded([prompt.input_ids[start:] for prompt, start in zip(prompts, starts, strict=True)])
+        queries = _columns(suffix, [p.positions.query_index - start for p, start in zip(prompts, starts, strict=True)])
+        count = suffix["attention_mask"].cumsum(1)  # [B, S]: 1, 2, … over the tokens that are not padding
+        rows, image = torch.arange(len(prompts), device=self.device), torch.tensor(images.image_of, device=self.device)
+        ids = prefix.next_position[image][:, None] + (count - 1).clamp(min=0)
+        mask = torch.cat([prefix.attention_mask[image], suffix["attention_mask"]], dim=1)  # [B, P + S]
+        prefix.cache.batch_select_indices(image)
+        kept, at = queries.unique(return_inverse=True)
+        with capture_outputs(self._blocks, rows, queries) as states:
+            outputs = self.model(
+                input_ids=suffix["input_ids"],
+                attention_mask=mask,
+                position_ids=self.family.on_axes(ids),
+                past_key_values=prefix.cache,
+                use_cache=True,
+                logits_to_keep=kept,
+            )
+        return Prefill(
+            vision_states=prefix.vision_states,
+            query_states=self._stacked(states),
+            logits=outputs.logits[rows, at],
+            cache=outputs.past_key_values,
+            input_ids=torch.cat([prefix.input_ids[image], suffix["input_ids"]], dim=1),
+            attention_mask=mask,
+            next_position=prefix.next_position[image] + count[:, -1],
+        )
+
+    def _prefixes(self, groups: Sequence[Sequence[Prompt]], seen: Seen) -> _Prefixes:
+        """Read what each image's prompts share."""
+        firsts, lengths = [group[0] for group in groups], [shared_tokens(group) for group in groups]
+        inputs, positions = self._placed(firsts, lengths)
+        ends = _columns(inputs, [prompt.positions.vision_index for prompt in firsts])
+        with capture_outputs(self._blocks, torch.arange(len(groups), device=self.device), ends) as states:
+            outputs = self.model(
+                **inputs,
+                position_ids=positions.ids,
+                mm_encoder_outputs={"image": seen.features},
+                use_cache=True,
+                logits_to_keep=ends.new_empty(0),
+            )
+        return _Prefixes(
+            lengths=lengths,
+            vision_states=self._stacked(states),
+            cache=outputs.past_key_values,
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            next_position=positions.next,
+        )
+
+    def _placed(
+        self, prompts: Sequence[Prompt], lengths: Sequence[int]
+    ) -> tuple[dict[str, torch.Tensor], RowPositions]:
+        """The first `lengths[k]` tokens of each prompt with its image, as the model takes them, and their positions."""
+        inputs = self._padded([prompt.input_ids[:end] for prompt, end in zip(prompts, lengths, strict=True)])
+        known = {name: torch.cat([p.images[name] for p in prompts]).to(self.device) for name in self.family.grids}
+        if prompts[0].token_types is not None:
+            types = [prompt.token_types for prompt in prompts if prompt.token_types is not None]
+            known["mm_token_type_ids"] = self._pad([t[:end] for t, end in zip(types, lengths, strict=True)], 0)
+        return inputs, self.family.positions(self.model, {**inputs, **known})
+
+    def _padded(self, rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask`, [B, T] each."""
+        return {
+            "input_ids": self._pad(rows, self._padding_id),
+            "attention_mask": self._pad([torch.ones_like(row) for row in rows], 0),
+        }
+
+    def _stacked(self, states: dict[int, torch.Tensor]) -> torch.Tensor:
+        return torch.stack([states[layer] for layer in self.layers])
+
+    def _pad(self, rows: list[torch.Tensor], value: int) -> torch.Tensor:
+        padded = pad_sequence(rows, batch_first=True, padding_value=value, padding_side=self.padding_side)
+        return padded.to(self.device)
+
+
+def _columns(inputs: dict[str, torch.Tensor], indices: Sequence[int]) -> torch.Tensor:
+    """Where token `indices[k]` of row k stands in the padded batch: [B]."""
+    padding = inputs["attention_mask"].int().argmax(1)  # before each row's first token
+    return padding + torch.tensor(indices, device=padding.device)

@@ -1,0 +1,61 @@
+"""Prompts on one image share everything up to their questions: which rows, and how many tokens. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from halp_probe.extraction.prompting import Prompt
+
+
+@dataclass(frozen=True)
+class ByImage:
+    """Which prompts of a batch stand on which image, by file content; images in the order of their first appearance."""
+
+    rows: list[list[int]]  # of each image
+
+    @property
+    def image_of(self) -> list[int]:
+        """The image of each prompt of the batch."""
+        image_of = {row: image for image, rows in enumerate(self.rows) for row in rows}
+        return [image_of[row] for row in range(len(image_of))]
+
+    @property
+    def first_rows(self) -> list[int]:
+        """A prompt of each image."""
+        return [rows[0] for rows in self.rows]
+
+
+def by_image(prompts: Sequence[Prompt]) -> ByImage:
+    rows: dict[str, list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        rows.setdefault(prompt.image_sha256, []).append(row)
+    return ByImage(list(rows.values()))
+
+
+def shared_tokens(prompts: Sequence[Prompt]) -> int:
+    """How many leading tokens prompts on one image share: their image ends in there, each query token stands behind.
+
+    Raises ValueError when they do not share the image, as with a template that puts the question before it.
+    """
+    image_end = max(prompt.positions.vision_index for prompt in prompts) + 1
+    if len(prompts) == 1:
+        return image_end
+    query = min(prompt.positions.query_index for prompt in prompts)
+    shared = min(common_prefix([prompt.input_ids for prompt in prompts]), query)
+    if shared < image_end:
+        raise ValueError(
+            f"prompts on one image share {shared} tokens, but the image ends after {image_end} (question "
+            f"{prompts[0].sample.question_id!r})"
+        )
+    return shared
+
+
+def common_prefix(sequences: Sequence[torch.Tensor]) -> int:
+    """How many leading elements all of the one-dimensional sequences share."""
+    shortest = min(len(sequence) for sequence in sequences)
+    rows = torch.stack([sequence[:shortest] for sequence in sequences])
+    differs = (rows != rows[0]).any(0)
+    return int(differs.int().argmax()) if bool(differs.any()) else shortest

@@ -1,0 +1,62 @@
+"""The vision tower, once an image: what the decoder reads of it, and the means that are stored.
+
+Legend: I images of a batch, D decoder width, V vision width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from halp_probe.extraction.capture import capture_input
+from halp_probe.extraction.prompting import Prompt
+from halp_probe.models.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the vision tower made of I images."""
+
+    features: Any  # as `get_image_features` returns them
+    tokens: list[int]  # image tokens of each image
+    only: torch.Tensor  # [I, D] float32, means over an image's tokens after the projector
+    encoder: torch.Tensor  # [I, V] float32, means over its patches before the projector
+
+    def features_of(self, images: Sequence[int]) -> Any:
+        """The features for one prompt after the other, prompt k on image `images[k]`."""
+        if list(images) == list(range(len(self.tokens))):
+            return self.features
+        pooled = self.features.pooler_output
+        chosen = [pooled[image] for image in images]
+        repeated = {"pooler_output": chosen if isinstance(pooled, list | tuple) else torch.stack(chosen)}
+        if getattr(self.features, "deepstack_features", None) is not None:
+            layers = self.features.deepstack_features  # an entry an image each
+            repeated["deepstack_features"] = [[layer[image] for image in images] for layer in layers]
+        return type(self.features)(**repeated)
+
+
+def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Seen:
+    """Run the vision tower once over the images of these prompts."""
+    model, family = loaded.model, loaded.checkpoint.family
+    projector = family.projector
+    inputs = {name: torch.cat([prompt.images[name] for prompt in prompts]) for name in family.image_inputs}
+    inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+    inputs = {name: tensor.to(loaded.device) for name, tensor in inputs.items()}
+    with capture_input(model.get_submodule(projector)) as seen:
+        features = model.get_image_features(**inputs, return_dict=True)
+    after = list(features.pooler_output)  # [image tokens, D] an image
+    if len(seen) != 1:
+        raise RuntimeError(f"{projector} ran {len(seen)} times for one batch, expected once")
+    before = seen[0].flatten(0, -2)  # [patches of all images, V]
+    tokens = [len(image) for image in after]
+    merged = len(before) // sum(tokens)  # patches that become one image token
+    patches = before.split([merged * count for count in tokens])
+    return Seen(
+        features=features,
+        tokens=tokens,
+        only=torch.stack([image.float().mean(0) for image in after]),
+        encoder=torch.stack([patch.float().mean(0) for patch in patches]),
+    )
