@@ -243,13 +243,10 @@ def decoded(family: Family, ids: torch.Tensor) -> str:
 
 def single_inputs(prompt: Prompt) -> dict[str, Any]:
     """The one-sample inputs as a plain user of transformers would pass them."""
-    inputs = {
-        "input_ids": prompt.input_ids[None],
-        "attention_mask": torch.ones_like(prompt.input_ids)[None],
-        **prompt.images,
-    }
+    ids = torch.from_numpy(prompt.input_ids)[None]
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **prompt.images}
     if prompt.token_types is not None:
-        inputs["mm_token_type_ids"] = prompt.token_types[None]
+        inputs["mm_token_type_ids"] = torch.from_numpy(prompt.token_types)[None]
     return inputs
 
 

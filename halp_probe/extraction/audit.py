@@ -72,7 +72,7 @@ def audit(shards: Shards, images_dir: Path, model: str | None, cache_dir: str | 
         if image.sha256 != sha256:
             raise InputError(f"{images_dir / image_id} is not the file that was captured for question {question_id!r}")
         ids = prompter.prompt(Sample(question_id, image_id, question, ""), image).input_ids
-        image_tokens = (ids == checkpoint.image_token_id).nonzero()[:, 0]
+        (image_tokens,) = (ids == checkpoint.image_token_id).nonzero()
         found = {
             "token_index/vision": int(image_tokens[-1]),
             "token_index/query": len(ids) - 1,

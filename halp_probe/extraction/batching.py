@@ -7,38 +7,93 @@ place in its batch by its stored length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-WINDOW = 256  # samples sorted by length together
+WINDOW = 256  # samples sorted by length together, and a few more: an image's samples stay together
+
+_CACHED = 8  # a token that is only held in the cache, in a copy for each question, costs an eighth of one computed
 
 _Item = TypeVar("_Item")
 
 
-def run_order(image_ids: Sequence[str]) -> list[int]:
-    """Row numbers with images by first appearance, and the rows of one image together in table order."""
-    first_seen: dict[str, int] = {}
-    for image_id in image_ids:
-        first_seen.setdefault(image_id, len(first_seen))
-    return sorted(range(len(image_ids)), key=lambda row: (first_seen[image_ids[row]], row))
+class Slot(Protocol):
+    """What the size of a batch depends on."""
+
+    @property
+    def image(self) -> str: ...
+    @property
+    def prefix_tokens(self) -> int: ...  # up to the image's end
+    @property
+    def suffix_tokens(self) -> int: ...  # behind it
 
 
-def windows(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
-    """Consecutive slices of `size` items."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+_Slot = TypeVar("_Slot", bound=Slot)
 
 
-def batches(items: Iterable[_Item], length: Callable[[_Item], int], token_budget: int) -> Iterator[list[_Item]]:
-    """Consecutive items whose padded size (count × longest) stays within the budget; one item may exceed it alone."""
-    batch: list[_Item] = []
-    longest = 0
+def grouped(items: Iterable[_Item], key: Callable[[_Item], str]) -> list[list[_Item]]:
+    """Groups of one key by first appearance, each in the order of the items."""
+    groups: dict[str, list[_Item]] = {}
     for item in items:
-        grown = max(longest, length(item))
-        if batch and (len(batch) + 1) * grown > token_budget:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
+
+
+def windows(groups: Iterable[list[_Item]], size: int) -> Iterator[list[list[_Item]]]:
+    """Consecutive groups, in windows of `size` items or the few more that the last group has.
+
+    A group of more than `size` items is cut into several.
+    """
+    window: list[list[_Item]] = []
+    for group in groups:
+        for start in range(0, len(group), size):
+            window.append(group[start : start + size])
+            if sum(map(len, window)) >= size:
+                yield window
+                window = []
+    if window:
+        yield window
+
+
+def batches(slots: Iterable[_Slot], budget: Callable[[], int], *, share_prefix: bool) -> Iterator[list[_Slot]]:
+    """Consecutive slots that fit the budget of padded tokens together; a slot that exceeds it stands alone."""
+    batch: list[_Slot] = []
+    load = _Load()
+    for slot in slots:
+        grown = load.with_slot(slot)
+        if batch and not grown.fits(budget(), share_prefix):
             yield batch
-            batch, grown = [], length(item)
-        batch.append(item)
-        longest = grown
+            batch, grown = [], _Load().with_slot(slot)
+        batch.append(slot)
+        load = grown
     if batch:
         yield batch
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What a batch asks of the device."""
+
+    rows: int = 0
+    images: int = 0
+    last_image: str | None = None
+    prefix: int = 0  # tokens of the longest
+    suffix: int = 0
+    whole: int = 0
+
+    def with_slot(self, slot: Slot) -> _Load:
+        return _Load(
+            rows=self.rows + 1,
+            images=self.images + (slot.image != self.last_image),
+            last_image=slot.image,
+            prefix=max(self.prefix, slot.prefix_tokens),
+            suffix=max(self.suffix, slot.suffix_tokens),
+            whole=max(self.whole, slot.prefix_tokens + slot.suffix_tokens),
+        )
+
+    def fits(self, budget: int, share_prefix: bool) -> bool:
+        if not share_prefix:
+            return self.rows * self.whole <= budget
+        computed = self.images * self.prefix + self.rows * self.suffix
+        return computed <= budget and self.rows * self.whole <= _CACHED * budget

@@ -6,6 +6,7 @@ Legend: B prompts, I images, L probed layers, D decoder width, V vision width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,16 @@ from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.vision import see
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A batch as it comes from the device; `Engine.collect` makes samples of it."""
+
+    prompts: Sequence[Prompt]
+    images: ByImage
+    arrays: dict[str, np.ndarray]  # float32, by row or by image
+    answers: list[list[int]]  # token ids; empty when no answers were asked for
 
 
 class Engine:
@@ -35,9 +46,13 @@ class Engine:
             greedy_rules(loaded.model.generation_config, self._tokenizer.eos_token_id) if spec.max_new_tokens else None
         )
 
-    @torch.no_grad()
     def run(self, prompts: Sequence[Prompt]) -> list[Captured]:
         """Captured samples in the order of the prompts, vectors as float32 on the CPU; nothing is checked for NaN."""
+        return self.collect(self.compute(prompts))
+
+    @torch.no_grad()
+    def compute(self, prompts: Sequence[Prompt]) -> Computed:
+        """The part that keeps the device busy."""
         images = by_image(prompts)
         seen = see(self.loaded, [prompts[row] for row in images.first_rows])
         if self.share_prefix and len(images.rows) < len(prompts):
@@ -46,7 +61,7 @@ class Engine:
             prefill = self._prefiller.whole(prompts, images, seen, keep_cache=self._rules is not None)
         log_probabilities = prefill.logits.float().log_softmax(-1)
         entropy = -(log_probabilities.exp() * log_probabilities.clamp(min=-1e9)).sum(-1)
-        answers: list[list[int]] | None = None
+        answers: list[list[int]] = [[] for _ in prompts]
         answer_logprobs = torch.full_like(entropy, torch.nan)
         if self._rules is not None:
             answers, answer_logprobs = decode_greedy(self.loaded, self._rules, prefill, self.spec.max_new_tokens)
@@ -61,15 +76,11 @@ class Engine:
                 "answer_logprob": answer_logprobs,
             }
         )
-        return self._collect(prompts, images, on_host, answers)
+        return Computed(prompts, images, on_host, answers)
 
-    def _collect(
-        self,
-        prompts: Sequence[Prompt],
-        images: ByImage,
-        on_host: dict[str, np.ndarray],
-        answers: list[list[int]] | None,
-    ) -> list[Captured]:
+    def collect(self, computed: Computed) -> list[Captured]:
+        """What was computed, sample by sample."""
+        prompts, images, on_host, answers = computed.prompts, computed.images, computed.arrays, computed.answers
         layers = list(enumerate(self.spec.layers))
         return [
             Captured(
@@ -86,9 +97,9 @@ class Engine:
                 prompt_tokens=len(prompt),
                 first_token_logprob=float(on_host["first_logprob"][row]),
                 first_token_entropy=float(on_host["entropy"][row]),
-                answer=self._tokenizer.decode(answers[row], skip_special_tokens=True).strip() if answers else "",
+                answer=self._tokenizer.decode(answers[row], skip_special_tokens=True).strip(),
                 answer_logprob=float(on_host["answer_logprob"][row]),
-                answer_tokens=len(answers[row]) if answers else 0,
+                answer_tokens=len(answers[row]),
             )
             for row, (prompt, image) in enumerate(zip(prompts, images.image_of, strict=True))
         ]

@@ -7,6 +7,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,30 @@ def load_image(path: Path) -> LoadedImage:
     except _BROKEN as error:
         raise ImageError(f"{path.name} cannot be decoded: {error}") from error
     return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
+
+
+def by_content(images_dir: Path, image_ids: Iterable[str]) -> dict[str, str]:
+    """For each image id the first one whose file has the same content; an id without a file stands for itself.
+
+    Only files of one size are read and compared.
+    """
+    by_size: dict[int, list[str]] = {}
+    first = {}
+    for image_id in dict.fromkeys(image_ids):
+        first[image_id] = image_id
+        try:
+            by_size.setdefault(image_path(images_dir, image_id).stat().st_size, []).append(image_id)
+        except (ImageError, OSError):
+            continue
+    for same_size in by_size.values():
+        seen: dict[bytes, str] = {}
+        for image_id in same_size if len(same_size) > 1 else ():
+            try:
+                digest = hashlib.sha256(image_path(images_dir, image_id).read_bytes()).digest()
+            except (ImageError, OSError):
+                continue
+            first[image_id] = seen.setdefault(digest, image_id)
+    return first
 
 
 def pixel_count(path: Path) -> int:

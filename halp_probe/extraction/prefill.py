@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
@@ -149,18 +150,19 @@ class Prefiller:
             known["mm_token_type_ids"] = self._pad([t[:end] for t, end in zip(types, lengths, strict=True)], 0)
         return inputs, self.family.positions(self.model, {**inputs, **known})
 
-    def _padded(self, rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _padded(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask`, [B, T] each."""
         return {
             "input_ids": self._pad(rows, self._padding_id),
-            "attention_mask": self._pad([torch.ones_like(row) for row in rows], 0),
+            "attention_mask": self._pad([np.ones_like(row) for row in rows], 0),
         }
 
     def _stacked(self, states: dict[int, torch.Tensor]) -> torch.Tensor:
         return torch.stack([states[layer] for layer in self.layers])
 
-    def _pad(self, rows: list[torch.Tensor], value: int) -> torch.Tensor:
-        padded = pad_sequence(rows, batch_first=True, padding_value=value, padding_side=self.padding_side)
+    def _pad(self, rows: list[np.ndarray], value: int) -> torch.Tensor:
+        tensors = [torch.from_numpy(row) for row in rows]
+        padded = pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=self.padding_side)
         return padded.to(self.device)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from halp_probe.extraction.prompting import Prompt
 
@@ -53,9 +53,9 @@ def shared_tokens(prompts: Sequence[Prompt]) -> int:
     return shared
 
 
-def common_prefix(sequences: Sequence[torch.Tensor]) -> int:
+def common_prefix(sequences: Sequence[np.ndarray]) -> int:
     """How many leading elements all of the one-dimensional sequences share."""
     shortest = min(len(sequence) for sequence in sequences)
-    rows = torch.stack([sequence[:shortest] for sequence in sequences])
+    rows = np.stack([sequence[:shortest] for sequence in sequences])
     differs = (rows != rows[0]).any(0)
-    return int(differs.int().argmax()) if bool(differs.any()) else shortest
+    return int(differs.argmax()) if differs.any() else shortest

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import jinja2
+import numpy as np
 import torch
 
 from halp_probe.errors import InputError
@@ -28,13 +29,13 @@ class PromptError(InputError):
 
 @dataclass(frozen=True)
 class Prompt:
-    """One sample, ready for a batch; all tensors on the CPU."""
+    """One sample, ready for a batch."""
 
     sample: Sample
     image_sha256: str
-    input_ids: torch.Tensor  # [T] int64
-    token_types: torch.Tensor | None  # [T] int64, 1 at image tokens; None where the family has none
-    images: dict[str, torch.Tensor]  # pixel_values, image_grid_thw, …
+    input_ids: np.ndarray  # [T] int64
+    token_types: np.ndarray | None  # [T] int64, 1 at image tokens; None where the family has none
+    images: dict[str, torch.Tensor]  # pixel_values, image_grid_thw, …; one object for prompts made one after the other
     positions: TokenPositions
 
     def __len__(self) -> int:
@@ -53,7 +54,7 @@ class Prompter:
     min_pixels: int | None = None
     max_pixels: int | None = None
     answer_tokens: int = 0
-    _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # image, texts
+    _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # image, texts, inputs
 
     def __post_init__(self) -> None:
         checkpoint = self.checkpoint
@@ -100,9 +101,9 @@ class Prompter:
         return Prompt(
             sample=sample,
             image_sha256=image.sha256,
-            input_ids=inputs["input_ids"][0],
-            token_types=None if token_types is None else token_types[0],
-            images={name: inputs[name] for name in self.checkpoint.family.image_inputs},
+            input_ids=inputs["input_ids"][0].numpy(),
+            token_types=None if token_types is None else token_types[0].numpy(),
+            images=self._last.setdefault("inputs", {name: inputs[name] for name in self.checkpoint.family.image_inputs}),
             positions=positions,
         )
 
@@ -126,6 +127,7 @@ class Prompter:
                 texts = ImageTexts(self.checkpoint.processor, image.pixels, self.pixel_bounds)
             except InputError as error:
                 raise PromptError(str(error)) from error
+            self._last.clear()
             self._last.update(image=image, texts=texts)
         bos = self.checkpoint.processor.tokenizer.bos_token
         options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already

@@ -1,31 +1,31 @@
 """One extraction from a table and a folder of images into a run folder: planned, resumable, interruptible.
 
 The run's order is that of the table, with the rows of one image together. Shards follow this order, and so do the
-windows inside which rows are sorted by length.
+windows inside which images are sorted by size. Workers prepare prompts ahead of the model, a thread writes behind it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import tee
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from halp_probe.errors import InputError
 from halp_probe.extraction import batching
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import ImageError, LoadedImage, image_path, load_image, pixel_count
+from halp_probe.extraction.engine import Computed, Engine
+from halp_probe.extraction.images import ImageError, by_content, image_path, pixel_count
+from halp_probe.extraction.ledger import Ledger
+from halp_probe.extraction.preparing import Prepared, Preparer, prepared, worker_died
 from halp_probe.extraction.progress import Progress
-from halp_probe.extraction.prompting import Prompt, Prompter, PromptError
-from halp_probe.records import Captured, Failure, Sample
-from halp_probe.shards.columns import from_captured, table_texts
-from halp_probe.shards.failures import write_failures
+from halp_probe.extraction.prompting import Prompt
+from halp_probe.extraction.threads import Behind, ahead
+from halp_probe.records import Failure, Sample
+from halp_probe.shards.columns import table_texts
 from halp_probe.shards.run_folder import RunFolder
-
-_IMAGES_KEPT = 2  # decoded pictures; rows of one image stand together
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,36 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class _Window:
+    """Samples by image in the order that they run; those of one image stand together."""
+
+    images: list[list[Sample]]
+    attempted: int  # samples of the run's order up to the window's end
+
+
+@dataclass(frozen=True)
 class _Slot:
     """A place in a batch: a prompt to run, or one that is already stored and only keeps its place."""
 
     prompt: Prompt | None
-    tokens: int
+    image: str
+    prefix_tokens: int
+    suffix_tokens: int
 
 
-def ordered_samples(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples in the run's order."""
-    return [samples[row] for row in batching.run_order([sample.image_id for sample in samples])]
+@dataclass(frozen=True)
+class _Batch:
+    """Prompts that run together, and the samples that failed since the last batch."""
+
+    prompts: list[Prompt]
+    failures: list[Failure]
+    attempted: int | None = None  # at a window's end: samples of the run's order so far
+
+
+def samples_by_image(samples: Sequence[Sample], images_dir: Path) -> list[list[Sample]]:
+    """The samples of each image, in the run's order. Files of one content are one image."""
+    first = by_content(images_dir, (sample.image_id for sample in samples))
+    return batching.grouped(samples, lambda sample: first[sample.image_id])
 
 
 def check_against_table(folder: RunFolder, samples: Sequence[Sample]) -> None:
@@ -71,149 +91,143 @@ def check_against_table(folder: RunFolder, samples: Sequence[Sample]) -> None:
 
 
 class Extraction:
-    """Runs an engine over a table's samples. `should_stop` is asked after every batch and every failure."""
+    """Runs an engine over a table's samples. `should_stop` is asked after every batch.
+
+    `token_budget` bounds a batch's padded tokens; where a batch does not fit the device's memory it is halved for the
+    rest of the run. `workers` processes prepare prompts; with 0 a thread does.
+    """
 
     def __init__(
         self,
         engine: Engine,
-        prompter: Prompter,
+        preparer: Preparer,
         folder: RunFolder,
-        images_dir: Path,
         *,
         token_budget: int,
+        workers: int,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.engine, self.prompter, self.folder, self.images_dir = engine, prompter, folder, images_dir
-        self.token_budget, self.should_stop = token_budget, should_stop
-        self._load_image = lru_cache(maxsize=_IMAGES_KEPT)(self._load_uncached)
-        self._captured_images = {stored.texts["image_id"]: stored.image_sha256 for stored in folder.done.values()}
+        self.engine, self.preparer, self.folder = engine, preparer, folder
+        self.token_budget, self.workers, self.should_stop = token_budget, workers, should_stop
+        self._full_budget = token_budget
+        self._stored = dict(folder.done)  # by earlier runs; this run's own writing does not change its plan
+        self._captured_images = {stored.texts["image_id"]: stored.image_sha256 for stored in self._stored.values()}
 
     def run(
-        self, samples: Sequence[Sample], table_failures: Sequence[Failure], failed_before: Sequence[Failure]
+        self, images: Sequence[list[Sample]], table_failures: Sequence[Failure], failed_before: Sequence[Failure]
     ) -> Outcome:
-        """Capture what is not stored yet of `samples`, which stand in the run's order.
+        """Capture what is not stored yet of the samples, which stand in the run's order, those of an image together.
 
         `table_failures` are rows of the table that are no samples; `failed_before` are the failures of earlier runs,
         which stay in failures.csv until their samples are captured or fail anew. So every row of the table that was
         attempted stands in the folder or in failures.csv, at any moment that the run may end.
         """
-        done_before = sum(sample.question_id in self.folder.done for sample in samples)
-        failed = {failure.question_id: failure for failure in failed_before}
-        retried = frozenset(failed)
-        captured = attempted = 0
-        stopped = False
-        self._write_failures(table_failures, failed)
-        with Progress(len(samples) - done_before) as progress:
-            for window in batching.windows(samples, batching.WINDOW):
-                for result in self._run_window(window, retried):
-                    if isinstance(result, Failure):
-                        failed[result.question_id] = result
-                        progress.advance(1, failed=1)
-                    else:
-                        captured += result
-                        progress.advance(result)
-                    stopped = self.should_stop()
-                    if stopped:
-                        break
-                failures = self._write_failures(table_failures, failed)
-                if stopped:
-                    return Outcome(captured, done_before, failures, stopped)
-                attempted += len(window)
-                self.folder.flush(attempted)
-        self.folder.flush(attempted, final=True)
-        return Outcome(captured, done_before, self._write_failures(table_failures, failed), stopped)
+        total = sum(map(len, images))
+        done_before = sum(sample.question_id in self._stored for image in images for sample in image)
+        with Progress(total - done_before) as progress:
+            ledger = Ledger(self.engine, self.folder, table_failures, failed_before, progress)
+            try:
+                stopped = self._run(images, frozenset(failure.question_id for failure in failed_before), ledger)
+            except RuntimeError as error:
+                raise worker_died(error) or error from error
+            finally:
+                ledger.write_failures()
+            if not stopped:
+                self.folder.flush(total, final=True)
+        return Outcome(ledger.captured, done_before, ledger.failures, stopped)
 
-    def _write_failures(self, table_failures: Sequence[Failure], failed: dict[str, Failure]) -> tuple[Failure, ...]:
-        waiting = [failure for question_id, failure in failed.items() if question_id not in self.folder.done]
-        failures = (*table_failures, *waiting)
-        write_failures(self.folder.path, failures)
-        return failures
+    def _run(self, images: Sequence[list[Sample]], retried: frozenset[str], ledger: Ledger) -> bool:
+        """Whether it was stopped before the end."""
+        with Behind() as behind, closing(ahead(self._batches(images, retried))) as batches:
+            for batch in batches:
+                computed, failures = self._compute(batch.prompts) if batch.prompts else ([], [])
+                behind.submit(ledger.store, computed, [*batch.failures, *failures])
+                if batch.attempted is not None:
+                    behind.submit(ledger.close_window, batch.attempted)
+                if self.should_stop():
+                    return True
+        return False
 
-    def _run_window(self, window: Sequence[Sample], retried: frozenset[str]) -> Iterator[Failure | int]:
-        """Failures as they come, and after each batch the number of samples that it made durable."""
-        missing = [sample for sample in window if sample.question_id not in self.folder.done]
-        if not missing:
-            return
-        # Samples that are stored keep their places in the batches, unless only failures of an earlier run are left.
-        planned = missing if all(sample.question_id in retried for sample in missing) else window
-        failures: list[Failure] = []
-        slots = self._slots(sorted(planned, key=self._size), failures)
-        for batch in batching.batches(slots, lambda slot: slot.tokens, self.token_budget):
-            yield from failures
-            failures.clear()
-            prompts = [slot.prompt for slot in batch if slot.prompt is not None]
-            if prompts:
-                finite, broken = _split_finite(*self._capture(prompts))
-                if finite:
-                    self.folder.append(from_captured(finite))
-                yield from broken
-                yield len(finite)
-        yield from failures
-
-    def _capture(self, prompts: list[Prompt]) -> tuple[list[Captured], list[Failure]]:
-        """Run a batch, in halves when it does not fit the device's memory."""
+    def _compute(self, prompts: list[Prompt], depth: int = 0) -> tuple[list[Computed], list[Failure]]:
+        """Run a batch; in halves, and then all later ones smaller, when it does not fit the device's memory."""
         try:
-            return self.engine.run(prompts), []
+            return [self.engine.compute(prompts)], []
         except torch.OutOfMemoryError:
             if len(prompts) == 1:
                 reason = f"out of memory with {len(prompts[0])} tokens; lower --max-pixels"
                 return [], [Failure(prompts[0].sample.question_id, "forward", reason)]
+        self.token_budget = min(self.token_budget, self._full_budget >> (depth + 1))
         middle = len(prompts) // 2
-        (first, failed_first), (second, failed_second) = map(self._capture, (prompts[:middle], prompts[middle:]))
+        (first, failed_first), (second, failed_second) = (
+            self._compute(half, depth + 1) for half in (prompts[:middle], prompts[middle:])
+        )
         return first + second, failed_first + failed_second
 
-    def _slots(self, samples: Sequence[Sample], failures: list[Failure]) -> Iterator[_Slot]:
-        """Prompts are made only when their batch is filled, so memory holds one batch of pixels."""
-        for sample in samples:
-            stored = self.folder.done.get(sample.question_id)
-            if stored is not None:
-                yield _Slot(None, stored.prompt_tokens)
-                continue
-            try:
-                prompt = self.prompter.prompt(sample, self._load_image(sample.image_id))
-            except ImageError as error:
-                failures.append(Failure(sample.question_id, "image", str(error)))
-            except PromptError as error:
-                failures.append(Failure(sample.question_id, "prompt", str(error)))
-            else:
-                yield _Slot(prompt, len(prompt))
+    def _batches(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Iterator[_Batch]:
+        """The run's batches. Prompts are made when their batch is near, so memory holds a few batches of pixels."""
+        for_workers, for_batches = tee(self._windows(images, retried))
+        missing = (list(filter(self._is_missing, image)) for window in for_workers for image in window.images)
+        made = prepared(self.preparer, filter(None, missing), self.workers)
+        for window in for_batches:
+            failures: list[Failure] = []
+            slots = (slot for image in window.images for slot in self._slots(image, made, failures))
+            for batch in batching.batches(slots, lambda: self.token_budget, share_prefix=self.engine.share_prefix):
+                yield _Batch([slot.prompt for slot in batch if slot.prompt is not None], failures.copy())
+                failures.clear()
+            yield _Batch([], failures, window.attempted)
 
-    def _size(self, sample: Sample) -> tuple[int, str, int]:
-        """Grows with the prompt's length; rows of one image stay together."""
+    def _windows(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Iterator[_Window]:
+        """Windows in which anything is missing."""
+        attempted = 0
+        for window in batching.windows(images, batching.WINDOW):
+            attempted += sum(map(len, window))
+            missing = [left for image in window if (left := list(filter(self._is_missing, image)))]
+            # Samples that are stored keep their places in the batches, unless only failures of earlier runs are left.
+            only_retried = all(sample.question_id in retried for image in missing for sample in image)
+            planned = missing if only_retried else window
+            if missing:
+                by_length = [sorted(image, key=lambda sample: len(sample.question)) for image in planned]
+                yield _Window(sorted(by_length, key=self._size), attempted)
+
+    def _slots(self, image: list[Sample], made: Iterator[Prepared], failures: list[Failure]) -> Iterator[_Slot]:
+        """The places of an image's samples, from what the workers made of those that are missing."""
+        key = image[0].image_id
+        results = iter(next(made).results) if any(map(self._is_missing, image)) else iter(())
+        for sample in image:
+            stored = self._stored.get(sample.question_id)
+            if stored is not None:
+                yield _Slot(None, key, stored.prefix_tokens, stored.prompt_tokens - stored.prefix_tokens)
+                continue
+            result = self._same_image(next(results))
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                prefix = result.positions.vision_index + 1
+                yield _Slot(result, key, prefix, len(result) - prefix)
+
+    def _same_image(self, result: Prompt | Failure) -> Prompt | Failure:
+        """A failure when the prompt's image is not the one that earlier runs saw under its name."""
+        if isinstance(result, Failure):
+            return result
+        sample = result.sample
+        if self._captured_images.get(sample.image_id, result.image_sha256) == result.image_sha256:
+            return result
+        reason = (
+            f"{sample.image_id} is not the file that was captured for other questions of this run; put that file back, "
+            "or choose another --output-dir"
+        )
+        return Failure(sample.question_id, "image", reason)
+
+    def _is_missing(self, sample: Sample) -> bool:
+        return sample.question_id not in self._stored
+
+    def _size(self, image: list[Sample]) -> tuple[int, int, str]:
+        """Grows with the length of the image's prefix, then with that of its longest question."""
+        first = image[0].image_id
         try:
-            pixels = pixel_count(image_path(self.images_dir, sample.image_id))
+            pixels = pixel_count(image_path(self.preparer.images_dir, first))
         except ImageError:
             pixels = 0
-        bounds = self.prompter.pixel_bounds
+        bounds = self.preparer.prompter.pixel_bounds
         area = min(max(pixels, bounds[0]), bounds[1]) if bounds else 0
-        return area, sample.image_id, len(sample.question)
-
-    def _load_uncached(self, image_id: str) -> LoadedImage:
-        image = load_image(image_path(self.images_dir, image_id))
-        if self._captured_images.get(image_id, image.sha256) != image.sha256:
-            raise ImageError(
-                f"{image_id} is not the file that was captured for other questions of this run; put that file back, or "
-                "choose another --output-dir"
-            )
-        return image
-
-
-def _split_finite(rows: list[Captured], failures: list[Failure]) -> tuple[list[Captured], list[Failure]]:
-    """Rows whose numbers are all finite, and failures, with those of the other rows added."""
-    finite: list[Captured] = []
-    failures = list(failures)
-    for row in rows:
-        vectors = {
-            "the vision-only mean": row.vision_only,
-            "the vision-encoder mean": row.vision_encoder,
-            **{f"the vision token at layer {layer}": vector for layer, vector in row.vision_token.items()},
-            **{f"the query token at layer {layer}": vector for layer, vector in row.query_token.items()},
-            "the first token's distribution": np.array([row.first_token_logprob, row.first_token_entropy]),
-        }
-        bad = [name for name, vector in vectors.items() if not np.isfinite(vector).all()]
-        if bad:
-            reason = f"{bad[0]} is not finite; try --dtype float32 or bfloat16"
-            failures.append(Failure(row.sample.question_id, "forward", reason))
-        else:
-            finite.append(row)
-    return finite, failures
+        return area, max(len(sample.question) for sample in image), first

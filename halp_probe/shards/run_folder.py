@@ -18,6 +18,8 @@ from halp_probe.shards.names import part_number, shard_name
 from halp_probe.shards.reader import JOURNAL, ShardError, open_shards, read_columns
 from halp_probe.shards.writer import sync_folder, write_shard
 
+_LENGTHS = ("prompt_tokens", "token_index/vision")
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -26,6 +28,7 @@ class Stored:
     texts: dict[str, str]  # as `table_texts` gives them
     image_sha256: str
     prompt_tokens: int
+    prefix_tokens: int  # up to the image's end
 
 
 class RunFolder:
@@ -58,7 +61,7 @@ class RunFolder:
         last = max((int(file.stem) for file in self._journal_files()), default=0)
         path = self._journal / f"{last + 1:08d}.h5"
         write_shard(path, columns, {}, question_view=False)
-        self._note(columns.texts, columns.numbers["prompt_tokens"])
+        self._note(columns.texts, columns.numbers)
         self._journaled.update({question_id: (path, row) for row, question_id in enumerate(columns.question_ids)})
 
     def flush(self, attempted: int, *, final: bool = False) -> None:
@@ -118,24 +121,25 @@ class RunFolder:
             repeated = next((question_id for question_id in shards.question_ids if question_id in self.done), None)
             if repeated is not None:
                 raise ShardError(f"question id {repeated!r} is in two shards of {self.path}; remove one of them")
-            self._note(texts, shards.numbers("prompt_tokens"))
+            self._note(texts, {name: shards.numbers(name) for name in _LENGTHS})
 
     def _read_journal(self) -> None:
         for path in self._journal_files():
             columns = read_columns(path)
             fresh = [row for row, question_id in enumerate(columns.question_ids) if question_id not in self.done]
             taken = columns.take(fresh)
-            self._note(taken.texts, taken.numbers["prompt_tokens"])
+            self._note(taken.texts, taken.numbers)
             self._journaled.update({columns.question_ids[row]: (path, row) for row in fresh})
         self._drop_spent_journal_files()
 
-    def _note(self, texts: dict[str, list[str]], prompt_tokens: np.ndarray) -> None:
+    def _note(self, texts: dict[str, list[str]], numbers: dict[str, np.ndarray]) -> None:
         told = [name for name in texts if name not in ("question_id", "answer", "image_sha256")]
         for row, question_id in enumerate(texts["question_id"]):
             self.done[question_id] = Stored(
                 texts={name: texts[name][row] for name in told},
                 image_sha256=texts["image_sha256"][row],
-                prompt_tokens=int(prompt_tokens[row]),
+                prompt_tokens=int(numbers["prompt_tokens"][row]),
+                prefix_tokens=int(numbers["token_index/vision"][row]) + 1,
             )
 
     def _journal_files(self) -> Iterator[Path]:

@@ -1,0 +1,72 @@
+"""What became of every sample: captured and durable, or failed and named. Its calls come from one thread at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from halp_probe.extraction.engine import Computed, Engine
+from halp_probe.extraction.progress import Progress
+from halp_probe.records import Captured, Failure
+from halp_probe.shards.columns import from_captured
+from halp_probe.shards.failures import write_failures
+from halp_probe.shards.run_folder import RunFolder
+
+
+class Ledger:
+    """Writes a run's folder and its failures.csv. `captured` counts this run's samples."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        folder: RunFolder,
+        table_failures: Sequence[Failure],
+        failed_before: Sequence[Failure],
+        progress: Progress,
+    ) -> None:
+        self.captured = 0
+        self._engine, self._folder, self._progress = engine, folder, progress
+        self._table_failures = tuple(table_failures)
+        self._failed = {failure.question_id: failure for failure in failed_before}
+        self.write_failures()
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Rows of the table that are no samples, and samples that failed and have not been captured since."""
+        done = self._folder.done
+        return (*self._table_failures, *(f for question_id, f in self._failed.items() if question_id not in done))
+
+    def store(self, computed: Sequence[Computed], failures: Sequence[Failure]) -> None:
+        """Make the samples of a batch durable; note those that failed, also for numbers that are not finite."""
+        rows = [row for batch in computed for row in self._engine.collect(batch)]
+        broken = [failure for row in rows if (failure := _not_finite(row)) is not None]
+        bad = {failure.question_id for failure in broken}
+        finite = [row for row in rows if row.sample.question_id not in bad]
+        if finite:
+            self._folder.append(from_captured(finite))
+        self.captured += len(finite)
+        self._failed.update({failure.question_id: failure for failure in [*failures, *broken]})
+        self._progress.advance(len(rows) + len(failures), failed=len(failures) + len(broken))
+
+    def close_window(self, attempted: int) -> None:
+        """Of the run's order, none of the first `attempted` samples can come any more."""
+        self.write_failures()
+        self._folder.flush(attempted)
+
+    def write_failures(self) -> None:
+        write_failures(self._folder.path, self.failures)
+
+
+def _not_finite(row: Captured) -> Failure | None:
+    vectors = {
+        "the vision-only mean": row.vision_only,
+        "the vision-encoder mean": row.vision_encoder,
+        **{f"the vision token at layer {layer}": vector for layer, vector in row.vision_token.items()},
+        **{f"the query token at layer {layer}": vector for layer, vector in row.query_token.items()},
+        "the first token's distribution": np.array([row.first_token_logprob, row.first_token_entropy]),
+    }
+    bad = next((name for name, vector in vectors.items() if not np.isfinite(vector).all()), None)
+    if bad is None:
+        return None
+    return Failure(row.sample.question_id, "forward", f"{bad} is not finite; try --dtype float32 or bfloat16")

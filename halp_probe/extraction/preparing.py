@@ -1,0 +1,130 @@
+"""Images and questions to prompts, in worker processes that run ahead of the model.
+
+An image is decoded and preprocessed once, with all the questions on it. Memory is bounded: each worker is at most two
+images ahead.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from halp_probe.errors import InputError
+from halp_probe.extraction.images import ImageError, LoadedImage, image_path, load_image
+from halp_probe.extraction.prompting import Prompt, Prompter, PromptError
+from halp_probe.records import Failure, Sample
+
+_AHEAD = 2  # images a worker
+_START = "fork" if sys.platform == "linux" else "spawn"  # a fork has torch and transformers loaded
+_NICENESS = 10  # the model comes first
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Samples on one image, each as a prompt or as a failure, in the order that they came in."""
+
+    results: list[Prompt | Failure]
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """Makes the prompts of the samples on one image."""
+
+    prompter: Prompter
+    images_dir: Path
+
+    def __call__(self, samples: Sequence[Sample]) -> Prepared:
+        results: list[Prompt | Failure] = []
+        image: LoadedImage | None = None
+        image_id: str | None = None
+        for sample in samples:
+            try:
+                if image is None or sample.image_id != image_id:
+                    image, image_id = self._image(sample.image_id, image), sample.image_id
+                results.append(self.prompter.prompt(sample, image))
+            except ImageError as error:
+                results.append(Failure(sample.question_id, "image", str(error)))
+            except PromptError as error:
+                results.append(Failure(sample.question_id, "prompt", str(error)))
+        return Prepared(results)
+
+    def _image(self, image_id: str, last: LoadedImage | None) -> LoadedImage:
+        """The image; the last one again when the same content has another name, so that it is not preprocessed anew."""
+        image = load_image(image_path(self.images_dir, image_id))
+        return last if last is not None and last.sha256 == image.sha256 else image
+
+
+def prepared(preparer: Preparer, work: Iterable[Sequence[Sample]], workers: int) -> Iterator[Prepared]:
+    """What the preparer makes of each piece of work, in order; with 0 workers in this process.
+
+    The workers start at once. Raises what the preparer raises, and InputError when a worker dies.
+    """
+    loader = DataLoader(
+        _Work(preparer),
+        batch_size=None,
+        sampler=work,
+        num_workers=workers,
+        prefetch_factor=_AHEAD if workers else None,
+        multiprocessing_context=_START if workers else None,
+        worker_init_fn=_begin,
+    )
+    return _results(iter(loader), copy=workers > 0)
+
+
+def worker_died(error: RuntimeError) -> InputError | None:
+    """The user's error when it says that a worker died: it may come anywhere in the main thread, by SIGCHLD."""
+    if "DataLoader worker" not in str(error):
+        return None
+    return InputError(
+        f"a process that prepares images died, perhaps for want of memory ({str(error).splitlines()[0]}); run the same "
+        "command again to go on, with fewer --workers or a lower --max-pixels"
+    )
+
+
+class _Work(Dataset[Prepared | InputError]):
+    def __init__(self, preparer: Preparer) -> None:
+        self._preparer = preparer
+
+    def __getitem__(self, samples: Sequence[Sample]) -> Prepared | InputError:
+        try:
+            return self._preparer(samples)
+        except InputError as error:  # as a value: an exception comes back with its traceback in the message
+            return error
+
+
+def _begin(_worker: int) -> None:
+    """In a new worker: signals are the main process's business, and so are the terminal and the processor."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.nice(_NICENESS)
+
+
+def _results(made: Iterator[Prepared | InputError], *, copy: bool) -> Iterator[Prepared]:
+    try:
+        for result in made:
+            if isinstance(result, InputError):
+                raise result
+            yield _unshared(result) if copy else result
+    except RuntimeError as error:
+        raise worker_died(error) or error from error
+
+
+def _unshared(result: Prepared) -> Prepared:
+    """With tensors in memory of this process: what a worker sends holds a file descriptor a tensor."""
+    copies: dict[int, dict[str, torch.Tensor]] = {}
+    results: list[Prompt | Failure] = []
+    for prompt in result.results:
+        if isinstance(prompt, Prompt):
+            if id(prompt.images) not in copies:
+                copies[id(prompt.images)] = {name: tensor.clone() for name, tensor in prompt.images.items()}
+            prompt = replace(prompt, images=copies[id(prompt.images)])
+        results.append(prompt)
+    return Prepared(results)

@@ -1,0 +1,57 @@
+"""One thread that works ahead of a loop, and one that works behind it; both bounded, both in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+_Item = TypeVar("_Item")
+_END: Any = object()
+
+
+def ahead(items: Iterator[_Item], depth: int = 1) -> Iterator[_Item]:
+    """The same items, made in a thread of their own, up to `depth` of them before they are asked for.
+
+    What `items` raises is raised here. The thread ends with the iteration.
+    """
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        waiting = deque(thread.submit(next, items, _END) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not _END:
+            waiting.append(thread.submit(next, items, _END))
+            yield item
+
+
+class Behind:
+    """Calls in a thread of their own, in order; at most `depth` of them wait, then `submit` does.
+
+    What a call raises is raised by a later `submit` or at the end of the context, and no call after it is made.
+    """
+
+    def __init__(self, depth: int = 2) -> None:
+        self._thread = ThreadPoolExecutor(1, "behind")
+        self._waiting: deque[Future[None]] = deque()
+        self._depth, self._failed = depth, False
+
+    def __enter__(self) -> Behind:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._thread.shutdown()
+        if kind is None:
+            while self._waiting:
+                self._waiting.popleft().result()
+
+    def submit(self, call: Callable[..., None], *arguments: Any) -> None:
+        while len(self._waiting) >= self._depth:
+            self._waiting.popleft().result()
+        self._waiting.append(self._thread.submit(self._make, call, arguments))
+
+    def _make(self, call: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if self._failed:
+            return
+        self._failed = True
+        call(*arguments)
+        self._failed = False
