@@ -112,6 +112,17 @@ def test_captured_equals_the_reference(family: Family) -> None:
         assert row.first_token_entropy == pytest.approx(float(entropy), rel=1e-4)
 
 
+def test_image_tokens_see_the_question_in_a_prefix_lm_alone(family: Family) -> None:
+    """Prompts k and k + 4 have one picture and two questions."""
+    rows = run(family, 8)
+    for one, other in zip(rows[:4], rows[4:], strict=True):
+        if family.loaded.checkpoint.family.prefix_lm:
+            assert np.abs(one.vision_token[5] - other.vision_token[5]).max() > 0.01
+        else:
+            assert_close(one.vision_token[5], other.vision_token[5])
+        assert_close(one.vision_only, other.vision_only)
+
+
 @pytest.mark.parametrize("penalty", [1.0, 1.4])
 def test_answers_equal_generate(family: Family, penalty: float) -> None:
     model, tokenizer = family.loaded.model, family.loaded.checkpoint.processor.tokenizer
@@ -133,6 +144,27 @@ def test_answers_equal_generate(family: Family, penalty: float) -> None:
             assert logprob == pytest.approx(float(sum(steps)), rel=1e-4, abs=1e-4)
     finally:
         model.generation_config.repetition_penalty = None
+
+
+def test_positions_equal_those_of_generate(family: Family) -> None:
+    """At the prompt and at every answer token: a shift of them all would show in no state, attention is rotary."""
+    model, engine = family.loaded.model, Engine(family.loaded, CaptureSpec(LAYERS, NEW_TOKENS))
+    seen: list[torch.Tensor] = []
+    hook = model.model.language_model.register_forward_pre_hook(
+        lambda _m, _args, kwargs: seen.append(kwargs["position_ids"].clone()), with_kwargs=True
+    )
+    try:
+        for prompt in family.prompts[:3]:
+            seen.clear()
+            engine.run([prompt])
+            ours = list(seen)
+            seen.clear()
+            model.generate(**single_inputs(prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
+            assert len(ours) == len(seen) == NEW_TOKENS
+            for step, reference in zip(ours, seen, strict=True):
+                assert torch.equal(step, reference[-3:])  # before mRoPE's three axes generate puts a plain one
+    finally:
+        hook.remove()
 
 
 def test_an_answer_ends_at_the_end_token(family: Family) -> None:
@@ -168,7 +200,7 @@ def test_confidence_does_not_depend_on_answering(family: Family) -> None:
         assert (without.answer, without.answer_tokens) == ("", 0) and np.isnan(without.answer_logprob)
 
 
-def test_prompt_ids_are_those_of_the_chat_template(family: Family) -> None:
+def test_prompt_inputs_are_those_of_the_chat_template(family: Family) -> None:
     """transformers' own tokenised path, on pictures whose size needs no change."""
     checkpoint = family.loaded.checkpoint
     factor = 2 * getattr(checkpoint.processor.image_processor, "patch_size", 14)
@@ -182,8 +214,10 @@ def test_prompt_ids_are_those_of_the_chat_template(family: Family) -> None:
         return_dict=True,
         return_tensors="pt",
     )
-    assert made.input_ids.tolist() == expected["input_ids"][0].tolist()
-    assert torch.equal(made.images["pixel_values"], expected["pixel_values"])
+    inputs = single_inputs(made)
+    assert inputs.keys() == expected.keys()
+    for name, tensor in inputs.items():
+        assert torch.equal(tensor, expected[name]), name
 
 
 def test_hooks_are_gone_afterwards(family: Family) -> None:

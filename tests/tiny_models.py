@@ -41,12 +41,12 @@ LLAVA_TEMPLATE = (
 _INITIALIZER_RANGE = 0.2  # wide enough that one wrong index shows in every number
 
 
-def tiny_model(model_type: str) -> LoadedModel:
+def tiny_model(name: str) -> LoadedModel:
     """A seeded float32 model of this family, five or six blocks of width 32."""
     torch.manual_seed(7)
-    model, processor = _BUILDERS[model_type]()
-    name = f"tiny-{model_type}"
-    return LoadedModel(Checkpoint(name, name, "random", model.config, processor, family_of(model_type)), model.eval())
+    model, processor = _BUILDERS[name]()
+    name, family = f"tiny-{name}", family_of(model.config.model_type)
+    return LoadedModel(Checkpoint(name, name, "random", model.config, processor, family), model.eval())
 
 
 @functools.cache
@@ -187,5 +187,10 @@ def _qwen_parts(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-_BUILDERS = {"qwen2_vl": _qwen2_vl, "qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl, "llava": _llava}
+_BUILDERS = {
+    "qwen2_vl": _qwen2_vl,
+    "qwen2_5_vl": _qwen2_5_vl,
+    "qwen3_vl": _qwen3_vl,
+    "llava": _llava,
+}
 FAMILY_NAMES = tuple(_BUILDERS)

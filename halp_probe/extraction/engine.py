@@ -57,7 +57,7 @@ class Engine:
         kept, at = queries.unique(return_inverse=True)  # left padding: one column for all
         with capture_outputs(self._blocks, rows.repeat(2), torch.cat([images_end, queries])) as states:
             outputs = model(
-                **{name: tensor for name, tensor in inputs.items() if name != "mm_token_type_ids"},
+                **{name: inputs[name] for name in family.decoder_inputs},
                 position_ids=positions.ids,
                 mm_encoder_outputs={"image": features},
                 use_cache=self._rules is not None,
@@ -81,7 +81,7 @@ class Engine:
         return self._collect(prompts, stacked, vision, logits, answers)
 
     def _padded(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
-        """`input_ids`, `attention_mask` and, where the family has them, `mm_token_type_ids`: [B, T] each."""
+        """`input_ids`, `attention_mask` and, where the family has them, its token types: [B, T] each."""
 
         def pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:
             padded = pad_sequence(rows, batch_first=True, padding_value=value, padding_side=self.padding_side)
@@ -91,9 +91,9 @@ class Engine:
             "input_ids": pad([prompt.input_ids for prompt in prompts], self._padding_id),
             "attention_mask": pad([torch.ones_like(prompt.input_ids) for prompt in prompts], 0),
         }
-        token_types = [prompt.token_types for prompt in prompts if prompt.token_types is not None]
-        if token_types:
-            inputs["mm_token_type_ids"] = pad(token_types, 0)
+        if types := self.family.token_types:
+            token_types = [prompt.token_types for prompt in prompts if prompt.token_types is not None]
+            inputs[types.name] = pad(token_types, types.padding)
         return inputs
 
     def _see(self, images: dict[str, torch.Tensor]) -> tuple[Any, list[VisionMeans]]:
