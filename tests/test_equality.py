@@ -131,7 +131,7 @@ def test_answers_equal_generate(family: Family, penalty: float) -> None:
         answers = [(row.answer, row.answer_tokens, row.answer_logprob) for row in run(family, 8)]
         for (answer, tokens, logprob), prompt in zip(answers, family.prompts, strict=True):
             generated = model.generate(
-                **single_inputs(prompt),
+                **single_inputs(family.loaded, prompt),
                 do_sample=False,
                 max_new_tokens=NEW_TOKENS,
                 return_dict_in_generate=True,
@@ -159,7 +159,7 @@ def test_positions_equal_those_of_generate(family: Family) -> None:
             engine.run([prompt])
             ours = list(seen)
             seen.clear()
-            model.generate(**single_inputs(prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
+            model.generate(**single_inputs(family.loaded, prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
             assert len(ours) == len(seen) == NEW_TOKENS
             for step, reference in zip(ours, seen, strict=True):
                 assert torch.equal(step, reference[-3:])  # before mRoPE's three axes generate puts a plain one
@@ -172,14 +172,14 @@ def test_an_answer_ends_at_the_end_token(family: Family) -> None:
     model = family.loaded.model
     before = model.generation_config.eos_token_id
     long = run(family, 8)
-    generated = model.generate(**single_inputs(family.prompts[0]), do_sample=False, max_new_tokens=2)
+    generated = model.generate(**single_inputs(family.loaded, family.prompts[0]), do_sample=False, max_new_tokens=2)
     end = int(generated[0, -1])
     try:
         model.generation_config.eos_token_id = end
         short = run(family, 8)
         assert short[0].answer_tokens <= 2 < long[0].answer_tokens
         for row, prompt in zip(short, family.prompts, strict=True):
-            alone = model.generate(**single_inputs(prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
+            alone = model.generate(**single_inputs(family.loaded, prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
             assert row.answer_tokens == alone.shape[1] - len(prompt)
     finally:
         model.generation_config.eos_token_id = before
@@ -214,7 +214,7 @@ def test_prompt_inputs_are_those_of_the_chat_template(family: Family) -> None:
         return_dict=True,
         return_tensors="pt",
     )
-    inputs = single_inputs(made)
+    inputs = single_inputs(family.loaded, made)
     assert inputs.keys() == expected.keys()
     for name, tensor in inputs.items():
         assert torch.equal(tensor, expected[name]), name
@@ -229,7 +229,7 @@ def test_hooks_are_gone_afterwards(family: Family) -> None:
     assert count() == before
 
 
-def single_inputs(prompt: Prompt) -> dict[str, Any]:
+def single_inputs(loaded: LoadedModel, prompt: Prompt) -> dict[str, Any]:
     """The one-sample inputs as a plain user of transformers would pass them."""
     inputs = {
         "input_ids": prompt.input_ids[None],
@@ -237,7 +237,8 @@ def single_inputs(prompt: Prompt) -> dict[str, Any]:
         **prompt.images,
     }
     if prompt.token_types is not None:
-        inputs["mm_token_type_ids"] = prompt.token_types[None]
+        gemma = "gemma" in loaded.checkpoint.model_type
+        inputs["token_type_ids" if gemma else "mm_token_type_ids"] = prompt.token_types[None]
     return inputs
 
 
@@ -245,7 +246,7 @@ class Reference:
     """One sample, no padding, the model's own forward; positions by a search of its own."""
 
     def __init__(self, loaded: LoadedModel, prompt: Prompt) -> None:
-        inputs = single_inputs(prompt)
+        inputs = single_inputs(loaded, prompt)
         ids = prompt.input_ids.tolist()
         self.pixels = prompt.images
         self.vision_index = len(ids) - 1 - ids[::-1].index(loaded.checkpoint.image_token_id)
@@ -283,6 +284,9 @@ class Reference:
                 tower = loaded.model.model.vision_tower
                 states = tower(self.pixels["pixel_values"], output_hidden_states=True).hidden_states
                 return states[-2][0, 1:].mean(0).numpy()
+            if "gemma" in loaded.checkpoint.model_type:
+                tower = loaded.model.model.vision_tower
+                return tower(self.pixels["pixel_values"]).last_hidden_state[0].mean(0).numpy()
             tower = loaded.model.model.visual
             grid = self.pixels["image_grid_thw"]
             return tower(self.pixels["pixel_values"], grid_thw=grid).last_hidden_state.mean(0).numpy()

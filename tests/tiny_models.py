@@ -9,6 +9,12 @@ import torch
 from transformers import (
     CLIPImageProcessor,
     CLIPVisionConfig,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3ImageProcessor,
+    Gemma3Processor,
+    Gemma3TextConfig,
+    GemmaTokenizer,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -25,6 +31,7 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
+    SiglipVisionConfig,
 )
 
 from halp_probe.models.families import family_of
@@ -37,6 +44,13 @@ LLAVA_TEMPLATE = (
     "{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
+)
+# As google/gemma-3-4b-it has it, without its system turn.
+GEMMA3_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<start_of_turn>{{ message['role'] }}\n"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<start_of_image>{% else %}{{ part['text'] | trim }}{% endif %}"
+    "{% endfor %}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 _INITIALIZER_RANGE = 0.2  # wide enough that one wrong index shows in every number
 
@@ -178,6 +192,73 @@ def _llava() -> tuple[Any, Any]:
     return LlavaForConditionalGeneration(config), processor
 
 
+def _gemma3() -> tuple[Any, Any]:
+    """Two kinds of blocks, whose rotary bases differ; 36 patches are pooled into 9 image tokens."""
+    images = {"image_token": "<image_soft_token>", "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}
+    tokenizer = _gemma_tokenizer(images)
+    text = Gemma3TextConfig(
+        **_gemma_text(tokenizer),
+        query_pre_attn_scalar=8,
+        sliding_window=256,  # more than prompt and answer: padding on the right would stand in an answer's window
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"] * 2,
+    )
+    config = Gemma3Config(
+        text_config=text,
+        vision_config=_siglip(84),
+        mm_tokens_per_image=9,
+        boi_token_index=tokenizer.boi_token_id,
+        eoi_token_index=tokenizer.eoi_token_id,
+        image_token_index=tokenizer.image_token_id,
+        tie_word_embeddings=False,
+        initializer_range=_INITIALIZER_RANGE,
+    )
+    processor = Gemma3Processor(
+        image_processor=Gemma3ImageProcessor(size={"height": 84, "width": 84}),
+        tokenizer=tokenizer,
+        chat_template=GEMMA3_TEMPLATE,
+        image_seq_length=9,
+    )
+    return _without_zeros(Gemma3ForConditionalGeneration(config)), processor
+
+
+def _gemma_tokenizer(image_tokens: dict[str, str]) -> Any:
+    """Gemma's own class with the tiny tokenizer's words: spaces as ▁, other bytes as <0x..>."""
+    known = _tokenizer_files()
+    words = {piece: known.convert_tokens_to_string([piece]).replace(" ", "▁") for piece in known._vocab}
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    named = [*special, *dict.fromkeys(word for word in words.values() if "�" not in word)]
+    return GemmaTokenizer(
+        vocab={word: index for index, word in enumerate(named)},
+        merges=[(words[left], words[right]) for left, right in known._merges],
+        extra_special_tokens={**image_tokens, "start_token": "<start_of_turn>", "end_token": "<end_of_turn>"},
+    )
+
+
+def _gemma_text(tokenizer: Any) -> dict[str, Any]:
+    ids = {name: tokenizer.convert_tokens_to_ids(f"<{name}>") for name in ("eos", "bos", "pad")}
+    return _text(tokenizer, head_dim=8, **{f"{name}_token_id": index for name, index in ids.items()})
+
+
+def _siglip(image_size: int) -> SiglipVisionConfig:
+    return SiglipVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=image_size,
+        patch_size=14,
+        vision_use_head=False,
+    )
+
+
+def _without_zeros(model: Any) -> Any:
+    """Random values for what starts at zero (Gemma's norms, Gemma 3's whole projector): zeros would prove nothing."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=_INITIALIZER_RANGE)
+    return model
+
+
 def _qwen_parts(tokenizer: Any) -> dict[str, Any]:
     pixels = {"min_pixels": 56 * 56, "max_pixels": 140 * 140}
     return {
@@ -192,5 +273,6 @@ _BUILDERS = {
     "qwen2_5_vl": _qwen2_5_vl,
     "qwen3_vl": _qwen3_vl,
     "llava": _llava,
+    "gemma3": _gemma3,
 }
 FAMILY_NAMES = tuple(_BUILDERS)

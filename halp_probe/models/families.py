@@ -100,6 +100,15 @@ FAMILIES: dict[str, Family] = {
         positions=plain_positions,
         qwen_vl_utils=False,
     ),
+    "gemma3": Family(  # image tokens see what comes before and all of their image, never the question after it
+        decoder_blocks="model.language_model.layers",
+        projector="model.multi_modal_projector",
+        image_token_id="image_token_id",
+        image_inputs=("pixel_values",),
+        token_types=TokenTypes("token_type_ids", for_decoder=True, padding=0),  # 1 = image, 0 = causal text
+        positions=plain_positions,
+        qwen_vl_utils=False,
+    ),
 }
 
 
