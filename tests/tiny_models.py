@@ -9,16 +9,21 @@ import torch
 from transformers import (
     CLIPImageProcessor,
     CLIPVisionConfig,
+    Gemma2Config,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     Gemma3ImageProcessor,
     Gemma3Processor,
     Gemma3TextConfig,
+    GemmaConfig,
     GemmaTokenizer,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    PaliGemmaProcessor,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
@@ -31,6 +36,7 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
+    SiglipImageProcessor,
     SiglipVisionConfig,
 )
 
@@ -51,6 +57,12 @@ GEMMA3_TEMPLATE = (
     "{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<start_of_image>{% else %}{{ part['text'] | trim }}{% endif %}"
     "{% endfor %}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+# PaliGemma's checkpoints have none; its processor adds <bos> after the image and a line's end after the question.
+PALIGEMMA_TEMPLATE = (
+    "{% for message in messages %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}answer en {{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endfor %}"
 )
 _INITIALIZER_RANGE = 0.2  # wide enough that one wrong index shows in every number
 
@@ -221,6 +233,41 @@ def _gemma3() -> tuple[Any, Any]:
     return _without_zeros(Gemma3ForConditionalGeneration(config)), processor
 
 
+def _paligemma() -> tuple[Any, Any]:
+    processor = _paligemma_processor()
+    return _paligemma_of(GemmaConfig(**_gemma_text(processor.tokenizer)), processor), processor
+
+
+def _paligemma2() -> tuple[Any, Any]:
+    """The same model type with Gemma 2 as its decoder: sliding windows, softcapped attention and logits."""
+    processor = _paligemma_processor()
+    text = Gemma2Config(
+        **_gemma_text(processor.tokenizer),
+        query_pre_attn_scalar=8,
+        sliding_window=256,
+        final_logit_softcapping=5.0,
+        attn_logit_softcapping=5.0,
+    )
+    return _paligemma_of(text, processor), processor
+
+
+def _paligemma_processor() -> Any:
+    images = SiglipImageProcessor(size={"height": 56, "width": 56}, image_seq_length=16)
+    return PaliGemmaProcessor(image_processor=images, tokenizer=_gemma_tokenizer({}), chat_template=PALIGEMMA_TEMPLATE)
+
+
+def _paligemma_of(text: Any, processor: Any) -> Any:
+    config = PaliGemmaConfig(
+        text_config=text,
+        vision_config=_siglip(56),
+        image_token_index=processor.image_token_id,
+        projection_dim=WIDTH,
+        hidden_size=WIDTH,
+        tie_word_embeddings=False,
+    )
+    return _without_zeros(PaliGemmaForConditionalGeneration(config))
+
+
 def _gemma_tokenizer(image_tokens: dict[str, str]) -> Any:
     """Gemma's own class with the tiny tokenizer's words: spaces as ▁, other bytes as <0x..>."""
     known = _tokenizer_files()
@@ -274,5 +321,7 @@ _BUILDERS = {
     "qwen3_vl": _qwen3_vl,
     "llava": _llava,
     "gemma3": _gemma3,
+    "paligemma": _paligemma,
+    "paligemma2": _paligemma2,
 }
 FAMILY_NAMES = tuple(_BUILDERS)

@@ -77,6 +77,12 @@ def plain_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositi
     return RowPositions(ids=(mask.cumsum(1) - 1).clamp(min=0), next=mask.sum(1))
 
 
+def plain_positions_from_one(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
+    """1, 2, 3, … over the tokens that are not padding."""
+    plain = plain_positions(model, inputs)
+    return RowPositions(ids=plain.ids + 1, next=plain.next + 1)
+
+
 _QWEN = Family(  # attention is causal, also among image tokens
     decoder_blocks="model.language_model.layers",
     projector="model.visual.merger",
@@ -108,6 +114,17 @@ FAMILIES: dict[str, Family] = {
         token_types=TokenTypes("token_type_ids", for_decoder=True, padding=0),  # 1 = image, 0 = causal text
         positions=plain_positions,
         qwen_vl_utils=False,
+    ),
+    "paligemma": Family(  # every prompt token sees every other: at the image tokens the question is known already
+        decoder_blocks="model.language_model.layers",
+        projector="model.multi_modal_projector",
+        image_token_id="image_token_id",
+        image_inputs=("pixel_values",),
+        token_types=TokenTypes("token_type_ids", for_decoder=True, padding=1),  # 0 = prompt, 1 = causal answer
+        positions=plain_positions_from_one,
+        qwen_vl_utils=False,
+        unused_outputs=("labels",),  # for training: the prompt masked out
+        prefix_lm=True,
     ),
 }
 
