@@ -119,6 +119,16 @@ def test_captured_equals_the_reference(family: Family, share_prefix: bool) -> No
         assert row.first_token_entropy == pytest.approx(float(entropy), rel=1e-4)
 
 
+def test_image_tokens_see_the_question_in_a_prefix_lm_alone(family: Family) -> None:
+    rows = run(family, 8, share_prefix=False)
+    for one, other in ((rows[0], rows[3]), (rows[1], rows[5]), (rows[2], rows[6])):  # two questions on one picture
+        if family.loaded.checkpoint.family.prefix_lm:
+            assert np.abs(one.vision_token[5] - other.vision_token[5]).max() > 0.01
+        else:
+            assert_close(one.vision_token[5], other.vision_token[5])
+        assert_close(one.vision_only, other.vision_only)
+
+
 @pytest.mark.parametrize("penalty", [1.0, 1.4])
 def test_answers_equal_generate(family: Family, penalty: float, share_prefix: bool) -> None:
     model = family.loaded.model
@@ -128,7 +138,7 @@ def test_answers_equal_generate(family: Family, penalty: float, share_prefix: bo
         answers = [(row.answer, row.answer_tokens, row.answer_logprob) for row in rows]
         for (answer, tokens, logprob), prompt in zip(answers, family.prompts, strict=True):
             generated = model.generate(
-                **single_inputs(prompt),
+                **single_inputs(family.loaded, prompt),
                 do_sample=False,
                 max_new_tokens=NEW_TOKENS,
                 return_dict_in_generate=True,
@@ -143,19 +153,40 @@ def test_answers_equal_generate(family: Family, penalty: float, share_prefix: bo
         model.generation_config.repetition_penalty = None
 
 
+def test_positions_equal_those_of_generate(family: Family) -> None:
+    """At the prompt and at every answer token: a shift of them all would show in no state, attention is rotary."""
+    model, engine = family.loaded.model, Engine(family.loaded, CaptureSpec(LAYERS, NEW_TOKENS))
+    seen: list[torch.Tensor] = []
+    hook = model.model.language_model.register_forward_pre_hook(
+        lambda _m, _args, kwargs: seen.append(kwargs["position_ids"].clone()), with_kwargs=True
+    )
+    try:
+        for prompt in family.prompts[:3]:
+            seen.clear()
+            engine.run([prompt])
+            ours = list(seen)
+            seen.clear()
+            model.generate(**single_inputs(family.loaded, prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
+            assert len(ours) == len(seen) == NEW_TOKENS
+            for step, reference in zip(ours, seen, strict=True):
+                assert torch.equal(step, reference[-3:])  # before mRoPE's three axes generate puts a plain one
+    finally:
+        hook.remove()
+
+
 def test_an_answer_ends_at_the_end_token(family: Family, share_prefix: bool) -> None:
     """With an answer's second token as the end token, that answer stops there while others of the batch go on."""
     model = family.loaded.model
     before = model.generation_config.eos_token_id
     long = run(family, 8, share_prefix=share_prefix)
-    generated = model.generate(**single_inputs(family.prompts[0]), do_sample=False, max_new_tokens=2)
+    generated = model.generate(**single_inputs(family.loaded, family.prompts[0]), do_sample=False, max_new_tokens=2)
     end = int(generated[0, -1])
     try:
         model.generation_config.eos_token_id = end
         short = run(family, 8, share_prefix=share_prefix)
         assert short[0].answer_tokens <= 2 < long[0].answer_tokens
         for row, prompt in zip(short, family.prompts, strict=True):
-            alone = model.generate(**single_inputs(prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
+            alone = model.generate(**single_inputs(family.loaded, prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
             assert row.answer_tokens == alone.shape[1] - len(prompt)
             assert row.answer == decoded(family, alone[0, len(prompt) :])
     finally:
@@ -178,7 +209,7 @@ def test_confidence_does_not_depend_on_answering(family: Family, share_prefix: b
         assert (without.answer, without.answer_tokens) == ("", 0) and np.isnan(without.answer_logprob)
 
 
-def test_prompt_ids_are_those_of_the_chat_template(family: Family) -> None:
+def test_prompt_inputs_are_those_of_the_chat_template(family: Family) -> None:
     """transformers' own tokenised path, on pictures whose size needs no change."""
     checkpoint = family.loaded.checkpoint
     factor = 2 * getattr(checkpoint.processor.image_processor, "patch_size", 14)
@@ -192,8 +223,10 @@ def test_prompt_ids_are_those_of_the_chat_template(family: Family) -> None:
         return_dict=True,
         return_tensors="pt",
     )
-    assert made.input_ids.tolist() == expected["input_ids"][0].tolist()
-    assert torch.equal(made.images["pixel_values"], expected["pixel_values"])
+    inputs = single_inputs(family.loaded, made)
+    assert inputs.keys() == expected.keys() - {"labels"}
+    for name, tensor in inputs.items():
+        assert torch.equal(tensor, expected[name]), name
 
 
 def test_the_vision_tower_and_the_prefix_run_once_an_image(family: Family) -> None:
@@ -221,9 +254,11 @@ def test_the_vision_tower_and_the_prefix_run_once_an_image(family: Family) -> No
     }
     tails = [len(ids[row]) - head for rows, head in heads.items() for row in rows]
     tails.append(len(ids[4]) - (family.prompts[4].positions.vision_index + 1))
-    (images, prefix), (rows, suffix), *whole = batches
-    assert (images, prefix) == (4, max(heads.values())) and (rows, suffix) == (8, max(tails))
-    assert whole == [(8, max(map(len, ids))), (4, max(len(prompt) for prompt in one_an_image))]
+    whole = batches
+    if not table.prefix_lm:
+        (images, prefix), (rows, suffix), *whole = batches
+        assert (images, prefix) == (4, max(heads.values())) and (rows, suffix) == (8, max(tails))
+    assert whole[-2:] == [(8, max(map(len, ids))), (4, max(len(prompt) for prompt in one_an_image))]
 
 
 def test_hooks_are_gone_afterwards(family: Family) -> None:
@@ -241,12 +276,13 @@ def decoded(family: Family, ids: torch.Tensor) -> str:
     return text.strip()
 
 
-def single_inputs(prompt: Prompt) -> dict[str, Any]:
+def single_inputs(loaded: LoadedModel, prompt: Prompt) -> dict[str, Any]:
     """The one-sample inputs as a plain user of transformers would pass them."""
     ids = torch.from_numpy(prompt.input_ids)[None]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **prompt.images}
     if prompt.token_types is not None:
-        inputs["mm_token_type_ids"] = torch.from_numpy(prompt.token_types)[None]
+        gemma = "gemma" in loaded.checkpoint.model_type
+        inputs["token_type_ids" if gemma else "mm_token_type_ids"] = torch.from_numpy(prompt.token_types)[None]
     return inputs
 
 
@@ -254,7 +290,7 @@ class Reference:
     """One sample, no padding, the model's own forward; positions by a search of its own."""
 
     def __init__(self, loaded: LoadedModel, prompt: Prompt) -> None:
-        inputs = single_inputs(prompt)
+        inputs = single_inputs(loaded, prompt)
         ids = prompt.input_ids.tolist()
         self.pixels = prompt.images
         self.vision_index = len(ids) - 1 - ids[::-1].index(loaded.checkpoint.image_token_id)
@@ -292,6 +328,9 @@ class Reference:
                 tower = loaded.model.model.vision_tower
                 states = tower(self.pixels["pixel_values"], output_hidden_states=True).hidden_states
                 return states[-2][0, 1:].mean(0).numpy()
+            if "gemma" in loaded.checkpoint.model_type:
+                tower = loaded.model.model.vision_tower
+                return tower(self.pixels["pixel_values"]).last_hidden_state[0].mean(0).numpy()
             tower = loaded.model.model.visual
             grid = self.pixels["image_grid_thw"]
             return tower(self.pixels["pixel_values"], grid_thw=grid).last_hidden_state.mean(0).numpy()

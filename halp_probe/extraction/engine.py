@@ -13,7 +13,7 @@ import torch
 
 from halp_probe.extraction.decoding import decode_greedy, greedy_rules
 from halp_probe.extraction.prefill import Prefiller
-from halp_probe.extraction.prefix import ByImage, by_image
+from halp_probe.extraction.prefix import by_image
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.vision import see
 from halp_probe.models.loading import LoadedModel
@@ -25,21 +25,24 @@ class Computed:
     """A batch as it comes from the device; `Engine.collect` makes samples of it."""
 
     prompts: Sequence[Prompt]
-    images: ByImage
-    arrays: dict[str, np.ndarray]  # float32, by row or by image
+    image_of: list[int]  # of each prompt, in `only` and `encoder`
+    vision_row: list[int]  # of each prompt, in `vision_token`
+    arrays: dict[str, np.ndarray]  # float32
     answers: list[list[int]]  # token ids; empty when no answers were asked for
 
 
 class Engine:
     """A loaded model and a spec; `run` takes a batch of prompts to captured samples.
 
-    With `share_prefix`, prompts on one image (by file content) share all that they have in common.
+    With `share_prefix`, prompts on one image (by file content) share all that they have in common; not in a prefix-LM,
+    whose image tokens see the question.
     """
 
     def __init__(
         self, loaded: LoadedModel, spec: CaptureSpec, *, share_prefix: bool = False, padding_side: str = "left"
     ) -> None:
-        self.loaded, self.spec, self.share_prefix = loaded, spec, share_prefix
+        self.loaded, self.spec = loaded, spec
+        self.share_prefix = share_prefix and not loaded.checkpoint.family.prefix_lm
         self._prefiller = Prefiller(loaded, spec.layers, padding_side)
         self._tokenizer = loaded.checkpoint.processor.tokenizer
         self._rules = (
@@ -76,32 +79,32 @@ class Engine:
                 "answer_logprob": answer_logprobs,
             }
         )
-        return Computed(prompts, images, on_host, answers)
+        return Computed(prompts, images.image_of, prefill.vision_row, on_host, answers)
 
     def collect(self, computed: Computed) -> list[Captured]:
         """What was computed, sample by sample."""
-        prompts, images, on_host, answers = computed.prompts, computed.images, computed.arrays, computed.answers
+        arrays, answers = computed.arrays, computed.answers
         layers = list(enumerate(self.spec.layers))
         return [
             Captured(
                 sample=prompt.sample,
                 image_sha256=prompt.image_sha256,
-                vision_only=on_host["only"][image],
-                vision_encoder=on_host["encoder"][image],
-                vision_token={layer: on_host["vision_token"][k, image] for k, layer in layers},
-                query_token={layer: on_host["query_token"][k, row] for k, layer in layers},
+                vision_only=arrays["only"][image],
+                vision_encoder=arrays["encoder"][image],
+                vision_token={layer: arrays["vision_token"][k, computed.vision_row[row]] for k, layer in layers},
+                query_token={layer: arrays["query_token"][k, row] for k, layer in layers},
                 vision_index=prompt.positions.vision_index,
                 vision_id=prompt.positions.vision_id,
                 query_index=prompt.positions.query_index,
                 query_id=prompt.positions.query_id,
                 prompt_tokens=len(prompt),
-                first_token_logprob=float(on_host["first_logprob"][row]),
-                first_token_entropy=float(on_host["entropy"][row]),
+                first_token_logprob=float(arrays["first_logprob"][row]),
+                first_token_entropy=float(arrays["entropy"][row]),
                 answer=self._tokenizer.decode(answers[row], skip_special_tokens=True).strip(),
-                answer_logprob=float(on_host["answer_logprob"][row]),
+                answer_logprob=float(arrays["answer_logprob"][row]),
                 answer_tokens=len(answers[row]),
             )
-            for row, (prompt, image) in enumerate(zip(prompts, images.image_of, strict=True))
+            for row, (prompt, image) in enumerate(zip(computed.prompts, computed.image_of, strict=True))
         ]
 
 

@@ -26,7 +26,8 @@ from halp_probe.models.loading import LoadedModel
 class Prefill:
     """B prompts, read. Padding may stand anywhere: `attention_mask` tells."""
 
-    vision_states: torch.Tensor  # [L, I, D] at the vision token of each image's prompts
+    vision_states: torch.Tensor  # [L, K, D] at the vision tokens that were read
+    vision_row: list[int]  # which of the K is each prompt's; prompts that share an image have one
     query_states: torch.Tensor  # [L, B, D]
     logits: torch.Tensor  # [B, V] at the query token
     cache: Any  # of T tokens of B prompts; None when it was not asked for
@@ -74,7 +75,8 @@ class Prefiller:
             )
         stacked = self._stacked(states)  # [L, 2B, D]
         return Prefill(
-            vision_states=stacked[:, images.first_rows],
+            vision_states=stacked[:, : len(prompts)],
+            vision_row=list(range(len(prompts))),
             query_states=stacked[:, len(prompts) :],
             logits=outputs.logits[rows, at],
             cache=outputs.past_key_values,
@@ -109,6 +111,7 @@ class Prefiller:
             )
         return Prefill(
             vision_states=prefix.vision_states,
+            vision_row=images.image_of,
             query_states=self._stacked(states),
             logits=outputs.logits[rows, at],
             cache=outputs.past_key_values,
@@ -144,11 +147,12 @@ class Prefiller:
     ) -> tuple[dict[str, torch.Tensor], RowPositions]:
         """The first `lengths[k]` tokens of each prompt with its image, as the model takes them, and their positions."""
         inputs = self._padded([prompt.input_ids[:end] for prompt, end in zip(prompts, lengths, strict=True)])
-        known = {name: torch.cat([p.images[name] for p in prompts]).to(self.device) for name in self.family.grids}
-        if prompts[0].token_types is not None:
-            types = [prompt.token_types for prompt in prompts if prompt.token_types is not None]
-            known["mm_token_type_ids"] = self._pad([t[:end] for t, end in zip(types, lengths, strict=True)], 0)
-        return inputs, self.family.positions(self.model, {**inputs, **known})
+        if types := self.family.token_types:
+            rows = [prompt.token_types for prompt in prompts if prompt.token_types is not None]
+            inputs[types.name] = self._pad([row[:end] for row, end in zip(rows, lengths, strict=True)], types.padding)
+        grids = {name: torch.cat([p.images[name] for p in prompts]).to(self.device) for name in self.family.grids}
+        positions = self.family.positions(self.model, {**inputs, **grids})
+        return {name: inputs[name] for name in self.family.decoder_inputs}, positions
 
     def _padded(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask`, [B, T] each."""

@@ -34,7 +34,7 @@ class Prompt:
     sample: Sample
     image_sha256: str
     input_ids: np.ndarray  # [T] int64
-    token_types: np.ndarray | None  # [T] int64, 1 at image tokens; None where the family has none
+    token_types: np.ndarray | None  # [T] int64, as the family's row says; None where it has none
     images: dict[str, torch.Tensor]  # pixel_values, image_grid_thw, …; one object for prompts made one after the other
     positions: TokenPositions
 
@@ -97,13 +97,13 @@ class Prompter:
                 f"prompt and answer need {needed} tokens, the model takes {limit}; lower --max-pixels or "
                 "--max-new-tokens"
             )
-        token_types = inputs.get("mm_token_type_ids")
+        family = self.checkpoint.family
         return Prompt(
             sample=sample,
             image_sha256=image.sha256,
             input_ids=inputs["input_ids"][0].numpy(),
-            token_types=None if token_types is None else token_types[0].numpy(),
-            images=self._last.setdefault("inputs", {name: inputs[name] for name in self.checkpoint.family.image_inputs}),
+            token_types=inputs[family.token_types.name][0].numpy() if family.token_types else None,
+            images=self._last.setdefault("inputs", {name: inputs[name] for name in family.image_inputs}),
             positions=positions,
         )
 
@@ -132,7 +132,10 @@ class Prompter:
         bos = self.checkpoint.processor.tokenizer.bos_token
         options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already
         inputs = self._last["texts"](text, **options)
-        known = {"input_ids", "attention_mask", "mm_token_type_ids", *self.checkpoint.family.image_inputs}
+        family = self.checkpoint.family
+        known = {"input_ids", "attention_mask", *family.image_inputs, *family.unused_outputs}
+        if family.token_types:
+            known.add(family.token_types.name)
         if unknown := set(inputs) - known:
             raise ModelError(
                 f"the processor of {self.checkpoint.name!r} returns {', '.join(sorted(unknown))}, which the family "

@@ -15,8 +15,8 @@ import torch
 from halp_probe.extraction.engine import Engine
 from halp_probe.extraction.preparing import Preparer
 from halp_probe.extraction.prompting import Prompt
-from halp_probe.records import Captured, CaptureSpec, Sample
 from halp_probe.models.loading import LoadedModel
+from halp_probe.records import Captured, CaptureSpec, Sample
 
 _TRIED = 8  # questions on the first image
 # The largest difference that rounding may make: relative to a vector's largest value in float32, else 1 - cosine.
@@ -32,8 +32,10 @@ class Sharing:
     reason: str
 
 
-def try_sharing(loaded: LoadedModel, layers: tuple[int, ...], preparer: Preparer, images: Iterable[list[Sample]]) -> Sharing:
-    """Compute the first image with two good questions or more both ways. """
+def try_sharing(
+    loaded: LoadedModel, layers: tuple[int, ...], preparer: Preparer, images: Iterable[list[Sample]]
+) -> Sharing:
+    """Compute the first image with two good questions or more both ways."""
     if loaded.checkpoint.family.prefix_lm:
         return Sharing(False, None, "in this family image tokens see the question (prefix-LM)")
     prompts = _first_group(preparer, images)

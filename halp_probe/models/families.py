@@ -27,6 +27,15 @@ class RowPositions:
 
 
 @dataclass(frozen=True)
+class TokenTypes:
+    """One number a token beside the ids, and who reads it."""
+
+    name: str  # as the processor returns it and the decoder takes it
+    for_decoder: bool  # the prefill takes it (answer tokens never do); otherwise it is for `positions` alone
+    padding: int  # the type of tokens that are part of no block
+
+
+@dataclass(frozen=True)
 class Family:
     """Where a family keeps its parts (dotted paths from the loaded model) and how its inputs are made."""
 
@@ -34,9 +43,12 @@ class Family:
     projector: str  # its input is the vision encoder's output, its output has the decoder's width
     image_token_id: str  # attribute of the config
     image_inputs: tuple[str, ...]  # what the processor returns for images, as `get_image_features` names it
+    token_types: TokenTypes | None
     positions: Callable[[Any, Mapping[str, torch.Tensor]], RowPositions]
     position_axes: int  # 3 for mRoPE, else 1
     qwen_vl_utils: bool  # images are resized by qwen-vl-utils, and by nothing else
+    unused_outputs: tuple[str, ...] = ()  # what the processor returns that no prompt needs
+    prefix_lm: bool = False  # image tokens see the question: nothing can be shared between questions on one image
 
     def blocks(self, model: nn.Module) -> nn.ModuleList:
         blocks: nn.ModuleList = attrgetter(self.decoder_blocks)(model)
@@ -50,6 +62,12 @@ class Family:
     def grids(self) -> tuple[str, ...]:
         """The image inputs beside the pixels."""
         return tuple(name for name in self.image_inputs if name != "pixel_values")
+
+    @property
+    def decoder_inputs(self) -> tuple[str, ...]:
+        """What the prefill takes beside positions and images, [B, T] each."""
+        types = self.token_types
+        return ("input_ids", "attention_mask", *([types.name] if types is not None and types.for_decoder else []))
 
 
 def mrope_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
@@ -69,11 +87,18 @@ def plain_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositi
     return RowPositions(ids=(mask.cumsum(1) - 1).clamp(min=0), next=mask.sum(1))
 
 
-_QWEN = Family(
+def plain_positions_from_one(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
+    """1, 2, 3, … over the tokens that are not padding."""
+    plain = plain_positions(model, inputs)
+    return RowPositions(ids=plain.ids + 1, next=plain.next + 1)
+
+
+_QWEN = Family(  # attention is causal, also among image tokens
     decoder_blocks="model.language_model.layers",
     projector="model.visual.merger",
     image_token_id="image_token_id",
     image_inputs=("pixel_values", "image_grid_thw"),
+    token_types=TokenTypes("mm_token_type_ids", for_decoder=False, padding=0),  # 1 = image
     positions=mrope_positions,
     position_axes=3,
     qwen_vl_utils=True,
@@ -83,14 +108,37 @@ FAMILIES: dict[str, Family] = {
     "qwen2_vl": _QWEN,
     "qwen2_5_vl": _QWEN,
     "qwen3_vl": _QWEN,  # DeepStack adds to the image positions after blocks 0-2: a hook reads the value before that
-    "llava": Family(
+    "llava": Family(  # attention is causal, also among image tokens
         decoder_blocks="model.language_model.layers",
         projector="model.multi_modal_projector",
         image_token_id="image_token_id",
         image_inputs=("pixel_values",),
+        token_types=None,
         positions=plain_positions,
         position_axes=1,
         qwen_vl_utils=False,
+    ),
+    "gemma3": Family(  # image tokens see what comes before and all of their image, never the question after it
+        decoder_blocks="model.language_model.layers",
+        projector="model.multi_modal_projector",
+        image_token_id="image_token_id",
+        image_inputs=("pixel_values",),
+        token_types=TokenTypes("token_type_ids", for_decoder=True, padding=0),  # 1 = image, 0 = causal text
+        positions=plain_positions,
+        position_axes=1,
+        qwen_vl_utils=False,
+    ),
+    "paligemma": Family(  # every prompt token sees every other: at the image tokens the question is known already
+        decoder_blocks="model.language_model.layers",
+        projector="model.multi_modal_projector",
+        image_token_id="image_token_id",
+        image_inputs=("pixel_values",),
+        token_types=TokenTypes("token_type_ids", for_decoder=True, padding=1),  # 0 = prompt, 1 = causal answer
+        positions=plain_positions_from_one,
+        position_axes=1,
+        qwen_vl_utils=False,
+        unused_outputs=("labels",),  # for training: the prompt masked out
+        prefix_lm=True,
     ),
 }
 
