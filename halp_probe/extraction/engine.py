@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from halp_probe.extraction.capture import capture_input, capture_outputs
 from halp_probe.extraction.decoding import Decoded, decode_greedy, greedy_rules
 from halp_probe.extraction.prompting import Prompt
+from halp_probe.models.compat import image_arguments
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec
 
@@ -55,11 +56,14 @@ class Engine:
         queries = offsets + torch.tensor([p.positions.query_index for p in prompts], device=rows.device)
         images_end = offsets + torch.tensor([p.positions.vision_index for p in prompts], device=rows.device)
         kept, at = queries.unique(return_inverse=True)  # left padding: one column for all
-        with capture_outputs(self._blocks, rows.repeat(2), torch.cat([images_end, queries])) as states:
+        with (
+            image_arguments(model, features, images) as arguments,
+            capture_outputs(self._blocks, rows.repeat(2), torch.cat([images_end, queries])) as states,
+        ):
             outputs = model(
                 **{name: tensor for name, tensor in inputs.items() if name != "mm_token_type_ids"},
                 position_ids=positions.ids,
-                mm_encoder_outputs={"image": features},
+                **arguments,
                 use_cache=self._rules is not None,
                 logits_to_keep=kept,
             )
