@@ -21,6 +21,7 @@ from halp_probe.extraction import batching
 from halp_probe.extraction.command import _locked
 from halp_probe.extraction.engine import Engine
 from halp_probe.extraction.prompting import Prompt
+from halp_probe.models import compat
 from halp_probe.models.loading import BUNDLED_FOLDER, ModelError, load_model, open_checkpoint
 from halp_probe.records import Captured
 from halp_probe.shapes.dataset import write_dataset
@@ -273,8 +274,12 @@ def test_a_vector_that_is_not_finite_is_a_failure(data: Path, tmp_path: Path, mo
     assert "shapes_000501_1" not in open_shards(tmp_path).question_ids
 
 
-def test_a_folder_in_the_hub_s_cache_loads_by_name(tmp_path: Path) -> None:
-    """The layout that a download leaves behind, offline: the revision is the snapshot's commit."""
+@pytest.mark.parametrize("asking", [compat.resolve_revision, None], ids=["resolve_revision", "by a file"])
+def test_a_folder_in_the_hub_s_cache_loads_by_name(
+    asking: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layout that a download leaves behind, offline: the revision is the snapshot's commit, in both ways to ask."""
+    monkeypatch.setattr(compat, "resolve_revision", asking)
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--somebody--tiny-vl-2m"
     shutil.copytree(BUNDLED_FOLDER, repository / "snapshots" / commit)
@@ -282,6 +287,7 @@ def test_a_folder_in_the_hub_s_cache_loads_by_name(tmp_path: Path) -> None:
     (repository / "refs" / "main").write_text(commit)
     checkpoint = open_checkpoint("somebody/tiny-vl-2m", cache_dir=str(tmp_path))
     assert checkpoint.revision == commit
+    assert open_checkpoint("somebody/tiny-vl-2m", cache_dir=str(tmp_path), revision=commit).revision == commit
     assert load_model(checkpoint, cache_dir=str(tmp_path)).num_layers == 6
     with pytest.raises(ModelError, match=r"cannot load model 'somebody/else'.*check the name"):
         open_checkpoint("somebody/else", cache_dir=str(tmp_path))

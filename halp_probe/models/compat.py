@@ -8,9 +8,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils.hub import cached_file
+
+try:
+    from transformers.utils.hub import resolve_revision
+except ImportError:  # 5.17
+    resolve_revision = None
 
 
 def takes_features(model: Any) -> bool:
@@ -44,3 +51,14 @@ def image_arguments(model: Any, features: Any, images: Mapping[str, torch.Tensor
         del inner.get_image_features
     if taken != 1:
         raise RuntimeError(f"{type(inner).__name__} took the image features {taken} times in one call, expected once")
+
+
+def hub_commit(name: str, revision: str | None, *, cache_dir: str | None) -> str | None:
+    """The hub's commit of `revision` (None = the default branch) of the model `name`, from the cache when offline.
+
+    Where it cannot be told: `revision` as it is, or transformers' own OSError; 5.17 asks by fetching `config.json`.
+    """
+    if resolve_revision is None:
+        return Path(cached_file(name, "config.json", revision=revision, cache_dir=cache_dir)).parent.name
+    resolved = resolve_revision(name, revision, cache_dir=cache_dir)
+    return getattr(resolved, "resolved", resolved)
