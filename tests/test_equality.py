@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 from PIL import Image
 from tiny_models import FAMILY_NAMES, tiny_model
 
+from halp_probe.extraction.capture import capture_input
 from halp_probe.extraction.engine import Engine
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.prompting import Prompt, Prompter
+from halp_probe.models import compat
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 
@@ -53,6 +56,13 @@ def family(request: pytest.FixtureRequest) -> Family:
         sample = Sample(str(k), f"{image}.png", question, "")
         prompts.append(prompter.prompt(sample, LoadedImage(pictures[image], f"content {image}")))
     return Family(loaded, prompts)
+
+
+@pytest.fixture(params=["passed on", "handed out"])
+def feeding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which the image's features reach the decoder; the second is that of transformers 5.17."""
+    if request.param == "handed out":
+        monkeypatch.setattr(compat, "takes_features", lambda model: False)
 
 
 def run(family: Family, batch: int, *, share_prefix: bool, padding_side: str = "left") -> list[Captured]:
@@ -103,6 +113,7 @@ def test_order_in_the_batch_does_not_matter(family: Family, share_prefix: bool) 
         assert_same(backward, forward)
 
 
+@pytest.mark.usefixtures("feeding")
 def test_captured_equals_the_reference(family: Family, share_prefix: bool) -> None:
     for row, prompt in zip(run(family, 8, share_prefix=share_prefix), family.prompts, strict=True):
         reference = Reference(family.loaded, prompt)
@@ -129,6 +140,7 @@ def test_image_tokens_see_the_question_in_a_prefix_lm_alone(family: Family) -> N
         assert_close(one.vision_only, other.vision_only)
 
 
+@pytest.mark.usefixtures("feeding")
 @pytest.mark.parametrize("penalty", [1.0, 1.4])
 def test_answers_equal_generate(family: Family, penalty: float, share_prefix: bool) -> None:
     model = family.loaded.model
@@ -207,6 +219,44 @@ def test_confidence_does_not_depend_on_answering(family: Family, share_prefix: b
         assert with_answer.first_token_logprob == without.first_token_logprob
         assert with_answer.first_token_entropy == without.first_token_entropy
         assert (without.answer, without.answer_tokens) == ("", 0) and np.isnan(without.answer_logprob)
+
+
+@pytest.mark.usefixtures("feeding")
+def test_images_are_seen_once_a_batch(family: Family, share_prefix: bool) -> None:
+    """And the model is itself again afterwards: it looks at its pictures when it is called as usual."""
+    model = family.loaded.model
+    with capture_input(model.get_submodule(family.loaded.checkpoint.family.projector)) as seen:
+        run(family, 4, share_prefix=share_prefix)
+        assert len(seen) == 2
+        with torch.no_grad():
+            model(**single_inputs(family.loaded, family.prompts[0]))
+        assert len(seen) == 3
+
+
+def test_after_an_error_the_model_is_itself_again(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat, "takes_features", lambda model: False)
+    model, prompt = family.loaded.model, family.prompts[0]
+    with torch.no_grad():
+        images = {name: prompt.images[name] for name in family.loaded.checkpoint.family.image_inputs}
+        expected = model(**single_inputs(family.loaded, prompt)).logits
+        other = model.get_image_features(**{**images, "pixel_values": -images["pixel_values"]}, return_dict=True)
+        with pytest.raises(torch.OutOfMemoryError), compat.image_arguments(model, other, images):
+            raise torch.OutOfMemoryError("pretended")
+        assert torch.equal(model(**single_inputs(family.loaded, prompt)).logits, expected)
+
+
+def test_features_that_no_call_took_are_an_error() -> None:
+    class Model:
+        model = SimpleNamespace()
+
+        def forward(self, **kwargs: Any) -> None:
+            """Takes no features, as in transformers 5.17."""
+
+    with (
+        pytest.raises(RuntimeError, match="took the image features 0 times"),
+        compat.image_arguments(Model(), None, {}),
+    ):
+        pass
 
 
 def test_prompt_inputs_are_those_of_the_chat_template(family: Family) -> None:

@@ -7,6 +7,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,9 +20,9 @@ from extract_process import start_extraction
 
 from halp_probe.cli import main, run_script
 from halp_probe.extraction import batching
-from halp_probe.extraction.command import _locked
-from halp_probe.extraction.engine import Engine
+from halp_probe.extraction.engine import Computed, Engine
 from halp_probe.extraction.prompting import Prompt
+from halp_probe.models import compat
 from halp_probe.models.loading import BUNDLED_FOLDER, ModelError, load_model, open_checkpoint
 from halp_probe.records import Captured
 from halp_probe.shapes.dataset import write_dataset
@@ -239,14 +241,14 @@ def test_a_batch_that_does_not_fit_is_halved(
 ) -> None:
     """Memory for two prompts at a time, and for none of the longest ones."""
     longest = int(open_shards(uninterrupted).numbers("prompt_tokens").max())
-    run = Engine.run
+    compute = Engine.compute
 
-    def small_memory(engine: Engine, prompts: list[Prompt]) -> list[Captured]:
+    def small_memory(engine: Engine, prompts: list[Prompt]) -> Computed:
         if len(prompts) > 2 or max(map(len, prompts)) == longest:
             raise torch.OutOfMemoryError("pretended")
-        return run(engine, prompts)
+        return compute(engine, prompts)
 
-    monkeypatch.setattr(Engine, "run", small_memory)
+    monkeypatch.setattr(Engine, "compute", small_memory)
     assert extract(data, tmp_path) == 0
     shards, reference = open_shards(tmp_path), open_shards(uninterrupted)
     lengths = dict(zip(reference.question_ids, reference.numbers("prompt_tokens"), strict=True))
@@ -257,24 +259,28 @@ def test_a_batch_that_does_not_fit_is_halved(
 
 
 def test_a_vector_that_is_not_finite_is_a_failure(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Engine.run
+    collect = Engine.collect
 
-    def overflowing(engine: Engine, prompts: list[Prompt]) -> list[Captured]:
-        rows = run(engine, prompts)
+    def overflowing(engine: Engine, computed: Computed) -> list[Captured]:
+        rows = collect(engine, computed)
         for row in rows:
             if row.sample.question_id == "shapes_000501_1":
                 row.query_token[3][5] = np.inf
         return rows
 
-    monkeypatch.setattr(Engine, "run", overflowing)
+    monkeypatch.setattr(Engine, "collect", overflowing)
     assert extract(data, tmp_path) == 0
     failures = {f.question_id: f.reason for f in read_failures(tmp_path)}
     assert "the query token at layer 3 is not finite" in failures["shapes_000501_1"]
     assert "shapes_000501_1" not in open_shards(tmp_path).question_ids
 
 
-def test_a_folder_in_the_hub_s_cache_loads_by_name(tmp_path: Path) -> None:
-    """The layout that a download leaves behind, offline: the revision is the snapshot's commit."""
+@pytest.mark.parametrize("asking", [compat.resolve_revision, None], ids=["resolve_revision", "by a file"])
+def test_a_folder_in_the_hub_s_cache_loads_by_name(
+    asking: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layout that a download leaves behind, offline: the revision is the snapshot's commit, in both ways to ask."""
+    monkeypatch.setattr(compat, "resolve_revision", asking)
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--somebody--tiny-vl-2m"
     shutil.copytree(BUNDLED_FOLDER, repository / "snapshots" / commit)
@@ -282,6 +288,7 @@ def test_a_folder_in_the_hub_s_cache_loads_by_name(tmp_path: Path) -> None:
     (repository / "refs" / "main").write_text(commit)
     checkpoint = open_checkpoint("somebody/tiny-vl-2m", cache_dir=str(tmp_path))
     assert checkpoint.revision == commit
+    assert open_checkpoint("somebody/tiny-vl-2m", cache_dir=str(tmp_path), revision=commit).revision == commit
     assert load_model(checkpoint, cache_dir=str(tmp_path)).num_layers == 6
     with pytest.raises(ModelError, match=r"cannot load model 'somebody/else'.*check the name"):
         open_checkpoint("somebody/else", cache_dir=str(tmp_path))
@@ -315,9 +322,13 @@ def test_bfloat16_states_point_the_same_way(data: Path, uninterrupted: Path, tmp
 
 
 def test_two_runs_do_not_share_a_folder(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with _locked(tmp_path):
+    hold = f"import fcntl; f = open('{tmp_path}/.lock', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print('held'); input()"
+    with subprocess.Popen([sys.executable, "-uc", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
         assert extract(data, tmp_path) == 2
+        other.kill()
     assert "another run is writing" in capsys.readouterr().err
+    assert extract(data, tmp_path, "--test") == 0  # the lock went with its process
 
 
 def test_test_mode_takes_three(data: Path, tmp_path: Path) -> None:

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from halp_probe.arguments import positive
+from halp_probe.arguments import not_negative, positive
 from halp_probe.datasets import Table, read_table
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
-from halp_probe.records import CaptureSpec
+from halp_probe.records import CaptureSpec, Sample
 from halp_probe.shards.columns import RESERVED_COLUMNS
 from halp_probe.shards.failures import FAILURES_FILE, read_failures
 from halp_probe.shards.names import model_slug
 from halp_probe.shards.writer import STORE_DTYPES, check_store_dtype
 
 if TYPE_CHECKING:
+    from halp_probe.extraction.preparing import Preparer
     from halp_probe.extraction.prompting import Prompter
     from halp_probe.extraction.run import Outcome
     from halp_probe.models.loading import LoadedModel
@@ -49,6 +50,8 @@ class ExtractOptions:
     device: str
     attn_implementation: str | None
     batch_tokens: int | None
+    workers: int | None
+    no_prefix_sharing: bool
     min_pixels: int | None
     max_pixels: int | None
     no_question_view: bool
@@ -73,6 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
     add("--attn-implementation", help="sdpa, eager or flash_attention_2 (the model's default)")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
+    add("--workers", type=not_negative, help="processes that prepare images ahead of the model (see the README)")
+    add("--no-prefix-sharing", action="store_true", help="read the image anew for every question")
     add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
     add("--max-pixels", type=positive, help="largest image area after resizing (the processor's)")
     add("--no-question-view", action="store_true", help="columns only, without the groups by question")
@@ -119,38 +124,77 @@ def _load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
 def _extract(options: ExtractOptions, table: Table, loaded: LoadedModel, prompter: Prompter) -> int:
     from halp_probe.extraction.engine import Engine
     from halp_probe.extraction.manifest import check_settings, run_settings, shard_attributes, write_manifest
-    from halp_probe.extraction.run import Extraction, check_against_table, ordered_samples
+    from halp_probe.extraction.preparing import Preparer, default_workers
+    from halp_probe.extraction.run import Extraction, check_against_table, samples_by_image
     from halp_probe.extraction.stopping import StopSignals
     from halp_probe.shards.run_folder import RunFolder
 
     spec = CaptureSpec(parse_layers(options.layers, loaded.num_layers), _answer_tokens(options))
-    engine = Engine(loaded, spec)
     settings = run_settings(loaded, prompter, spec)
     check_settings(options.output_dir, settings)
-    samples = ordered_samples(table.samples)
-    ids = [sample.question_id for sample in samples]
+    about = ("vqa_dataset", "images_dir", "checkpoint_interval", "store_dtype", "seed")
+    write_manifest(options.output_dir, settings, {name: _plain(getattr(options, name)) for name in about})
+    preparer = Preparer(prompter, options.images_dir)
+    images = samples_by_image(table.samples, options.images_dir)
+    engine = Engine(loaded, spec, share_prefix=_shares_prefix(options, loaded, spec, preparer, images))
+    ids = [sample.question_id for image in images for sample in image]
     folder = RunFolder(
         options.output_dir,
         model_slug(options.model),
         ids,
         interval=options.checkpoint_interval,
-        attributes=shard_attributes(loaded, settings),
+        attributes=shard_attributes(loaded, settings, prefix_shared=engine.share_prefix),
         question_view=not options.no_question_view,
         store_dtype=options.store_dtype,
     )
-    check_against_table(folder, samples)
+    check_against_table(folder, table.samples)
     known = set(ids)
     failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in known]
-    about = ("vqa_dataset", "images_dir", "checkpoint_interval", "store_dtype", "seed")
-    write_manifest(options.output_dir, settings, {name: _plain(getattr(options, name)) for name in about})
-    budget = options.batch_tokens or _BATCH_TOKENS["cuda" if loaded.device.type == "cuda" else "cpu"]
+    on_cuda = loaded.device.type == "cuda"
     with StopSignals() as stop:
-        extraction = Extraction(engine, prompter, folder, options.images_dir, token_budget=budget, should_stop=stop)
-        outcome = extraction.run(samples[:TEST_SAMPLES] if options.test else samples, table.failures, failed_before)
+        extraction = Extraction(
+            engine,
+            preparer,
+            folder,
+            token_budget=options.batch_tokens or _BATCH_TOKENS["cuda" if on_cuda else "cpu"],
+            workers=default_workers(on_cuda) if options.workers is None else options.workers,
+            should_stop=stop,
+        )
+        outcome = extraction.run(
+            _first(images, TEST_SAMPLES) if options.test else images, table.failures, failed_before
+        )
     _report(outcome, options.output_dir, len(folder.shards()))
     if outcome.stopped:
         return stop.exit_status
     return 0 if outcome.captured + outcome.already_done else 1
+
+
+def _shares_prefix(
+    options: ExtractOptions, loaded: LoadedModel, spec: CaptureSpec, preparer: Preparer, images: list[list[Sample]]
+) -> bool:
+    """As the folder's record says; a new run tries it, and says why when questions on one image cannot."""
+    from halp_probe.extraction.manifest import read_sharing, record_sharing
+    from halp_probe.extraction.sharing import try_sharing
+
+    if options.no_prefix_sharing:
+        return False
+    sharing = read_sharing(options.output_dir)
+    if sharing is None:
+        sharing = try_sharing(loaded, spec.layers, preparer, images)
+        record_sharing(options.output_dir, sharing)
+        if not sharing.shared and any(len(image) > 1 for image in images):
+            print(f"Questions on one image run one by one: {sharing.reason}.", file=sys.stderr)
+    return sharing.shared
+
+
+def _first(images: list[list[Sample]], count: int) -> list[list[Sample]]:
+    """The first samples, still by image."""
+    taken: list[list[Sample]] = []
+    for image in images:
+        left = count - sum(map(len, taken))
+        if left:
+            taken.append(image[:left])
+    return taken
 
 
 def _report(outcome: Outcome, output_dir: Path, shards: int) -> None:
@@ -172,7 +216,7 @@ def _plain(value: object) -> object:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Create the folder and keep other runs out of it. The lock goes with the process, even a killed one."""
+    """Create the folder and keep other runs out. The lock is this process's alone, and goes with it when killed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
@@ -180,7 +224,7 @@ def _locked(folder: Path) -> Iterator[None]:
         raise InputError(f"--output-dir {folder} cannot be written: {error.strerror}") from error
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             raise InputError(f"another run is writing to {folder}; wait for it, or choose another one") from None
         yield

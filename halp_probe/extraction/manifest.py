@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import transformers
 from halp_probe import __version__
 from halp_probe.errors import InputError
 from halp_probe.extraction.prompting import PROMPT, Prompter
+from halp_probe.extraction.sharing import Sharing
 from halp_probe.files import atomic_text
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec
 
 MANIFEST_FILE = "run.json"
+_SHARING = "prefix_sharing"
 LAYER_MEANING = "layer k is the output of decoder block k, before the final norm and before any DeepStack addition"
 VERSIONS = {
     "halp_probe_version": __version__,
@@ -44,7 +47,7 @@ def run_settings(loaded: LoadedModel, prompter: Prompter, spec: CaptureSpec) -> 
     }
 
 
-def shard_attributes(loaded: LoadedModel, settings: dict[str, Any]) -> dict[str, Any]:
+def shard_attributes(loaded: LoadedModel, settings: dict[str, Any], *, prefix_shared: bool) -> dict[str, Any]:
     """A shard's attributes beside those that its writer adds."""
     return {
         **{name: value for name, value in settings.items() if value is not None},
@@ -53,6 +56,7 @@ def shard_attributes(loaded: LoadedModel, settings: dict[str, Any]) -> dict[str,
         "device": str(loaded.device),
         "num_layers": loaded.num_layers,
         "layer_meaning": LAYER_MEANING,
+        "prefix_shared": prefix_shared,
         "image_token_id": loaded.checkpoint.image_token_id,
         **VERSIONS,
     }
@@ -68,10 +72,7 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
                 "--output-dir"
             )
         return
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a run's record ({error}); choose another --output-dir") from error
+    stored = _read(folder)["settings"]
     differences = [
         f"{name} is {stored.get(name)!r} there and {settings.get(name)!r} now"
         for name in sorted({*stored, *settings})
@@ -86,8 +87,32 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
 
 def write_manifest(folder: Path, settings: dict[str, Any], about: dict[str, Any]) -> None:
     """Write the settings, and beside them what is worth knowing of the first run; a record that is there stays."""
-    if (folder / MANIFEST_FILE).exists():
-        return
+    if not (folder / MANIFEST_FILE).exists():
+        _write(folder, {"settings": settings, **about, **VERSIONS})
+
+
+def record_sharing(folder: Path, sharing: Sharing) -> None:
+    """Add to the folder's record whether prompts share prefixes, so that a later run goes on in the same way."""
+    _write(folder, {**_read(folder), _SHARING: asdict(sharing)})
+
+
+def read_sharing(folder: Path) -> Sharing | None:
+    """What was recorded; None before it was tried."""
+    recorded = _read(folder).get(_SHARING)
+    return None if recorded is None else Sharing(**recorded)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST_FILE
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record["settings"]
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a run's record ({error}); choose another --output-dir") from error
+    return record
+
+
+def _write(folder: Path, record: dict[str, Any]) -> None:
     with atomic_text(folder / MANIFEST_FILE) as file:
-        json.dump({"settings": settings, **about, **VERSIONS}, file, indent=2, ensure_ascii=False)
+        json.dump(record, file, indent=2, ensure_ascii=False)
         file.write("\n")

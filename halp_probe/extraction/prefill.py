@@ -18,6 +18,7 @@ from halp_probe.extraction.capture import capture_outputs
 from halp_probe.extraction.prefix import ByImage, shared_tokens
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.vision import Seen
+from halp_probe.models.compat import image_arguments
 from halp_probe.models.families import RowPositions
 from halp_probe.models.loading import LoadedModel
 
@@ -65,11 +66,14 @@ class Prefiller:
         queries = _columns(inputs, [prompt.positions.query_index for prompt in prompts])
         rows = torch.arange(len(prompts), device=self.device)
         kept, at = queries.unique(return_inverse=True)  # left padding: one column for all
-        with capture_outputs(self._blocks, rows.repeat(2), torch.cat([ends, queries])) as states:
+        with (
+            image_arguments(self.model, seen.features_of(images.image_of), seen.inputs) as features,
+            capture_outputs(self._blocks, rows.repeat(2), torch.cat([ends, queries])) as states,
+        ):
             outputs = self.model(
                 **inputs,
+                **features,
                 position_ids=positions.ids,
-                mm_encoder_outputs={"image": seen.features_of(images.image_of)},
                 use_cache=keep_cache,
                 logits_to_keep=kept,
             )
@@ -88,7 +92,7 @@ class Prefiller:
     def shared(self, prompts: Sequence[Prompt], images: ByImage, seen: Seen) -> Prefill:
         """What the prompts on an image share is read once, then what is left of each, on that image's cache.
 
-        Raises ValueError when prompts on one image do not share it.
+        Raises PrefixError when prompts on one image do not share it.
         """
         prefix = self._prefixes([[prompts[row] for row in rows] for rows in images.rows], seen)
         starts = [prefix.lengths[image] for image in images.image_of]
@@ -125,11 +129,14 @@ class Prefiller:
         firsts, lengths = [group[0] for group in groups], [shared_tokens(group) for group in groups]
         inputs, positions = self._placed(firsts, lengths)
         ends = _columns(inputs, [prompt.positions.vision_index for prompt in firsts])
-        with capture_outputs(self._blocks, torch.arange(len(groups), device=self.device), ends) as states:
+        with (
+            image_arguments(self.model, seen.features, seen.inputs) as features,
+            capture_outputs(self._blocks, torch.arange(len(groups), device=self.device), ends) as states,
+        ):
             outputs = self.model(
                 **inputs,
+                **features,
                 position_ids=positions.ids,
-                mm_encoder_outputs={"image": seen.features},
                 use_cache=True,
                 logits_to_keep=ends.new_empty(0),
             )

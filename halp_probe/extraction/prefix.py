@@ -10,6 +10,10 @@ import numpy as np
 from halp_probe.extraction.prompting import Prompt
 
 
+class PrefixError(ValueError):
+    """Prompts on one image that do not share it."""
+
+
 @dataclass(frozen=True)
 class ByImage:
     """Which prompts of a batch stand on which image, by file content; images in the order of their first appearance."""
@@ -38,7 +42,7 @@ def by_image(prompts: Sequence[Prompt]) -> ByImage:
 def shared_tokens(prompts: Sequence[Prompt]) -> int:
     """How many leading tokens prompts on one image share: their image ends in there, each query token stands behind.
 
-    Raises ValueError when they do not share the image, as with a template that puts the question before it.
+    Raises PrefixError when they do not share the image, as with a template that puts the question before it.
     """
     image_end = max(prompt.positions.vision_index for prompt in prompts) + 1
     if len(prompts) == 1:
@@ -46,7 +50,7 @@ def shared_tokens(prompts: Sequence[Prompt]) -> int:
     query = min(prompt.positions.query_index for prompt in prompts)
     shared = min(common_prefix([prompt.input_ids for prompt in prompts]), query)
     if shared < image_end:
-        raise ValueError(
+        raise PrefixError(
             f"prompts on one image share {shared} tokens, but the image ends after {image_end} (question "
             f"{prompts[0].sample.question_id!r})"
         )

@@ -61,6 +61,11 @@ class Preparer:
         return last if last is not None and last.sha256 == image.sha256 else image
 
 
+def default_workers(on_cuda: bool) -> int:
+    """How many keep the model busy: on the CPU the model itself needs the cores."""
+    return min(8, max(1, (os.cpu_count() or 1) - 1)) if on_cuda else 1
+
+
 def prepared(preparer: Preparer, work: Iterable[Sequence[Sample]], workers: int) -> Iterator[Prepared]:
     """What the preparer makes of each piece of work, in order; with 0 workers in this process.
 

@@ -6,19 +6,20 @@ Sharing is right when nothing before a question depends on it. A model whose ima
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from halp_probe.extraction.engine import Engine
+from halp_probe.extraction.prefix import PrefixError
 from halp_probe.extraction.preparing import Preparer
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 
-_TRIED = 8  # questions on the first image
+_TRIED = 4  # questions on the first image
 # The largest difference that rounding may make: relative to a vector's largest value in float32, else 1 - cosine.
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 1e-3, torch.float16: 1e-3}
 
@@ -42,18 +43,26 @@ def try_sharing(
     if not prompts:
         return Sharing(False, None, "no image has two questions")
     spec = CaptureSpec(layers, max_new_tokens=0)
-    whole = Engine(loaded, spec).run(prompts)
     try:
+        whole = Engine(loaded, spec).run(prompts)
         shared = Engine(loaded, spec, share_prefix=True).run(prompts)
-    except ValueError as error:
+    except torch.OutOfMemoryError:
+        return Sharing(False, None, f"{len(prompts)} questions on one image do not fit the device's memory")
+    except PrefixError as error:
         return Sharing(False, None, str(error))
-    cosine = loaded.model.dtype != torch.float32
-    difference = max(_difference(a, b, cosine=cosine) for a, b in zip(shared, whole, strict=True))
-    tolerance = _TOLERANCE[loaded.model.dtype]
+    return _judged(shared, whole, loaded.model.dtype)
+
+
+def _judged(shared: Sequence[Captured], whole: Sequence[Captured], dtype: torch.dtype) -> Sharing:
+    exact = dtype == torch.float32
+    difference = max(
+        _difference(a, b, _relative if exact else _one_minus_cosine) for a, b in zip(shared, whole, strict=True)
+    )
+    tolerance = _TOLERANCE[dtype]
     if difference <= tolerance:
         return Sharing(True, difference, "")
-    measure = "1 - cosine" if cosine else "relative"
-    return Sharing(False, difference, f"states with it differ by {difference:.2g} ({measure}; allowed {tolerance:g})")
+    unit = "relative" if exact else "1 - cosine"
+    return Sharing(False, difference, f"states with it differ by {difference:.2g} ({unit}; allowed {tolerance:g})")
 
 
 def _first_group(preparer: Preparer, images: Iterable[list[Sample]]) -> list[Prompt]:
@@ -66,14 +75,14 @@ def _first_group(preparer: Preparer, images: Iterable[list[Sample]]) -> list[Pro
     return []
 
 
-def _difference(ours: Captured, reference: Captured, *, cosine: bool) -> float:
+def _difference(ours: Captured, reference: Captured, measure: Callable[[np.ndarray, np.ndarray], float]) -> float:
     """The largest over all states of one sample."""
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]] = [
+    pairs = [
         (getattr(ours, position)[layer], vector)
         for position in ("vision_token", "query_token")
         for layer, vector in getattr(reference, position).items()
     ]
-    return max(_one_minus_cosine(a, b) if cosine else _relative(a, b) for a, b in pairs)
+    return max(measure(a, b) for a, b in pairs)
 
 
 def _relative(a: np.ndarray, b: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ _Item = TypeVar("_Item")
 _END: Any = object()
 
 
-def ahead(items: Iterator[_Item], depth: int = 1) -> Iterator[_Item]:
+def ahead(items: Iterator[_Item], depth: int = 1) -> Generator[_Item, None, None]:
     """The same items, made in a thread of their own, up to `depth` of them before they are asked for.
 
     What `items` raises is raised here. The thread ends with the iteration.

@@ -13,6 +13,7 @@ import torch
 
 from halp_probe.extraction.capture import capture_input
 from halp_probe.extraction.prompting import Prompt
+from halp_probe.models.compat import select_images
 from halp_probe.models.loading import LoadedModel
 
 
@@ -20,7 +21,8 @@ from halp_probe.models.loading import LoadedModel
 class Seen:
     """What the vision tower made of I images."""
 
-    features: Any  # as `get_image_features` returns them
+    inputs: dict[str, torch.Tensor]  # what `get_image_features` was given
+    features: Any  # and what it returned
     tokens: list[int]  # image tokens of each image
     only: torch.Tensor  # [I, D] float32, means over an image's tokens after the projector
     encoder: torch.Tensor  # [I, V] float32, means over its patches before the projector
@@ -29,13 +31,7 @@ class Seen:
         """The features for one prompt after the other, prompt k on image `images[k]`."""
         if list(images) == list(range(len(self.tokens))):
             return self.features
-        pooled = self.features.pooler_output
-        chosen = [pooled[image] for image in images]
-        repeated = {"pooler_output": chosen if isinstance(pooled, list | tuple) else torch.stack(chosen)}
-        if getattr(self.features, "deepstack_features", None) is not None:
-            layers = self.features.deepstack_features  # an entry an image each
-            repeated["deepstack_features"] = [[layer[image] for image in images] for layer in layers]
-        return type(self.features)(**repeated)
+        return select_images(self.features, self.tokens, images)
 
 
 def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Seen:
@@ -55,6 +51,7 @@ def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Seen:
     merged = len(before) // sum(tokens)  # patches that become one image token
     patches = before.split([merged * count for count in tokens])
     return Seen(
+        inputs=inputs,
         features=features,
         tokens=tokens,
         only=torch.stack([image.float().mean(0) for image in after]),

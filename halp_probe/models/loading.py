@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-from transformers.utils.hub import resolve_revision
 
 from halp_probe.errors import InputError
+from halp_probe.models.compat import hub_commit
 from halp_probe.models.families import Family, family_of
 
 BUNDLED = "shapes"
@@ -72,8 +72,8 @@ def open_checkpoint(name: str, *, cache_dir: str | None = None, revision: str | 
     local = Path(source).is_dir()
     if not local and (source.startswith((".", "/", "~")) or source.count("/") > 1):
         raise ModelError(f"the folder {source} does not exist; pass a checkpoint's folder, or a hub name (owner/model)")
-    commit = revision if local else resolve_revision(source, revision, cache_dir=cache_dir)
     try:
+        commit = revision if local else hub_commit(source, revision, cache_dir=cache_dir)
         config = AutoConfig.from_pretrained(source, cache_dir=cache_dir, revision=commit)
         family = family_of(config.model_type)
         processor = AutoProcessor.from_pretrained(source, cache_dir=cache_dir, revision=commit)
@@ -82,7 +82,7 @@ def open_checkpoint(name: str, *, cache_dir: str | None = None, revision: str | 
             f"cannot load model {name!r}: {str(error).splitlines()[0]} (check the name; without network pass a local "
             "folder, or a --cache-dir that holds the model)"
         ) from error
-    identity = _folder_fingerprint(Path(source)) if local else str(getattr(commit, "resolved", commit))
+    identity = _folder_fingerprint(Path(source)) if local else str(commit)
     if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its --revision")
     return Checkpoint(name, source, identity, config, processor, family)
