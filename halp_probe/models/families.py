@@ -36,6 +36,7 @@ class Family:
     image_inputs: tuple[str, ...]  # what the processor returns for images, as `get_image_features` names it
     positions: Callable[[Any, Mapping[str, torch.Tensor]], RowPositions]
     qwen_vl_utils: bool  # images are resized by qwen-vl-utils, and by nothing else
+    packed_tower: str | None  # the vision tower, where it attends within the chunks of `cu_seqlens`
 
     def blocks(self, model: nn.Module) -> nn.ModuleList:
         blocks: nn.ModuleList = attrgetter(self.decoder_blocks)(model)
@@ -66,6 +67,7 @@ _QWEN = Family(
     image_inputs=("pixel_values", "image_grid_thw"),
     positions=mrope_positions,
     qwen_vl_utils=True,
+    packed_tower="model.visual",
 )
 
 FAMILIES: dict[str, Family] = {
@@ -79,6 +81,7 @@ FAMILIES: dict[str, Family] = {
         image_inputs=("pixel_values",),
         positions=plain_positions,
         qwen_vl_utils=False,
+        packed_tower=None,
     ),
 }
 
