@@ -49,6 +49,7 @@ class Family:
     qwen_vl_utils: bool  # images are resized by qwen-vl-utils, and by nothing else
     unused_outputs: tuple[str, ...] = ()  # what the processor returns that no prompt needs
     prefix_lm: bool = False  # image tokens see the question: nothing can be shared between questions on one image
+    packed_tower: str | None = None  # the vision tower, where it attends within the chunks of `cu_seqlens`
 
     def blocks(self, model: nn.Module) -> nn.ModuleList:
         blocks: nn.ModuleList = attrgetter(self.decoder_blocks)(model)
@@ -102,6 +103,7 @@ _QWEN = Family(  # attention is causal, also among image tokens
     positions=mrope_positions,
     position_axes=3,
     qwen_vl_utils=True,
+    packed_tower="model.visual",
 )
 
 FAMILIES: dict[str, Family] = {
