@@ -202,7 +202,7 @@ def test_captured_with_packing_equals_captured_without(name: str) -> None:
     prompter = Prompter(loaded.checkpoint)
     pictures = [Image.radial_gradient("L").convert("RGB").rotate(20 * k).resize(size) for k, size in enumerate(SIZES)]
     prompts = [
-        prompter.prompt(Sample(str(k), "", question, ""), LoadedImage(picture, ""))
+        prompter.prompt(Sample(str(k), "", question, ""), LoadedImage(picture, str(k)))
         for k, (question, picture) in enumerate(zip(QUESTIONS, pictures, strict=True))
     ]
     engine = Engine(loaded, CaptureSpec((0, 3), max_new_tokens=4))

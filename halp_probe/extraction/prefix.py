@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from halp_probe.extraction.prompting import Prompt
 
@@ -33,10 +34,18 @@ class ByImage:
 
 
 def by_image(prompts: Sequence[Prompt]) -> ByImage:
+    """Raises ValueError when prompts that name one content have different pixels."""
     rows: dict[str, list[int]] = {}
     for row, prompt in enumerate(prompts):
-        rows.setdefault(prompt.image_sha256, []).append(row)
+        group = rows.setdefault(prompt.image_sha256, [])
+        group.append(row)
+        if not _same_tensors(prompt.images, prompts[group[0]].images):
+            raise ValueError(f"two images of one batch have the sha256 {prompt.image_sha256!r} and different pixels")
     return ByImage(list(rows.values()))
+
+
+def _same_tensors(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
+    return a is b or all(torch.equal(tensor, b[name]) for name, tensor in a.items())
 
 
 def shared_tokens(prompts: Sequence[Prompt]) -> int:
