@@ -5,6 +5,7 @@ The reference uses the processor and the model directly: `output_hidden_states`,
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from types import SimpleNamespace
@@ -111,6 +112,18 @@ def test_order_in_the_batch_does_not_matter(family: Family, share_prefix: bool) 
     backwards = run(replace(family, prompts=family.prompts[::-1]), 8, share_prefix=share_prefix)
     for forward, backward in zip(run(family, 8, share_prefix=share_prefix), reversed(backwards), strict=True):
         assert_same(backward, forward)
+
+
+def test_bfloat16_states_point_as_those_of_one_sample_alone(family: Family, share_prefix: bool) -> None:
+    half = Family(LoadedModel(family.loaded.checkpoint, copy.deepcopy(family.loaded.model).bfloat16()), family.prompts)
+    alone = run(half, 1, share_prefix=False)
+    for row, single in zip(run(half, 8, share_prefix=share_prefix), alone, strict=True):
+        for layer in LAYERS:
+            for a, b in (
+                (row.vision_token[layer], single.vision_token[layer]),
+                (row.query_token[layer], single.query_token[layer]),
+            ):
+                assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) >= 0.999
 
 
 @pytest.mark.usefixtures("feeding")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ class Engine:
         self.loaded, self.spec = loaded, spec
         self.share_prefix = share_prefix and not loaded.checkpoint.family.prefix_lm
         self._prefiller = Prefiller(loaded, spec.layers, padding_side)
+        self._window = _sliding_window(loaded.checkpoint.config.get_text_config())
         self._tokenizer = loaded.checkpoint.processor.tokenizer
         self._rules = (
             greedy_rules(loaded.model.generation_config, self._tokenizer.eos_token_id) if spec.max_new_tokens else None
@@ -58,7 +60,7 @@ class Engine:
         """The part that keeps the device busy."""
         images = by_image(prompts)
         seen = see(self.loaded, [prompts[row] for row in images.first_rows])
-        if self.share_prefix and len(images.rows) < len(prompts):
+        if self.share_prefix and len(images.rows) < len(prompts) and self._fits_window(prompts):
             prefill = self._prefiller.shared(prompts, images, seen)
         else:
             prefill = self._prefiller.whole(prompts, images, seen, keep_cache=self._rules is not None)
@@ -80,6 +82,11 @@ class Engine:
             }
         )
         return Computed(prompts, images.image_of, prefill.vision_row, on_host, answers)
+
+    def _fits_window(self, prompts: Sequence[Prompt]) -> bool:
+        """Whether a sliding window holds all columns: it counts padding, which here stands inside the prompts too."""
+        columns = 2 * max(map(len, prompts)) + self.spec.max_new_tokens  # prefix, padding, suffix, answer: no more
+        return self._window is None or columns <= self._window
 
     def collect(self, computed: Computed) -> list[Captured]:
         """What was computed, sample by sample."""
@@ -106,6 +113,12 @@ class Engine:
             )
             for row, (prompt, image) in enumerate(zip(computed.prompts, computed.image_of, strict=True))
         ]
+
+
+def _sliding_window(text_config: Any) -> int | None:
+    """In tokens; None when every layer attends to everything."""
+    slides = "sliding_attention" in (getattr(text_config, "layer_types", None) or ())
+    return int(text_config.sliding_window) if slides else None
 
 
 def _to_host(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
