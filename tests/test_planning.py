@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from halp_probe.errors import InputError
-from halp_probe.extraction.batching import batches, run_order, windows
+from halp_probe.extraction.batching import batches, grouped, windows
 from halp_probe.extraction.capture import capture_input, capture_outputs
 from halp_probe.extraction.decoding import greedy_rules
 from halp_probe.extraction.positions import find_positions, parse_layers, probed_layers
@@ -59,27 +60,72 @@ def test_layers_are_parsed_or_refused() -> None:
 
 
 @given(st.lists(st.sampled_from("abcd")))
-def test_run_order_groups_images_by_first_appearance(images: list[str]) -> None:
-    order = run_order(images)
-    assert sorted(order) == list(range(len(images)))
-    groups = [list(rows) for _, rows in itertools.groupby(order, key=lambda row: images[row])]
-    assert len(groups) == len(set(images))  # the rows of one image stand together
-    assert all(rows == sorted(rows) for rows in groups)
-    assert [images[rows[0]] for rows in groups] == list(dict.fromkeys(images))
+def test_groups_stand_by_first_appearance(images: list[str]) -> None:
+    groups = grouped(range(len(images)), lambda row: images[row])
+    assert sorted(row for group in groups for row in group) == list(range(len(images)))
+    assert [{images[row] for row in group} for group in groups] == [{image} for image in dict.fromkeys(images)]
+    assert all(group == sorted(group) for group in groups)
 
 
-@given(st.lists(st.integers(1, 30)), st.integers(1, 60))
-def test_batches_keep_order_and_budget(lengths: list[int], budget: int) -> None:
-    made = list(batches(lengths, lambda length: length, budget))
-    assert [length for batch in made for length in batch] == lengths
-    assert all(batch and (len(batch) == 1 or len(batch) * max(batch) <= budget) for batch in made)
-    for batch, following in itertools.pairwise(made):  # each is as large as it may be
-        grown = [*batch, following[0]]
-        assert len(grown) * max(grown) > budget
+@given(st.lists(st.integers(1, 9)), st.integers(1, 6))
+def test_windows_hold_whole_groups(sizes: list[int], size: int) -> None:
+    groups = [[(group, item) for item in range(count)] for group, count in enumerate(sizes)]
+    made = list(windows(groups, size))
+    assert [item for window in made for piece in window for item in piece] == [item for g in groups for item in g]
+    for window in made:
+        pieces = [[group for group, _ in piece] for piece in window]
+        assert all(len(set(piece)) == 1 and len(piece) <= size for piece in pieces)
+        assert sum(map(len, window[:-1])) < size
+    assert all(sum(map(len, window)) >= size for window in made[:-1])
+    cut = [piece for window in made for piece in window if len(piece) < size]
+    assert all(piece[-1][1] + 1 == sizes[piece[0][0]] for piece in cut)  # only a group's last piece is short
 
 
-def test_windows() -> None:
-    assert list(windows([1, 2, 3, 4, 5], 2)) == [[1, 2], [3, 4], [5]]
+@dataclass(frozen=True)
+class Place:
+    image: str
+    prefix_tokens: int
+    suffix_tokens: int
+
+
+def asked(batch: list[Place], share_prefix: bool) -> tuple[int, int]:
+    """Tokens that are computed, and those held in the cache: counted anew."""
+    longest = max(place.prefix_tokens + place.suffix_tokens for place in batch)
+    if not share_prefix:
+        return len(batch) * longest, 0
+    prefix = len(list(itertools.groupby(place.image for place in batch))) * max(p.prefix_tokens for p in batch)
+    return prefix + len(batch) * max(place.suffix_tokens for place in batch), len(batch) * longest
+
+
+PLACES = st.lists(st.builds(Place, st.sampled_from("abc"), st.integers(1, 30), st.integers(1, 9)))
+
+
+@given(PLACES, st.integers(1, 90), st.booleans())
+def test_batches_keep_order_and_budget(places: list[Place], budget: int, share_prefix: bool) -> None:
+    made = list(batches(places, lambda: budget, share_prefix=share_prefix))
+    assert [place for batch in made for place in batch] == places
+
+    def fits(batch: list[Place]) -> bool:
+        computed, held = asked(batch, share_prefix)
+        return computed <= budget and held <= 8 * budget
+
+    assert all(len(batch) == 1 or fits(batch) for batch in made)
+    assert not any(fits([*batch, following[0]]) for batch, following in itertools.pairwise(made))  # as large as may be
+
+
+def test_a_shared_prefix_counts_once() -> None:
+    places = [Place(image, 30, 10) for image in "aaaaaabbbbbb"]
+    assert [len(batch) for batch in batches(places, lambda: 90, share_prefix=True)] == [6, 6]
+    assert [len(batch) for batch in batches(places, lambda: 90, share_prefix=False)] == [2] * 6
+    held = [Place("a", 80, 1)] * 60
+    assert [len(batch) for batch in batches(held, lambda: 81, share_prefix=True)] == [1] * 60
+    assert [len(batch) for batch in batches(held, lambda: 100, share_prefix=True)] == [9, 9, 9, 9, 9, 9, 6]
+
+
+def test_a_budget_may_shrink_on_the_way() -> None:
+    budgets = iter([100, 100, 100, 10, 10])  # asked for each slot that would join a batch
+    places = [Place(str(k), 5, 5) for k in range(6)]
+    assert [len(batch) for batch in batches(places, lambda: next(budgets), share_prefix=False)] == [4, 1, 1]
 
 
 def test_capture_reads_the_named_places_and_removes_its_hooks() -> None:
