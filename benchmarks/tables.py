@@ -34,6 +34,7 @@ class Setting:
     new_tokens: int  # 0: without answers
     results: dict[str, Result]
     protocol: Result
+    matmul_flops: float  # FLOP/s of a large product, the best between the repeats
     differences: dict[tuple[str, str], Difference]
 
     @property
@@ -46,14 +47,14 @@ class Setting:
         """How many times faster it is."""
         return self.results[OURS].rows_per_second / self.protocol.rows_per_second
 
-    def as_json(self, matmul_flops: float) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         ways = {
             name: asdict(result)
             | {
                 "rows_per_second": result.rows_per_second,
                 "ratio_to_protocol": result.rows_per_second / self.protocol.rows_per_second,
                 "ratio_to_same_kind": result.rows_per_second / self.results[THREE_PASSES].rows_per_second,
-                "share_of_matmul": result.flops_per_row * result.rows_per_second / matmul_flops,
+                "share_of_matmul": result.flops_per_row * result.rows_per_second / self.matmul_flops,
             }
             for name, result in self.results.items()
         }
@@ -61,6 +62,7 @@ class Setting:
             "questions_per_image": self.questions_per_image,
             "rows": self.rows,
             "new_tokens": self.new_tokens,
+            "matmul_flops": self.matmul_flops,
             "ways": ways,
             "ratio_flops_allow": self.allowed,
             "ratio_reached": self.reached,
@@ -78,20 +80,20 @@ def print_head(report: dict[str, Any]) -> None:
         f"model: {report['preset']}, {report['parameters'] / 1e6:.3g} M random weights, {report['dtype']}; "
         f"vision attention: {report['vision_attention']} ({THREE_PASSES}: sdpa)",
         f"data: {report['images']} pictures of {width} × {height}; batches of at most {report['batch_tokens']} tokens",
-        f"bound: a product of {size}³ at {report['matmul_flops'] / 1e9:.0f} GFLOP/s; best of {report['repeats']} "
-        "interleaved repeats, after a warm-up",
+        f"bound: a product of {size}³ between the repeats; of {report['repeats']} interleaved repeats the best counts",
         f"peak memory: {report['peak_memory']}",
         f"× whole: speed over {THREE_PASSES} with answers; × same: over {THREE_PASSES} of this table",
     ]
     print("\n".join(lines), flush=True)
 
 
-def print_setting(setting: Setting, matmul_flops: float) -> None:
+def print_setting(setting: Setting) -> None:
     """A line a way, then what the counts allow and how far the ways are apart."""
     answers = f"answers of {setting.new_tokens} tokens" if setting.new_tokens else "no answers"
-    print(f"\nquestions an image: {setting.questions_per_image}; {setting.rows} rows; {answers}")
+    bound = f"bound {setting.matmul_flops / 1e9:.0f} GFLOP/s"
+    print(f"\nquestions an image: {setting.questions_per_image}; {setting.rows} rows; {answers}; {bound}")
     header = ["", "rows", "rows/s", "× whole", "× same", "GFLOP/row", "of bound", "peak MB"]
-    ways = setting.as_json(matmul_flops)["ways"]
+    ways = setting.as_json()["ways"]
     lines = [
         [
             name,
