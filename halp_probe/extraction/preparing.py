@@ -23,6 +23,7 @@ from halp_probe.records import Failure, Sample
 
 _AHEAD = 2  # images a worker
 _START = "fork" if sys.platform == "linux" else "spawn"  # a fork has torch and transformers loaded
+_BROKEN_PIPE = (ConnectionError, EOFError)  # what reading from a worker raises that dies while it sends
 _NICENESS = 10  # the model comes first
 
 
@@ -83,13 +84,13 @@ def prepared(preparer: Preparer, work: Iterable[Sequence[Sample]], workers: int)
     return _results(iter(loader), copy=workers > 0)
 
 
-def worker_died(error: RuntimeError) -> InputError | None:
+def worker_died(error: Exception) -> InputError | None:
     """The user's error when it says that a worker died: it may come anywhere in the main thread, by SIGCHLD."""
-    if "DataLoader worker" not in str(error):
+    if not isinstance(error, _BROKEN_PIPE) and "DataLoader worker" not in str(error):
         return None
     return InputError(
-        f"a process that prepares images died, perhaps for want of memory ({str(error).splitlines()[0]}); run the same "
-        "command again to go on, with fewer --workers or a lower --max-pixels"
+        "a process that prepares images died, perhaps for want of memory; run the same command again to go on, with "
+        "fewer --workers or a lower --max-pixels"
     )
 
 
@@ -118,7 +119,7 @@ def _results(made: Iterator[Prepared | InputError], *, copy: bool) -> Iterator[P
             if isinstance(result, InputError):
                 raise result
             yield _unshared(result) if copy else result
-    except RuntimeError as error:
+    except (RuntimeError, *_BROKEN_PIPE) as error:
         raise worker_died(error) or error from error
 
 
