@@ -24,13 +24,9 @@ from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.prompting import Prompt, Prompter
 from halp_probe.models.families import family_of
 from halp_probe.models.loading import Checkpoint, LoadedModel
+from halp_probe.models.vision_attention import pack_vision_attention
 from halp_probe.records import Sample
 from halp_probe.shapes.model import CHAT_TEMPLATE, SPECIAL_TOKENS, build_tokenizer
-
-try:
-    from halp_probe.models.vision_attention import pack_vision_attention
-except ImportError:  # before load_model packs it
-    pack_vision_attention = None
 
 QUESTION_TOKENS = 24
 _WORDS = (
@@ -196,8 +192,7 @@ def build_model(name: str, device: torch.device) -> LoadedModel:
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     family = family_of(config.model_type)
-    if pack_vision_attention is not None:
-        pack_vision_attention(model, family)
+    pack_vision_attention(model, family)
     return LoadedModel(Checkpoint(name, name, "random", config, processor, family), model.eval())
 
 

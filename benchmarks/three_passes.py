@@ -52,10 +52,11 @@ def stock_vision_attention(model: Any) -> Iterator[None]:
 
 def _question(loaded: LoadedModel, prompt: Prompt, layers: Sequence[int], new_tokens: int) -> Passed:
     model = loaded.model
+    ids = torch.from_numpy(prompt.input_ids)[None]  # [1, T]
     inputs = {
-        "input_ids": prompt.input_ids[None],
-        "attention_mask": torch.ones_like(prompt.input_ids)[None],
-        "mm_token_type_ids": prompt.token_types[None],
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": torch.from_numpy(prompt.token_types)[None],
         **prompt.images,
     }
     inputs = {name: tensor.to(loaded.device) for name, tensor in inputs.items()}

@@ -53,8 +53,7 @@ def make_ways(
     config, spec = loaded.model.config, CaptureSpec(layers, new_tokens)
     every = tuple(range(len(prompts)))
     chosen = spread(len(prompts), reference_rows)
-    plain = list(batches(prompts, len, batch_tokens))
-    grouped = list(group_batches(prompts, batch_tokens))
+    plain, grouped = (list(batches(prompts, lambda: batch_tokens, share_prefix=share)) for share in (False, True))
     plain_engine = Engine(loaded, spec, share_prefix=False)
     engine = Engine(loaded, spec, share_prefix=True)
 
@@ -82,25 +81,6 @@ def spread(rows: int, count: int) -> tuple[int, ...]:
     """About `count` of the rows, from all images and of all places among an image's questions."""
     step = max(1, rows // count)
     return tuple(start + (start // step) % step for start in range(0, rows - step + 1, step))[:count]
-
-
-def group_batches(prompts: Sequence[Prompt], budget: int) -> Iterator[list[Prompt]]:
-    """Whole image groups whose padded prefixes (one an image) and suffixes (one a row) stay within the token budget."""
-    batch: list[list[Prompt]] = []
-    for rows in by_image(prompts).rows:
-        group = [prompts[row] for row in rows]
-        if batch and _padded_tokens([*batch, group]) > budget:
-            yield [prompt for before in batch for prompt in before]
-            batch = []
-        batch.append(group)
-    if batch:
-        yield [prompt for group in batch for prompt in group]
-
-
-def _padded_tokens(groups: Sequence[Sequence[Prompt]]) -> int:
-    shared = [shared_tokens(group) for group in groups]
-    rests = [len(prompt) - start for group, start in zip(groups, shared, strict=True) for prompt in group]
-    return len(groups) * max(shared) + len(rests) * max(rests)
 
 
 def image_groups(prompts: Sequence[Prompt]) -> Iterator[ImageGroup]:

@@ -83,17 +83,20 @@ def test_windows_hold_whole_groups(sizes: list[int], size: int) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    image: str
+    image_sha256: str
     prefix_tokens: int
     suffix_tokens: int
+
+    def __len__(self) -> int:
+        return self.prefix_tokens + self.suffix_tokens
 
 
 def asked(batch: list[Place], share_prefix: bool) -> tuple[int, int]:
     """Tokens that are computed, and those held in the cache: counted anew."""
-    longest = max(place.prefix_tokens + place.suffix_tokens for place in batch)
+    longest = max(map(len, batch))
     if not share_prefix:
         return len(batch) * longest, 0
-    prefix = len(list(itertools.groupby(place.image for place in batch))) * max(p.prefix_tokens for p in batch)
+    prefix = len(list(itertools.groupby(place.image_sha256 for place in batch))) * max(p.prefix_tokens for p in batch)
     return prefix + len(batch) * max(place.suffix_tokens for place in batch), len(batch) * longest
 
 

@@ -22,11 +22,10 @@ class Slot(Protocol):
     """What the size of a batch depends on."""
 
     @property
-    def image(self) -> str: ...
+    def image_sha256(self) -> str: ...
     @property
     def prefix_tokens(self) -> int: ...  # up to the image's end
-    @property
-    def suffix_tokens(self) -> int: ...  # behind it
+    def __len__(self) -> int: ...  # tokens in all
 
 
 _Slot = TypeVar("_Slot", bound=Slot)
@@ -85,11 +84,11 @@ class _Load:
     def with_slot(self, slot: Slot) -> _Load:
         return _Load(
             rows=self.rows + 1,
-            images=self.images + (slot.image != self.last_image),
-            last_image=slot.image,
+            images=self.images + (slot.image_sha256 != self.last_image),
+            last_image=slot.image_sha256,
             prefix=max(self.prefix, slot.prefix_tokens),
-            suffix=max(self.suffix, slot.suffix_tokens),
-            whole=max(self.whole, slot.prefix_tokens + slot.suffix_tokens),
+            suffix=max(self.suffix, len(slot) - slot.prefix_tokens),
+            whole=max(self.whole, len(slot)),
         )
 
     def fits(self, budget: int, share_prefix: bool) -> bool:

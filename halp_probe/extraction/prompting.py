@@ -41,6 +41,11 @@ class Prompt:
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    @property
+    def prefix_tokens(self) -> int:
+        """Up to the image's end."""
+        return self.positions.vision_index + 1
+
 
 @dataclass(frozen=True)
 class Prompter:

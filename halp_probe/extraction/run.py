@@ -47,13 +47,15 @@ class _Window:
 
 
 @dataclass(frozen=True)
-class _Slot:
-    """A place in a batch: a prompt to run, or one that is already stored and only keeps its place."""
+class _StoredSlot:
+    """The place in a batch of a prompt that an earlier run has captured."""
 
-    prompt: Prompt | None
-    image: str
+    image_sha256: str
     prefix_tokens: int
-    suffix_tokens: int
+    tokens: int
+
+    def __len__(self) -> int:
+        return self.tokens
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class Extraction:
             failures: list[Failure] = []
             slots = (slot for image in window.images for slot in self._slots(image, made, failures))
             for batch in batching.batches(slots, lambda: self.token_budget, share_prefix=self.engine.share_prefix):
-                yield _Batch([slot.prompt for slot in batch if slot.prompt is not None], failures.copy())
+                yield _Batch([slot for slot in batch if isinstance(slot, Prompt)], failures.copy())
                 failures.clear()
             yield _Batch([], failures, window.attempted)
 
@@ -189,21 +191,21 @@ class Extraction:
                 by_length = [sorted(image, key=lambda sample: len(sample.question)) for image in planned]
                 yield _Window(sorted(by_length, key=self._size), attempted)
 
-    def _slots(self, image: list[Sample], made: Iterator[Prepared], failures: list[Failure]) -> Iterator[_Slot]:
+    def _slots(
+        self, image: list[Sample], made: Iterator[Prepared], failures: list[Failure]
+    ) -> Iterator[Prompt | _StoredSlot]:
         """The places of an image's samples, from what the workers made of those that are missing."""
-        key = image[0].image_id
         results = iter(next(made).results) if any(map(self._is_missing, image)) else iter(())
         for sample in image:
             stored = self._stored.get(sample.question_id)
             if stored is not None:
-                yield _Slot(None, key, stored.prefix_tokens, stored.prompt_tokens - stored.prefix_tokens)
+                yield _StoredSlot(stored.image_sha256, stored.prefix_tokens, stored.prompt_tokens)
                 continue
             result = self._same_image(next(results))
             if isinstance(result, Failure):
                 failures.append(result)
             else:
-                prefix = result.positions.vision_index + 1
-                yield _Slot(result, key, prefix, len(result) - prefix)
+                yield result
 
     def _same_image(self, result: Prompt | Failure) -> Prompt | Failure:
         """A failure when the prompt's image is not the one that earlier runs saw under its name."""
