@@ -35,15 +35,16 @@ def plain_batching(config: Any, group: ImageGroup, new_tokens: int) -> int:
     """The vision tower once an image of a batch, every prompt as a whole, logits of its last token."""
     total = vision_tower(config, group.grid)
     for tokens in group.prompts:
-        total += decoder(config, tokens) + language_head(config, 1) + further_tokens(config, tokens, new_tokens)
+        total += decoder(config, tokens, read=2) + language_head(config, 1)
+        total += further_tokens(config, tokens, new_tokens)
     return total
 
 
 def shared_prefix(config: Any, group: ImageGroup, new_tokens: int) -> int:
     """The vision tower and the shared tokens once an image, then what is left of every prompt."""
-    total = vision_tower(config, group.grid) + decoder(config, group.shared)
+    total = vision_tower(config, group.grid) + decoder(config, group.shared, read=1)
     for tokens in group.prompts:
-        total += decoder(config, tokens - group.shared, past=group.shared) + language_head(config, 1)
+        total += decoder(config, tokens - group.shared, past=group.shared, read=1) + language_head(config, 1)
         total += further_tokens(config, tokens, new_tokens)
     return total
 
@@ -54,14 +55,18 @@ def further_tokens(config: Any, prompt: int, new_tokens: int) -> int:
     return sum(decoder(config, 1, past=past) + language_head(config, 1) for past in steps)
 
 
-def decoder(config: Any, new: int, past: int = 0) -> int:
-    """All decoder blocks for `new` tokens after `past` ones in the cache."""
+def decoder(config: Any, new: int, past: int = 0, *, read: int | None = None) -> int:
+    """All decoder blocks for `new` tokens after `past` ones in the cache.
+
+    Where only `read` of them are read at the end (None = all), the last block's MLP needs no others.
+    """
     text = config.get_text_config()
     width, head = text.hidden_size, text.hidden_size // text.num_attention_heads
     attention = 2 * width * (width + text.num_key_value_heads * head)  # query and output, key and value
-    weights = attention + 3 * width * text.intermediate_size
+    mlp = 3 * width * text.intermediate_size
     pairs = new * past + new * (new + 1) // 2  # each token sees itself and all before it
-    return text.num_hidden_layers * (2 * new * weights + attention_products(pairs, width))
+    void = 0 if read is None else new - read
+    return text.num_hidden_layers * (2 * new * (attention + mlp) + attention_products(pairs, width)) - 2 * void * mlp
 
 
 def language_head(config: Any, tokens: int) -> int:

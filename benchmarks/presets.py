@@ -24,6 +24,7 @@ from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.prompting import Prompt, Prompter
 from halp_probe.models.families import family_of
 from halp_probe.models.loading import Checkpoint, LoadedModel
+from halp_probe.models.patch_projection import flatten_patch_projection
 from halp_probe.models.vision_attention import pack_vision_attention
 from halp_probe.records import Sample
 from halp_probe.shapes.model import CHAT_TEMPLATE, SPECIAL_TOKENS, build_tokenizer
@@ -193,6 +194,7 @@ def build_model(name: str, device: torch.device) -> LoadedModel:
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     family = family_of(config.model_type)
     pack_vision_attention(model, family)
+    flatten_patch_projection(model, family)
     return LoadedModel(Checkpoint(name, name, "random", config, processor, family), model.eval())
 
 

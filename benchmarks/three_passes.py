@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,22 +31,33 @@ def three_passes(
     loaded: LoadedModel, prompts: Sequence[Prompt], layers: Sequence[int], new_tokens: int
 ) -> list[Passed]:
     """The prompts one by one; `new_tokens` = 0 leaves the first pass out."""
-    with stock_vision_attention(loaded.model):
+    with stock_vision_tower(loaded):
         return [_question(loaded, prompt, layers, new_tokens) for prompt in prompts]
 
 
 @contextmanager
-def stock_vision_attention(model: Any) -> Iterator[None]:
-    """Inside the context, the vision tower attends by transformers' own "sdpa", whatever it did before."""
+def stock_vision_tower(loaded: LoadedModel) -> Iterator[None]:
+    """Inside the context, the vision tower is as transformers ships it: attention by "sdpa", patches by Conv3d."""
+    model, projection = loaded.model, loaded.checkpoint.family.patch_projection
     configs = [model.config.vision_config, model.model.visual.config]  # the same object or two
     before = [config._attn_implementation for config in configs]
+    ours = model.get_submodule(projection)
     try:
         for config in configs:
             config._attn_implementation = "sdpa"
+        model.set_submodule(projection, _convolution(ours.weight))
         yield
     finally:
+        model.set_submodule(projection, ours)
         for config, implementation in zip(configs, before, strict=True):
             config._attn_implementation = implementation
+
+
+def _convolution(weight: torch.nn.Parameter) -> torch.nn.Conv3d:
+    width, colours, *kernel = weight.shape
+    convolution = torch.nn.Conv3d(colours, width, kernel, stride=kernel, bias=False, device="meta")
+    convolution.weight = weight
+    return convolution
 
 
 def _question(loaded: LoadedModel, prompt: Prompt, layers: Sequence[int], new_tokens: int) -> Passed:

@@ -13,7 +13,7 @@ from torch import nn
 
 from halp_probe.errors import InputError
 from halp_probe.extraction.batching import batches, grouped, windows
-from halp_probe.extraction.capture import capture_input, capture_outputs
+from halp_probe.extraction.capture import capture_input, capture_outputs, only_at
 from halp_probe.extraction.decoding import greedy_rules
 from halp_probe.extraction.positions import find_positions, parse_layers, probed_layers
 
@@ -149,6 +149,27 @@ def test_capture_reads_the_named_places_and_removes_its_hooks() -> None:
         blocks[1](first)
     assert torch.equal(seen[0], first)
     assert not any(block._forward_hooks or block._forward_pre_hooks for block in blocks)
+
+
+def test_a_module_works_at_the_named_places_only() -> None:
+    torch.manual_seed(0)
+    feed_forward = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))
+    x = torch.randn(2, 5, 4)
+    rows, columns = torch.tensor([0, 1, 1]), torch.tensor([4, 0, 2])
+    widths: list[int] = []
+    counting = feed_forward[0].register_forward_hook(lambda _m, _a, output: widths.append(output.numel() // 8))
+    whole = feed_forward(x)
+    with only_at(feed_forward, rows, columns):
+        few = feed_forward(x)
+    counting.remove()
+    assert widths == [10, 3]
+    assert torch.allclose(few[rows, columns], whole[rows, columns])
+    few[rows, columns] = 0
+    assert not few.any() and few.shape == whole.shape
+    assert torch.equal(feed_forward(x), whole)
+    with pytest.raises(IndexError), only_at(feed_forward, rows + 1, columns):
+        feed_forward(x)
+    assert torch.equal(feed_forward(x), whole)
 
 
 def test_generation_settings_that_are_not_followed_are_refused() -> None:

@@ -24,6 +24,7 @@ from halp_probe.extraction.prompting import Prompter
 from halp_probe.models import vision_attention
 from halp_probe.models.families import FAMILIES
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
+from halp_probe.models.patch_projection import flatten_patch_projection
 from halp_probe.models.vision_attention import BY_LENGTH, attend_by_length, attend_chunks, pack_vision_attention
 from halp_probe.records import CaptureSpec, Sample
 
@@ -272,3 +273,29 @@ def test_packed_tower_equals_the_loop_on_cuda(name: str) -> None:
     loop = see(tower, GRIDS["a size that comes back"])
     pack_vision_attention(loaded.model, FAMILIES[name])
     assert_close(see(tower, GRIDS["a size that comes back"]).pooler_output, loop.pooler_output, 1e-4)
+
+
+@pytest.mark.parametrize("name", QWEN)
+def test_patches_are_projected_as_by_the_convolution(name: str) -> None:
+    loaded = tiny_model(name)
+    family, model = loaded.checkpoint.family, loaded.model
+    convolution = model.get_submodule(family.patch_projection)
+    assert isinstance(convolution, torch.nn.Conv3d)
+    patches = torch.randn(11, *convolution.weight.shape[1:])
+    with torch.no_grad():
+        expected = convolution(patches).flatten(1)
+        names = list(model.state_dict())
+        flatten_patch_projection(model, family)
+        projection = model.get_submodule(family.patch_projection)
+        assert not isinstance(projection, torch.nn.Conv3d)
+        assert torch.allclose(projection(patches), expected, rtol=1e-5, atol=1e-6)
+        assert list(model.state_dict()) == names
+        with pytest.raises(ValueError, match="kernel's size"):
+            projection(torch.randn(3, 3, 2, 28, 28))
+
+
+def test_a_family_without_a_convolution_keeps_its_own() -> None:
+    loaded = tiny_model("llava")
+    before = list(map(type, loaded.model.modules()))
+    flatten_patch_projection(loaded.model, loaded.checkpoint.family)
+    assert list(map(type, loaded.model.modules())) == before

@@ -43,6 +43,32 @@ def capture_outputs(
 
 
 @contextmanager
+def only_at(feed_forward: nn.Module, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
+    """Inside the context, a module that treats each position by itself works at (rows[k], columns[k]) alone.
+
+    Elsewhere its output [B, T, D] is zero. Right where no one reads the other positions: in the last block, most of
+    whose work nothing depends on. Hooks are removed at the end, also after an error.
+    """
+    shapes: list[torch.Size] = []
+
+    def select(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        shapes.append(args[0].shape)
+        return args[0][rows, columns]  # [K, D]
+
+    def spread(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        whole = output.new_zeros(shapes.pop())
+        whole[rows, columns] = output
+        return whole
+
+    hooks = [feed_forward.register_forward_pre_hook(select), feed_forward.register_forward_hook(spread)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
 def capture_input(module: nn.Module) -> Iterator[list[torch.Tensor]]:
     """Inside the context, every call of the module appends its first positional argument."""
     seen: list[torch.Tensor] = []

@@ -6,7 +6,8 @@ vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from halp_probe.extraction.capture import capture_outputs
+from halp_probe.extraction.capture import capture_outputs, only_at
 from halp_probe.extraction.prefix import ByImage, shared_tokens
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.vision import Seen
@@ -55,7 +56,9 @@ class Prefiller:
     def __init__(self, loaded: LoadedModel, layers: Sequence[int], padding_side: str = "left") -> None:
         self.model, self.device, self.family = loaded.model, loaded.device, loaded.checkpoint.family
         self.layers, self.padding_side = layers, padding_side
-        self._blocks = {layer: self.family.blocks(loaded.model)[layer] for layer in layers}
+        blocks = self.family.blocks(loaded.model)
+        self._blocks = {layer: blocks[layer] for layer in layers}
+        self._last_feed_forward = blocks[-1].get_submodule(self.family.feed_forward)
         padding_id = loaded.checkpoint.processor.tokenizer.pad_token_id
         self._padding_id = 0 if padding_id is None else int(padding_id)
 
@@ -68,7 +71,7 @@ class Prefiller:
         kept, at = queries.unique(return_inverse=True)  # left padding: one column for all
         with (
             image_arguments(self.model, seen.features_of(images.image_of), seen.inputs) as features,
-            capture_outputs(self._blocks, rows.repeat(2), torch.cat([ends, queries])) as states,
+            self._read_at(rows.repeat(2), torch.cat([ends, queries])) as states,
         ):
             outputs = self.model(
                 **inputs,
@@ -104,7 +107,7 @@ class Prefiller:
         mask = torch.cat([prefix.attention_mask[image], suffix["attention_mask"]], dim=1)  # [B, P + S]
         prefix.cache.batch_select_indices(image)
         kept, at = queries.unique(return_inverse=True)
-        with capture_outputs(self._blocks, rows, queries) as states:
+        with self._read_at(rows, queries) as states:
             outputs = self.model(
                 input_ids=suffix["input_ids"],
                 attention_mask=mask,
@@ -131,7 +134,7 @@ class Prefiller:
         ends = _columns(inputs, [prompt.positions.vision_index for prompt in firsts])
         with (
             image_arguments(self.model, seen.features, seen.inputs) as features,
-            capture_outputs(self._blocks, torch.arange(len(groups), device=self.device), ends) as states,
+            self._read_at(torch.arange(len(groups), device=self.device), ends) as states,
         ):
             outputs = self.model(
                 **inputs,
@@ -167,6 +170,15 @@ class Prefiller:
             "input_ids": self._pad(rows, self._padding_id),
             "attention_mask": self._pad([np.ones_like(row) for row in rows], 0),
         }
+
+    @contextmanager
+    def _read_at(self, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[dict[int, torch.Tensor]]:
+        """Inside the context, one forward pass fills `{layer: [K, D]}`; elsewhere its last hidden state is void."""
+        with (
+            only_at(self._last_feed_forward, rows, columns),
+            capture_outputs(self._blocks, rows, columns) as states,
+        ):
+            yield states
 
     def _stacked(self, states: dict[int, torch.Tensor]) -> torch.Tensor:
         return torch.stack([states[layer] for layer in self.layers])

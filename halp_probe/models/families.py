@@ -40,6 +40,7 @@ class Family:
     """Where a family keeps its parts (dotted paths from the loaded model) and how its inputs are made."""
 
     decoder_blocks: str
+    feed_forward: str  # of a decoder block: the module that treats each position by itself
     projector: str  # its input is the vision encoder's output, its output has the decoder's width
     image_token_id: str  # attribute of the config
     image_inputs: tuple[str, ...]  # what the processor returns for images, as `get_image_features` names it
@@ -50,6 +51,7 @@ class Family:
     unused_outputs: tuple[str, ...] = ()  # what the processor returns that no prompt needs
     prefix_lm: bool = False  # image tokens see the question: nothing can be shared between questions on one image
     packed_tower: str | None = None  # the vision tower, where it attends within the chunks of `cu_seqlens`
+    patch_projection: str | None = None  # a convolution over patches that are cut already, each as large as its kernel
 
     def blocks(self, model: nn.Module) -> nn.ModuleList:
         blocks: nn.ModuleList = attrgetter(self.decoder_blocks)(model)
@@ -96,6 +98,7 @@ def plain_positions_from_one(model: Any, inputs: Mapping[str, torch.Tensor]) -> 
 
 _QWEN = Family(  # attention is causal, also among image tokens
     decoder_blocks="model.language_model.layers",
+    feed_forward="mlp",
     projector="model.visual.merger",
     image_token_id="image_token_id",
     image_inputs=("pixel_values", "image_grid_thw"),
@@ -104,6 +107,7 @@ _QWEN = Family(  # attention is causal, also among image tokens
     position_axes=3,
     qwen_vl_utils=True,
     packed_tower="model.visual",
+    patch_projection="model.visual.patch_embed.proj",
 )
 
 FAMILIES: dict[str, Family] = {
@@ -112,6 +116,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3_vl": _QWEN,  # DeepStack adds to the image positions after blocks 0-2: a hook reads the value before that
     "llava": Family(  # attention is causal, also among image tokens
         decoder_blocks="model.language_model.layers",
+        feed_forward="mlp",
         projector="model.multi_modal_projector",
         image_token_id="image_token_id",
         image_inputs=("pixel_values",),
@@ -122,6 +127,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "gemma3": Family(  # image tokens see what comes before and all of their image, never the question after it
         decoder_blocks="model.language_model.layers",
+        feed_forward="mlp",
         projector="model.multi_modal_projector",
         image_token_id="image_token_id",
         image_inputs=("pixel_values",),
@@ -132,6 +138,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "paligemma": Family(  # every prompt token sees every other: at the image tokens the question is known already
         decoder_blocks="model.language_model.layers",
+        feed_forward="mlp",
         projector="model.multi_modal_projector",
         image_token_id="image_token_id",
         image_inputs=("pixel_values",),

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from halp_probe.errors import InputError
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.families import Family, family_of
+from halp_probe.models.patch_projection import flatten_patch_projection
 from halp_probe.models.vision_attention import pack_vision_attention
 
 BUNDLED = "shapes"
@@ -121,6 +122,7 @@ def load_model(
     except _LOAD_ERRORS as error:
         raise ModelError(f"cannot load model {checkpoint.name!r} on {device}: {error}") from error
     pack_vision_attention(model, checkpoint.family)
+    flatten_patch_projection(model, checkpoint.family)
     return LoadedModel(checkpoint, model.eval())
 
 

@@ -1,0 +1,34 @@
+"""The patch embedding as the one matrix product that it is, instead of a convolution, which is slower.
+
+Qwen-VL's processor cuts pictures into patches as large as the convolution's kernel, so each kernel stands at one place.
+Legend: N patches, C colours, E embedding width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from halp_probe.models.families import Family
+
+
+class PatchProjection(nn.Module):
+    """A convolution's weights, applied to patches of its kernel's size: [N, C, frames, height, width] -> [N, E]."""
+
+    def __init__(self, convolution: nn.Conv3d) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias  # the same parameters under the same names
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        if patches.shape[1:] != self.weight.shape[1:]:
+            raise ValueError(f"patches {tuple(patches.shape[1:])} are not of the kernel's size {self.weight.shape[1:]}")
+        return F.linear(patches.flatten(1), self.weight.flatten(1), self.bias)
+
+
+def flatten_patch_projection(model: Any, family: Family) -> None:
+    """Put the matrix product in the convolution's place; a family without one stays as it is."""
+    if family.patch_projection is not None:
+        model.set_submodule(family.patch_projection, PatchProjection(model.get_submodule(family.patch_projection)))
