@@ -78,8 +78,8 @@ def test_counted_operations_are_those_of_the_counter(extraction: ModuleType) -> 
     loaded.model.set_attn_implementation("eager")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         loaded.model(
-            input_ids=prompt.input_ids[None],
-            mm_token_type_ids=prompt.token_types[None],
+            input_ids=torch.from_numpy(prompt.input_ids)[None],
+            mm_token_type_ids=torch.from_numpy(prompt.token_types)[None],
             **prompt.images,
             use_cache=False,
         )
@@ -98,4 +98,9 @@ def test_a_shared_prefix_saves_only_what_is_read_again(extraction: ModuleType) -
         def get_text_config(self) -> object:
             return type("Text", (), PRESETS["tiny"].text)
 
-    assert flops.decoder(Config(), 30) + flops.decoder(Config(), 12, past=30) == flops.decoder(Config(), 42)
+    whole = flops.decoder(Config(), 42)
+    assert flops.decoder(Config(), 30) + flops.decoder(Config(), 12, past=30) == whole
+    width, mlp = PRESETS["tiny"].text["hidden_size"], PRESETS["tiny"].text["intermediate_size"]
+    assert flops.decoder(Config(), 42, read=2) == whole - 40 * 2 * 3 * width * mlp
+    split = flops.decoder(Config(), 30, read=1) + flops.decoder(Config(), 12, past=30, read=1)
+    assert split == flops.decoder(Config(), 42, read=2)
