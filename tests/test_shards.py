@@ -200,6 +200,15 @@ def test_a_question_without_a_vector_reads_as_nan(tmp_path: Path) -> None:
     assert np.isfinite(vectors[0]).all() and np.isnan(vectors[1]).all()
 
 
+def test_questions_of_different_widths_are_named(tmp_path: Path) -> None:
+    write_group_per_question(tmp_path / "halp.h5", columns(["a", "b"]))
+    with h5py.File(tmp_path / "halp.h5", "r+") as file:
+        del file["b/vision_only_representation"]
+        file["b/vision_only_representation"] = np.zeros(3, dtype=np.float32)
+    with pytest.raises(ShardError, match=r"halp\.h5: b/vision_only_representation does not have the 8 values"):
+        open_shards(tmp_path).vectors("vision_only_representation")
+
+
 @pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])
 def test_a_shard_cut_short_is_named(shard: Path, keep: float) -> None:
     content = shard.read_bytes()

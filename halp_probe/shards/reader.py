@@ -6,11 +6,12 @@ Legend: N samples over all files, D width of a representation.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -23,6 +24,7 @@ from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
 
 _SUFFIXES = (".h5", ".hdf5")
 JOURNAL = "journal"
+T = TypeVar("T")
 
 
 class ShardError(InputError):
@@ -58,12 +60,12 @@ class Shards:
         self._known(name, self.text_columns)
         if name == "question_id":
             return list(self.question_ids)
-        return [value for file in self._open_each() for value in _read_text(file, name)]
+        return list(chain.from_iterable(self._from_each(lambda file: _read_text(file, name))))
 
     def numbers(self, name: str) -> np.ndarray:
         """[N] int32 or float32: `first_token_entropy` and `first_token_logprob` in nats, `token_index/query`, …"""
         self._known(name, self.number_columns)
-        return np.concatenate([_dataset(file, name)[()] for file in self._open_each()])
+        return np.concatenate(self._from_each(lambda file: _dataset(file, name)[()]))
 
     def vectors(self, representation: str) -> np.ndarray:
         """[N, D] float32 of one representation; a row of NaN alone is a sample without this vector.
@@ -71,7 +73,7 @@ class Shards:
         Raises ShardError when no sample has it, or when files disagree on D.
         """
         self._known(representation, self.representations)
-        blocks = [_read_vectors(file, representation) for file in self._open_each()]
+        blocks = self._from_each(lambda file: _read_vectors(file, representation))
         widths = {block.shape[1] for block in blocks if block.shape[1]}
         if len(widths) > 1:
             raise ShardError(
@@ -86,10 +88,13 @@ class Shards:
         if name not in names:
             raise ShardError(f"{self.files[0]} has no {name!r}; there are: {', '.join(names)}")
 
-    def _open_each(self) -> Iterator[h5py.File]:
+    def _from_each(self, read: Callable[[h5py.File], T]) -> list[T]:
+        """What `read` makes of each file. No generator of files: `_opened` would not see its caller's KeyErrors."""
+        results = []
         for path in self.files:
             with _opened(path) as file:
-                yield file
+                results.append(read(file))
+        return results
 
 
 def open_shards(path: str | os.PathLike[str]) -> Shards:
