@@ -18,7 +18,7 @@ import numpy as np
 
 from halp_probe.errors import InputError
 from halp_probe.shards import legacy
-from halp_probe.shards.columns import CORE_TEXTS, NUMBERS, Columns
+from halp_probe.shards.columns import CORE_TEXTS, NUMBERS, RESERVED_COLUMNS, Columns
 from halp_probe.shards.names import COLUMNS, escape, is_representation, part_number, reading_order, unescape
 from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
 
@@ -73,16 +73,18 @@ class Shards:
         Raises ShardError when no sample has it, or when files disagree on D.
         """
         self._known(representation, self.representations)
-        blocks = self._from_each(lambda file: _read_vectors(file, representation))
-        widths = {block.shape[1] for block in blocks if block.shape[1]}
+        widths = set(self._from_each(lambda file: _width(file, representation))) - {0}
         if len(widths) > 1:
             raise ShardError(
                 f"{self.files[0].parent}: {representation} has width {sorted(widths)} in different files; "
                 "shards of different models cannot be read together, pass one run's folder"
             )
-        width = widths.pop()
-        missing = [np.full((len(block), width), np.nan, dtype=np.float32) for block in blocks]
-        return np.concatenate([block if block.shape[1] else gap for block, gap in zip(blocks, missing, strict=True)])
+        vectors = np.empty((len(self.question_ids), widths.pop()), dtype=np.float32)
+        blocks = np.split(vectors, np.cumsum(self.counts)[:-1])  # views, [n, D] each
+        for path, block in zip(self.files, blocks, strict=True):
+            with _opened(path) as file:
+                _read_vectors(file, representation, block)
+        return vectors
 
     def _known(self, name: str, names: tuple[str, ...]) -> None:
         if name not in names:
@@ -145,7 +147,7 @@ def read_columns(path: Path) -> Columns:
         return Columns(
             texts={name: _read_text(file, name) for name in _texts_of(file)},
             numbers={name: _dataset(file, name)[()] for name in NUMBERS if name in _numbers_of(file)},
-            vectors={name: _read_vectors(file, name) for name in _representations(file)},
+            vectors={name: decoded(_dataset(file, name)) for name in _representations(file)},
         )
 
 
@@ -211,15 +213,23 @@ def representation_names(group: h5py.Group) -> list[str]:
 def _texts_of(file: h5py.File) -> list[str]:
     if legacy.is_legacy(file):
         return ["question_id", *legacy.text_columns(file)]
-    return [
-        unescape(name)
-        for name, item in file[COLUMNS].items()
-        if isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype)
-    ]
+    columns = file[COLUMNS]
+    return [unescape(name) for name in columns if name in CORE_TEXTS or _is_further_column(columns, name)]
+
+
+def _is_further_column(columns: h5py.Group, name: str) -> bool:
+    """Opens only what its name does not tell: opening every column would take a third of `open_shards`."""
+    if name in RESERVED_COLUMNS:
+        return False
+    item = columns[name]
+    return isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype) is not None
 
 
 def _numbers_of(file: h5py.File) -> set[str]:
-    return set() if legacy.is_legacy(file) else {name for name in NUMBERS if name in file[COLUMNS]}
+    if legacy.is_legacy(file):
+        return set()
+    columns = file[COLUMNS]
+    return {name for name in NUMBERS if name in columns}
 
 
 def _read_text(file: h5py.File, name: str) -> list[str]:
@@ -231,13 +241,27 @@ def _read_text(file: h5py.File, name: str) -> list[str]:
     return list(_dataset(file, stored).asstr()[()])
 
 
-def _read_vectors(file: h5py.File, representation: str) -> np.ndarray:
-    """[n, D] float32; [n, 0] when this file does not have the representation."""
+def _width(file: h5py.File, representation: str) -> int:
+    """D of the representation in this file; 0 when no sample of the file has it."""
     if legacy.is_legacy(file):
-        return legacy.read_vectors(file, representation)
-    if representation not in file[COLUMNS]:
-        return np.empty((len(_read_text(file, "question_id")), 0), dtype=np.float32)
-    return decoded(_dataset(file, representation))
+        return legacy.width(file, representation)
+    return _dataset(file, representation).shape[-1] if representation in file[COLUMNS] else 0
+
+
+def _read_vectors(file: h5py.File, representation: str, block: np.ndarray) -> None:
+    """Fill `block` [n, D] float32, with NaN when this file does not have the representation."""
+    if legacy.is_legacy(file):
+        block[:] = legacy.read_vectors(file, representation) if legacy.width(file, representation) else np.nan
+    elif representation not in file[COLUMNS]:
+        block[:] = np.nan
+    else:
+        dataset = _dataset(file, representation)
+        if dataset.shape != block.shape:
+            raise KeyError(f"{COLUMNS}/{representation} has shape {dataset.shape}, expected {block.shape}")
+        if dataset.dtype == block.dtype:
+            dataset.read_direct(block)  # into its place: copying costs as much as reading
+        else:
+            block[:] = decoded(dataset)
 
 
 def decoded(dataset: h5py.Dataset) -> np.ndarray:
