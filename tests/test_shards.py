@@ -171,6 +171,33 @@ def test_a_folder_reads_as_one_in_the_order_of_parts(tmp_path: Path) -> None:
     assert shards.has("category") and not shards.has("nothing")
 
 
+def test_files_of_one_folder_may_differ_in_dtype_and_in_what_they_hold(tmp_path: Path) -> None:
+    """Stored as float32, float16, bfloat16; the third without a layer, the fourth without a row."""
+    blocks = [columns([f"{part}-{k}" for k in range(3)], seed=part) for part in range(3)]
+    blocks[2].vectors.pop("query_token_representation/layer_7")
+    for part, dtype in enumerate(("float32", "float16", "bfloat16")):
+        path = tmp_path / shard_name("m", part)
+        write_shard(path, blocks[part], ATTRIBUTES, store_dtype=dtype, question_view=False)
+    write_shard(tmp_path / shard_name("m", 3), columns([]), ATTRIBUTES, question_view=False)
+    shards = open_shards(tmp_path)
+    vectors = shards.vectors("query_token_representation/layer_7")
+    assert vectors.dtype == np.float32 and np.isnan(vectors[6:]).all()
+    expected = np.concatenate([block.vectors["query_token_representation/layer_7"] for block in blocks[:2]])
+    np.testing.assert_allclose(vectors[:6], expected, rtol=2**-11)
+    everywhere = np.concatenate([block.vectors["vision_only_representation"] for block in blocks])
+    np.testing.assert_allclose(shards.vectors("vision_only_representation"), everywhere, rtol=2**-8)
+
+
+def test_a_column_with_too_few_rows_is_named(shard: Path) -> None:
+    """Read as it stands, it would shift the rows of all later files."""
+    with h5py.File(shard, "r+") as file:
+        vectors = file["_columns/vision_only_representation"][1:]
+        del file["_columns/vision_only_representation"]
+        file["_columns/vision_only_representation"] = vectors
+    with pytest.raises(ShardError, match=r"part_001\.h5: _columns/vision_only_representation has shape \(10, 8\)"):
+        open_shards(shard).vectors("vision_only_representation")
+
+
 def test_the_same_id_in_two_files_is_refused(tmp_path: Path) -> None:
     for part in (1, 2):
         write_shard(tmp_path / shard_name("m", part), columns(["same"]), ATTRIBUTES)
@@ -198,6 +225,15 @@ def test_a_question_without_a_vector_reads_as_nan(tmp_path: Path) -> None:
         del file["b/query_token_representation/layer_7"]
     vectors = open_shards(tmp_path).vectors("query_token_representation/layer_7")
     assert np.isfinite(vectors[0]).all() and np.isnan(vectors[1]).all()
+
+
+def test_questions_of_different_widths_are_named(tmp_path: Path) -> None:
+    write_group_per_question(tmp_path / "halp.h5", columns(["a", "b"]))
+    with h5py.File(tmp_path / "halp.h5", "r+") as file:
+        del file["b/vision_only_representation"]
+        file["b/vision_only_representation"] = np.zeros(3, dtype=np.float32)
+    with pytest.raises(ShardError, match=r"halp\.h5: b/vision_only_representation does not have the 8 values"):
+        open_shards(tmp_path).vectors("vision_only_representation")
 
 
 @pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])

@@ -44,18 +44,26 @@ def read_text(file: h5py.File, name: str) -> list[str]:
     return [_text(file[question_id], name) for question_id in question_ids(file)]
 
 
+def width(file: h5py.File, representation: str) -> int:
+    """D, as the first question that has the array has it; 0 when none has it."""
+    arrays = (file.get(f"{question_id}/{representation}") for question_id in file)
+    return next((int(array.size) for array in arrays if array is not None), 0)
+
+
 def read_vectors(file: h5py.File, representation: str) -> np.ndarray:
     """[n, D] float32; NaN rows for questions without the array; [n, 0] when none has it."""
-    arrays = [
-        np.asarray(group[representation], dtype=np.float32).reshape(-1) if representation in group else None
-        for group in (file[question_id] for question_id in question_ids(file))
-    ]
-    width = next((len(array) for array in arrays if array is not None), 0)
-    wrong = [q for q, a in zip(question_ids(file), arrays, strict=True) if a is not None and len(a) != width]
-    if wrong:
-        raise KeyError(f"{wrong[0]}/{representation} does not have the {width} values that the other questions have")
-    gap = np.full(width, np.nan, dtype=np.float32)
-    return np.stack([gap if array is None else array for array in arrays])
+    ids = question_ids(file)
+    vectors = np.full((len(ids), width(file, representation)), np.nan, dtype=np.float32)
+    for question_id, row in zip(ids, vectors, strict=True):
+        array = file.get(f"{question_id}/{representation}")
+        if array is None:
+            continue
+        if array.size != len(row):
+            raise KeyError(
+                f"{question_id}/{representation} does not have the {len(row)} values that the other questions have"
+            )
+        row[:] = array[()].reshape(-1)
+    return vectors
 
 
 def _array_names(group: h5py.Group) -> list[str]:

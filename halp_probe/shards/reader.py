@@ -6,23 +6,25 @@ Legend: N samples over all files, D width of a representation.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
 
 from halp_probe.errors import InputError
 from halp_probe.shards import legacy
-from halp_probe.shards.columns import CORE_TEXTS, NUMBERS, Columns
+from halp_probe.shards.columns import CORE_TEXTS, NUMBERS, RESERVED_COLUMNS, Columns
 from halp_probe.shards.names import COLUMNS, escape, is_representation, part_number, reading_order, unescape
 from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
 
 _SUFFIXES = (".h5", ".hdf5")
 JOURNAL = "journal"
+T = TypeVar("T")
 
 
 class ShardError(InputError):
@@ -58,12 +60,12 @@ class Shards:
         self._known(name, self.text_columns)
         if name == "question_id":
             return list(self.question_ids)
-        return [value for file in self._open_each() for value in _read_text(file, name)]
+        return list(chain.from_iterable(self._from_each(lambda file: _read_text(file, name))))
 
     def numbers(self, name: str) -> np.ndarray:
         """[N] int32 or float32: `first_token_entropy` and `first_token_logprob` in nats, `token_index/query`, …"""
         self._known(name, self.number_columns)
-        return np.concatenate([_dataset(file, name)[()] for file in self._open_each()])
+        return np.concatenate(self._from_each(lambda file: _dataset(file, name)[()]))
 
     def vectors(self, representation: str) -> np.ndarray:
         """[N, D] float32 of one representation; a row of NaN alone is a sample without this vector.
@@ -71,25 +73,30 @@ class Shards:
         Raises ShardError when no sample has it, or when files disagree on D.
         """
         self._known(representation, self.representations)
-        blocks = [_read_vectors(file, representation) for file in self._open_each()]
-        widths = {block.shape[1] for block in blocks if block.shape[1]}
+        widths = set(self._from_each(lambda file: _width(file, representation))) - {0}
         if len(widths) > 1:
             raise ShardError(
                 f"{self.files[0].parent}: {representation} has width {sorted(widths)} in different files; "
                 "shards of different models cannot be read together, pass one run's folder"
             )
-        width = widths.pop()
-        missing = [np.full((len(block), width), np.nan, dtype=np.float32) for block in blocks]
-        return np.concatenate([block if block.shape[1] else gap for block, gap in zip(blocks, missing, strict=True)])
+        vectors = np.empty((len(self.question_ids), widths.pop()), dtype=np.float32)
+        blocks = np.split(vectors, np.cumsum(self.counts)[:-1])  # views, [n, D] each
+        for path, block in zip(self.files, blocks, strict=True):
+            with _opened(path) as file:
+                _read_vectors(file, representation, block)
+        return vectors
 
     def _known(self, name: str, names: tuple[str, ...]) -> None:
         if name not in names:
             raise ShardError(f"{self.files[0]} has no {name!r}; there are: {', '.join(names)}")
 
-    def _open_each(self) -> Iterator[h5py.File]:
+    def _from_each(self, read: Callable[[h5py.File], T]) -> list[T]:
+        """What `read` makes of each file. No generator of files: `_opened` would not see its caller's KeyErrors."""
+        results = []
         for path in self.files:
             with _opened(path) as file:
-                yield file
+                results.append(read(file))
+        return results
 
 
 def open_shards(path: str | os.PathLike[str]) -> Shards:
@@ -140,7 +147,7 @@ def read_columns(path: Path) -> Columns:
         return Columns(
             texts={name: _read_text(file, name) for name in _texts_of(file)},
             numbers={name: _dataset(file, name)[()] for name in NUMBERS if name in _numbers_of(file)},
-            vectors={name: _read_vectors(file, name) for name in _representations(file)},
+            vectors={name: decoded(_dataset(file, name)) for name in _representations(file)},
         )
 
 
@@ -206,15 +213,23 @@ def representation_names(group: h5py.Group) -> list[str]:
 def _texts_of(file: h5py.File) -> list[str]:
     if legacy.is_legacy(file):
         return ["question_id", *legacy.text_columns(file)]
-    return [
-        unescape(name)
-        for name, item in file[COLUMNS].items()
-        if isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype)
-    ]
+    columns = file[COLUMNS]
+    return [unescape(name) for name in columns if name in CORE_TEXTS or _is_further_column(columns, name)]
+
+
+def _is_further_column(columns: h5py.Group, name: str) -> bool:
+    """Opens only what its name does not tell: opening every column would take a third of `open_shards`."""
+    if name in RESERVED_COLUMNS:
+        return False
+    item = columns[name]
+    return isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype) is not None
 
 
 def _numbers_of(file: h5py.File) -> set[str]:
-    return set() if legacy.is_legacy(file) else {name for name in NUMBERS if name in file[COLUMNS]}
+    if legacy.is_legacy(file):
+        return set()
+    columns = file[COLUMNS]
+    return {name for name in NUMBERS if name in columns}
 
 
 def _read_text(file: h5py.File, name: str) -> list[str]:
@@ -226,13 +241,27 @@ def _read_text(file: h5py.File, name: str) -> list[str]:
     return list(_dataset(file, stored).asstr()[()])
 
 
-def _read_vectors(file: h5py.File, representation: str) -> np.ndarray:
-    """[n, D] float32; [n, 0] when this file does not have the representation."""
+def _width(file: h5py.File, representation: str) -> int:
+    """D of the representation in this file; 0 when no sample of the file has it."""
     if legacy.is_legacy(file):
-        return legacy.read_vectors(file, representation)
-    if representation not in file[COLUMNS]:
-        return np.empty((len(_read_text(file, "question_id")), 0), dtype=np.float32)
-    return decoded(_dataset(file, representation))
+        return legacy.width(file, representation)
+    return _dataset(file, representation).shape[-1] if representation in file[COLUMNS] else 0
+
+
+def _read_vectors(file: h5py.File, representation: str, block: np.ndarray) -> None:
+    """Fill `block` [n, D] float32, with NaN when this file does not have the representation."""
+    if legacy.is_legacy(file):
+        block[:] = legacy.read_vectors(file, representation) if legacy.width(file, representation) else np.nan
+    elif representation not in file[COLUMNS]:
+        block[:] = np.nan
+    else:
+        dataset = _dataset(file, representation)
+        if dataset.shape != block.shape:
+            raise KeyError(f"{COLUMNS}/{representation} has shape {dataset.shape}, expected {block.shape}")
+        if dataset.dtype == block.dtype:
+            dataset.read_direct(block)  # into its place: copying costs as much as reading
+        else:
+            block[:] = decoded(dataset)
 
 
 def decoded(dataset: h5py.Dataset) -> np.ndarray:

@@ -1,0 +1,28 @@
+"""The benchmarks run, and what they time is equal; their times are nobody's business here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def _run(*arguments: str) -> str:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_all_ways_of_reading_agree() -> None:
+    assert "9 ways of reading agree" in _run("benchmarks/shards.py", "--check")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the page cache is dropped by posix_fadvise")
+def test_the_tables_have_a_line_for_each_way() -> None:
+    out = _run("benchmarks/shards.py", "--rows=5", "--width=8", "--rows-per-file=2", "--repeats=1", "--cold")
+    assert "5 rows, 11 arrays of width 8" in out and "page cache cold" in out
+    assert out.count("open_shards(…).vectors(…)") == 4 and out.count("h5py loop") == 3
+    assert "from groups, plain" in out and "from groups, gzip" in out
