@@ -54,7 +54,8 @@ def stock_vision_tower(loaded: LoadedModel) -> Iterator[None]:
 
 
 def _convolution(weight: torch.nn.Parameter) -> torch.nn.Conv3d:
-    width, colours, *kernel = weight.shape
+    width, colours, *_ = weight.shape
+    kernel = (weight.shape[2], weight.shape[3], weight.shape[4])
     convolution = torch.nn.Conv3d(colours, width, kernel, stride=kernel, bias=False, device="meta")
     convolution.weight = weight
     return convolution
