@@ -207,14 +207,14 @@ def make_prompts(loaded: LoadedModel, images: int, questions: int, picture: tupl
     for image in range(images):
         coarse = rng.integers(0, 255, size=(max(2, height // 40), max(2, width // 40), 3), dtype=np.uint8)
         loaded_image = LoadedImage(Image.fromarray(coarse).resize(picture, Image.Resampling.BICUBIC), f"image {image}")
-        for question in range(questions):
-            text = _question(rng, loaded.checkpoint.processor.tokenizer)
-            sample = Sample(f"{image}-{question}", f"{image}.png", text, "")
+        for k in range(questions):
+            text = question(rng, loaded.checkpoint.processor.tokenizer)
+            sample = Sample(f"{image}-{k}", f"{image}.png", text, "")
             prompts.append(prompter.prompt(sample, loaded_image))
     return prompts
 
 
-def _question(rng: np.random.Generator, tokenizer: Qwen2Tokenizer) -> str:
+def question(rng: np.random.Generator, tokenizer: Qwen2Tokenizer) -> str:
     """Random words, about `QUESTION_TOKENS` tokens of them."""
     text = ""
     while len(tokenizer(text + " ?")["input_ids"]) < QUESTION_TOKENS:
