@@ -10,6 +10,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 WINDOW = 17  # samples: shards are written between windows, and fall on none of their bounds
+OWN_PROCESS = 20  # samples a shard: the full ones of 30 are written in a process of their own
 _PRELOAD = [
     "extract_process",
     "torch",
@@ -35,8 +36,10 @@ def _extract(arguments: list[str], output: str) -> None:
 
     from halp_probe.cli import run_script
     from halp_probe.extraction import batching
+    from halp_probe.shards import run_folder
 
     batching.WINDOW = WINDOW
+    run_folder.OWN_PROCESS = OWN_PROCESS
     torch.set_num_threads(1)
     with Path(output).open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         status = run_script("extract", None, arguments)

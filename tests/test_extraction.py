@@ -105,12 +105,13 @@ def test_killed_runs_resume_to_the_same_contents(data: Path, uninterrupted: Path
     killed = 0
     for trial in range(KILLS):
         output, log = tmp_path / f"out{trial}", tmp_path / f"{trial}.log"
-        process = start_extraction(arguments(data, output), log)
+        call = arguments(data, output, "--workers", str(trial % 2))
+        process = start_extraction(call, log)
         process.join(moments.uniform(0, duration))
         process.kill()
         process.join()
         killed += process.exitcode == -signal.SIGKILL
-        resumed = start_extraction(arguments(data, output), log)
+        resumed = start_extraction(call, log)
         resumed.join()
         assert resumed.exitcode == 0, log.read_text()
         assert everything(open_shards(output)) == expected

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from shard_data import ATTRIBUTES, columns
 
-from halp_probe.shards.reader import open_shards
+from halp_probe.errors import InputError
+from halp_probe.shards import run_folder
+from halp_probe.shards.parts import PartWriter
+from halp_probe.shards.reader import ShardError, open_shards
 from halp_probe.shards.run_folder import RunFolder
 
 IDS = [f"q{k}" for k in range(11)]
@@ -86,6 +89,59 @@ def test_a_crash_anywhere_is_mended_by_the_next_run(crashes: Crashes, tmp_path: 
             crashes.arm(0, after)
             capture_all(output)
             assert contents(output) == reference
+
+
+def test_a_shard_written_in_a_process_is_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    capture_all(tmp_path / "here")
+    started = []
+    monkeypatch.setattr(run_folder, "OWN_PROCESS", 1)
+    monkeypatch.setattr(PartWriter, "start", lambda self, part: (started.append(part.name), start(self, part))[1])
+    capture_all(tmp_path / "there")
+    assert len(started) == 4
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+start = PartWriter.start
+
+
+def test_samples_go_on_while_a_shard_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(run_folder, "OWN_PROCESS", 1)
+    folder = RunFolder(tmp_path, "m", IDS, interval=3, attributes=ATTRIBUTES)
+    folder.append(columns(IDS).take([0, 1, 2]))
+    folder.flush(3)
+    assert folder.shards() == [] and len(list((tmp_path / "journal").iterdir())) == 1
+    folder.append(columns(IDS).take([3, 4]))
+    folder.close()
+    assert open_shards(folder.shards()[0]).question_ids == ("q0", "q1", "q2")
+    again = RunFolder(tmp_path, "m", IDS)
+    assert set(again.done) == {"q0", "q1", "q2", "q3", "q4"}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_goes_wrong_in_the_process_is_told_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(run_folder, "OWN_PROCESS", 1)
+    data = columns(IDS)
+    data.vectors["vision_only_representation"][1] = 1e6
+    folder = RunFolder(tmp_path, "m", IDS, interval=3, attributes=ATTRIBUTES, store_dtype="float16")
+    folder.append(data.take([0, 1, 2]))
+    folder.flush(3)
+    with pytest.raises(InputError, match="overflow float16"):
+        folder.close()
+    assert set(RunFolder(tmp_path, "m", IDS).done) == {"q0", "q1", "q2"}  # still in the journal
+
+
+def test_a_writer_that_dies_loses_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(run_folder, "OWN_PROCESS", 1)
+    folder = RunFolder(tmp_path, "m", IDS, interval=3, attributes=ATTRIBUTES)
+    folder.append(columns(IDS).take([0, 1, 2]))
+    monkeypatch.setattr(PartWriter, "start", lambda self, part: self._process.kill())
+    folder.flush(3)
+    with pytest.raises(ShardError, match=r"the process that writes shards died.*nothing captured is lost"):
+        folder.close()
+    monkeypatch.undo()
+    again = RunFolder(tmp_path, "m", IDS, interval=3, attributes=ATTRIBUTES)
+    again.flush(3, final=True)
+    assert open_shards(tmp_path).question_ids == ("q0", "q1", "q2")
 
 
 def test_a_sample_is_never_in_a_shard_before_all_earlier_ones_were_attempted(tmp_path: Path) -> None:

@@ -76,7 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
     add("--attn-implementation", help="sdpa, eager or flash_attention_2 (the model's default)")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
-    add("--workers", type=not_negative, help="processes that prepare images ahead of the model (see the README)")
+    add(
+        "--workers",
+        type=not_negative,
+        help="processes that prepare images ahead; 0: a thread (cuda up to 8, cpu 0)",
+    )
     add("--no-prefix-sharing", action="store_true", help="read the image anew for every question")
     add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
     add("--max-pixels", type=positive, help="largest image area after resizing (the processor's)")
@@ -151,7 +155,7 @@ def _extract(options: ExtractOptions, table: Table, loaded: LoadedModel, prompte
     known = set(ids)
     failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in known]
     on_cuda = loaded.device.type == "cuda"
-    with StopSignals() as stop:
+    with contextlib.closing(folder), StopSignals() as stop:
         extraction = Extraction(
             engine,
             preparer,

@@ -63,8 +63,8 @@ class Preparer:
 
 
 def default_workers(on_cuda: bool) -> int:
-    """How many keep the model busy: on the CPU the model itself needs the cores."""
-    return min(8, max(1, (os.cpu_count() or 1) - 1)) if on_cuda else 1
+    """How many keep the model busy; on the CPU the model itself needs the cores, and a thread beside it does."""
+    return min(8, max(1, (os.cpu_count() or 1) - 1)) if on_cuda else 0
 
 
 def prepared(preparer: Preparer, work: Iterable[Sequence[Sample]], workers: int) -> Iterator[Prepared]:

@@ -6,6 +6,7 @@ shard and their journal files go. What is done is read from the files themselves
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe.shards.columns import Columns, concatenate
+from halp_probe.shards.columns import Columns
 from halp_probe.shards.names import part_number, shard_name
+from halp_probe.shards.parts import Part, PartWriter, write_part
 from halp_probe.shards.reader import JOURNAL, ShardError, open_shards, read_columns
 from halp_probe.shards.writer import sync_folder, write_shard
 
+OWN_PROCESS = 500  # samples a shard from which its question view is worth a process
 _LENGTHS = ("prompt_tokens", "token_index/vision")
 
 
@@ -52,6 +55,8 @@ class RunFolder:
         self._journal.mkdir(parents=True, exist_ok=True)
         self.done: dict[str, Stored] = {}
         self._journaled: dict[str, tuple[Path, int]] = {}  # question id -> its journal file and row
+        self._writing: Part | None = None  # not in _journaled any more, not yet a shard
+        self._writer: PartWriter | None = None
         self._remove_partial_files()
         self._read_shards()
         self._read_journal()
@@ -67,38 +72,60 @@ class RunFolder:
     def flush(self, attempted: int, *, final: bool = False) -> None:
         """Write full shards from the journal; at the end also the last, smaller one.
 
-        Only samples among the first `attempted` of the order are taken: of those, none can come any more.
+        Only samples among the first `attempted` of the order are taken: of those, none can come any more. A large shard
+        may appear later, at the latest with the final flush or `close`.
         """
         ready = sorted((q for q in self._journaled if self._place[q] < attempted), key=self._place.__getitem__)
         while len(ready) >= self.interval or (final and ready):
-            self._write_part(ready[: self.interval])
+            self._finish()
+            self._write(tuple(ready[: self.interval]))
             ready = ready[self.interval :]
-        if final and not any(self._journal.iterdir()):
-            self._journal.rmdir()
+        if final:
+            self.close()
+            if not any(self._journal.iterdir()):
+                self._journal.rmdir()
+
+    def close(self) -> None:
+        """Finish the shard that is being written, and the process that writes it. Another shard starts another."""
+        self._finish()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def shards(self) -> list[Path]:
         """Finished shards in the order of their parts."""
         numbered = [(part_number(path.name), path) for path in self.path.glob("*.h5") if not path.name.startswith(".")]
         return [path for number, path in sorted((n, p) for n, p in numbered if n is not None)]
 
-    def _write_part(self, question_ids: Sequence[str]) -> None:
-        blocks: dict[Path, list[int]] = {}
+    def _write(self, question_ids: tuple[str, ...]) -> None:
+        """Begin a shard of these samples; a small one is there at once."""
+        rows: dict[Path, list[int]] = {}
         for question_id in question_ids:
-            path, row = self._journaled[question_id]
-            blocks.setdefault(path, []).append(row)
-        gathered = concatenate([read_columns(path).take(rows) for path, rows in blocks.items()])
-        where = {question_id: row for row, question_id in enumerate(gathered.question_ids)}
-        columns = gathered.take([where[question_id] for question_id in question_ids])
+            path, row = self._journaled.pop(question_id)
+            rows.setdefault(path, []).append(row)
         number = max((part_number(path.name) or 0 for path in self.shards()), default=0) + 1
-        write_shard(
-            self.path / shard_name(self.slug, number),
-            columns,
-            self._attributes,
-            question_view=self._question_view,
-            store_dtype=self._store_dtype,
-        )
-        for question_id in question_ids:
-            del self._journaled[question_id]
+        name = shard_name(self.slug, number)
+        temporary = self.path / f".{name}.{os.getpid()}.partial"
+        part = Part(name, temporary, rows, question_ids, self._attributes, self._question_view, self._store_dtype)
+        if self._question_view and len(question_ids) >= OWN_PROCESS:
+            self._writer = self._writer or PartWriter()
+            self._writer.start(part)
+            self._writing = part
+        else:
+            write_part(part)
+            self._publish(part)
+
+    def _finish(self) -> None:
+        """Wait for the shard that is being written."""
+        if self._writing is not None and self._writer is not None:
+            self._writer.wait()
+            self._publish(self._writing)
+            self._writing = None
+
+    def _publish(self, part: Part) -> None:
+        """Give a written shard its name, and drop from the journal what it holds."""
+        part.temporary.replace(self.path / part.name)
+        sync_folder(self.path)
         self._drop_spent_journal_files()
 
     def _drop_spent_journal_files(self) -> None:
