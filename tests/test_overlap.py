@@ -112,7 +112,7 @@ def told(made: Prepared) -> list[tuple[object, ...]]:
         (r.question_id, r.stage, r.reason)
         if isinstance(r, Failure)
         else (r.sample.question_id, r.image_sha256, r.input_ids.tolist(), r.images["pixel_values"].sum().item())
-        for r in made.results
+        for r in made
     ]
 
 
@@ -126,7 +126,7 @@ def test_workers_prepare_what_this_process_would(preparer: Preparer, workers: in
 
 def test_prompts_on_an_image_hold_its_pixels_once(preparer: Preparer) -> None:
     for made in prepared(preparer, work(), 1):
-        prompts = [result for result in made.results if isinstance(result, Prompt)]
+        prompts = [result for result in made if isinstance(result, Prompt)]
         assert len({id(prompt.images) for prompt in prompts}) <= 1
         assert not any(tensor.is_shared() for prompt in prompts for tensor in prompt.images.values())
 
@@ -156,7 +156,7 @@ def test_what_was_finished_survives_a_worker_s_death(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = ["--vqa-dataset", str(data / "vqa.csv"), "--images-dir", str(data / "images"), "--model", "shapes"]
-    call += ["--output-dir", str(tmp_path), "--max-new-tokens", "4", "--batch-tokens", "50"]
+    call += ["--output-dir", str(tmp_path), "--max-new-tokens", "4", "--batch-tokens", "50", "--workers", "1"]
     monkeypatch.setattr(run_module, "prepared", lambda preparer, work, n: prepared(DiesLate(preparer), work, n))
     assert run_script("extract", None, call) == 2
     assert "a process that prepares images died" in capsys.readouterr().err
@@ -196,7 +196,7 @@ def test_a_batch_comes_from_the_device_in_one_copy(preparer: Preparer, monkeypat
     from halp_probe.records import CaptureSpec
 
     engine = Engine(load_model(preparer.prompter.checkpoint), CaptureSpec((0, 3, 5), 2), share_prefix=True)
-    prompts = [r for made in prepared(preparer, work(), 0) for r in made.results if isinstance(r, Prompt)]
+    prompts = [r for made in prepared(preparer, work(), 0) for r in made if isinstance(r, Prompt)]
     copies: list[int] = []
     to_host = torch.Tensor.cpu
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: (copies.append(tensor.numel()), to_host(tensor))[1])

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -23,15 +24,11 @@ from halp_probe.records import Failure, Sample
 
 _AHEAD = 2  # images a worker
 _START = "fork" if sys.platform == "linux" else "spawn"  # a fork has torch and transformers loaded
-_BROKEN_PIPE = (ConnectionError, EOFError)  # what reading from a worker raises that dies while it sends
 _NICENESS = 10  # the model comes first
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """Samples on one image, each as a prompt or as a failure, in the order that they came in."""
-
-    results: list[Prompt | Failure]
+# Samples on one image, each as a prompt or as a failure, in the order that they came in.
+Prepared: TypeAlias = list[Prompt | Failure]
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Preparer:
     images_dir: Path
 
     def __call__(self, samples: Sequence[Sample]) -> Prepared:
-        results: list[Prompt | Failure] = []
+        results: Prepared = []
         image: LoadedImage | None = None
         image_id: str | None = None
         for sample in samples:
@@ -54,7 +51,7 @@ class Preparer:
                 results.append(Failure(sample.question_id, "image", str(error)))
             except PromptError as error:
                 results.append(Failure(sample.question_id, "prompt", str(error)))
-        return Prepared(results)
+        return results
 
     def _image(self, image_id: str, last: LoadedImage | None) -> LoadedImage:
         """The image; the last one again when the same content has another name, so that it is not preprocessed anew."""
@@ -70,7 +67,7 @@ def default_workers(on_cuda: bool) -> int:
 def prepared(preparer: Preparer, work: Iterable[Sequence[Sample]], workers: int) -> Iterator[Prepared]:
     """What the preparer makes of each piece of work, in order; with 0 workers in this process.
 
-    The workers start at once. Raises what the preparer raises, and InputError when a worker dies.
+    Raises what the preparer raises, and InputError when a worker dies.
     """
     loader = DataLoader(
         _Work(preparer),
@@ -82,16 +79,6 @@ def prepared(preparer: Preparer, work: Iterable[Sequence[Sample]], workers: int)
         worker_init_fn=_begin,
     )
     return _results(iter(loader), copy=workers > 0)
-
-
-def worker_died(error: Exception) -> InputError | None:
-    """The user's error when it says that a worker died: it may come anywhere in the main thread, by SIGCHLD."""
-    if not isinstance(error, _BROKEN_PIPE) and "DataLoader worker" not in str(error):
-        return None
-    return InputError(
-        "a process that prepares images died, perhaps for want of memory; run the same command again to go on, with "
-        "fewer --workers or a lower --max-pixels"
-    )
 
 
 class _Work(Dataset[Prepared | InputError]):
@@ -119,18 +106,23 @@ def _results(made: Iterator[Prepared | InputError], *, copy: bool) -> Iterator[P
             if isinstance(result, InputError):
                 raise result
             yield _unshared(result) if copy else result
-    except (RuntimeError, *_BROKEN_PIPE) as error:
-        raise worker_died(error) or error from error
+    except (RuntimeError, ConnectionError, EOFError) as error:  # the last two: it died while it sent
+        if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
+            raise
+        raise InputError(
+            "a process that prepares images died, perhaps for want of memory; run the same command again to go on, "
+            "with fewer --workers or a lower --max-pixels"
+        ) from error
 
 
 def _unshared(result: Prepared) -> Prepared:
     """With tensors in memory of this process: what a worker sends holds a file descriptor a tensor."""
     copies: dict[int, dict[str, torch.Tensor]] = {}
-    results: list[Prompt | Failure] = []
-    for prompt in result.results:
+    results: Prepared = []
+    for prompt in result:
         if isinstance(prompt, Prompt):
             if id(prompt.images) not in copies:
                 copies[id(prompt.images)] = {name: tensor.clone() for name, tensor in prompt.images.items()}
             prompt = replace(prompt, images=copies[id(prompt.images)])
         results.append(prompt)
-    return Prepared(results)
+    return results

@@ -19,7 +19,7 @@ from halp_probe.extraction import batching
 from halp_probe.extraction.engine import Computed, Engine
 from halp_probe.extraction.images import ImageError, by_content, image_path, pixel_count
 from halp_probe.extraction.ledger import Ledger
-from halp_probe.extraction.preparing import Prepared, Preparer, prepared, worker_died
+from halp_probe.extraction.preparing import Prepared, Preparer, prepared
 from halp_probe.extraction.progress import Progress
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.threads import Behind, ahead
@@ -130,8 +130,6 @@ class Extraction:
             ledger = Ledger(self.engine, self.folder, table_failures, failed_before, progress)
             try:
                 stopped = self._run(images, frozenset(failure.question_id for failure in failed_before), ledger)
-            except RuntimeError as error:
-                raise worker_died(error) or error from error
             finally:
                 ledger.write_failures()
             if not stopped:
@@ -195,7 +193,7 @@ class Extraction:
         self, image: list[Sample], made: Iterator[Prepared], failures: list[Failure]
     ) -> Iterator[Prompt | _StoredSlot]:
         """The places of an image's samples, from what the workers made of those that are missing."""
-        results = iter(next(made).results) if any(map(self._is_missing, image)) else iter(())
+        results = iter(next(made)) if any(map(self._is_missing, image)) else iter(())
         for sample in image:
             stored = self._stored.get(sample.question_id)
             if stored is not None:

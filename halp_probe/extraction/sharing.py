@@ -69,7 +69,7 @@ def _first_group(preparer: Preparer, images: Iterable[list[Sample]]) -> list[Pro
     for samples in images:
         if len(samples) < 2:
             continue
-        prompts = [prompt for prompt in preparer(samples[:_TRIED]).results if isinstance(prompt, Prompt)]
+        prompts = [prompt for prompt in preparer(samples[:_TRIED]) if isinstance(prompt, Prompt)]
         if len({prompt.input_ids.tobytes() for prompt in prompts}) > 1:
             return prompts
     return []
