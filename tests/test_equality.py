@@ -199,23 +199,34 @@ def test_positions_equal_those_of_generate(family: Family) -> None:
         hook.remove()
 
 
-def test_an_answer_ends_at_the_end_token(family: Family, share_prefix: bool) -> None:
-    """With an answer's second token as the end token, that answer stops there while others of the batch go on."""
+@pytest.mark.parametrize("penalty", [1.0, 1.4])
+def test_answers_end_at_end_tokens_while_others_go_on(family: Family, share_prefix: bool, penalty: float) -> None:
+    """Tokens of several answers are the end tokens, so rows leave the batch at several steps."""
     model = family.loaded.model
-    before = model.generation_config.eos_token_id
-    long = run(family, 8, share_prefix=share_prefix)
-    generated = model.generate(**single_inputs(family.loaded, family.prompts[0]), do_sample=False, max_new_tokens=2)
-    end = int(generated[0, -1])
+    config = model.generation_config
+    before, config.repetition_penalty = config.eos_token_id, penalty
     try:
-        model.generation_config.eos_token_id = end
+        long = [
+            model.generate(**single_inputs(family.loaded, prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
+            for prompt in family.prompts
+        ]
+        config.eos_token_id = [int(long[0][0, -5]), int(long[4][0, -3])]
         short = run(family, 8, share_prefix=share_prefix)
-        assert short[0].answer_tokens <= 2 < long[0].answer_tokens
+        assert len({row.answer_tokens for row in short}) > 1
         for row, prompt in zip(short, family.prompts, strict=True):
-            alone = model.generate(**single_inputs(family.loaded, prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
-            assert row.answer_tokens == alone.shape[1] - len(prompt)
-            assert row.answer == decoded(family, alone[0, len(prompt) :])
+            alone = model.generate(
+                **single_inputs(family.loaded, prompt),
+                do_sample=False,
+                max_new_tokens=NEW_TOKENS,
+                return_dict_in_generate=True,
+                output_logits=True,
+            )
+            new = alone.sequences[0, len(prompt) :]
+            assert (row.answer_tokens, row.answer) == (len(new), decoded(family, new))
+            steps = [step[0].log_softmax(-1)[token] for step, token in zip(alone.logits, new, strict=True)]
+            assert row.answer_logprob == pytest.approx(float(sum(steps)), rel=1e-4, abs=1e-4)
     finally:
-        model.generation_config.eos_token_id = before
+        config.eos_token_id, config.repetition_penalty = before, None
 
 
 def test_confidence_does_not_depend_on_answering(family: Family, share_prefix: bool) -> None:

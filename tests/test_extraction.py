@@ -243,9 +243,11 @@ def test_a_batch_that_does_not_fit_is_halved(
     """Memory for two prompts at a time, and for none of the longest ones."""
     longest = int(open_shards(uninterrupted).numbers("prompt_tokens").max())
     compute = Engine.compute
+    refused: list[int] = []
 
     def small_memory(engine: Engine, prompts: list[Prompt]) -> Computed:
         if len(prompts) > 2 or max(map(len, prompts)) == longest:
+            refused.append(len(prompts))
             raise torch.OutOfMemoryError("pretended")
         return compute(engine, prompts)
 
@@ -257,6 +259,47 @@ def test_a_batch_that_does_not_fit_is_halved(
     out_of_memory = [f for f in read_failures(tmp_path) if f.stage == "forward"]
     assert len(out_of_memory) == sum(length == longest for length in lengths.values()) > 0
     assert "out of memory" in out_of_memory[0].reason
+    assert sum(count > 2 for count in refused) <= 6  # the first batch in halves, and those that were formed already
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("at", [1, 4, 9])
+def test_a_resumed_run_forms_the_same_batches(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Which samples run together shows in the last bits of their floats."""
+    compute = Engine.compute
+    made: list[list[str]] = []
+    left = [-1]
+
+    def logged(engine: Engine, prompts: list[Prompt]) -> Computed:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Crash
+        if engine.spec.max_new_tokens:  # not those that try whether prefixes are shared
+            made.append([prompt.sample.question_id for prompt in prompts])
+        return compute(engine, prompts)
+
+    monkeypatch.setattr(Engine, "compute", logged)
+    monkeypatch.setattr(batching, "WINDOW", 17)
+    assert extract(data, tmp_path / "whole") == 0
+    whole = made.copy()
+    assert len(whole) > 10 and max(map(len, whole)) > 3
+    made.clear()
+    assert extract(data, tmp_path / "crashed", "--test") == 0  # a first run of three samples
+    first = made.copy()
+    made.clear()
+    left[0] = at + 1
+    with pytest.raises(Crash):
+        extract(data, tmp_path / "crashed")
+    left[0] = -1
+    assert extract(data, tmp_path / "crashed") == 0
+    done = {question_id for batch in first for question_id in batch}
+    expected = [[q for q in batch if q not in done] for batch in whole]
+    assert made == [batch for batch in expected if batch]
 
 
 def test_a_vector_that_is_not_finite_is_a_failure(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

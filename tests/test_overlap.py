@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from extract_process import start_extraction
 
 from halp_probe.cli import run_script
 from halp_probe.errors import InputError
@@ -174,6 +176,37 @@ class DiesLate:
             time.sleep(0.5)  # the first batches are through
             os.kill(os.getpid(), signal.SIGKILL)
         return self.inner(samples)
+
+
+def test_workers_end_with_a_killed_run(tmp_path: Path) -> None:
+    """Also those that wait to send what no one takes: 600 questions on one image make a large message."""
+    write_dataset(tmp_path, n_scenes=1, questions_a_scene=1, seed=1)
+    (name,) = (path.name for path in (tmp_path / "images").iterdir())
+    rows = [f"q{k},{name},Is there a red circle number {k}?,yes" for k in range(600)]
+    (tmp_path / "vqa.csv").write_text("\n".join(["question_id,image_id,question,answer", *rows]) + "\n")
+    call = ["--vqa-dataset", str(tmp_path / "vqa.csv"), "--images-dir", str(tmp_path / "images"), "--model", "shapes"]
+    call += ["--output-dir", str(tmp_path / "out"), "--workers", "2", "--no-answers"]
+    process = start_extraction(call, tmp_path / "log")
+    while not list(tmp_path.glob("out/journal/0*.h5")):
+        assert process.is_alive(), (tmp_path / "log").read_text()
+        time.sleep(0.01)
+    workers = children(process.pid or 0)
+    assert len(workers) >= 2
+    process.kill()
+    process.join()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(status.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(status.parent.name))
+    return found
 
 
 def test_files_of_one_content_are_found(tmp_path: Path) -> None:

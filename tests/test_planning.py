@@ -10,12 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from halp_probe.errors import InputError
 from halp_probe.extraction.batching import batches, grouped, windows
 from halp_probe.extraction.capture import capture_input, capture_outputs, only_at
-from halp_probe.extraction.decoding import greedy_rules
+from halp_probe.extraction.decoding import _without_padding, greedy_rules
 from halp_probe.extraction.positions import find_positions, parse_layers, probed_layers
+from halp_probe.models.compat import select_images
 
 IMAGE = 9
 
@@ -151,6 +153,25 @@ def test_capture_reads_the_named_places_and_removes_its_hooks() -> None:
     assert not any(block._forward_hooks or block._forward_pre_hooks for block in blocks)
 
 
+def test_padding_is_no_part_of_what_a_repetition_penalty_sees() -> None:
+    ids = torch.tensor([[9, 9, 3, 4], [9, 5, 9, 6]])
+    mask = torch.tensor([[0, 0, 1, 1], [0, 1, 0, 1]])
+    assert _without_padding(ids, mask).tolist() == [[3, 3, 3, 4], [5, 5, 5, 6]]
+
+
+@pytest.mark.parametrize("split", [True, False], ids=["an entry an image", "all images in one, as in 5.17"])
+def test_features_of_images_are_selected(split: bool) -> None:
+    pooled = torch.arange(12.0).reshape(6, 2).split([1, 2, 3])
+    deep = [10 * torch.cat(pooled), 20 * torch.cat(pooled)]
+    layers = [layer.split([1, 2, 3]) for layer in deep] if split else deep
+    features = BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=layers)
+    chosen = select_images(features, [1, 2, 3], [2, 0, 2])
+    expected = torch.cat([pooled[2], pooled[0], pooled[2]])
+    assert torch.equal(torch.cat(list(chosen.pooler_output)), expected)
+    for k, layer in enumerate(chosen.deepstack_features):
+        assert torch.equal(torch.cat(list(layer)) if split else layer, 10 * (k + 1) * expected)
+
+
 def test_a_module_works_at_the_named_places_only() -> None:
     torch.manual_seed(0)
     feed_forward = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))
@@ -182,6 +203,8 @@ def test_generation_settings_that_are_not_followed_are_refused() -> None:
     assert greedy_rules(GenerationConfig(do_sample=True, temperature=0.1, top_p=0.5, eos_token_id=3), None).end_ids == (
         3,
     )
-    for setting in ({"no_repeat_ngram_size": 2}, {"min_new_tokens": 3}, {"num_beams": 4}, {"suppress_tokens": [1]}):
+    refused = ({"no_repeat_ngram_size": 2}, {"min_new_tokens": 3}, {"num_beams": 4}, {"suppress_tokens": [1]})
+    equal_to_something_neutral = ({"min_new_tokens": 1}, {"min_length": 1}, {"forced_eos_token_id": 1})
+    for setting in (*refused, *equal_to_something_neutral, {"forced_bos_token_id": 0}):
         with pytest.raises(InputError, match=f"{next(iter(setting))}.*--no-answers"):
             greedy_rules(GenerationConfig(eos_token_id=3, **setting), None)

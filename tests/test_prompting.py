@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from tokenizers import processors
 from halp_probe.errors import InputError
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.prompting import Prompt, Prompter, PromptError
-from halp_probe.models.loading import Checkpoint, ModelError
+from halp_probe.models.loading import Checkpoint, ModelError, open_checkpoint
 from halp_probe.records import Sample
 
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -156,3 +157,13 @@ def test_llava_has_one_size() -> None:
         Prompter(llava, max_pixels=1000)
     with pytest.raises(PromptError, match="special token '<image>'"):
         prompt(llava, noise(30, 30), "What is in <image>?")
+
+
+def test_a_prompter_that_has_seen_an_image_travels() -> None:
+    """To workers that are started afresh."""
+    prompter = Prompter(open_checkpoint("shapes"))
+    image, sample = LoadedImage(Image.new("RGB", (112, 112), "red"), "red"), Sample("q", "i", "Is it red?", "")
+    here = prompter.prompt(sample, image)
+    there = pickle.loads(pickle.dumps(prompter)).prompt(sample, image)
+    assert here.input_ids.tolist() == there.input_ids.tolist()
+    assert torch.equal(here.images["pixel_values"], there.images["pixel_values"])

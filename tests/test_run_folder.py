@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +82,26 @@ def test_a_crash_anywhere_is_mended_by_the_next_run(crashes: Crashes, tmp_path: 
         for after in (False, True):
             output = tmp_path / f"{at}{after}"
             for second in (at, 2):  # the run that mends it may crash too
+                appended = set(RunFolder(output, "m", IDS).done)
                 crashes.arm(second, after)
                 try:
                     capture_all(output)
                 except Crash:
                     continue
-            crashes.arm(0, after)
+                finally:
+                    crashes.arm(0, after)
+                    assert appended <= set(RunFolder(output, "m", IDS).done)
             capture_all(output)
             assert contents(output) == reference
+
+
+def test_the_last_shard_may_hold_one_sample(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "m", IDS, interval=2, attributes=ATTRIBUTES)
+    folder.append(columns(IDS).take([0, 1, 2]))
+    folder.flush(3)
+    assert open_shards(tmp_path).counts == (2,)
+    folder.flush(3, final=True)
+    assert open_shards(tmp_path).counts == (2, 1) and not (tmp_path / "journal").exists()
 
 
 def test_a_shard_written_in_a_process_is_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -125,8 +138,8 @@ def test_what_goes_wrong_in_the_process_is_told_here(monkeypatch: pytest.MonkeyP
     folder = RunFolder(tmp_path, "m", IDS, interval=3, attributes=ATTRIBUTES, store_dtype="float16")
     folder.append(data.take([0, 1, 2]))
     folder.flush(3)
-    with pytest.raises(InputError, match="overflow float16"):
-        folder.close()
+    with pytest.raises(InputError, match="overflow float16"), closing(folder):  # told once, then closed
+        folder.flush(3, final=True)
     assert set(RunFolder(tmp_path, "m", IDS).done) == {"q0", "q1", "q2"}  # still in the journal
 
 

@@ -70,6 +70,14 @@ def batches(slots: Iterable[_Slot], budget: Callable[[], int], *, share_prefix: 
         yield batch
 
 
+def computed_tokens(slots: Iterable[Slot], *, share_prefix: bool) -> int:
+    """Padded tokens that a batch of these slots asks the decoder to read."""
+    load = _Load()
+    for slot in slots:
+        load = load.with_slot(slot)
+    return load.computed(share_prefix)
+
+
 @dataclass(frozen=True)
 class _Load:
     """What a batch asks of the device."""
@@ -91,8 +99,10 @@ class _Load:
             whole=max(self.whole, len(slot)),
         )
 
+    def computed(self, share_prefix: bool) -> int:
+        """Padded tokens that the decoder reads."""
+        return self.images * self.prefix + self.rows * self.suffix if share_prefix else self.rows * self.whole
+
     def fits(self, budget: int, share_prefix: bool) -> bool:
-        if not share_prefix:
-            return self.rows * self.whole <= budget
-        computed = self.images * self.prefix + self.rows * self.suffix
-        return computed <= budget and self.rows * self.whole <= _CACHED * budget
+        held = self.rows * self.whole if share_prefix else 0  # copies of the cache
+        return self.computed(share_prefix) <= budget and held <= _CACHED * budget

@@ -53,11 +53,11 @@ def only_at(feed_forward: nn.Module, rows: torch.Tensor, columns: torch.Tensor) 
 
     def select(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> torch.Tensor:
         shapes.append(args[0].shape)
-        return args[0][rows, columns]  # [K, D]
+        return args[0][rows.to(args[0].device), columns.to(args[0].device)]  # [K, D]
 
     def spread(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         whole = output.new_zeros(shapes.pop())
-        whole[rows, columns] = output
+        whole[rows.to(output.device), columns.to(output.device)] = output
         return whole
 
     hooks = [feed_forward.register_forward_pre_hook(select), feed_forward.register_forward_hook(spread)]

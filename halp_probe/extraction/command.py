@@ -178,16 +178,20 @@ def _shares_prefix(
 ) -> bool:
     """As the folder's record says; a new run tries it, and says why when questions on one image cannot."""
     from halp_probe.extraction.manifest import read_sharing, record_sharing
-    from halp_probe.extraction.sharing import try_sharing
+    from halp_probe.extraction.sharing import SWITCHED_OFF, try_sharing
 
-    if options.no_prefix_sharing:
-        return False
     sharing = read_sharing(options.output_dir)
-    if sharing is None:
-        sharing = try_sharing(loaded, spec.layers, preparer, images)
+    if sharing is not None:
+        if options.no_prefix_sharing != (sharing == SWITCHED_OFF):
+            off = options.no_prefix_sharing
+            how = "without --no-prefix-sharing; leave it out" if off else "with --no-prefix-sharing; pass it again"
+            raise InputError(f"{options.output_dir} was captured {how}, or choose another --output-dir")
+        return sharing.shared
+    sharing = SWITCHED_OFF if options.no_prefix_sharing else try_sharing(loaded, spec.layers, preparer, images)
+    if sharing.decided:
         record_sharing(options.output_dir, sharing)
-        if not sharing.shared and any(len(image) > 1 for image in images):
-            print(f"Questions on one image run one by one: {sharing.reason}.", file=sys.stderr)
+    if not sharing.shared and sharing != SWITCHED_OFF and any(len(image) > 1 for image in images):
+        print(f"Questions on one image run one by one: {sharing.reason}.", file=sys.stderr)
     return sharing.shared
 
 

@@ -1,5 +1,7 @@
 """Greedy answers that go on from the prefill's cache, token for token as `model.generate(do_sample=False)`.
 
+One exception: where a checkpoint's generation_config names no end token, answers end at its tokenizer's.
+
 Legend: B rows of a batch, T prompt tokens (padded).
 """
 
@@ -15,25 +17,25 @@ from halp_probe.errors import InputError
 from halp_probe.extraction.prefill import Prefill
 from halp_probe.models.loading import LoadedModel
 
-# What a checkpoint's generation_config may ask of greedy decoding beyond the repetition penalty, which is applied here.
-_UNSUPPORTED = (
-    "no_repeat_ngram_size",
-    "encoder_no_repeat_ngram_size",
-    "encoder_repetition_penalty",
-    "bad_words_ids",
-    "sequence_bias",
-    "min_length",
-    "min_new_tokens",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "exponential_decay_length_penalty",
-    "guidance_scale",
-    "stop_strings",
-    "watermarking_config",
-)
-_NEUTRAL: tuple[Any, ...] = (None, 0, 1.0, [], False)
+# What a checkpoint's generation_config may ask of greedy decoding beyond the repetition penalty, which is applied here;
+# and the values, beside None, with which it asks nothing.
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "no_repeat_ngram_size": (0,),
+    "encoder_no_repeat_ngram_size": (0,),
+    "encoder_repetition_penalty": (1.0,),
+    "bad_words_ids": ([],),
+    "sequence_bias": ({}, []),
+    "min_length": (0,),
+    "min_new_tokens": (0,),
+    "forced_bos_token_id": (),
+    "forced_eos_token_id": (),
+    "suppress_tokens": ([],),
+    "begin_suppress_tokens": ([],),
+    "exponential_decay_length_penalty": (),
+    "guidance_scale": (1.0,),
+    "stop_strings": ([],),
+    "watermarking_config": (),
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def greedy_rules(generation: GenerationConfig, tokenizer_end_id: int | None) -> 
     Raises InputError for a setting that this decoding does not follow: an answer that `generate` would not give is
     worse than none.
     """
-    asked = [name for name in _UNSUPPORTED if getattr(generation, name, None) not in _NEUTRAL]
+    asked = [name for name, neutral in _UNSUPPORTED.items() if getattr(generation, name, None) not in (None, *neutral)]
     if (generation.num_beams or 1) > 1:
         asked.append("num_beams")
     if asked:

@@ -116,9 +116,9 @@ class Engine:
 
 
 def _sliding_window(text_config: Any) -> int | None:
-    """In tokens; None when every layer attends to everything."""
-    slides = "sliding_attention" in (getattr(text_config, "layer_types", None) or ())
-    return int(text_config.sliding_window) if slides else None
+    """In tokens; None when every layer attends to everything. Without `layer_types` all layers slide, as in Mistral."""
+    window, types = getattr(text_config, "sliding_window", None), getattr(text_config, "layer_types", None)
+    return int(window) if window and (types is None or "sliding_attention" in types) else None
 
 
 def _to_host(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

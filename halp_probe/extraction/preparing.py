@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,16 +72,18 @@ def prepared(preparer: Preparer, work: Iterable[Sequence[Sample]], workers: int)
 
     Raises what the preparer raises, and InputError when a worker dies.
     """
-    loader = DataLoader(
-        _Work(preparer),
-        batch_size=None,
-        sampler=work,
-        num_workers=workers,
-        prefetch_factor=_AHEAD if workers else None,
-        multiprocessing_context=_START if workers else None,
-        worker_init_fn=_begin,
-    )
-    return _results(iter(loader), copy=workers > 0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: as was asked
+        loader = DataLoader(
+            _Work(preparer),
+            batch_size=None,
+            sampler=work,
+            num_workers=workers,
+            prefetch_factor=_AHEAD if workers else None,
+            multiprocessing_context=_START if workers else None,
+            worker_init_fn=_begin,
+        )
+        return _results(iter(loader), copy=workers > 0)
 
 
 class _Work(Dataset[Prepared | InputError]):
@@ -93,11 +98,19 @@ class _Work(Dataset[Prepared | InputError]):
 
 
 def _begin(_worker: int) -> None:
-    """In a new worker: signals are the main process's business, and so are the terminal and the processor."""
+    """In a new worker: signals are the main process's business, and the worker ends with it, even a killed one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.nice(_NICENESS)
+
+
+def _end_with(parent: int) -> None:
+    """A worker that waits to send would wait for ever: it holds the other end of the pipe too."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _results(made: Iterator[Prepared | InputError], *, copy: bool) -> Iterator[Prepared]:

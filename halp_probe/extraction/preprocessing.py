@@ -23,6 +23,8 @@ class _Once:
         return type(self._made)(dict(self._made))  # a copy: processors take entries out of it
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # also while it is being unpickled, when there is no `_inner` yet
+            raise AttributeError(name)
         return getattr(self._inner, name)
 
 

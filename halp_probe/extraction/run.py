@@ -95,8 +95,9 @@ def check_against_table(folder: RunFolder, samples: Sequence[Sample]) -> None:
 class Extraction:
     """Runs an engine over a table's samples. `should_stop` is asked after every batch.
 
-    `token_budget` bounds a batch's padded tokens; where a batch does not fit the device's memory it is halved for the
-    rest of the run. `workers` processes prepare prompts; with 0 a thread does.
+    `token_budget` bounds a batch's padded tokens. Where a batch does not fit the device's memory, half of its tokens
+    are the budget for the rest of the run; a run that resumes it starts with the full one, so its batches may differ.
+    `workers` processes prepare prompts; with 0 a thread does.
     """
 
     def __init__(
@@ -111,7 +112,6 @@ class Extraction:
     ) -> None:
         self.engine, self.preparer, self.folder = engine, preparer, folder
         self.token_budget, self.workers, self.should_stop = token_budget, workers, should_stop
-        self._full_budget = token_budget
         self._stored = dict(folder.done)  # by earlier runs; this run's own writing does not change its plan
         self._captured_images = {stored.texts["image_id"]: stored.image_sha256 for stored in self._stored.values()}
 
@@ -129,7 +129,9 @@ class Extraction:
         with Progress(total - done_before) as progress:
             ledger = Ledger(self.engine, self.folder, table_failures, failed_before, progress)
             try:
-                stopped = self._run(images, frozenset(failure.question_id for failure in failed_before), ledger)
+                stopped = done_before < total and self._run(
+                    images, frozenset(failure.question_id for failure in failed_before), ledger
+                )
             finally:
                 ledger.write_failures()
             if not stopped:
@@ -148,7 +150,7 @@ class Extraction:
                     return True
         return False
 
-    def _compute(self, prompts: list[Prompt], depth: int = 0) -> tuple[list[Computed], list[Failure]]:
+    def _compute(self, prompts: list[Prompt]) -> tuple[list[Computed], list[Failure]]:
         """Run a batch; in halves, and then all later ones smaller, when it does not fit the device's memory."""
         try:
             return [self.engine.compute(prompts)], []
@@ -156,10 +158,11 @@ class Extraction:
             if len(prompts) == 1:
                 reason = f"out of memory with {len(prompts[0])} tokens; lower --max-pixels"
                 return [], [Failure(prompts[0].sample.question_id, "forward", reason)]
-        self.token_budget = min(self.token_budget, self._full_budget >> (depth + 1))
+        tokens = batching.computed_tokens(prompts, share_prefix=self.engine.share_prefix)
+        self.token_budget = min(self.token_budget, tokens // 2)
         middle = len(prompts) // 2
         (first, failed_first), (second, failed_second) = (
-            self._compute(half, depth + 1) for half in (prompts[:middle], prompts[middle:])
+            self._compute(half) for half in (prompts[:middle], prompts[middle:])
         )
         return first + second, failed_first + failed_second
 
@@ -206,11 +209,11 @@ class Extraction:
                 yield result
 
     def _same_image(self, result: Prompt | Failure) -> Prompt | Failure:
-        """A failure when the prompt's image is not the one that earlier runs saw under its name."""
+        """A failure when the prompt's image is not the one that was captured under its name before."""
         if isinstance(result, Failure):
             return result
         sample = result.sample
-        if self._captured_images.get(sample.image_id, result.image_sha256) == result.image_sha256:
+        if self._captured_images.setdefault(sample.image_id, result.image_sha256) == result.image_sha256:
             return result
         reason = (
             f"{sample.image_id} is not the file that was captured for other questions of this run; put that file back, "

@@ -1,12 +1,13 @@
 """Whether prompts on one image may share their prefix: tried on the first image that has several questions.
 
-Sharing is right when nothing before a question depends on it. A model whose image tokens see the whole prompt
-(a prefix-LM), or whatever else makes the numbers differ, is found out here and runs without it.
+Sharing is right when nothing before a question depends on it. A model whose image tokens see the whole prompt (a
+prefix-LM) is found out here, and so is any other whose numbers differ by more than rounding; it runs without sharing.
+How much rounding makes is measured on the spot: how far the same prompts are apart one by one and in one batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,17 +21,23 @@ from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 
 _TRIED = 4  # questions on the first image
-# The largest difference that rounding may make: relative to a vector's largest value in float32, else 1 - cosine.
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 1e-3, torch.float16: 1e-3}
+_ROUNDINGS = 5  # sharing may differ by so many times what batching does, …
+# … or by this, where batching happens to change nothing: a few roundings of numbers as long as the vector.
+_FLOOR = {torch.float32: 1e-5, torch.bfloat16: 4e-3, torch.float16: 1e-3}
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """Whether prefixes are shared, how far the states were from those without sharing, and why they are not shared."""
+    """Whether prefixes are shared, and what was found when it was tried; differences are |a - b| / |b| of vectors."""
 
     shared: bool
-    difference: float | None  # None: not measured
-    reason: str
+    reason: str  # why not
+    difference: float | None = None  # the largest, shared against one batch without sharing; None: not measured
+    rounding: float | None = None  # the largest, one by one against that batch
+    decided: bool = True  # False: it could not be tried, and may be by a later run
+
+
+SWITCHED_OFF = Sharing(False, "--no-prefix-sharing")
 
 
 def try_sharing(
@@ -38,31 +45,45 @@ def try_sharing(
 ) -> Sharing:
     """Compute the first image with two good questions or more both ways."""
     if loaded.checkpoint.family.prefix_lm:
-        return Sharing(False, None, "in this family image tokens see the question (prefix-LM)")
+        return Sharing(False, "in this family image tokens see the question (prefix-LM)")
     prompts = _first_group(preparer, images)
     if not prompts:
-        return Sharing(False, None, "no image has two questions")
-    spec = CaptureSpec(layers, max_new_tokens=0)
+        return Sharing(False, "no image with two questions can be read", decided=False)
+    # Of the last block come the confidence and the answers, whatever layers are stored.
+    spec = CaptureSpec(tuple(sorted({*layers, loaded.num_layers - 1})), max_new_tokens=0)
+    plain = Engine(loaded, spec)
     try:
-        whole = Engine(loaded, spec).run(prompts)
+        whole = plain.run(prompts)
+        alone = [row for prompt in prompts for row in plain.run([prompt])]
         shared = Engine(loaded, spec, share_prefix=True).run(prompts)
     except torch.OutOfMemoryError:
-        return Sharing(False, None, f"{len(prompts)} questions on one image do not fit the device's memory")
+        reason = f"{len(prompts)} questions on one image do not fit the device's memory"
+        return Sharing(False, reason, decided=False)
     except PrefixError as error:
-        return Sharing(False, None, str(error))
-    return _judged(shared, whole, loaded.model.dtype)
+        return Sharing(False, str(error))
+    return judged(largest_difference(shared, whole), largest_difference(alone, whole), loaded.model.dtype)
 
 
-def _judged(shared: Sequence[Captured], whole: Sequence[Captured], dtype: torch.dtype) -> Sharing:
-    exact = dtype == torch.float32
-    difference = max(
-        _difference(a, b, _relative if exact else _one_minus_cosine) for a, b in zip(shared, whole, strict=True)
+def judged(difference: float, rounding: float, dtype: torch.dtype) -> Sharing:
+    if not np.isfinite([difference, rounding]).all():
+        return Sharing(False, "states of the first image with several questions are not finite")
+    allowed = max(_ROUNDINGS * rounding, _FLOOR[dtype])
+    if difference <= allowed:
+        return Sharing(True, "", difference, rounding)
+    reason = (
+        f"states with a shared prefix differ by {difference:.2g} of a vector's length, rounding allows {allowed:.2g}"
     )
-    tolerance = _TOLERANCE[dtype]
-    if difference <= tolerance:
-        return Sharing(True, difference, "")
-    unit = "relative" if exact else "1 - cosine"
-    return Sharing(False, difference, f"states with it differ by {difference:.2g} ({unit}; allowed {tolerance:g})")
+    return Sharing(False, reason, difference, rounding)
+
+
+def largest_difference(rows: Sequence[Captured], reference: Sequence[Captured]) -> float:
+    """Over all states and confidences, |a - b| / |b|; NaN when one is not a number."""
+    pairs = [
+        (a, b)
+        for row, other in zip(rows, reference, strict=True)
+        for a, b in zip(_vectors(row), _vectors(other), strict=True)
+    ]
+    return float(np.max([_relative(a, b) for a, b in pairs]))
 
 
 def _first_group(preparer: Preparer, images: Iterable[list[Sample]]) -> list[Prompt]:
@@ -75,19 +96,13 @@ def _first_group(preparer: Preparer, images: Iterable[list[Sample]]) -> list[Pro
     return []
 
 
-def _difference(ours: Captured, reference: Captured, measure: Callable[[np.ndarray, np.ndarray], float]) -> float:
-    """The largest over all states of one sample."""
-    pairs = [
-        (getattr(ours, position)[layer], vector)
-        for position in ("vision_token", "query_token")
-        for layer, vector in getattr(reference, position).items()
-    ]
-    return max(measure(a, b) for a, b in pairs)
+def _vectors(row: Captured) -> list[np.ndarray]:
+    confidence = np.array([row.first_token_logprob, row.first_token_entropy])
+    return [*row.vision_token.values(), *row.query_token.values(), confidence]
 
 
 def _relative(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a - b).max() / np.abs(b).max())
-
-
-def _one_minus_cosine(a: np.ndarray, b: np.ndarray) -> float:
-    return float(1 - (a @ b) / (np.linalg.norm(a) * np.linalg.norm(b)))
+    difference, length = float(np.linalg.norm(a - b)), float(np.linalg.norm(b))
+    if difference == 0:
+        return 0.0
+    return difference / length if length else np.inf

@@ -41,12 +41,14 @@ def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Seen:
     inputs = {name: torch.cat([prompt.images[name] for prompt in prompts]) for name in family.image_inputs}
     inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
     inputs = {name: tensor.to(loaded.device) for name, tensor in inputs.items()}
-    with capture_input(model.get_submodule(projector)) as seen:
+    with capture_input(model.get_submodule(projector)) as projector_inputs:
         features = model.get_image_features(**inputs, return_dict=True)
     after = list(features.pooler_output)  # [image tokens, D] an image
-    if len(seen) != 1:
-        raise RuntimeError(f"{projector} ran {len(seen)} times for one batch, expected once")
-    before = seen[0].flatten(0, -2)  # [patches of all images, V]
+    if len(projector_inputs) != 1:
+        raise RuntimeError(f"{projector} ran {len(projector_inputs)} times for one batch, expected once")
+    if len(after) != len(prompts):
+        raise RuntimeError(f"{len(prompts)} images became {len(after)} by the vision tower: one image a prompt is read")
+    before = projector_inputs[0].flatten(0, -2)  # [patches of all images, V]
     tokens = [len(image) for image in after]
     merged = len(before) // sum(tokens)  # patches that become one image token
     patches = before.split([merged * count for count in tokens])

@@ -20,6 +20,8 @@ class PatchProjection(nn.Module):
 
     def __init__(self, convolution: nn.Conv3d) -> None:
         super().__init__()
+        if convolution.stride != convolution.kernel_size or convolution.groups != 1:
+            raise ValueError(f"{convolution} is no projection of patches that are cut already")
         self.weight, self.bias = convolution.weight, convolution.bias  # the same parameters under the same names
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:

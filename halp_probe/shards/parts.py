@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -47,10 +46,11 @@ class PartWriter:
 
     def __init__(self) -> None:
         self._pipe, theirs = Pipe()
+        # In a session of its own, so that no signal to the run's group reaches it.
         # Neither a fork, which would have the model's memory and threads, nor a spawn, which imports the main script.
         serving = f"from halp_probe.shards import parts; parts.serve({theirs.fileno()})"
         call = [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {serving}"]
-        self._process = subprocess.Popen(call, pass_fds=[theirs.fileno()])
+        self._process = subprocess.Popen(call, pass_fds=[theirs.fileno()], start_new_session=True)
         theirs.close()
 
     def start(self, part: Part) -> None:
@@ -76,12 +76,11 @@ class PartWriter:
 def serve(descriptor: int) -> None:
     """In the process: parts come through this end of a pipe, None or an error goes back for each."""
     pipe: Connection[Exception | None, Part] = Connection(descriptor)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICENESS)
     while True:
         try:
             part = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
         error: Exception | None = None
         try:

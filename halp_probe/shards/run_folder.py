@@ -87,10 +87,12 @@ class RunFolder:
 
     def close(self) -> None:
         """Finish the shard that is being written, and the process that writes it. Another shard starts another."""
-        self._finish()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        try:
+            self._finish()
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
 
     def shards(self) -> list[Path]:
         """Finished shards in the order of their parts."""
@@ -116,11 +118,11 @@ class RunFolder:
             self._publish(part)
 
     def _finish(self) -> None:
-        """Wait for the shard that is being written."""
-        if self._writing is not None and self._writer is not None:
+        """Wait for the shard that is being written. What went wrong with it is raised once; its journal stays."""
+        part, self._writing = self._writing, None
+        if part is not None and self._writer is not None:
             self._writer.wait()
-            self._publish(self._writing)
-            self._writing = None
+            self._publish(part)
 
     def _publish(self, part: Part) -> None:
         """Give a written shard its name, and drop from the journal what it holds."""

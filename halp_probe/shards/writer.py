@@ -106,6 +106,8 @@ def _appearing_whole(path: Path) -> Iterator[h5py.File]:
             os.fsync(written.fileno())
         partial.replace(path)
         sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # h5py raises either when the disk is full
+        raise InputError(f"{path} cannot be written ({error}); free space, and run the same command again") from error
     finally:
         partial.unlink(missing_ok=True)
 
