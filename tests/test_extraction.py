@@ -271,7 +271,7 @@ def test_a_resumed_run_forms_the_same_batches(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """Which samples run together shows in the last bits of their floats."""
-    compute = Engine.compute
+    compute, small = Engine.compute, ("--batch-tokens", "150")
     made: list[list[str]] = []
     left = [-1]
 
@@ -285,18 +285,18 @@ def test_a_resumed_run_forms_the_same_batches(
 
     monkeypatch.setattr(Engine, "compute", logged)
     monkeypatch.setattr(batching, "WINDOW", 17)
-    assert extract(data, tmp_path / "whole") == 0
+    assert extract(data, tmp_path / "whole", *small) == 0
     whole = made.copy()
     assert len(whole) > 10 and max(map(len, whole)) > 3
     made.clear()
-    assert extract(data, tmp_path / "crashed", "--test") == 0  # a first run of three samples
+    assert extract(data, tmp_path / "crashed", "--test", *small) == 0  # a first run of three samples
     first = made.copy()
     made.clear()
     left[0] = at + 1
     with pytest.raises(Crash):
-        extract(data, tmp_path / "crashed")
+        extract(data, tmp_path / "crashed", *small)
     left[0] = -1
-    assert extract(data, tmp_path / "crashed") == 0
+    assert extract(data, tmp_path / "crashed", *small) == 0
     done = {question_id for batch in first for question_id in batch}
     expected = [[q for q in batch if q not in done] for batch in whole]
     assert made == [batch for batch in expected if batch]
