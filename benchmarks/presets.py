@@ -22,6 +22,7 @@ from transformers import (
 
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.prompting import Prompt, Prompter
+from halp_probe.models.cpu_memory import keep_freed_memory
 from halp_probe.models.families import family_of
 from halp_probe.models.loading import Checkpoint, LoadedModel
 from halp_probe.models.patch_projection import flatten_patch_projection
@@ -185,6 +186,8 @@ def build_model(name: str, device: torch.device) -> LoadedModel:
     preset = PRESETS[name]
     processor = _processor(preset.text["vocab_size"])
     config = build_config(preset, processor.tokenizer)
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(7)
     with torch.device(device):
         model = Qwen2_5_VLForConditionalGeneration._from_config(

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from halp_probe.errors import InputError
 from halp_probe.models.compat import hub_commit
+from halp_probe.models.cpu_memory import keep_freed_memory
 from halp_probe.models.families import Family, family_of
 from halp_probe.models.patch_projection import flatten_patch_projection
 from halp_probe.models.vision_attention import pack_vision_attention
@@ -109,6 +110,8 @@ def load_model(
         raise ModelError(f"--device {device}: torch sees no CUDA device; use --device cpu")
     if dtype == "auto":
         dtype = "bfloat16" if device.startswith("cuda") else "float32"
+    if device == "cpu":
+        keep_freed_memory()
     local = Path(checkpoint.source).is_dir()
     try:
         model = AutoModelForImageTextToText.from_pretrained(

@@ -1,0 +1,22 @@
+"""Memory that torch frees on the CPU stays with the process, for the next layer's tensors of the same size.
+
+glibc takes blocks above 32 MB from the system anew each time, and the system hands them out page by page, zeroed: a
+tenth of a batch's time and more. On CUDA torch keeps freed memory by itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+
+# mallopt's parameters, from glibc's malloc.h
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_NEVER = -1
+
+
+def keep_freed_memory() -> None:
+    """For the whole process. Does nothing where the C library is another than glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_TRIM_THRESHOLD, _NEVER)
