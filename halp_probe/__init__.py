@@ -1,3 +1,31 @@
-"""Probes on a vision-language model's hidden states that tell, before it answers, how likely the answer is wrong."""
+"""Probes on a vision-language model's hidden states that tell, before it answers, how likely the answer is wrong.
+
+What is used most is found here, and imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from halp_probe.probes.files import load_probe as load_probe
+    from halp_probe.scoring.scorer import RiskScorer as RiskScorer
+    from halp_probe.shards.reader import open_shards as open_shards
 
 __version__ = "0.1.0"
+_MODULE_OF = {
+    "RiskScorer": "halp_probe.scoring.scorer",
+    "load_probe": "halp_probe.probes.files",
+    "open_shards": "halp_probe.shards.reader",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from probes_fake import BLOCK_TORCH
 
+import halp_probe
 from halp_probe.files import write_bytes
+from halp_probe.probes.calibration import Calibration, threshold_for
+from halp_probe.probes.card import vectors_card
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import file_stem, load_probe, remove_other_probes, save_probe
@@ -32,10 +35,11 @@ def stem(tmp_path):
 def test_scores_to_the_bit_as_before(tmp_path, probe, ending):
     save_probe(tmp_path / "a.b", probe.fit(X, Y), ABOUT)
     loaded = load_probe(tmp_path / f"a.b{ending}")
-    assert type(loaded) is type(probe)
+    assert type(loaded.estimator) is type(probe)
     assert (loaded.predict_proba(X) == probe.predict_proba(X)).all()
     assert (loaded.predict(X) == probe.predict(X)).all()
-    assert loaded.n_features_in_ == 5
+    assert (loaded.risk(X) == probe.predict_proba(X)[:, 1]).all()
+    assert loaded.width == 5 and loaded.threshold is None
     assert loaded.metadata["representation"] == ABOUT["representation"]
     assert loaded.metadata["training"]["auroc"] is None
     with pytest.raises(ValueError, match="5 features"):
@@ -61,6 +65,53 @@ def test_the_json_says_what_the_numbers_mean(stem):
     assert card["label_meaning"].startswith("1 = the answer is hallucinated")
 
 
+@pytest.mark.parametrize("kind", ["platt", "isotonic", "none"])
+def test_calibration_and_threshold_are_saved_to_the_bit(tmp_path, kind):
+    probe = LinearProbe().fit(X, Y)
+    logit = X[:, 0].astype(np.float64)
+    calibration = Calibration.fit(kind, logit, Y)
+    threshold = threshold_for(calibration(logit), Y, 0.1)
+    save_probe(tmp_path / "p", probe, ABOUT, calibration, threshold)
+    loaded = load_probe(tmp_path / "p")
+    assert (loaded.calibration, loaded.threshold) == (calibration, threshold)
+    expected = probe.predict_proba(X)[:, 1] if kind == "none" else calibration(probe.decision_function(X))
+    assert (loaded.risk(X) == expected).all()
+
+
+def test_a_threshold_that_was_not_found_stays_so(tmp_path):
+    save_probe(tmp_path / "p", LinearProbe().fit(X, Y), ABOUT, None, threshold_for(np.full(60, 0.5), Y, 0.0))
+    threshold = load_probe(tmp_path / "p").threshold
+    assert threshold is not None and not threshold.found and "60 least risky" in threshold.reason
+
+
+def test_version_1_is_read(stem):
+    """Files of 0.1.0: the same without calibration and threshold."""
+    path = stem.with_name("p.layer_3.json")
+    card = json.loads(path.read_text()) | {"format_version": 1}
+    del card["calibration"], card["threshold"]
+    path.write_text(json.dumps(card))
+    loaded = load_probe(stem)
+    assert (loaded.risk(X) == LinearProbe().fit(X, Y).predict_proba(X)[:, 1]).all() and loaded.threshold is None
+
+
+def test_the_card_names_model_prompt_and_position(tmp_path):
+    attributes = {"model_name": "a/b", "revision": "c0", "layers": [0, 3], "max_pixels": 50176, "device": "cpu"}
+    card = vectors_card("vision_token_representation/layer_3", attributes)
+    assert (card["position"], card["layer"]) == ("vision_token", 3) and "image token" in card["position_rule"]
+    assert (card["model_name"], card["revision"], card["max_pixels"]) == ("a/b", "c0", 50176)
+    assert card["min_pixels"] is None and "device" not in card
+    save_probe(tmp_path / "p", LinearProbe().fit(X, Y), card)
+    assert load_probe(tmp_path / "p").metadata.items() >= card.items()
+    assert vectors_card("vision_only_representation", {})["layer"] is None
+
+
+def test_the_top_level_finds_it():
+    assert halp_probe.load_probe is load_probe
+    assert {"load_probe", "open_shards", "RiskScorer"} <= set(dir(halp_probe))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        halp_probe.nothing  # noqa: B018
+
+
 def test_tensors_of_another_probe_are_refused(stem):
     save_probe(stem.with_name("q"), LinearProbe().fit(X, 1 - Y), ABOUT)
     stem.with_name("q.safetensors").replace(stem.with_name("p.layer_3.safetensors"))
@@ -72,7 +123,7 @@ def test_tensors_of_another_probe_are_refused(stem):
     ("change", "message"),
     [
         ({"format": "other"}, "is not a probe"),
-        ({"format_version": 2}, "has version 2, this halp_probe reads 1"),
+        ({"format_version": 3}, "has version 3, this halp_probe reads up to 2"),
         ({"kind": "tree"}, "unknown kind 'tree'"),
         ({"kind": "mlp"}, "do not hold a mlp probe"),
     ],

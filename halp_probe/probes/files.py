@@ -1,8 +1,9 @@
 """A fitted probe as two files: `<stem>.safetensors` with its numbers and `<stem>.json` with what they mean.
 
-Legend: D width. The JSON has format, format_version, kind, label_meaning, classes, C, parameters, tensors_sha256, and
-what the caller tells about the probe (representation, model, training). It is written last and names the content of
-the other file, so a pair that loads is complete.
+Legend: N rows, D width. The JSON has format, format_version, kind, label_meaning, classes, C, parameters, calibration,
+threshold, tensors_sha256, and what the caller tells about the probe (its vectors, see card.py; its training). It is
+written last and names the content of the other file, so a pair that loads is complete. Version 1 had neither
+calibration nor threshold.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,51 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from halp_probe.files import atomic_text, write_bytes
+from halp_probe.probes.calibration import Calibration, Threshold
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.mlp import MLPProbe
 
 FORMAT = "halp_probe.probe"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 LABEL_MEANING = "1 = the answer is hallucinated (judged wrong), 0 = right; risk = probability of 1"
-Probe = LinearProbe | MLPProbe
+KINDS: dict[str, type] = {"linear": LinearProbe, "mlp": MLPProbe}
+
+
+@dataclass(frozen=True)
+class SavedProbe:
+    """A probe with what was saved beside it; X is [N, D] float of its representation throughout.
+
+    Raises ValueError for another width than the probe was fitted on.
+    """
+
+    estimator: Any  # one of KINDS
+    metadata: dict[str, Any]  # the whole JSON
+    calibration: Calibration
+    threshold: Threshold | None
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return len(self.estimator.mean_)
+
+    def risk(self, X: Any) -> np.ndarray:
+        """[N] float64: the calibrated risk of a wrong answer; without a calibration, `predict_proba(X)[:, 1]`."""
+        if self.calibration.kind == "none":
+            return self.predict_proba(X)[:, 1]
+        return self.calibration(self.estimator.decision_function(X))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """[N] float64 log-odds of a wrong answer, before calibration."""
+        return self.estimator.decision_function(X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """[N, 2] float64 of right and wrong, before calibration."""
+        return self.estimator.predict_proba(X)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """[N] the more likely class, before calibration."""
+        return self.estimator.predict(X)
 
 
 def file_stem(representation: str) -> str:
@@ -35,18 +74,29 @@ def file_stem(representation: str) -> str:
     return representation.replace("/", "_")
 
 
-def save_probe(stem: Path, probe: Probe, about: Mapping[str, Any]) -> None:
-    """Write the pair; `about` must be JSON and goes into it as it is (a nan as null)."""
+def save_probe(
+    stem: Path,
+    probe: Any,
+    about: Mapping[str, Any],
+    calibration: Calibration | None = None,
+    threshold: Threshold | None = None,
+) -> None:
+    """Write the pair of a fitted probe, one of KINDS; `about` must be JSON and goes into it as it is (a nan as null).
+
+    `calibration` is of out-of-fold log-odds and `threshold` of the risks that it makes of them.
+    """
     data = save_tensors(_tensors(probe))
     card = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "kind": "linear" if isinstance(probe, LinearProbe) else "mlp",
+        "kind": next(kind for kind, its_class in KINDS.items() if type(probe) is its_class),
         "label_meaning": LABEL_MEANING,
         **about,
         "classes": probe.classes_.tolist(),
         "C": getattr(probe, "C_", None),
         "parameters": {name: value for name, value in probe.get_params().items() if name != "random_state"},
+        "calibration": (calibration or Calibration()).as_json(),
+        "threshold": threshold.as_json() if threshold else None,
         "tensors_sha256": hashlib.sha256(data).hexdigest(),
     }
     text = json.dumps(_without_nan(card), indent=2, allow_nan=False)
@@ -69,8 +119,8 @@ def remove_other_probes(folder: Path, stems: Collection[str]) -> None:
         card.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
-def load_probe(path: str | os.PathLike[str]) -> Probe:
-    """The probe, ready to score, with the JSON as `.metadata`; `path` is either file or the stem of both.
+def load_probe(path: str | os.PathLike[str]) -> SavedProbe:
+    """The probe, ready to score; `path` is either file or the stem of both.
 
     Raises ProbeError when a file is missing, of another format or version, or not the partner of the other.
     """
@@ -83,39 +133,42 @@ def load_probe(path: str | os.PathLike[str]) -> Probe:
             "copy both files again from one place, or train the probe again"
         )
     try:
-        probe = _restored(card, load_tensors(data))
+        return SavedProbe(
+            estimator=_restored(card, load_tensors(data)),
+            metadata=card,
+            calibration=Calibration.from_json(card.get("calibration") or {}),
+            threshold=Threshold.from_json(card["threshold"]) if card.get("threshold") else None,
+        )
     except (SafetensorError, KeyError, TypeError) as error:
         raise ProbeError(
             f"{stem}: the two files do not hold a {card['kind']} probe ({error}); train it again"
         ) from error
-    probe.classes_ = np.array(card["classes"])
-    probe.n_features_in_ = len(probe.mean_)
-    probe.metadata = card
-    return probe
 
 
-def _tensors(probe: Probe) -> dict[str, np.ndarray]:
+def _tensors(probe: Any) -> dict[str, np.ndarray]:
     """Names and arrays on disk: mean [D], scale [D], then coef [1, D] and intercept [1], or weight_i and bias_i."""
     tensors = {"mean": probe.mean_, "scale": probe.scale_}
-    if isinstance(probe, LinearProbe):
-        tensors |= {"coef": probe.coef_, "intercept": probe.intercept_}
-    else:
+    if isinstance(probe, MLPProbe):
         tensors |= {f"weight_{i}": weight for i, weight in enumerate(probe.coefs_)}
         tensors |= {f"bias_{i}": bias for i, bias in enumerate(probe.intercepts_)}
+    else:
+        tensors |= {"coef": probe.coef_, "intercept": probe.intercept_}
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
-def _restored(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Probe:
-    probe: Probe
-    if card["kind"] == "linear":
-        probe = LinearProbe(**card["parameters"])
-        probe.coef_, probe.intercept_, probe.C_ = tensors["coef"], tensors["intercept"], card["C"]
-    else:
-        probe = MLPProbe(**card["parameters"])
+def _restored(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
+    probe = KINDS[card["kind"]](**card["parameters"])
+    if isinstance(probe, MLPProbe):
         layers = range(len(probe.hidden_sizes) + 1)
         probe.coefs_ = [tensors[f"weight_{i}"] for i in layers]
         probe.intercepts_ = [tensors[f"bias_{i}"] for i in layers]
+    else:
+        probe.coef_, probe.intercept_ = tensors["coef"], tensors["intercept"]
+        if card["C"] is not None:
+            probe.C_ = card["C"]
     probe.mean_, probe.scale_ = tensors["mean"], tensors["scale"]
+    probe.classes_ = np.array(card["classes"])
+    probe.n_features_in_ = len(probe.mean_)
     return probe
 
 
@@ -129,13 +182,13 @@ def _read_card(path: Path) -> dict[str, Any]:
         raise ProbeError(
             f"{path} is not a probe (its format is not {FORMAT!r}); pass a file that train_probes.py wrote"
         )
-    if card.get("format_version") != FORMAT_VERSION:
+    if card.get("format_version") not in range(1, FORMAT_VERSION + 1):
         raise ProbeError(
-            f"{path} has version {card.get('format_version')!r}, this halp_probe reads {FORMAT_VERSION}: "
+            f"{path} has version {card.get('format_version')!r}, this halp_probe reads up to {FORMAT_VERSION}: "
             "upgrade halp_probe"
         )
     missing = {"kind", "classes", "C", "parameters", "tensors_sha256"} - set(card)
-    if missing or card["kind"] not in ("linear", "mlp"):
+    if missing or card["kind"] not in KINDS:
         what = f"lacks {', '.join(sorted(missing))}" if missing else f"is of unknown kind {card['kind']!r}"
         raise ProbeError(f"{path} {what}; train the probe again")
     return card
