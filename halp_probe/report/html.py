@@ -1,0 +1,63 @@
+"""`report.html`: the content of `report.json` as one page that needs nothing beside it, no network and no script."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from halp_probe.errors import InputError
+from halp_probe.report import charts, layout, wording
+from halp_probe.report.colours import shade
+
+FORMAT, FORMAT_VERSION = "halp_probe.report", 1
+_LEVELS = ("serious", "caution", "note")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def render_report(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
+    """The page; the same text for the same input.
+
+    `report` is what `report.json` holds, of version 1: numbers that could not be had are None, with a note that says
+    why. `thumbnails` are JPEGs by image id; an example whose image is not there is shown without one.
+
+    Raises InputError for another format or version, and jinja2.UndefinedError where something is missing.
+    """
+    if (report.get("format"), report.get("format_version")) != (FORMAT, FORMAT_VERSION):
+        raise InputError(
+            f"this is {report.get('format')!r} of version {report.get('format_version')!r}; only {FORMAT!r} of version "
+            f"{FORMAT_VERSION} can be shown: make it anew with this release"
+        )
+    data = report["data"]
+    page = _environment().get_template("report.html").render(
+        report,
+        prevalence=data["n_positive"] / data["n"] if data["n"] else 0.0,
+        levels=_LEVELS,
+        pictures={image: base64.b64encode(jpeg).decode() for image, jpeg in thumbnails.items()},
+    )
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", page)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("halp_probe.report"),
+        autoescape=True,
+        undefined=StrictUndefined,  # a misspelt name is an error, never a gap on the page
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(charts=charts, layout=layout, wording=wording, shade=shade)
+    environment.filters.update(
+        decimal=wording.decimal,
+        percent=wording.percent,
+        count=wording.count,
+        tally=wording.tally,
+        shortened=wording.shortened,
+    )
+    environment.tests["known"] = wording.is_known
+    return environment

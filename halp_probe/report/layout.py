@@ -1,0 +1,54 @@
+"""Results arranged as the report's tables show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_COLUMNS = 6  # of differences side by side: what a printed page holds
+_KINDS = {
+    "selected": "Selected inside the training folds",
+    "representation": "Each representation",
+    "baseline": "Baselines",
+    "control": "Controls",
+}
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LayerGrid:
+    """Representations by layer (down) and position (across), and those that have no layer."""
+
+    singles: tuple[Result, ...]
+    positions: tuple[str, ...]
+    rows: tuple[tuple[int, tuple[Result | None, ...]], ...]  # (layer, one cell a position)
+
+    @property
+    def is_long(self) -> bool:
+        """More than fits on one printed page."""
+        return len(self.rows) > 30
+
+
+def layer_grid(results: Sequence[Result]) -> LayerGrid:
+    shown = [result for result in results if result["kind"] == "representation"]
+    layered = {(result["position"], result["layer"]): result for result in shown if result["layer"] is not None}
+    positions = tuple(dict.fromkeys(position for position, _ in layered))
+    layers = sorted({layer for _, layer in layered})
+    rows = tuple((layer, tuple(layered.get((position, layer)) for position in positions)) for layer in layers)
+    return LayerGrid(tuple(result for result in shown if result["layer"] is None), positions, rows)
+
+
+def by_kind(results: Sequence[Result]) -> list[tuple[str, str, list[Result]]]:
+    """(kind, heading, results) of each kind that there is, in reading order."""
+    groups = [(kind, heading, [r for r in results if r["kind"] == kind]) for kind, heading in _KINDS.items()]
+    return [group for group in groups if group[2]]
+
+
+def differences(results: Sequence[Result]) -> Iterator[tuple[dict[str, str], list[Result]]]:
+    """Tables of paired differences: (title of each baseline by name, results that have any of them)."""
+    titles = {result["name"]: str(result["title"]) for result in results}
+    names = list(dict.fromkeys(name for result in results for name in result["minus"]))
+    for start in range(0, len(names), _COLUMNS):
+        part = {name: titles.get(name, name.replace("_", " ")) for name in names[start : start + _COLUMNS]}
+        yield part, [result for result in results if part.keys() & result["minus"].keys()]

@@ -1,0 +1,92 @@
+"""Numbers and judgements as a reader sees them. An estimate is {"value", "low", "high", "note"}, numbers or None."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from halp_probe.report.colours import CHANCE
+
+_MINUS = "\N{MINUS SIGN}"
+_THIN = "\N{NARROW NO-BREAK SPACE}"
+
+
+def is_known(number: float | None) -> bool:
+    """Whether there is a number: neither None nor nan nor infinite."""
+    return number is not None and math.isfinite(number)
+
+
+def decimal(number: float, signed: bool = False) -> str:
+    """Three decimals and a real minus sign; `signed` puts a plus before what is above 0. Zero never has a sign."""
+    text = f"{abs(number):.3f}"
+    if float(text) == 0:
+        return text
+    return (_MINUS if number < 0 else "+" if signed else "") + text
+
+
+def percent(share: float) -> str:
+    """A share of 1 in percent, with one decimal."""
+    text = f"{abs(share):.1%}".removesuffix("%")
+    return (_MINUS if share < 0 and float(text) else "") + text + _THIN + "%"
+
+
+def count(number: int) -> str:
+    """With a comma between thousands."""
+    return f"{number:,}"
+
+
+def tally(values: Sequence[str]) -> str:
+    """Each value once, in order of appearance, with how often it came if more than once."""
+    return ", ".join(f"{value} (×{n})" if n > 1 else value for value, n in Counter(values).items())
+
+
+def shortened(text: str, length: int = 400) -> str:
+    """The beginning of a long text."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def against_chance(auroc: Mapping[str, Any]) -> str:
+    """What an AUROC's interval says of guessing."""
+    if not is_known(auroc["value"]):
+        return ""
+    pairs = f"Of 100 pairs of a wrong and a right answer it ranks {round(100 * auroc['value'])} rightly"
+    if not (is_known(auroc["low"]) and is_known(auroc["high"])):
+        return f"{pairs}; guessing ranks 50."
+    if auroc["low"] > CHANCE:
+        return f"{pairs}; guessing ranks 50, below the whole interval."
+    if auroc["high"] < CHANCE:
+        return f"{pairs}; guessing ranks 50, above the whole interval: it ranks the wrong way round."
+    return f"{pairs}; guessing ranks 50, which lies in the interval: it may be no better."
+
+
+def against_baseline(difference: Mapping[str, Any]) -> str:
+    """What the interval of a paired difference, probe minus baseline, says."""
+    if not all(is_known(difference[key]) for key in ("value", "low", "high")):
+        return ""
+    if difference["low"] > 0:
+        return "The probe is better: the whole interval lies above 0."
+    if difference["high"] < 0:
+        return "The baseline is better: the whole interval lies below 0."
+    return "No clear difference: the interval holds 0."
+
+
+class Footnotes:
+    """The notes of one table, each told once and lettered by first appearance."""
+
+    def __init__(self) -> None:
+        self._letters: dict[str, str] = {}
+
+    def letter(self, text: str) -> str:
+        """a, b, …, z, aa, ab, …: the same letter for the same text."""
+        return self._letters.setdefault(text, _letters(len(self._letters)))
+
+    def __iter__(self) -> Any:
+        """Pairs of (letter, text)."""
+        return iter([(letter, text) for text, letter in self._letters.items()])
+
+
+def _letters(number: int) -> str:
+    rest, last = divmod(number, 26)
+    return (_letters(rest - 1) if rest else "") + chr(ord("a") + last)
