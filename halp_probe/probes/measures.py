@@ -32,6 +32,7 @@ class Measure:
     of: Callable[[Tally], np.ndarray]  # -> [B]
     needs_probability: bool  # the score must be the probability of label 1
     higher_is_better: bool | None  # None: it says nothing about the score
+    bounded: bool  # it lies in 0 … 1
     by_fold: bool  # the mean over test folds, since two models' scores need not lie on one scale; False: pooled
     note: str
 
@@ -161,17 +162,19 @@ def _half_rejected(rows: Tally) -> np.ndarray:
 
 
 def _rank(name: str, title: str, of: Callable[[Tally], np.ndarray], higher_is_better: bool, note: str) -> Measure:
-    return Measure(name, title, of, False, higher_is_better, True, note)
+    return Measure(
+        name, title, of, False, higher_is_better, bounded=not name.startswith("prr"), by_fold=True, note=note
+    )
 
 
 def _error(name: str, title: str, of: Callable[[Tally], np.ndarray], note: str) -> Measure:
-    return Measure(name, title, of, True, False, False, note)
+    return Measure(name, title, of, True, False, bounded=True, by_fold=False, note=note)
 
 
 _EACH = (
     _rank("auroc", "AUROC", auroc, True, "chance .5"),
     _rank("auprc", "AUPRC", auprc, True, "average precision; chance is the prevalence"),
-    Measure("prevalence", "prevalence", prevalence, False, None, False, "share of hallucinated answers"),
+    Measure("prevalence", "prevalence", prevalence, False, None, True, False, "share of hallucinated answers"),
     _rank("fpr_95", "FPR at 95 % TPR", fpr_at_tpr, False, "right answers flagged to catch 95 % of the wrong ones"),
     _error("brier", "Brier score", brier, "mean squared error of the risk"),
     _error("ece", "ECE", calibration_error, "10 bins of equal mass; biased upwards on few rows"),

@@ -1,4 +1,4 @@
-"""Any measure of a score with its interval from a bootstrap over images, and paired differences.
+"""Any measure of a score, judged on bootstrap draws of images, so that differences are paired.
 
 Legend: N rows, K folds, B bootstrap draws.
 """
@@ -11,23 +11,12 @@ from itertools import chain
 
 import numpy as np
 
+from halp_probe.probes.intervals import PATCHY, interval, joined
+from halp_probe.probes.intervals import Estimate as Estimate
 from halp_probe.probes.measures import MEASURES, Measure
 from halp_probe.probes.tally import tally
 
-PATCHY = 0.05  # share of draws that may lack a class before the interval says so
-
 _CELLS_AT_ONCE = 500_000  # weights in memory at a time: what fits a processor's cache is fastest
-_TAIL = 2.5  # percent on either side of the interval
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with the ends of its 95 % interval; nan where it cannot be known, and then `note` says why."""
-
-    value: float
-    low: float
-    high: float
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,15 +25,19 @@ class Judged:
 
     value: float
     draws: np.ndarray  # [B] nan where a draw leaves the measure undefined
+    clusters: int  # images that have the label that fewer images have
+    bounded: bool  # the measure lies in 0 … 1
     note: str = ""  # why the value is nan, or what its interval leaves out
 
     @property
     def estimate(self) -> Estimate:
-        return interval(self.value, self.draws, self.note)
+        return interval(self.value, self.draws, self.clusters, self.bounded, self.note)
 
     def minus(self, other: Judged) -> Estimate:
         """The paired difference: both were judged on the same draws."""
-        return interval(self.value - other.value, self.draws - other.draws, _joined(self.note, other.note))
+        clusters = min(self.clusters, other.clusters)
+        note = joined(self.note, other.note)
+        return interval(self.value - other.value, self.draws - other.draws, clusters, bounded=False, note=note)
 
 
 def auroc(y: np.ndarray, score: np.ndarray) -> float:
@@ -98,9 +91,15 @@ def judge_measures(
             for name, block in _by_part(measures, y, score, fold, weights).items():
                 blocks[name, key].append(block)
     judged: dict[str, dict[str, Judged]] = {name: {} for name in names}
+    clusters = rarer_images(y, images)
     for (name, key), found in blocks.items():
-        judged[name][key] = _judged(np.concatenate(found, axis=1), y, scores[key], MEASURES[name])
+        judged[name][key] = _judged(np.concatenate(found, axis=1), y, scores[key], MEASURES[name], clusters)
     return judged
+
+
+def rarer_images(y: np.ndarray, images: np.ndarray) -> int:
+    """How many images have a row of the label that fewer images have; `y` [N] of 0 and 1, `images` [N]."""
+    return min(len(np.unique(images[y == label])) for label in (0, 1))
 
 
 def image_draws(images: np.ndarray, n_draws: int, seed: int) -> Iterator[np.ndarray]:
@@ -113,22 +112,6 @@ def image_draws(images: np.ndarray, n_draws: int, seed: int) -> Iterator[np.ndar
         size = min(step, n_draws - begin)
         counts = [np.bincount(rng.integers(n_images, size=n_images), minlength=n_images) for _ in range(size)]
         yield np.stack(counts, axis=1).astype(np.int32)[codes].T  # rows first in memory, as `tally` reads them
-
-
-def interval(value: float, draws: np.ndarray, note: str = "") -> Estimate:
-    """The 95 % percentile interval of `draws` [B], nan ones left out; none when most of them are nan."""
-    known = draws[np.isfinite(draws)]
-    if not np.isfinite(value):
-        return Estimate(np.nan, np.nan, np.nan, note or "not defined on these rows")
-    if 2 * len(known) <= len(draws):
-        reason = f"no interval: the measure is defined in only {len(known)} of {len(draws)} bootstrap draws"
-        return Estimate(float(value), np.nan, np.nan, _joined(note, reason))
-    low, high = np.percentile(known, (_TAIL, 100 - _TAIL))
-    if len(known) < (1 - PATCHY) * len(draws):
-        note = _joined(note, f"interval from {len(known)} of {len(draws)} bootstrap draws; undefined in the others")
-    if known.min() == known.max():
-        note = _joined(note, f"no interval to speak of: all bootstrap draws give {known[0]:.3g}")
-    return Estimate(float(value), float(low), float(high), note)
 
 
 def _by_part(
@@ -148,16 +131,17 @@ def _by_part(
     return found
 
 
-def _judged(each: np.ndarray, y: np.ndarray, score: np.ndarray, measure: Measure) -> Judged:
+def _judged(each: np.ndarray, y: np.ndarray, score: np.ndarray, measure: Measure, clusters: int) -> Judged:
     """From [K, 1 + B]: the rows as they are, then the draws."""
     means = _mean_of_known(each)
     value, draws = float(means[0]), means[1:]
     if not np.isfinite(value):
-        return Judged(value, draws, _reason(y, score, measure))
+        return Judged(value, draws, clusters, measure.bounded, _reason(y, score, measure))
     known = np.isfinite(each)
     gaps = int((known[:, 1:] < known[:, :1]).any(axis=0).sum())
     note = f"in {gaps} of {len(draws)} bootstrap draws some fold has one class and is left out of the mean"
-    return Judged(value, draws, note if measure.by_fold and gaps > PATCHY * len(draws) else "")
+    note = note if measure.by_fold and gaps > PATCHY * len(draws) else ""
+    return Judged(value, draws, clusters, measure.bounded, note)
 
 
 def _reason(y: np.ndarray, score: np.ndarray, measure: Measure) -> str:
@@ -182,7 +166,3 @@ def _mean_of_known(each: np.ndarray) -> np.ndarray:
     count = known.sum(axis=0)  # [B]
     total = np.where(known, each, 0.0).sum(axis=0)  # [B]
     return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
-
-
-def _joined(*notes: str) -> str:
-    return "; ".join(dict.fromkeys(filter(None, notes)))

@@ -35,7 +35,7 @@ class Tally:
 
 
 def tally(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Tally:
-    """Gather `y` [N] of 0 and 1 and `weights` [B, N] by `score` [N], finite; fastest where `weights.T` is contiguous."""
+    """Gather `y` [N] of 0 and 1 and `weights` [B, N] by `score` [N], finite; fastest with `weights.T` contiguous."""
     order = np.argsort(score, kind="stable")
     ordered = score[order]
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))  # [U] where each distinct score begins

@@ -1,0 +1,105 @@
+"""AUROC within the groups of a column, and its mean over them. Legend: N rows, G groups, B bootstrap draws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from halp_probe.probes.intervals import Estimate, interval
+from halp_probe.probes.measures import MEASURES
+from halp_probe.probes.metrics import image_draws, rarer_images
+
+LEAST_IMAGES = 10  # with either label, for a group to have an AUROC
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one value of the column that have a score."""
+
+    value: str
+    n: int
+    n_positive: int
+    n_images: int
+    auroc: Estimate  # its note says why it is nan
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Every group, also those too small to judge, and the mean over the others."""
+
+    groups: tuple[Group, ...]  # by value
+    macro: Estimate  # the plain mean of the groups' AUROCs; its note says which groups are not in it
+
+
+def by_group(
+    y: np.ndarray,
+    score: np.ndarray,
+    values: Sequence[str],
+    images: np.ndarray,
+    n_draws: int,
+    seed: int,
+    minimum: int = LEAST_IMAGES,
+) -> Grouped:
+    """AUROC of `score` [N] within each of `values` [N], all on the same draws of `images` [N].
+
+    The rows of a group are pooled over test folds, so the score must be on one scale: a calibrated risk. Rows without a
+    score are not counted. A group is judged when at least `minimum` images have either label; the macro mean is over
+    the judged groups, the same ones in every draw: it tells whether risk is found *within* groups, where knowing the
+    group is worth nothing.
+    """
+    named = np.asarray(values, dtype=str)
+    names = [str(value) for value in np.unique(named)]
+    rows = {name: np.flatnonzero((named == name) & np.isfinite(score)) for name in names}
+    clusters = {name: rarer_images(y[rows[name]], images[rows[name]]) for name in names}
+    judged = [name for name in names if clusters[name] >= minimum]
+    weights = chain([np.ones((1, len(y)))], image_draws(images, n_draws, seed))
+    blocks = [_aurocs(y, score, [rows[name] for name in judged], w) for w in weights]
+    aurocs = dict(zip(judged, np.concatenate(blocks, axis=1), strict=True))  # name -> [1 + B]
+    groups = []
+    for name in names:
+        inside = rows[name]
+        counts = len(inside), int(y[inside].sum()), len(np.unique(images[inside]))
+        estimate = (
+            _estimate(aurocs[name], clusters[name])
+            if name in aurocs
+            else _too_small(y[inside], images[inside], minimum)
+        )
+        groups.append(Group(name, *counts, estimate))
+    return Grouped(tuple(groups), _macro(aurocs, sum(clusters[name] for name in judged), len(names)))
+
+
+def _aurocs(y: np.ndarray, score: np.ndarray, judged: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """[G, B]"""
+    found = np.empty((len(judged), len(weights)))
+    for line, rows in zip(found, judged, strict=True):
+        line[:] = MEASURES["auroc"](y[rows], score[rows], weights.T[rows].T)
+    return found
+
+
+def _macro(aurocs: Mapping[str, np.ndarray], clusters: int, n_groups: int) -> Estimate:
+    if not aurocs:
+        return Estimate(np.nan, np.nan, np.nan, "no group can be judged")
+    mean = np.mean(list(aurocs.values()), axis=0)  # [1 + B] nan in a draw that leaves any group without a class
+    left_out = n_groups - len(aurocs)
+    note = f"{left_out} of {n_groups} groups are too small to be in the mean" if left_out else ""
+    return _estimate(mean, clusters, note)
+
+
+def _estimate(drawn: np.ndarray, clusters: int, note: str = "") -> Estimate:
+    """From [1 + B]: the rows as they are, then the draws."""
+    return interval(float(drawn[0]), drawn[1:], clusters, bounded=True, note=note)
+
+
+def _too_small(y: np.ndarray, images: np.ndarray, minimum: int) -> Estimate:
+    if not len(y):
+        reason = "no row has a score"
+    elif len(np.unique(y)) == 1:
+        reason = f"all {len(y)} rows have label {y[0]}"
+    else:
+        having = {label: len(np.unique(images[y == label])) for label in (0, 1)}
+        label = min(having, key=having.__getitem__)
+        reason = f"only {having[label]} images have label {label}, fewer than {minimum}"
+    return Estimate(np.nan, np.nan, np.nan, reason)
