@@ -22,6 +22,8 @@ COMMANDS = {
     "audit": ("halp_probe.extraction.audit", "re-tokenise every row of the shards and check the token positions"),
     "inspect": ("halp_probe.shards.inspection", "show what a shard holds and whether it is valid"),
     "label": ("halp_probe.labels.command", "judge the answers: right, hallucinated or unknown"),
+    "score": ("halp_probe.scoring.command", "risk of a wrong answer before the first token; answers what is safe"),
+    "set-threshold": ("halp_probe.scoring.threshold", "choose above which risk a saved probe abstains"),
     "train-probes": ("halp_probe.probes.command", "train a probe on every representation and compare with baselines"),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
 
 _ALIASES = {"image_id": "image_name", "answer": "gt_answer"}
-_REQUIRED = ("question_id", "image_id", "question", "answer")
+_CORE = ("question_id", "image_id", "question", "answer")
 _FIELD_LIMIT = 10_000_000  # characters in one cell
 
 
@@ -28,19 +28,22 @@ class Table:
     failures: tuple[Failure, ...]
 
 
-def read_table(path: Path, reserved: Collection[str] = ()) -> Table:
+def read_table(path: Path, reserved: Collection[str] = (), *, answers: bool = True) -> Table:
     """A UTF-8 CSV (with or without BOM) with `question_id, image_id, question, answer`.
+
+    Without `answers` the last may be missing, and is blank then.
 
     `image_name` stands for `image_id` and `gt_answer` for `answer` (the ground truth). All cells stay text. A blank
     answer is allowed (its label will be unknown). Rows with a blank question or id, or with too many or too few cells,
     become failures. Raises TableError for a missing, empty or non-UTF-8 file, missing or ambiguous columns, further
     columns with a `reserved` name, and duplicate question ids.
     """
+    required = _CORE if answers else _CORE[:-1]
     samples: list[Sample] = []
     failures: list[Failure] = []
     line_of: dict[str, int] = {}
     repeated: dict[str, list[int]] = {}
-    for line, cells in _rows(path, reserved):
+    for line, cells in _rows(path, reserved, required):
         question_id = cells.question_id if isinstance(cells, Failure) else cells["question_id"]
         if question_id in line_of:
             repeated.setdefault(question_id, [line_of[question_id]]).append(line)
@@ -49,8 +52,8 @@ def read_table(path: Path, reserved: Collection[str] = ()) -> Table:
         if isinstance(cells, Failure):
             failures.append(cells)
             continue
-        extra = {name: value for name, value in cells.items() if name not in _REQUIRED}
-        samples.append(Sample(question_id, cells["image_id"], cells["question"], cells["answer"], extra))
+        extra = {name: value for name, value in cells.items() if name not in _CORE}
+        samples.append(Sample(question_id, cells["image_id"], cells["question"], cells.get("answer", ""), extra))
     if repeated:
         first, lines = next(iter(repeated.items()))
         raise TableError(
@@ -62,7 +65,9 @@ def read_table(path: Path, reserved: Collection[str] = ()) -> Table:
     return Table(tuple(samples), tuple(failures))
 
 
-def _rows(path: Path, reserved: Collection[str]) -> Iterator[tuple[int, dict[str, str] | Failure]]:
+def _rows(
+    path: Path, reserved: Collection[str], required: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str] | Failure]]:
     """Line number, and the row's cells or why it cannot be used."""
     csv.field_size_limit(_FIELD_LIMIT)
     try:
@@ -71,7 +76,7 @@ def _rows(path: Path, reserved: Collection[str]) -> Iterator[tuple[int, dict[str
             line = content.count(b"\n", 0, content.index(b"\0")) + 1
             raise TableError(f"{path} holds a NUL character in line {line}; save it as UTF-8 CSV without any")
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        header = _header(next(reader, []), path, reserved)
+        header = _header(next(reader, []), path, reserved, required)
         for cells in reader:
             if cells:
                 yield reader.line_num, _row(header, cells, reader.line_num)
@@ -89,15 +94,15 @@ def _rows(path: Path, reserved: Collection[str]) -> Iterator[tuple[int, dict[str
         ) from error
 
 
-def _header(cells: list[str], path: Path, reserved: Collection[str]) -> list[str]:
+def _header(cells: list[str], path: Path, reserved: Collection[str], required: Sequence[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     if not any(names):
-        raise TableError(f"{path} is empty; it needs a header with {', '.join(_REQUIRED)}")
+        raise TableError(f"{path} is empty; it needs a header with {', '.join(required)}")
     for name, alias in _ALIASES.items():
         if name in names and alias in names:
             raise TableError(f"{path} has both {name!r} and {alias!r}: which one is meant? rename or remove one")
         names = [name if column == alias else column for column in names]
-    missing = [name for name in _REQUIRED if name not in names]
+    missing = [name for name in required if name not in names]
     if missing:
         raise TableError(
             f"{path} lacks the columns {', '.join(missing)} (image_name and gt_answer do too); it has "
@@ -106,7 +111,7 @@ def _header(cells: list[str], path: Path, reserved: Collection[str]) -> list[str
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled or "" in names:
         raise TableError(f"{path}: every column needs a name of its own (repeated or blank: {doubled or 'blank'})")
-    taken = sorted(set(names) & set(reserved) - set(_REQUIRED))
+    taken = sorted(set(names) & set(reserved) - set(_CORE))
     if taken:
         raise TableError(f"{path}: the columns {', '.join(taken)} are written by the extraction itself; rename them")
     return names

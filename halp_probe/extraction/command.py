@@ -6,10 +6,10 @@ import argparse
 import contextlib
 import fcntl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from halp_probe.arguments import not_negative, positive
 from halp_probe.datasets import Table, read_table
@@ -22,6 +22,7 @@ from halp_probe.shards.names import model_slug
 from halp_probe.shards.writer import STORE_DTYPES, check_store_dtype
 
 if TYPE_CHECKING:
+    from halp_probe.extraction.engine import Gate
     from halp_probe.extraction.preparing import Preparer
     from halp_probe.extraction.prompting import Prompter
     from halp_probe.extraction.run import Outcome
@@ -96,12 +97,13 @@ def run(args: argparse.Namespace) -> int:
     table = read_table(options.vqa_dataset, RESERVED_COLUMNS)
     if not options.images_dir.is_dir():
         raise InputError(f"--images-dir {options.images_dir} is not a folder")
-    with _locked(options.output_dir):
-        loaded, prompter = _load(options)
-        return _extract(options, table, loaded, prompter)
+    with locked(options.output_dir):
+        loaded, prompter = load(options)
+        return extract(options, table, loaded, prompter)
 
 
-def _load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
+def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
+    """The model on its device, and what makes prompts for it."""
     import huggingface_hub
     import torch
     import transformers
@@ -125,7 +127,18 @@ def _load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     return loaded, prompter
 
 
-def _extract(options: ExtractOptions, table: Table, loaded: LoadedModel, prompter: Prompter) -> int:
+def extract(
+    options: ExtractOptions,
+    table: Table,
+    loaded: LoadedModel,
+    prompter: Prompter,
+    gate: Gate | None = None,
+    gate_settings: Mapping[str, Any] | None = None,
+) -> int:
+    """One run into `options.output_dir`, which is locked; the exit status.
+
+    A `gate` says which questions are answered; `gate_settings` tell of it in the folder's record, which refuses others.
+    """
     from halp_probe.extraction.engine import Engine
     from halp_probe.extraction.manifest import check_settings, run_settings, shard_attributes, write_manifest
     from halp_probe.extraction.preparing import Preparer, default_workers
@@ -134,13 +147,13 @@ def _extract(options: ExtractOptions, table: Table, loaded: LoadedModel, prompte
     from halp_probe.shards.run_folder import RunFolder
 
     spec = CaptureSpec(parse_layers(options.layers, loaded.num_layers), _answer_tokens(options))
-    settings = run_settings(loaded, prompter, spec)
+    settings = {**run_settings(loaded, prompter, spec), **(gate_settings or {})}
     check_settings(options.output_dir, settings)
     about = ("vqa_dataset", "images_dir", "checkpoint_interval", "store_dtype", "seed")
     write_manifest(options.output_dir, settings, {name: _plain(getattr(options, name)) for name in about})
     preparer = Preparer(prompter, options.images_dir)
     images = samples_by_image(table.samples, options.images_dir)
-    engine = Engine(loaded, spec, share_prefix=_shares_prefix(options, loaded, spec, preparer, images))
+    engine = Engine(loaded, spec, share_prefix=_shares_prefix(options, loaded, spec, preparer, images), gate=gate)
     ids = [sample.question_id for image in images for sample in image]
     folder = RunFolder(
         options.output_dir,
@@ -223,7 +236,7 @@ def _plain(value: object) -> object:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Create the folder and keep other runs out. The lock is this process's alone, and goes with it when killed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,24 +1,27 @@
 """A batch of prompts through the model once: vision means, states at both positions, confidence, then the answers.
 
+A gate may look at the states before any answer begins, and say which prompts are answered at all.
+
 Legend: B prompts, I images, L probed layers, D decoder width, V vision width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from halp_probe.extraction.decoding import decode_greedy, greedy_rules
-from halp_probe.extraction.prefill import Prefiller
+from halp_probe.extraction.prefill import Prefill, Prefiller
 from halp_probe.extraction.prefix import by_image
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.vision import see
 from halp_probe.models.loading import LoadedModel
-from halp_probe.records import Captured, CaptureSpec
+from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, CaptureSpec
+from halp_probe.shards.names import layer_of
 
 
 @dataclass(frozen=True)
@@ -28,21 +31,42 @@ class Computed:
     prompts: Sequence[Prompt]
     image_of: list[int]  # of each prompt, in `only` and `encoder`
     vision_row: list[int]  # of each prompt, in `vision_token`
+    layers: tuple[int, ...]
     arrays: dict[str, np.ndarray]  # float32
-    answers: list[list[int]]  # token ids; empty when no answers were asked for
+    answers: list[list[int]]  # token ids; empty where no answer was asked for, or the gate was shut
+
+    def vectors(self, representation: str) -> np.ndarray:
+        """[B, D] float32 of one of the representations, as a shard holds them."""
+        position, layer = representation.split("/")[0], layer_of(representation)
+        if layer is None:
+            return self.arrays[{VISION_ONLY: "only", VISION_ENCODER: "encoder"}[position]][self.image_of]
+        states, rows = {
+            VISION_TOKEN: (self.arrays["vision_token"], self.vision_row),
+            QUERY_TOKEN: (self.arrays["query_token"], list(range(len(self.prompts)))),
+        }[position]
+        return states[self.layers.index(layer)][rows]
+
+
+Gate: TypeAlias = Callable[[Computed], np.ndarray]  # -> [B] bool: whether to answer
 
 
 class Engine:
     """A loaded model and a spec; `run` takes a batch of prompts to captured samples.
 
     With `share_prefix`, prompts on one image (by file content) share all that they have in common; not in a prefix-LM,
-    whose image tokens see the question.
+    whose image tokens see the question. A `gate` is given the batch before its answers, and says which there will be.
     """
 
     def __init__(
-        self, loaded: LoadedModel, spec: CaptureSpec, *, share_prefix: bool = False, padding_side: str = "left"
+        self,
+        loaded: LoadedModel,
+        spec: CaptureSpec,
+        *,
+        share_prefix: bool = False,
+        padding_side: str = "left",
+        gate: Gate | None = None,
     ) -> None:
-        self.loaded, self.spec = loaded, spec
+        self.loaded, self.spec, self._gate = loaded, spec, gate
         self.share_prefix = share_prefix and not loaded.checkpoint.family.prefix_lm
         self._prefiller = Prefiller(loaded, spec.layers, padding_side)
         self._window = _sliding_window(loaded.checkpoint.config.get_text_config())
@@ -66,10 +90,6 @@ class Engine:
             prefill = self._prefiller.whole(prompts, images, seen, keep_cache=self._rules is not None)
         log_probabilities = prefill.logits.float().log_softmax(-1)
         entropy = -(log_probabilities.exp() * log_probabilities.clamp(min=-1e9)).sum(-1)
-        answers: list[list[int]] = [[] for _ in prompts]
-        answer_logprobs = torch.full_like(entropy, torch.nan)
-        if self._rules is not None:
-            answers, answer_logprobs = decode_greedy(self.loaded, self._rules, prefill, self.spec.max_new_tokens)
         on_host = _to_host(
             {
                 "only": seen.only,
@@ -78,10 +98,24 @@ class Engine:
                 "query_token": prefill.query_states,
                 "first_logprob": log_probabilities.max(-1).values,
                 "entropy": entropy,
-                "answer_logprob": answer_logprobs,
             }
         )
-        return Computed(prompts, images.image_of, prefill.vision_row, on_host, answers)
+        unanswered: list[list[int]] = [[] for _ in prompts]
+        read = Computed(prompts, images.image_of, prefill.vision_row, self.spec.layers, on_host, unanswered)
+        return self._answered(read, prefill)
+
+    def _answered(self, read: Computed, prefill: Prefill) -> Computed:
+        """With the answers that there will be."""
+        answers, logprobs = list(read.answers), np.full(len(read.prompts), np.nan, dtype=np.float32)
+        if self._rules is not None:
+            rows = list(range(len(answers))) if self._gate is None else np.flatnonzero(self._gate(read)).tolist()
+            if rows:
+                going_on = prefill if len(rows) == len(answers) else prefill.take(rows)
+                decoded, sums = decode_greedy(self.loaded, self._rules, going_on, self.spec.max_new_tokens)
+                logprobs[rows] = sums.cpu().numpy()
+                for row, answer in zip(rows, decoded, strict=True):
+                    answers[row] = answer
+        return replace(read, arrays={**read.arrays, "answer_logprob": logprobs}, answers=answers)
 
     def _fits_window(self, prompts: Sequence[Prompt]) -> bool:
         """Whether a sliding window holds all columns: it counts padding, which here stands inside the prompts too."""

@@ -28,7 +28,7 @@ class LoadedImage:
     """`pixels` is RGB, turned upright by its EXIF tag, on white where it was transparent."""
 
     pixels: Image.Image
-    sha256: str  # of the file's bytes
+    sha256: str  # of the file's bytes; of the pixels of a picture that came from no file
 
 
 def image_path(images_dir: Path, image_id: str) -> Path:
@@ -70,6 +70,13 @@ def load_image(path: Path) -> LoadedImage:
         raise ImageError(f"{path.name} is not an image that Pillow knows") from error
     except _BROKEN as error:
         raise ImageError(f"{path.name} cannot be decoded: {error}") from error
+    return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
+
+
+def from_pixels(image: Image.Image) -> LoadedImage:
+    """A picture that is in memory, as `load_image` would give it from a file; ImageError for one without a meaning."""
+    pixels = _to_rgb(ImageOps.exif_transpose(image))
+    content = f"{pixels.width}×{pixels.height}".encode() + pixels.tobytes()
     return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
 
 

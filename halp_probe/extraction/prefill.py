@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,20 @@ class Prefill:
     input_ids: torch.Tensor  # [B, T]
     attention_mask: torch.Tensor  # [B, T]
     next_position: torch.Tensor  # [B], of the first answer token
+
+    def take(self, rows: Sequence[int]) -> Prefill:
+        """These prompts alone. The cache is the same object, which afterwards holds no others."""
+        index = torch.tensor(rows, device=self.logits.device)
+        self.cache.batch_select_indices(index)
+        return replace(
+            self,
+            vision_row=[self.vision_row[row] for row in rows],
+            query_states=self.query_states[:, index],
+            logits=self.logits[index],
+            input_ids=self.input_ids[index],
+            attention_mask=self.attention_mask[index],
+            next_position=self.next_position[index],
+        )
 
 
 @dataclass(frozen=True)

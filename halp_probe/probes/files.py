@@ -99,11 +99,15 @@ def save_probe(
         "threshold": threshold.as_json() if threshold else None,
         "tensors_sha256": hashlib.sha256(data).hexdigest(),
     }
-    text = json.dumps(_without_nan(card), indent=2, allow_nan=False)
     stem.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(_sibling(stem, ".safetensors"), data)
-    with atomic_text(_sibling(stem, ".json")) as file:
-        file.write(text + "\n")
+    _write_card(_sibling(stem, ".json"), card)
+
+
+def set_threshold(path: str | os.PathLike[str], threshold: Threshold) -> None:
+    """Write another threshold into a saved probe's card; `path` as in `load_probe`, which tells what is raised."""
+    card = load_probe(path).metadata
+    _write_card(_sibling(_stem(Path(path)), ".json"), {**card, "threshold": threshold.as_json()})
 
 
 def remove_other_probes(folder: Path, stems: Collection[str]) -> None:
@@ -170,6 +174,11 @@ def _restored(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any
     probe.classes_ = np.array(card["classes"])
     probe.n_features_in_ = len(probe.mean_)
     return probe
+
+
+def _write_card(path: Path, card: Mapping[str, Any]) -> None:
+    with atomic_text(path) as file:
+        file.write(json.dumps(_without_nan(card), indent=2, allow_nan=False) + "\n")
 
 
 def _read_card(path: Path) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""Whether a saved probe may read a model's states: it was fitted on those of one model, one prompt and one place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from halp_probe.errors import InputError
+from halp_probe.models.loading import Checkpoint, LoadedModel
+from halp_probe.probes.files import SavedProbe
+from halp_probe.records import VISION_ENCODER
+from halp_probe.shards.names import is_representation, layer_of
+
+
+def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: bool = False) -> None:
+    """Raise InputError, naming both sides, when the probe was not fitted on such states of this model.
+
+    `allow_other_model` lets another model, revision or prompt pass; never another width or a layer that is not there.
+    """
+    card, checkpoint = probe.metadata, loaded.checkpoint
+    representation = str(card.get("representation"))
+    if not is_representation(representation):
+        raise InputError(f"the probe's card names {representation!r}, which is no representation; train it again")
+    if not allow_other_model:
+        _check_model(card, checkpoint)
+        _check_prompt(card, checkpoint)
+    layer = layer_of(representation)
+    if layer is not None and layer >= loaded.num_layers:
+        raise InputError(
+            f"the probe reads layer {layer}, {checkpoint.name} has layers 0 to {loaded.num_layers - 1}: pass the model "
+            "that it was trained on"
+        )
+    width = int(checkpoint.config.get_text_config().hidden_size)
+    if representation != VISION_ENCODER and probe.width != width:
+        raise InputError(
+            f"the probe reads vectors of width {probe.width}, those of {checkpoint.name} have {width}: pass the model "
+            "that it was trained on"
+        )
+
+
+def layer_to_read(representation: str) -> int:
+    """The layer to capture for it; for the vision means, which need none, the first."""
+    return layer_of(representation) or 0
+
+
+def trained_revision(card: Mapping[str, Any], model: str) -> str | None:
+    """The hub's commit that the probe was trained on, when this is its model; None for a folder or another model."""
+    revision = card.get("revision")
+    same = model == card.get("model_name") and revision is not None and not revision.startswith("local-")
+    return str(revision) if same else None
+
+
+def _check_model(card: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    """The revision is a commit or a fingerprint of the content, so a moved folder passes."""
+    trained = {name: card.get(name) for name in ("revision", "config_model_type")}
+    here = {"revision": checkpoint.revision, "config_model_type": checkpoint.model_type}
+    if any(value is None for value in trained.values()):
+        raise InputError(
+            f"the probe's card does not tell the model whose states it reads ({card.get('model_name')}, revision "
+            f"{trained['revision']}); train it again on shards of this halp_probe, or allow another model"
+        )
+    if trained != here:
+        raise InputError(
+            f"the probe was trained on {card.get('model_name')} ({trained['config_model_type']}, revision "
+            f"{trained['revision']}), the model is {checkpoint.name} ({checkpoint.model_type}, revision "
+            f"{checkpoint.revision}): pass that model, train a probe on this one, or allow another model"
+        )
+
+
+def _check_prompt(card: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    template = hashlib.sha256(str(checkpoint.processor.chat_template).encode()).hexdigest()
+    if card.get("chat_template_sha256") != template:
+        raise InputError(
+            f"the probe was trained with another chat template than that of {checkpoint.name} (sha256 "
+            f"{str(card.get('chat_template_sha256'))[:12]} there, {template[:12]} here), so its states are of other "
+            "prompts; use that template, train the probe again, or allow another model"
+        )

@@ -1,0 +1,162 @@
+"""The risk of a wrong answer before its first token, and the answer when the risk may be taken."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from halp_probe.errors import InputError
+from halp_probe.extraction.engine import Computed, Engine, Gate
+from halp_probe.extraction.images import LoadedImage, from_pixels, load_image
+from halp_probe.extraction.prompting import Prompter
+from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
+from halp_probe.probes.files import SavedProbe, load_probe
+from halp_probe.records import CaptureSpec, Sample
+from halp_probe.scoring.fitting import check_fits, layer_to_read, trained_revision
+
+CARD_THRESHOLD = "threshold"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said, or that it was not asked to."""
+
+    risk: float  # of a wrong answer, known before its first token
+    text: str | None  # None when it abstained
+    token_ids: tuple[int, ...]  # of the answer, its end token included
+
+    @property
+    def abstained(self) -> bool:
+        return self.text is None
+
+
+class RiskScorer:
+    """A model and a probe of its states.
+
+    Parameters
+    ----------
+    model: hub name, folder, 'shapes', or a loaded model; None = the one that the probe's card names, at its revision.
+    probe: a saved probe, or the path of one.
+    device, dtype, cache_dir: as in `load_model`, for a model that is not loaded yet.
+    allow_other_model: let a probe of another model, revision or chat template pass. Its risks may mean nothing.
+
+    Raises InputError when the probe was not fitted on such states of this model, and what `load_model` and `load_probe`
+    raise. Images are resized as they were for the probe's training rows.
+    """
+
+    def __init__(
+        self,
+        model: str | LoadedModel | None,
+        probe: str | os.PathLike[str] | SavedProbe,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        cache_dir: str = "./model_cache",
+        allow_other_model: bool = False,
+    ) -> None:
+        self.probe = probe if isinstance(probe, SavedProbe) else load_probe(probe)
+        self.loaded = model if isinstance(model, LoadedModel) else _load(model, self.probe, device, dtype, cache_dir)
+        check_fits(self.probe, self.loaded, allow_other_model=allow_other_model)
+        self._representation = str(self.probe.metadata["representation"])
+        bounds = (self.probe.metadata.get("min_pixels"), self.probe.metadata.get("max_pixels"))
+        self._prompter = Prompter(self.loaded.checkpoint, *bounds)
+
+    def score(self, image: str | os.PathLike[str] | Image.Image | LoadedImage, question: str) -> float:
+        """The calibrated risk that the model's greedy answer would be wrong, from one prefill.
+
+        `image` is a file, a picture or what `load_image` gave. Raises InputError for an image or question that cannot
+        be made into a prompt, and where the model's state is not finite.
+        """
+        return self._risk(self._compute(image, question, max_new_tokens=0))
+
+    def answer(
+        self,
+        image: str | os.PathLike[str] | Image.Image | LoadedImage,
+        question: str,
+        *,
+        abstain_above: float | str | None = None,
+        max_new_tokens: int = 64,
+    ) -> Answer:
+        """The risk, and the greedy answer, which goes on from the same prefill unless the risk is too high.
+
+        `abstain_above` is a risk between 0 and 1, "threshold" for the one in the probe's card, or None to answer
+        always. Raises what `score` raises, and InputError for a threshold that is none or not in the card.
+        """
+        if max_new_tokens < 1:
+            raise InputError(f"max_new_tokens {max_new_tokens}: an answer has at least one token; `score` gives none")
+        highest = abstention_level(self.probe, abstain_above)
+        gate = None if highest is None else risk_gate(self.probe, highest)
+        computed = self._compute(image, question, max_new_tokens, gate)
+        risk, token_ids = self._risk(computed), tuple(computed.answers[0])
+        if not token_ids:
+            return Answer(risk, None, ())
+        text = self.loaded.checkpoint.processor.tokenizer.decode(token_ids, skip_special_tokens=True).strip()
+        return Answer(risk, text, token_ids)
+
+    def _compute(
+        self,
+        image: str | os.PathLike[str] | Image.Image | LoadedImage,
+        question: str,
+        max_new_tokens: int,
+        gate: Gate | None = None,
+    ) -> Computed:
+        prompter = replace(self._prompter, answer_tokens=max_new_tokens)
+        prompt = prompter.prompt(Sample("question", "image", question, ""), _loaded_image(image))
+        spec = CaptureSpec((layer_to_read(self._representation),), max_new_tokens)
+        return Engine(self.loaded, spec, gate=gate).compute([prompt])
+
+    def _risk(self, computed: Computed) -> float:
+        vector = computed.vectors(self._representation)  # [1, D]
+        if not np.isfinite(vector).all():
+            raise InputError(f"the model's {self._representation} is not finite; try dtype float32 or bfloat16")
+        return float(self.probe.risk(vector)[0])
+
+
+def risk_gate(probe: SavedProbe, abstain_above: float) -> Gate:
+    """Lets the prompts through whose risk is at most `abstain_above`; never one whose state is not finite."""
+    representation = str(probe.metadata["representation"])
+
+    def gate(computed: Computed) -> np.ndarray:
+        vectors = computed.vectors(representation)  # [B, D]
+        finite = np.isfinite(vectors).all(axis=1)  # [B]
+        return finite & (probe.risk(np.where(finite[:, None], vectors, 0)) <= abstain_above)
+
+    return gate
+
+
+def abstention_level(probe: SavedProbe, abstain_above: float | str | None) -> float | None:
+    """The highest risk at which to answer; None = always. Raises InputError when the card has no threshold."""
+    if abstain_above is None:
+        return None
+    if abstain_above == CARD_THRESHOLD:
+        if probe.threshold is None or not probe.threshold.found:
+            why = f" ({probe.threshold.reason})" if probe.threshold else ""
+            raise InputError(
+                f"the probe's card has no threshold{why}; pass a risk, or set one: halp-probe set-threshold"
+            )
+        return probe.threshold.risk
+    try:
+        level = float(abstain_above)
+    except ValueError:
+        level = np.nan
+    if not 0 <= level <= 1:
+        raise InputError(f"abstain above {abstain_above!r}: pass a risk between 0 and 1, or {CARD_THRESHOLD!r}")
+    return level
+
+
+def _load(model: str | None, probe: SavedProbe, device: str, dtype: str, cache_dir: str) -> LoadedModel:
+    name = model or probe.metadata.get("model_name")
+    if name is None:
+        raise InputError("the probe's card names no model; pass one")
+    checkpoint = open_checkpoint(name, cache_dir=cache_dir, revision=trained_revision(probe.metadata, name))
+    return load_model(checkpoint, cache_dir=cache_dir, device=device, dtype=dtype)
+
+
+def _loaded_image(image: str | os.PathLike[str] | Image.Image | LoadedImage) -> LoadedImage:
+    if isinstance(image, LoadedImage):
+        return image
+    return from_pixels(image) if isinstance(image, Image.Image) else load_image(Path(image))

@@ -1,0 +1,67 @@
+"""`halp-probe set-threshold`: choose above which risk a saved probe abstains, on rows that it was not fitted on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from halp_probe.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--probe", type=Path, required=True, help="a saved probe; its card gets the threshold")
+    add("--shards", type=Path, required=True, help="shards of images that the probe was NOT trained on")
+    add("--labels", type=Path, required=True, help="CSV with question_id and label: 1 hallucinated, 0 right, or blank")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--max-error", type=_share, help="error rate among the answered questions, such as 0.05")
+    what.add_argument("--min-coverage", type=_share, help="share of questions to answer, such as 0.8; no guarantee")
+    add(
+        "--confidence",
+        type=_share,
+        help="that --max-error holds on new images, such as 0.9; needs the extra abstention",
+    )
+    add("--seed", type=int, default=0, help="draws one question an image for --confidence (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the threshold into the probe's card; exit status 0. Raises InputError when none can be found."""
+    from halp_probe.labels.table import read_labels
+    from halp_probe.probes.calibration import threshold_for, threshold_for_coverage
+    from halp_probe.probes.features import join
+    from halp_probe.probes.files import load_probe, set_threshold
+    from halp_probe.scoring.abstention import controlled_threshold
+    from halp_probe.shards.reader import open_shards
+
+    if args.confidence is not None and args.max_error is None:
+        raise InputError("--confidence goes with --max-error")
+    probe, shards = load_probe(args.probe), open_shards(args.shards)
+    representation = probe.metadata["representation"]
+    rows = join(shards, read_labels(args.labels), [representation])
+    risk = probe.risk(rows.vectors(shards, representation))  # [N]
+    if args.min_coverage is not None:
+        threshold = threshold_for_coverage(risk, rows.y, args.min_coverage)
+    elif args.confidence is None:
+        threshold = threshold_for(risk, rows.y, args.max_error)
+    else:
+        threshold = controlled_threshold(
+            risk, rows.y, rows.image_codes, max_error=args.max_error, confidence=args.confidence, seed=args.seed
+        )
+    if not threshold.found:
+        raise InputError(f"no threshold keeps the error rate at {args.max_error:g}: {threshold.reason}")
+    set_threshold(args.probe, threshold)
+    holds = "no guarantee for other images"
+    if threshold.confidence is not None:
+        holds = f"at most {threshold.max_error:g} on new images with confidence {threshold.confidence:g}"
+    print(
+        f"answer up to risk {threshold.risk:.4g}: {threshold.coverage:.1%} of {threshold.rows} questions, "
+        f"{threshold.error:.2%} of them wrong here ({holds})"
+    )
+    return 0
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
