@@ -68,11 +68,16 @@ def row(question_id: str, verdict: Verdict) -> LabelRow:
     return LabelRow(question_id, verdict.label, verdict.rule, verdict.answer, verdict.truth, verdict.reason)
 
 
-def write_labels(path: str | os.PathLike[str], rows: Iterable[LabelRow]) -> None:
-    """Write labels.csv whole or not at all."""
+def refuse_folder(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.is_dir():
         raise LabelError(f"{path} is a folder; name the file to write, such as {path / 'labels.csv'}")
+
+
+def write_labels(path: str | os.PathLike[str], rows: Iterable[LabelRow]) -> None:
+    """Write labels.csv whole or not at all."""
+    path = Path(path)
+    refuse_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_text(path) as file:
         writer = csv.writer(file)
@@ -100,6 +105,30 @@ def read_labels(path: str | os.PathLike[str], column: str = "label") -> dict[str
     return labels
 
 
+def read_rows(path: str | os.PathLike[str]) -> list[LabelRow]:
+    """The rows of a labels.csv; columns other than question_id and label may be missing, their texts are then "".
+
+    Raises LabelError as `read_labels` does.
+    """
+    labels = read_labels(path)
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        records = list(csv.DictReader(file))
+    texts = [name for name in COLUMNS if name not in (ID_COLUMN, "label")]
+    return [
+        LabelRow(label=labels[record[ID_COLUMN]], **{name: record.get(name) or "" for name in (ID_COLUMN, *texts)})
+        for record in records
+    ]
+
+
+def checked_meaning(column: str) -> None:
+    """Raises LabelError if a column's name says that 1 means right."""
+    if re.search("correct|right|accura", column, re.IGNORECASE) and not re.search("incorrect", column, re.IGNORECASE):
+        raise LabelError(
+            f"column {column!r} seems to say 1 for a right answer, but here 1 means hallucinated and 0 right; pass a "
+            "column with that meaning"
+        )
+
+
 def reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Sequence[str]) -> Reviewed:
     """The table's labels for the shards' questions, in their order; a question that it lacks is unknown.
 
@@ -107,11 +136,7 @@ def reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Seq
     `read_labels` raises.
     """
     path = Path(path)
-    if re.search("correct|right|accura", column, re.IGNORECASE) and not re.search("incorrect", column, re.IGNORECASE):
-        raise LabelError(
-            f"column {column!r} seems to say 1 for a right answer, but here 1 means hallucinated and 0 right; pass a "
-            "column with that meaning"
-        )
+    checked_meaning(column)
     labels = read_labels(path, column)
     known = set(question_ids)
     strangers = [question_id for question_id in labels if question_id not in known]

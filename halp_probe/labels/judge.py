@@ -1,0 +1,227 @@
+"""Let a judge model give the verdicts: all of them, or only where the rules found none."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from halp_probe.files import atomic_text
+from halp_probe.labels.echo import without_prompt
+from halp_probe.labels.endpoint import Endpoint, Failed, Pace, checked_url
+from halp_probe.labels.judge_prompt import (
+    PROMPT,
+    RIGHT,
+    TEMPERATURE,
+    UNKNOWN,
+    WRONG,
+    parse,
+    prompt_sha256,
+    shortened,
+    user_message,
+    verdict_key,
+)
+from halp_probe.labels.table import LabelError, LabelRow
+from halp_probe.labels.verdict import EMPTY_ANSWER, NO_TRUTH
+from halp_probe.labels.verdict_cache import Kept, VerdictCache
+from halp_probe.labels.vqa import human_answers
+
+JUDGE = "judge"  # the rule of a label that a judge model gave
+WHICH = ("all", "unknown")
+_LABELS = {RIGHT: 0, WRONG: 1, UNKNOWN: None}
+_HOPELESS = 10  # questions that fail one after the other before the run ends
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """Which judge is asked what, and how hard."""
+
+    which: str  # "all" answers, or only those the rules leave "unknown"
+    url: str  # of an OpenAI-compatible endpoint, up to and with /v1
+    model: str
+    cache: str | os.PathLike[str] | None = None  # None: beside the labels, as labels.verdicts.jsonl
+    rate: float = 5.0  # requests a second at most, repeated ones included
+    workers: int = 4  # requests at once at most
+    timeout: float = 60.0  # seconds for one reply
+    max_tokens: int = 16  # of one reply; more for a judge that thinks aloud
+    tries: int = 5  # requests for one answer at most
+    first_wait: float = 1.0  # seconds before the second try, doubled for each further one
+
+    def __post_init__(self) -> None:
+        if self.which not in WHICH:
+            raise LabelError(f"--judge {self.which}: write one of {', '.join(WHICH)}")
+        checked_url(self.url)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a judge is asked about. `answer` is the model's, without an echoed prompt and thinking."""
+
+    question: str
+    truth: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class JudgeRun:
+    """The rows with their verdicts. Of the different texts to judge, `asked` were asked now, `failed` without reply."""
+
+    rows: list[LabelRow]
+    asked: int
+    cached: int
+    failed: int
+    served_models: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def ask_judge(
+    rows: Sequence[LabelRow],
+    questions: Sequence[str],
+    answers: Sequence[str],
+    truths: Sequence[str],
+    config: JudgeConfig,
+    cache: Path,
+) -> JudgeRun:
+    """Ask about the rows that `config.which` names; the others stay as the rules left them. All sequences have N items.
+
+    An answer without text and a row without ground truth stay unknown unasked. Verdicts go to `cache` as they come, and
+    what stands there is not asked again; a failure is not kept. Raises LabelError without the openai client, if the
+    endpoint wants a key or knows no such model, and if it fails for ten questions in a row.
+    """
+    about = {
+        n: Question(question, truth, without_prompt(answer, question).strip())
+        for n, (row, question, answer, truth) in enumerate(zip(rows, questions, answers, truths, strict=True))
+        if _to_ask(row, truth, config.which)
+    }
+    kept = VerdictCache(cache)
+    prompt_hash = prompt_sha256(config.max_tokens)
+    keys = {n: verdict_key(prompt_hash, config.model, q.question, q.truth, q.answer) for n, q in about.items()}
+    wanted = {key: about[n] for n, key in keys.items()}
+    new = {key: question for key, question in wanted.items() if kept.get(key) is None}
+    failed = _Asking(config, kept, prompt_hash).all(new) if new else {}
+    served = {each.served_model for key in wanted if (each := kept.get(key)) is not None and each.served_model}
+    judged = [
+        _row(row, about[n], kept.get(keys[n]) or failed[keys[n]], config.model) if n in about else row
+        for n, row in enumerate(rows)
+    ]
+    notes = [kept.note] if kept.note else []
+    if failed:
+        first = next(n for n in keys if keys[n] in failed)
+        notes.append(
+            f"the judge failed for {sum(key in failed for key in keys.values())} answers (first: "
+            f'"{rows[first].question_id}", {failed[keys[first]].reason}); run again to ask only for these'
+        )
+    return JudgeRun(judged, len(new), len(wanted) - len(new), len(failed), tuple(sorted(served)), tuple(notes))
+
+
+def write_provenance(path: Path, config: JudgeConfig, run: JudgeRun) -> None:
+    """Who judged, with which prompt, when: all that a reader of labels.csv must know. No host, no key."""
+    judged = [row.label for row in run.rows if row.rule == JUDGE]
+    record = {
+        "model": config.model,
+        "served_models": run.served_models,
+        "endpoint_path": urlsplit(config.url).path,
+        "date": _now(),
+        "which": config.which,
+        "prompt": PROMPT,
+        "prompt_sha256": prompt_sha256(config.max_tokens),
+        "temperature": TEMPERATURE,
+        "max_tokens": config.max_tokens,
+        "texts": {"asked": run.asked, "from_cache": run.cached, "failed": run.failed},
+        "labels": {"right": judged.count(0), "wrong": judged.count(1), "unknown": judged.count(None)},
+    }
+    with atomic_text(path) as file:
+        json.dump(record, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def _to_ask(row: LabelRow, truth: str, which: str) -> bool:
+    humans = human_answers(truth)
+    judgeable = row.reason not in (EMPTY_ANSWER, NO_TRUTH) and (humans is None or any(h.strip() for h in humans))
+    return judgeable and (which == "all" or row.label is None)
+
+
+def _row(row: LabelRow, about: Question, found: Kept | Failed, model: str) -> LabelRow:
+    """The row with the judge's verdict; a failure and a reply without verdict leave it unknown."""
+    shown = shortened(about.answer)
+    if isinstance(found, Failed):
+        label, reason = None, f"{model} failed: {found.reason}"
+    else:
+        label = _LABELS[found.verdict]
+        reason = f"{model}: {found.problem}" if found.problem else f"{model} says {found.verdict}"
+    if shown != about.answer:
+        reason += ", shown a shortened answer"
+    return replace(row, label=label, rule=JUDGE, answer=shown, truth=about.truth, reason=reason)
+
+
+class _Asking:
+    """One run against the endpoint."""
+
+    def __init__(self, config: JudgeConfig, cache: VerdictCache, prompt_hash: str) -> None:
+        self._config = config
+        self._cache = cache
+        self._prompt_hash = prompt_hash
+        self._endpoint = Endpoint(
+            config.url,
+            config.model,
+            max_tokens=config.max_tokens,
+            timeout=config.timeout,
+            tries=config.tries,
+            first_wait=config.first_wait,
+            pace=Pace(config.rate),
+        )
+        self._lock = threading.Lock()
+        self._in_a_row = 0
+        self._replies = 0
+
+    def all(self, new: dict[str, Question]) -> dict[str, Failed]:
+        """Ask each; what failed, by key. Whatever ends it early, Ctrl-C too, the verdicts so far are in the cache."""
+        failed: dict[str, Failed] = {}
+        with ThreadPoolExecutor(self._config.workers) as pool:
+            try:
+                futures = {pool.submit(self._one, key, question): key for key, question in new.items()}
+                for future in tqdm(as_completed(futures), "judge", len(futures), unit="answer", disable=None):
+                    answer = future.result()
+                    if answer is not None:
+                        failed[futures[future]] = answer
+            except BaseException:
+                self._endpoint.stop.set()
+                pool.shutdown(cancel_futures=True)  # the requests under way end first, and are kept
+                raise
+        return failed
+
+    def _one(self, key: str, about: Question) -> Failed | None:
+        reply = self._endpoint.ask(user_message(about.question, about.truth, about.answer))
+        if isinstance(reply, Failed):
+            self._count(reply)
+            return reply
+        said = parse(reply)
+        served = (self._config.model, reply.served, self._prompt_hash, _now())
+        self._cache.add(Kept(key, said.verdict, said.problem, reply.text or reply.refusal, *served))
+        with self._lock:
+            self._in_a_row, self._replies = 0, self._replies + 1
+        return None
+
+    def _count(self, failed: Failed) -> None:
+        """Give up on an endpoint that is down; one that merely refuses some texts has replied to others."""
+        with self._lock:
+            self._in_a_row += failed.passing or not self._replies
+            hopeless = self._in_a_row >= _HOPELESS
+        if hopeless:
+            raise LabelError(
+                f"the judge failed for {_HOPELESS} answers in a row (the last: {failed.reason}"
+                f"{'; ' + failed.detail if failed.detail else ''}); {self._replies} new verdicts are kept in "
+                f"{self._cache.path}: mend the endpoint and run the same command again"
+            )
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,79 @@
+"""Verdicts of judge models kept in a JSONL file: one line each, appended as they come, found by content hash."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from halp_probe.labels.judge_prompt import VERDICTS
+from halp_probe.labels.table import LabelError
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One line of the file. `key`: see `verdict_key`; `problem`: as in `Said`; `reply`: the judge's own words."""
+
+    key: str
+    verdict: str
+    problem: str
+    reply: str
+    model: str
+    served_model: str
+    prompt_sha256: str
+    date: str
+
+
+class VerdictCache:
+    """The verdicts of one file; `add` may be called from several threads.
+
+    A last line that a killed run left half-written is cut off (`note` tells); the first verdict of a key stands. Raises
+    LabelError for any other line that is none of ours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.note = ""
+        self._lock = threading.Lock()
+        self._kept: dict[str, Kept] = {}
+        self._read()
+
+    def get(self, key: str) -> Kept | None:
+        return self._kept.get(key)
+
+    def add(self, kept: Kept) -> None:
+        """Keep a verdict, on the disk too before this returns."""
+        line = json.dumps(asdict(kept), ensure_ascii=False) + "\n"
+        with self._lock:
+            self._kept.setdefault(kept.key, kept)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as file:
+                file.write(line.encode())
+
+    def _read(self) -> None:
+        if not self.path.exists():
+            return
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise LabelError(f"{self.path} cannot be read: {error.strerror}; pass a file to --judge-cache") from error
+        whole, _, torn = data.rpartition(b"\n")
+        if torn:
+            with self.path.open("r+b") as file:
+                file.truncate(len(data) - len(torn))
+            self.note = f"{self.path.name}: its last line was half-written and is left out; that verdict is asked again"
+        for n, line in enumerate(whole.split(b"\n") if whole else [], start=1):
+            kept = self._parsed(line, n)
+            self._kept.setdefault(kept.key, kept)
+
+    def _parsed(self, line: bytes, n: int) -> Kept:
+        try:
+            record = json.loads(line)
+            if set(record) != {field.name for field in fields(Kept)} or record["verdict"] not in VERDICTS:
+                raise ValueError("other keys or another verdict than ours")
+            return Kept(**record)
+        except (ValueError, TypeError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+            raise LabelError(
+                f"{self.path}, line {n} is no kept verdict ({error}); delete the line, or pass another --judge-cache"
+            ) from error
