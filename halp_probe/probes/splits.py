@@ -33,33 +33,53 @@ class Folds:
     untrainable: Mapping[int, str]  # fold -> why no model can be fitted for it
     unjudged: Mapping[int, str]  # fold -> why it has no AUROC; covers the untrainable ones
 
+    @property
+    def tested(self) -> np.ndarray:
+        """[N] bool: false for rows that no fold tests, which only train (fold -1)."""
+        return self.fold >= 0
+
     def split(self, fold: int) -> Split:
         return Split(train=np.flatnonzero(self.fold != fold), test=np.flatnonzero(self.fold == fold))
 
 
-def outer_folds(y: np.ndarray, images: np.ndarray, count: int, seed: int) -> Folds:
-    """Fold of each row; `y` [N] of 0 and 1, `images` [N] equal for rows of the same image.
+def outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> Folds:
+    """Fold of each row; `y` [N] of 0 and 1, `images` [N] equal for rows of the same image (None: split by row).
 
     Raises ProbeError when there are fewer images, or fewer rows of either class, than folds.
     """
-    n_images = len(np.unique(images))
+    n_images = len(y) if images is None else len(np.unique(images))
     if n_images < count:
         remedy = f"pass --folds {n_images} or label more images" if n_images > 1 else "label questions on more images"
         raise ProbeError(f"{n_images} images cannot fill {count} folds without one being on both sides; {remedy}")
     if max(np.bincount(y)) < count:
         raise ProbeError(f"neither class has {count} rows for {count} folds; pass fewer --folds or label more samples")
     fold = np.empty(len(y), dtype=np.intp)
-    untrainable, unjudged = {}, {}
     with warnings.catch_warnings():  # a class too rare for every fold is reported by fold, with the reason
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         splits = _stratified(y, images, count, seed)
     for number, split in enumerate(splits):
         fold[split.test] = number
-        if len(np.unique(y[split.train])) < 2:
-            untrainable[number] = f"fold {number}: all its training rows have label {y[split.train][0]}"
-        if len(np.unique(y[split.test])) < 2:
-            unjudged[number] = f"fold {number}: all its {len(split.test)} test rows have label {y[split.test][0]}"
+    return folds_of(fold, y)
+
+
+def folds_of(fold: np.ndarray, y: np.ndarray) -> Folds:
+    """Given the fold that tests each row ([N] int; -1: none), which folds can be fitted and judged."""
+    count = int(fold.max()) + 1
+    untrainable, unjudged = {}, {}
+    for number in range(count):
+        train, test = y[fold != number], y[fold == number]
+        if len(np.unique(train)) < 2:
+            untrainable[number] = f"fold {number}: all its training rows have label {train[0]}"
+        if len(np.unique(test)) < 2:
+            unjudged[number] = f"fold {number}: all its {len(test)} test rows have label {test[0]}"
     return Folds(fold, count, untrainable, {**unjudged, **untrainable})
+
+
+def images_on_both_sides(folds: Folds, images: np.ndarray) -> int:
+    """How many images have rows that train for a fold and rows that it tests; `images` [N]."""
+    codes = np.unique(images, return_inverse=True)[1]
+    pairs = np.unique(np.column_stack([codes, folds.fold]), axis=0)  # each image with each fold that has rows of it
+    return int((np.bincount(pairs[:, 0]) > 1).sum())
 
 
 def inner_splits(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> tuple[Split, ...]:

@@ -1,0 +1,111 @@
+"""Nested evaluation: what is chosen for a test fold is chosen on the other folds, and the test fold is scored once.
+
+Candidates are the strengths of one kind of probe (inside `cross_fit`) and the representations (inside `select`).
+Legend: N rows, K folds, R training sets, S candidates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from halp_probe.probes.calibration import Calibration
+from halp_probe.probes.kinds import Fitted
+from halp_probe.probes.selection import best_candidate
+from halp_probe.probes.splits import Folds
+from halp_probe.probes.training_sets import TrainingSets
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """One representation (or baseline) through all folds."""
+
+    score: np.ndarray  # [N] out-of-fold log-odds of label 1; nan where no model could be fitted, or no fold tests
+    candidates: tuple[float, ...]  # S
+    candidate: np.ndarray  # [K] int: which was chosen for each fold; -1 where no model could be fitted
+    inner_auroc: np.ndarray  # [K] of that candidate, mean over the inner folds; nan without inner folds
+    inner_score: np.ndarray  # [K, N] what the inner folds gave the training rows of each fold; nan elsewhere
+    final: Any  # the probe fitted on all rows, with the candidate that is best over all folds
+    final_auroc: float  # of that candidate, mean over the folds; nan when none judges
+
+    @property
+    def chosen(self) -> tuple[float, ...]:
+        """The candidate of each fold that was fitted; empty when there was nothing to choose."""
+        return tuple(self.candidates[c] for c in self.candidate if c >= 0) if len(self.candidates) > 1 else ()
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The probe whose representation is chosen anew for each test fold, by the inner folds alone."""
+
+    representation: tuple[str, ...]  # K: of each fold; "" where none could be chosen
+    score: np.ndarray  # [N] its out-of-fold log-odds
+    risk: np.ndarray  # [N] the same as probabilities, calibrated inside the training rows
+
+    @property
+    def counts(self) -> Counter[str]:
+        """In how many folds each representation was chosen."""
+        return Counter(name for name in self.representation if name)
+
+    @property
+    def most_chosen(self) -> str:
+        return self.counts.most_common(1)[0][0]
+
+
+def cross_fit(fitted: Fitted, y: np.ndarray, folds: Folds, sets: TrainingSets) -> CrossFit:
+    """The out-of-fold scores of what was fitted on all training sets; `y` [N] of 0 and 1."""
+    score = np.full(len(y), np.nan)
+    inner_auroc, inner_score = np.full(folds.count, np.nan), np.full((folds.count, len(y)), np.nan)
+    candidate = np.full(folds.count, -1)
+    for k in range(folds.count):
+        own = sets.without(k)
+        if own is None:
+            continue
+        inner = {j: pair for j in range(folds.count) if j != k and (pair := sets.without(k, j)) is not None}
+        candidate[k], inner_auroc[k] = _best(fitted, y, folds, inner)
+        test = folds.fold == k
+        score[test] = fitted.logit[own, candidate[k], test]
+        for j, pair in inner.items():
+            rows = folds.fold == j
+            inner_score[k, rows] = fitted.logit[pair, candidate[k], rows]
+    outer = {k: own for k in range(folds.count) if (own := sets.without(k)) is not None}
+    best, best_auroc = _best(fitted, y, folds, outer)
+    final = fitted.probe(sets.everything, best)
+    return CrossFit(score, fitted.candidates, candidate, inner_auroc, inner_score, final, best_auroc)
+
+
+def _best(fitted: Fitted, y: np.ndarray, folds: Folds, sets: Mapping[int, int]) -> tuple[int, float]:
+    """The best candidate where training set `sets[j]` is judged on fold j, and its mean AUROC (nan: none to judge by).
+
+    Folds with one class do not judge; without any that do, it is the candidate in the middle.
+    """
+    judging = [j for j in sets if j not in folds.unjudged]
+    if not judging:
+        return len(fitted.candidates) // 2, np.nan
+    logits = fitted.logit[[sets[j] for j in judging]]  # [J, S, N]
+    choice = best_candidate(y, logits, [np.flatnonzero(folds.fold == j) for j in judging])
+    return choice.index, float(choice.auroc[choice.index])
+
+
+def select(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds, calibration: str) -> Selected | None:
+    """For each fold the representation with the highest inner AUROC, the first of equals; None without inner folds."""
+    names = list(fits)
+    inner = np.stack([fits[name].inner_auroc for name in names])  # [names, K]
+    if np.isnan(inner).all():
+        return None
+    score, risk = np.full(len(y), np.nan), np.full(len(y), np.nan)
+    representation = []
+    for k in range(folds.count):
+        if np.isnan(inner[:, k]).all():
+            representation.append("")
+            continue
+        representation.append(names[int(np.nanargmax(inner[:, k]))])
+        fit, test = fits[representation[-1]], folds.fold == k
+        known = np.isfinite(fit.inner_score[k])
+        score[test] = fit.score[test]
+        risk[test] = Calibration.fit(calibration, fit.inner_score[k, known], y[known])(fit.score[test])
+    return Selected(tuple(representation), score, risk)
