@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
+
+from halp_probe.shards.columns import Columns
+from halp_probe.shards.writer import write_shard
 
 VISION = "vision_only_representation"
 QUERY = "query_token_representation/layer_3"
@@ -32,6 +37,10 @@ class FakeShards:
     @property
     def representations(self) -> tuple[str, ...]:
         return tuple(self.arrays)
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        return tuple(self.texts)
 
     def has(self, name: str) -> bool:
         return name in self.texts or name in self.columns
@@ -70,3 +79,21 @@ def planted(
 
 def labels_of(shards: FakeShards, y: np.ndarray) -> dict[str, int | None]:
     return {question_id: int(label) for question_id, label in zip(shards.question_ids, y, strict=True)}
+
+
+def write_inputs(folder: Path, shards: FakeShards, labels: dict[str, int | None]) -> list[str]:
+    """Two shard files and labels.csv; the flags that name them."""
+    (folder / "shards").mkdir()
+    texts = {"question_id": list(shards.question_ids), **shards.texts}
+    texts |= dict.fromkeys(("answer", "ground_truth_answer"), ["yes"] * len(shards.question_ids))
+    columns = Columns(texts, shards.columns, shards.arrays)
+    half = len(shards.question_ids) // 2
+    for part, rows in enumerate((range(half), range(half, len(shards.question_ids))), 1):
+        path = folder / "shards" / f"fake_embeddings_part_{part:03d}.h5"
+        write_shard(path, columns.take(rows), {"model_name": "fake/vlm", "layers": [0, 3]}, question_view=False)
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["question_id", "label"])
+        writer.writerows((name, "" if label is None else label) for name, label in labels.items())
+    flags = ["--shards", folder / "shards", "--labels", folder / "labels.csv", "--output-dir", folder / "out"]
+    return [str(flag) for flag in flags]

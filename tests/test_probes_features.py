@@ -44,10 +44,10 @@ def test_every_sample_is_used_or_named(shards):
     assert rows.question_ids == ("q0", "q1", "q2", "q6", "q8", "q9", "q10", "q11")
     assert (rows.vectors(shards, VISION) == shards.arrays[VISION][rows.index]).all()  # the same rows everywhere
     kept = [0, 1, 2, 6, 8, 9, 10, 11]
-    assert rows.entropy.tolist() == shards.columns["first_token_entropy"][kept].tolist()
+    assert rows.numbers["first_token_entropy"].tolist() == shards.columns["first_token_entropy"][kept].tolist()
     assert rows.questions == tuple(shards.texts["question"][row] for row in kept)
     assert rows.images == tuple(shards.texts["image_sha256"][row] for row in kept)
-    assert len(set(rows.entropy)) == 8 and len(set(rows.questions)) > 1  # so that a misaligned column would show
+    assert len(set(rows.numbers["first_token_entropy"])) == 8 and len(set(rows.questions)) > 1  # so that a misaligned column would show
     assert "2 samples left out: not in the labels file (q4, q5)" in rows.notes
     assert f"1 samples left out: no {QUERY} (q7)" in rows.notes
 
@@ -105,7 +105,7 @@ def test_without_hashes_images_are_told_apart_by_id_and_it_is_said(shards, hashe
 def test_shards_without_texts_and_entropy(shards):
     bare = replace(shards, texts={"image_id": shards.texts["image_id"]}, columns={})
     rows = join(bare, labels(shards), shards.representations)
-    assert rows.questions is None and rows.entropy is None
+    assert rows.questions is None and rows.numbers == {}
     with pytest.raises(ProbeError, match="neither image_sha256 nor image_id"):
         join(replace(bare, texts={}), labels(shards), shards.representations)
 
@@ -117,3 +117,12 @@ def test_choice_of_representations():
         choose_representations(("a", "b"), ["x"])
     with pytest.raises(ProbeError, match="hold no representation"):
         choose_representations((), None)
+
+
+def test_group_columns_follow_the_rows(shards):
+    shards.texts["source"] = [f"s{row}" for row in range(12)]
+    given = labels(shards) | {"q3": None}
+    rows = join(shards, given, shards.representations, ["source"])
+    assert rows.groups == {"source": tuple(f"s{row}" for row in range(12) if row != 3)}
+    with pytest.raises(ProbeError, match="no column 'origin'; they have: image_id, image_sha256, question, source"):
+        join(shards, given, shards.representations, ["origin"])

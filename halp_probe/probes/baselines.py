@@ -1,82 +1,132 @@
-"""What a probe must beat, and what it must not: question text, the model's own doubt, shuffled labels.
+"""What a probe must beat: lookups of what the rows are, the question's text, the image alone, the model's own doubt.
 
-Legend: N rows, F text features.
+Each is scored out of fold, on the same folds as the probes. Legend: N rows, R training sets, S candidates, F features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from halp_probe.probes.estimators import probabilities, two_classes
-from halp_probe.probes.regularisation import Prepared, choose_C
-from halp_probe.probes.splits import inner_splits
+from halp_probe.probes.features import ANSWER_LOGPROB, ANSWER_TOKENS, ENTROPY, LOGPROB, LabelledRows
+from halp_probe.probes.kinds import Fitted, Fitter, linear
+from halp_probe.probes.nested import CrossFit, cross_fit
+from halp_probe.probes.splits import Folds
+from halp_probe.probes.training_sets import TrainingSets
+from halp_probe.records import VISION_ENCODER, VISION_ONLY
 
 QUESTION_TEXT = "question_text"
-FIRST_TOKEN_ENTROPY = "first_token_entropy"
-SHUFFLED_LABELS = "shuffled_labels"
-BASELINES = (QUESTION_TEXT, FIRST_TOKEN_ENTROPY, SHUFFLED_LABELS)
-SHUFFLED_C = 1e-2  # fixed: nothing is to be gained by choosing
+IMAGE_ALONE = "image_alone"
+ANSWER_LENGTH = "answer_length"
+LOOKUP = "lookup_of_"  # of a group column: lookup_of_source
 TEXT_STRENGTHS = (1e-2, 1e-1, 1.0, 10.0, 100.0)  # rows of TF-IDF have length 1, far shorter than standardised vectors
-
+_AFTER = "known only when the answer is written"
 _BLANK = "(blank)"
 
 
-class QuestionTextProbe(ClassifierMixin, BaseEstimator):
-    """TF-IDF of words and pairs of words with logistic regression, its penalty chosen as a LinearProbe's is.
+@dataclass(frozen=True)
+class Baseline:
+    """`score` [N]: out of fold, higher = riskier; nan throughout where it cannot be had, and `note` says why."""
 
-    It sees the question and neither image nor model: what it reaches is in the questions' wording alone.
-    """
+    name: str
+    score: np.ndarray
+    note: str = ""
 
-    def __init__(
-        self,
-        Cs: Sequence[float] = TEXT_STRENGTHS,
-        inner_folds: int = 3,
-        fallback_C: float = 1.0,
-        max_iter: int = 1000,
-        random_state: int = 0,
-    ) -> None:
-        self.Cs = Cs
-        self.inner_folds = inner_folds
-        self.fallback_C = fallback_C
-        self.max_iter = max_iter
-        self.random_state = random_state
 
-    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> QuestionTextProbe:
-        """X [N] questions, y [N] of two classes, groups [N]."""
-        self.classes_, target = two_classes(y)
-        choice = choose_C(
-            X,
-            target,
-            inner_splits(target, groups, self.inner_folds, self.random_state),
-            prepare=_prepared,
-            Cs=tuple(self.Cs),
-            fallback_C=self.fallback_C,
-            max_iter=self.max_iter,
+@dataclass(frozen=True)
+class _Folded:
+    """What every fitted baseline is fitted with."""
+
+    y: np.ndarray
+    folds: Folds
+    sets: TrainingSets
+
+    def score(self, fit: Fitter, X: np.ndarray) -> np.ndarray:
+        return cross_fit(fit(X, self.y, self.sets.train), self.y, self.folds, self.sets).score
+
+
+def baselines(rows: LabelledRows, folds: Folds, sets: TrainingSets, fits: dict[str, CrossFit]) -> list[Baseline]:
+    """All of them, in the order in which they are told; `fits` are the probes of the representations."""
+    folded = _Folded(rows.y, folds, sets)
+    found = [Baseline(LOOKUP + column, folded.score(fit_lookup, _codes(v))) for column, v in rows.groups.items()]
+    found.append(
+        Baseline(QUESTION_TEXT, folded.score(fit_text, np.array(rows.questions, dtype=object)))
+        if rows.questions is not None
+        else _missing(QUESTION_TEXT, rows, "the shards have no question texts")
+    )
+    found.append(_image_alone(rows, fits))
+    found.append(_confidence(ENTROPY, ENTROPY, rows, lambda nats: nats))
+    found.append(_confidence(LOGPROB, LOGPROB, rows, np.negative))
+    found.append(_confidence(ANSWER_LOGPROB, ANSWER_LOGPROB, rows, np.negative, _AFTER))
+    fit_length = linear((1.0,))
+    found.append(
+        _confidence(
+            ANSWER_LENGTH,
+            ANSWER_TOKENS,
+            rows,
+            lambda tokens: folded.score(fit_length, np.log1p(tokens)[:, None]),
+            f"{_AFTER}; whether long or short answers are riskier is learnt on the training folds",
         )
-        self.C_ = choice.C
-        self.vectorizer_ = _vectorizer()
-        features = self.vectorizer_.fit_transform(X)  # [N, F] sparse
-        self.model_ = LogisticRegression(C=self.C_, max_iter=self.max_iter).fit(features, target)
-        return self
-
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """[N, 2] float64, columns as in `classes_`."""
-        return probabilities(self.model_.decision_function(self.vectorizer_.transform(X)))
-
-    def predict(self, X: np.ndarray) -> np.ndarray:
-        """[N] the more likely class."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+    )
+    return found
 
 
-def shuffled(y: np.ndarray, seed: int) -> np.ndarray:
-    """[N] the same labels on random rows: a probe of these, judged by these, must reach .5 and no more."""
-    return np.random.default_rng(seed).permutation(y)
+def _image_alone(rows: LabelledRows, fits: dict[str, CrossFit]) -> Baseline:
+    """The probe of a vision mean, which has not seen the question."""
+    name = next((name for name in (VISION_ONLY, VISION_ENCODER) if name in fits), None)
+    if name is None:
+        return _missing(IMAGE_ALONE, rows, f"neither {VISION_ONLY} nor {VISION_ENCODER} is among the representations")
+    return Baseline(IMAGE_ALONE, fits[name].score, f"the probe of {name}, which has not seen the question")
+
+
+def _confidence(
+    name: str, column: str, rows: LabelledRows, risk: Callable[[np.ndarray], np.ndarray], note: str = ""
+) -> Baseline:
+    """A number that the model gave itself, turned so that higher is riskier."""
+    if column not in rows.numbers:
+        return _missing(name, rows, f"the shards have no {column}")
+    values = rows.numbers[column]
+    missing = int((~np.isfinite(values)).sum())
+    if missing:
+        return _missing(name, rows, f"{missing} of {len(values)} rows have no {column}")
+    return Baseline(name, risk(values), note)
+
+
+def _missing(name: str, rows: LabelledRows, why: str) -> Baseline:
+    return Baseline(name, np.full(len(rows.y), np.nan), why)
+
+
+def fit_lookup(codes: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+    """The rate of label 1 in each group of the training rows, one row of the overall rate added; `codes` [N] int.
+
+    So a group that the training rows do not have gets the overall rate.
+    """
+    n_groups = int(codes.max()) + 1
+    logit = np.empty((len(train), 1, len(y)))
+    for r, rows in enumerate(train):
+        overall = y[rows].mean()
+        total = np.bincount(codes[rows], minlength=n_groups) + 1
+        rate = (np.bincount(codes[rows], weights=y[rows], minlength=n_groups) + overall) / total  # strictly in (0, 1)
+        logit[r, 0] = np.log(rate / (1 - rate))[codes]
+    return Fitted((np.nan,), logit, probe=lambda r, s: None)
+
+
+def fit_text(texts: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+    """TF-IDF of words and pairs of words with logistic regression; `texts` [N]. The vocabulary is the training rows'."""
+    logit = np.empty((len(train), len(TEXT_STRENGTHS), len(y)))
+    for r, rows in enumerate(train):
+        vectorizer = _vectorizer().fit(texts[rows])
+        features = vectorizer.transform(texts)  # [N, F] sparse
+        model = LogisticRegression(max_iter=1000, warm_start=True)
+        for s, C in enumerate(TEXT_STRENGTHS):  # from strong to weak: each solution is a good start for the next
+            model.set_params(C=C).fit(features[rows], y[rows])
+            logit[r, s] = model.decision_function(features)
+    return Fitted(TEXT_STRENGTHS, logit, probe=lambda r, s: None)
 
 
 def _vectorizer() -> TfidfVectorizer:
@@ -88,6 +138,6 @@ def _lower(text: str) -> str:
     return text.lower() if text.strip() else _BLANK
 
 
-def _prepared(train: Any, test: Any) -> Prepared:
-    vectorizer = _vectorizer()
-    return Prepared(train=vectorizer.fit_transform(train), test=vectorizer.transform(test))
+def _codes(values: Sequence[Any]) -> np.ndarray:
+    """[N] int, equal for equal values."""
+    return np.unique(np.asarray(values), return_inverse=True)[1]

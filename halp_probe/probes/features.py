@@ -14,7 +14,9 @@ import numpy as np
 
 from halp_probe.probes.errors import ProbeError
 
-ENTROPY = "first_token_entropy"
+ENTROPY, LOGPROB = "first_token_entropy", "first_token_logprob"
+ANSWER_LOGPROB, ANSWER_TOKENS = "answer_logprob", "answer_tokens"
+_NUMBERS = (ENTROPY, LOGPROB, ANSWER_LOGPROB, ANSWER_TOKENS)
 
 
 class ShardSource(Protocol):
@@ -24,6 +26,8 @@ class ShardSource(Protocol):
     def question_ids(self) -> tuple[str, ...]: ...
     @property
     def representations(self) -> tuple[str, ...]: ...
+    @property
+    def text_columns(self) -> tuple[str, ...]: ...
     @property
     def attributes(self) -> dict[str, Any]: ...
     def has(self, name: str) -> bool: ...
@@ -48,8 +52,10 @@ class LabelledRows:
     question_ids: tuple[str, ...]  # N
     y: np.ndarray  # [N] int, 1 = hallucinated, 0 = right
     images: tuple[str, ...]  # N, equal for rows of the same image
+    images_told_by: str  # what tells one image from another
     questions: tuple[str, ...] | None  # N; None where the shards have no question text
-    entropy: np.ndarray | None  # [N] float64, nats, of the first answer token; None where the shards lack it
+    numbers: Mapping[str, np.ndarray]  # column -> [N] float64: the model's confidence in nats, the answer's tokens
+    groups: Mapping[str, tuple[str, ...]]  # group column -> N values
     representations: tuple[str, ...]
     left_out: tuple[LeftOut, ...]  # M - N
     notes: tuple[str, ...]
@@ -64,11 +70,18 @@ class LabelledRows:
         return shards.vectors(representation)[self.index]
 
 
-def join(shards: ShardSource, labels: Mapping[str, int | None], representations: Sequence[str]) -> LabelledRows:
+def join(
+    shards: ShardSource,
+    labels: Mapping[str, int | None],
+    representations: Sequence[str],
+    group_columns: Sequence[str] = (),
+) -> LabelledRows:
     """The rows with a label of 0 or 1 and with a vector in every one of the representations.
 
-    Raises ProbeError when labels and shards share no id, a vector is damaged, or fewer than two classes are left.
+    Raises ProbeError when labels and shards share no id, a vector is damaged, fewer than two classes are left, or there
+    is no such group column.
     """
+    _check_groups(shards, group_columns)
     notes = _strangers(shards.question_ids, labels)
     reasons = _label_reasons(shards.question_ids, labels)
     _add_vector_reasons(reasons, shards, representations)
@@ -77,14 +90,16 @@ def join(shards: ShardSource, labels: Mapping[str, int | None], representations:
     notes += _summary(left_out)
     y = np.array([labels[shards.question_ids[row]] for row in index], dtype=np.int64)  # [N]
     _need_both_classes(y, left_out)
-    images, image_note = _images(shards, index)
+    images, told_by, image_note = _images(shards, index)
     return LabelledRows(
         index=index,
         question_ids=tuple(shards.question_ids[row] for row in index),
         y=y,
         images=images,
+        images_told_by=told_by,
         questions=_pick(shards.text("question"), index) if shards.has("question") else None,
-        entropy=shards.numbers(ENTROPY)[index].astype(np.float64) if shards.has(ENTROPY) else None,
+        numbers={name: shards.numbers(name)[index].astype(np.float64) for name in _NUMBERS if shards.has(name)},
+        groups={name: _pick(shards.text(name), index) for name in group_columns},
         representations=tuple(representations),
         left_out=left_out,
         notes=(*notes, image_note),
@@ -168,11 +183,18 @@ def _need_both_classes(y: np.ndarray, left_out: Sequence[LeftOut]) -> None:
         )
 
 
-def _images(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], str]:
-    """What tells the rows' images apart, and a note that says so."""
+def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
+    for name in group_columns:
+        if name not in shards.text_columns:
+            there = ", ".join(shards.text_columns)
+            raise ProbeError(f"--group-columns: the shards have no column {name!r}; they have: {there}")
+
+
+def _images(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], str, str]:
+    """A name for each row's image, what these names are, and a note that says so."""
     hashes = _pick(shards.text("image_sha256"), index) if shards.has("image_sha256") else ()
     if hashes and all(hashes):
-        return hashes, f"{len(set(hashes))} images, told apart by the content of their files (image_sha256)"
+        return hashes, "image_sha256", f"{len(set(hashes))} images, told apart by the content of their files (image_sha256)"
     if not shards.has("image_id"):
         raise ProbeError("the shards have neither image_sha256 nor image_id, so no split by image; extract them again")
     ids = _pick(shards.text("image_id"), index)
@@ -180,7 +202,8 @@ def _images(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], st
         row = ids.index("")
         raise ProbeError(f"sample {shards.question_ids[index[row]]!r} has no image_id, so it cannot be split by image")
     why = "some rows lack image_sha256" if hashes else "the shards have no image_sha256"
-    return ids, f"{len(set(ids))} images, told apart by image_id ({why}): copies of a file under two ids count as two"
+    note = f"{len(set(ids))} images, told apart by image_id ({why}): copies of a file under two ids count as two"
+    return ids, "image_id", note
 
 
 def _pick(values: Sequence[str], index: np.ndarray) -> tuple[str, ...]:
