@@ -1,0 +1,92 @@
+"""Does a probe trained on one group of rows (one source of questions, say) tell the errors of another?
+
+Legend: N rows, K folds, G groups, R training sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from halp_probe.probes.kinds import Fitter
+from halp_probe.probes.metrics import Estimate, judge
+from halp_probe.probes.nested import CrossFit
+from halp_probe.probes.splits import Folds
+
+MINIMUM_PER_CLASS = 10  # rows of each label, in every training set of a cell and in all its test rows
+MOST_GROUPS = 12
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Trained on the rows of one group, judged on those of another (or of the same): mean AUROC over the test folds."""
+
+    auroc: Estimate  # with the reason where there is none
+    n_train: int  # of the smallest training set
+    n_test: int
+    n_test_positive: int
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """`cells[a][b]`: trained on `values[a]`, judged on `values[b]`."""
+
+    column: str
+    representation: str
+    values: tuple[str, ...]  # G
+    cells: tuple[tuple[Cell, ...], ...]  # [G][G]
+
+
+@dataclass(frozen=True)
+class TransferTask:
+    """The representation that is tried, and how its candidates were chosen on the whole data."""
+
+    representation: str
+    X: np.ndarray  # [N, D]
+    fit: Fitter
+    whole: CrossFit
+
+
+def transfer(
+    task: TransferTask,
+    column: str,
+    values: Sequence[str],
+    y: np.ndarray,
+    folds: Folds,
+    images: np.ndarray,
+    n_draws: int,
+    seed: int,
+) -> Transfer:
+    """Every group to every group, on the same folds: test images are new even within a group; `values` has N items.
+
+    A fold's candidate (the strength of the penalty) is the one chosen for it on the training rows of all groups.
+    """
+    names, codes = np.unique(np.asarray(values), return_inverse=True)
+    tested_by = [k for k in range(folds.count) if k not in folds.unjudged]
+    train = np.stack([(codes == a) & (folds.fold != k) for a in range(len(names)) for k in tested_by])  # [G·K, N]
+    smallest = np.array([min(np.bincount(y[rows], minlength=2)) for rows in train])  # [R]
+    usable = np.flatnonzero(smallest >= MINIMUM_PER_CLASS)
+    score = np.full((len(names), len(y)), np.nan)  # [G, N] out of fold, by probes of each group
+    if len(usable):
+        fitted = task.fit(task.X, y, train[usable])
+        for r, logit in zip(usable, fitted.logit, strict=True):
+            a, k = divmod(r, len(tested_by))
+            test = folds.fold == tested_by[k]
+            score[a, test] = logit[task.whole.candidate[tested_by[k]], test]
+    rows_of = train.sum(axis=1).reshape(len(names), -1)  # [G, K]
+    weak = smallest.reshape(len(names), -1).min(axis=1)  # [G]
+
+    def cell(a: int, b: int) -> Cell:
+        inside = (codes == b) & np.isin(folds.fold, tested_by)
+        counts = (int(rows_of[a].min()), int(inside.sum()), int(y[inside].sum()))
+        for count, what in ((weak[a], "a training set"), (min(np.bincount(y[inside], minlength=2)), "the test rows")):
+            if count < MINIMUM_PER_CLASS:
+                reason = f"only {count} rows of the rarer label in {what}"
+                return Cell(Estimate(np.nan, np.nan, np.nan, reason), *counts)
+        judged = judge({"cell": score[a, inside]}, y[inside], folds.fold[inside], images[inside], n_draws, seed)
+        return Cell(judged["cell"].estimate, *counts)
+
+    cells = tuple(tuple(cell(a, b) for b in range(len(names))) for a in range(len(names)))
+    return Transfer(column, task.representation, tuple(map(str, names)), cells)

@@ -1,0 +1,67 @@
+"""From group to group: what is shared carries over, what is not does not, and small groups say so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from halp_probe.probes.kinds import linear
+from halp_probe.probes.nested import cross_fit
+from halp_probe.probes.splits import outer_folds
+from halp_probe.probes.training_sets import training_sets
+from halp_probe.probes.transfer import TransferTask, transfer
+
+N = 900
+
+
+@pytest.fixture(scope="module")
+def moved():
+    """Groups a and b are told by the same feature, group c by the same one turned round, group d has few rows."""
+    rng = np.random.default_rng(0)
+    y, images = rng.integers(0, 2, N), np.arange(N) // 3
+    values = np.array(["a", "b", "c"])[np.arange(N) // 3 % 3]
+    values[:24] = "d"
+    X = rng.standard_normal((N, 4))
+    X[:, 0] += np.where(values == "c", -2.0, 2.0) * y
+    folds = outer_folds(y, images, 3, 0)
+    sets = training_sets(y, folds)
+    fit = linear()
+    task = TransferTask("layer", X, fit, cross_fit(fit(X, y, sets.train), y, folds, sets))
+    found = transfer(task, "source", list(values), y, folds, images, 100, 0)
+    return found, task, X, y, values, folds
+
+
+def test_what_is_shared_carries_over_and_what_is_not_does_not(moved):
+    found = moved[0]
+    assert found.values == ("a", "b", "c", "d")
+    auroc = {(a, b): found.cells[i][j].auroc for i, a in enumerate("abcd") for j, b in enumerate("abcd")}
+    for pair in ("aa", "ab", "ba", "bb", "cc"):
+        assert auroc[tuple(pair)].low > 0.8, pair
+    for pair in ("ac", "ca", "bc"):
+        assert auroc[tuple(pair)].high < 0.2, pair
+
+
+def test_cells_are_those_of_a_loop_by_hand(moved):
+    found, task, X, y, values, folds = moved
+    parts = []
+    for k in range(3):
+        train, test = (values == "a") & (folds.fold != k), (values == "b") & (folds.fold == k)
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=task.whole.chosen[k], tol=1e-9, max_iter=5000))
+        parts.append(roc_auc_score(y[test], model.fit(X[train], y[train]).decision_function(X[test])))
+    cell = found.cells[0][1]
+    assert cell.auroc.value == pytest.approx(np.mean(parts), abs=1e-3)
+    assert cell.n_test == (values == "b").sum()
+    assert cell.n_test_positive == y[values == "b"].sum()
+    assert cell.n_train == min(((values == "a") & (folds.fold != k)).sum() for k in range(3))
+
+
+def test_a_small_group_is_counted_and_not_judged(moved):
+    found = moved[0]
+    for cell in (found.cells[3][0], found.cells[0][3]):
+        assert np.isnan(cell.auroc.value)
+    assert "rows of the rarer label in a training set" in found.cells[3][0].auroc.note
+    assert found.cells[0][3].n_test == 24
