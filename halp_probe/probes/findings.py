@@ -1,0 +1,193 @@
+"""What a sceptical reader must know before believing the numbers, in plain words.
+
+Legend: N rows, K folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from halp_probe.probes.baselines import LOOKUP
+from halp_probe.probes.controls import CHANCE, RANDOM_BY_IMAGE_ROWS
+from halp_probe.probes.features import LabelledRows
+from halp_probe.probes.groups import Grouped
+from halp_probe.probes.metrics import Estimate
+from halp_probe.probes.results import Judgement, Result
+from halp_probe.probes.splits import Folds, images_on_both_sides
+from halp_probe.probes.sweep import Sweep
+
+SERIOUS, CAUTION, NOTE = "serious", "caution", "note"
+LEVELS = (SERIOUS, CAUTION, NOTE)
+FEW_POSITIVES = 15  # of the rarer label in a test fold
+MANY_UNKNOWN = 0.1  # share of the samples left out
+MUCH_LOST_WITHIN = 0.05  # AUROC, from the whole to the mean within groups
+
+
+@dataclass(frozen=True)
+class Finding:
+    level: str  # one of LEVELS
+    text: str
+
+
+def findings(
+    judgement: Judgement, swept: Sweep, rows: LabelledRows, folds: Folds, groups: Mapping[str, Grouped]
+) -> list[Finding]:
+    """All of them, the most serious first."""
+    found = [
+        *_split(rows, folds),
+        *_choice(judgement, swept, folds),
+        *_lookups(judgement),
+        *_baselines(judgement),
+        *_controls(judgement),
+        *_within_groups(judgement, groups),
+        *_few_rows(rows, folds),
+        *_left_out(rows),
+    ]
+    return sorted(found, key=lambda finding: LEVELS.index(finding.level))
+
+
+def _split(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
+    both = images_on_both_sides(folds, rows.image_codes)
+    if both:
+        yield Finding(
+            SERIOUS,
+            f"{both} of {len(set(rows.images))} images are on both sides of the split, in training and in test: what a "
+            "probe remembers of an image counts as success.",
+        )
+    if not folds.tested.all():
+        yield Finding(
+            CAUTION,
+            f"One split: {int(folds.tested.sum())} of {len(rows.y)} rows judge, and each interval covers these rows "
+            "only; another split would give another number.",
+        )
+    if rows.images_told_by != "image_sha256":
+        yield Finding(
+            CAUTION,
+            f"Images are told apart by {rows.images_told_by}, since the shards lack the hash of the files' content: copies of "
+            "one file under two names may be on both sides.",
+        )
+
+
+def _choice(judgement: Judgement, swept: Sweep, folds: Folds) -> Iterator[Finding]:
+    known = [result for result in judgement.of_kind("representation") if np.isfinite(result.auroc.value)]
+    if swept.selected is None and len(known) > 1:
+        yield Finding(
+            SERIOUS,
+            f"{judgement.headline.title} is the best of {len(known)}, picked on the very rows that judge it: its number "
+            "flatters it.",
+        )
+    if swept.selected and len(known) > 1:
+        name, count = swept.selected.counts.most_common(1)[0]
+        total = sum(swept.selected.counts.values())
+        if count <= total / 2:
+            yield Finding(
+                CAUTION,
+                f"No representation stands out: the inner folds chose {len(swept.selected.counts)} different ones in "
+                f"{total} folds ({judgement.result(name).title} in {count}).",
+            )
+    for result in known:
+        edges = {min(swept.fits[result.name].candidates), max(swept.fits[result.name].candidates)}
+        at_edge = sum(value in edges for value in result.chosen)
+        if result.selected_in and at_edge == len(result.chosen) > 0:
+            yield Finding(
+                NOTE,
+                f"{result.title}: every fold chose a strength of the penalty at the end of what was tried "
+                f"({', '.join(f'{value:g}' for value in sorted(set(result.chosen)))}); a wider range may do better.",
+            )
+
+
+def _lookups(judgement: Judgement) -> Iterator[Finding]:
+    """Is the label told by what kind of row it is?"""
+    vision = [
+        r for r in judgement.of_kind("representation") if r.position != "query_token" and np.isfinite(r.auroc.value)
+    ]
+    for result in judgement.of_kind("baseline"):
+        value = result.auroc.value
+        if not result.name.startswith(LOOKUP) or not result.auroc.low > 0.5:
+            continue
+        column = result.name.removeprefix(LOOKUP)
+        beaten = ""
+        if value >= judgement.headline.auroc.value:
+            beaten = f"above the {judgement.headline.title} ({_number(judgement.headline.auroc.value)})"
+        elif vision and value >= max(r.auroc.value for r in vision):
+            beaten = "above every vision probe"
+        if beaten:
+            yield Finding(
+                SERIOUS,
+                f"A lookup of `{column}` reaches {_number(value)}: {beaten}. It knows neither the image nor the model.",
+            )
+
+
+def _baselines(judgement: Judgement) -> Iterator[Finding]:
+    best, headline = judgement.best_baseline, judgement.headline
+    if best is None or not np.isfinite(headline.auroc.value):
+        return
+    difference = judgement.difference(headline.name, best.name)
+    if not difference.low > 0:
+        yield Finding(
+            SERIOUS if not difference.value > 0 else CAUTION,
+            f"The {headline.title} is not shown to be better than {best.title} ({_number(best.auroc.value)}): the "
+            f"difference is {_estimate(difference)}.",
+        )
+
+
+def _controls(judgement: Judgement) -> Iterator[Finding]:
+    for result in judgement.of_kind("control"):
+        auroc = result.auroc
+        if result.name == RANDOM_BY_IMAGE_ROWS:
+            if auroc.low > 0.5:
+                yield Finding(
+                    NOTE,
+                    f"Split by row instead of by image, a probe of random labels would reach {_estimate(auroc)}: so much "
+                    "it can remember of the images.",
+                )
+        elif CHANCE in result.note and (auroc.low > 0.5 or auroc.high < 0.5):
+            yield Finding(
+                CAUTION,
+                f"The control with {result.title} gives {_estimate(auroc)} instead of .5. Chance does this once in "
+                "twenty times; with another --seed it should not.",
+            )
+
+
+def _within_groups(judgement: Judgement, groups: Mapping[str, Grouped]) -> Iterator[Finding]:
+    whole = judgement.headline.auroc.value
+    for column, grouped in groups.items():
+        within = grouped.macro.value
+        if np.isfinite(within) and whole - within > MUCH_LOST_WITHIN:
+            yield Finding(
+                CAUTION,
+                f"Within the groups of `{column}` the {judgement.headline.title} reaches {_number(within)} on "
+                f"average, over all rows {_number(whole)}: part of it tells the groups apart.",
+            )
+
+
+def _few_rows(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
+    for k in range(folds.count):
+        counts = np.bincount(rows.y[folds.fold == k], minlength=2)
+        if min(counts) < FEW_POSITIVES:
+            name = "positives" if counts[1] <= counts[0] else "negatives"
+            yield Finding(
+                CAUTION, f"Only {min(counts)} {name} in fold {k}: its AUROC is uncertain, and intervals too narrow."
+            )
+
+
+def _left_out(rows: LabelledRows) -> Iterator[Finding]:
+    out, total = len(rows.left_out), len(rows.left_out) + len(rows.y)
+    if out > MANY_UNKNOWN * total:
+        yield Finding(
+            CAUTION,
+            f"{out} of {total} samples are left out (left_out.csv): the numbers are about the others, and those may be "
+            "the easier ones.",
+        )
+
+
+def _number(value: float) -> str:
+    """.83 of 0.83: two digits."""
+    return f"{value:.2f}".removeprefix("0")
+
+
+def _estimate(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
