@@ -9,15 +9,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from halp_probe.labels.table import read_labels as read_labels
+    from halp_probe.probes.estimators import LinearProbe as LinearProbe
     from halp_probe.probes.files import load_probe as load_probe
+    from halp_probe.probes.study import Design as Design
+    from halp_probe.probes.study import study as study
     from halp_probe.scoring.scorer import RiskScorer as RiskScorer
     from halp_probe.shards.reader import open_shards as open_shards
 
 __version__ = "0.1.0"
 _MODULE_OF = {
+    "Design": "halp_probe.probes.study",
+    "LinearProbe": "halp_probe.probes.estimators",
     "RiskScorer": "halp_probe.scoring.scorer",
     "load_probe": "halp_probe.probes.files",
     "open_shards": "halp_probe.shards.reader",
+    "read_labels": "halp_probe.labels.table",
+    "study": "halp_probe.probes.study",
 }
 
 

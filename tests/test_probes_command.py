@@ -9,34 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from probes_fake import BLOCK_TORCH, QUERY, VISION, FakeShards, labels_of, planted
+from probes_fake import BLOCK_TORCH, QUERY, VISION, FakeShards, labels_of, planted, write_inputs
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from halp_probe.cli import run_script
-from halp_probe.probes.command import TrainOptions, train
 from halp_probe.probes.files import load_probe
-from halp_probe.shards.columns import Columns
-from halp_probe.shards.writer import write_shard
+from halp_probe.probes.study import Design, study
 
 ROOT = Path(__file__).parent.parent
-
-
-def write_inputs(folder: Path, shards: FakeShards, labels: dict[str, int | None]) -> list[str]:
-    """Two shard files and labels.csv; the flags that name them."""
-    (folder / "shards").mkdir()
-    texts = {"question_id": list(shards.question_ids), **shards.texts}
-    texts |= dict.fromkeys(("answer", "ground_truth_answer"), ["yes"] * len(shards.question_ids))
-    columns = Columns(texts, shards.columns, shards.arrays)
-    half = len(shards.question_ids) // 2
-    for part, rows in enumerate((range(half), range(half, len(shards.question_ids))), 1):
-        path = folder / "shards" / f"fake_embeddings_part_{part:03d}.h5"
-        write_shard(path, columns.take(rows), {"model_name": "fake/vlm", "layers": [0, 3]}, question_view=False)
-    with (folder / "labels.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["question_id", "label"])
-        writer.writerows((name, "" if label is None else label) for name, label in labels.items())
-    flags = ["--shards", folder / "shards", "--labels", folder / "labels.csv", "--output-dir", folder / "out"]
-    return [str(flag) for flag in flags]
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -45,64 +26,94 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def draws_by_hand(oof: list[dict[str, str]], name: str, n_draws: int) -> np.ndarray:
-    """[n_draws] mean AUROC over folds, with the rows of each drawn image repeated as often as it was drawn."""
+    """[1 + n_draws] mean AUROC over folds: of the rows, then with each drawn image's rows as often as it was drawn."""
     images = np.unique([row["image"] for row in oof], return_inverse=True)[1]
     y, fold = (np.array([int(row[key]) for row in oof]) for key in ("label", "fold"))
     score = np.array([float(row[name]) for row in oof])
     rng = np.random.default_rng(0)
-    draws = []
+    times = [np.ones(images.max() + 1, dtype=int)]
     for _ in range(n_draws):
-        drawn = np.bincount(rng.integers(images.max() + 1, size=images.max() + 1), minlength=images.max() + 1)
+        times.append(np.bincount(rng.integers(images.max() + 1, size=images.max() + 1), minlength=images.max() + 1))
+    draws = []
+    for drawn in times:
         rows = np.repeat(np.arange(len(y)), drawn[images])
         parts = [rows[fold[rows] == k] for k in np.unique(fold)]
         draws.append(np.mean([roc_auc_score(y[part], score[part]) for part in parts]))
     return np.array(draws)
 
 
-def test_real_shards_end_to_end_without_torch(tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run in a process of its own, without torch: what it printed, its folder, and what it was run on."""
+    folder = tmp_path_factory.mktemp("trained")
     shards, y = planted(240, auroc=0.85)
-    labels = labels_of(shards, y) | {"q7": None}
-    flags = write_inputs(tmp_path, shards, labels)
+    shards.texts["source"] = [("a", "b")[row % 2] for row in range(240)]
+    flags = write_inputs(folder, shards, labels_of(shards, y) | {"q7": None})
     code = f"{BLOCK_TORCH}from halp_probe.cli import run_script\nsys.exit(run_script('train-probes', '', sys.argv[1:]))"
-    command = [sys.executable, "-W", "error", "-c", code, *flags, "--folds", "3", "--bootstrap", "50"]
+    flags += ["--folds", "3", "--bootstrap", "50", "--group-columns", "source", "--max-error", "0.2"]
+    command = [sys.executable, "-W", "error", "-c", code, *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done, folder / "out", shards, y
+
+
+def test_real_shards_end_to_end_without_torch(trained):
+    done, out, _, _ = trained
     assert "label unknown (q7)" in done.stdout
     assert "2/2 query_token_representation/layer_3" in done.stderr
-
-    out = tmp_path / "out"
-    names = ["heatmap.png", "left_out.csv", "oof.csv", "probes", "results.csv"]
-    assert sorted(path.name for path in out.iterdir()) == names
+    names = ["differences.csv", "heatmap.png", "left_out.csv", "oof.csv", "probes"]
+    assert sorted(path.name for path in out.iterdir()) == [*names, "report.html", "report.json", "results.csv"]
     assert read(out / "left_out.csv") == [{"question_id": "q7", "reason": "label unknown"}]
     assert (out / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("query token, layer 3") and line.endswith("3 folds") for line in lines)
+    assert any(line.startswith("selected probe: its representation and its penalty") for line in lines)
+    assert lines[-1].startswith(f"{out}: report.html")
 
-    oof = read(out / "oof.csv")
-    results = {row["name"]: row for row in read(out / "results.csv")}
-    assert list(results) == [VISION, QUERY, "question_text", "first_token_entropy", "shuffled_labels"]
-    by_hand = []
-    for fold in "012":
-        rows = [row for row in oof if row["fold"] == fold]
-        by_hand.append(roc_auc_score([int(r["label"]) for r in rows], [float(r[QUERY]) for r in rows]))
+
+def test_every_number_can_be_had_from_oof_csv(trained):
+    """AUROCs, intervals and differences by an explicit loop over what was saved."""
+    _, out, _, _ = trained
+    oof, results = read(out / "oof.csv"), {row["name"]: row for row in read(out / "results.csv")}
+    baselines = ["lookup_of_source", "question_text", "image_alone", "first_token_entropy"]
+    assert [name for name, row in results.items() if row["kind"] == "baseline" and row["auroc"]] == baselines
+    by_hand = {}
+    for name in ("selected_probe", VISION, QUERY, *baselines):
+        draws = draws_by_hand(oof, name, n_draws=50)
+        by_hand[name] = value = draws_by_hand(oof, name, n_draws=0)[0]
+        assert float(results[name]["auroc"]) == pytest.approx(value, abs=1e-12)
+        logit, spread = np.log(value / (1 - value)), student.ppf(0.975, 79) * draws[1:].std(ddof=1)
+        reach = spread / (value * (1 - value))
+        ends = [1 / (1 + np.exp(-(logit + sign * reach))) for sign in (-1, 1)]
+        assert [float(results[name][key]) for key in ("auroc_low", "auroc_high")] == pytest.approx(ends, abs=5e-3)
+    differences = {(row["name"], row["minus"]): float(row["auroc_difference"]) for row in read(out / "differences.csv")}
+    assert differences[QUERY, "question_text"] == pytest.approx(by_hand[QUERY] - by_hand["question_text"])
+    for control in ("shuffled_labels", "random_label_per_image", "random_label_per_image_split_by_row"):
+        own = [{**row, "label": row[f"{control}_label"], "fold": row[f"{control}_fold"]} for row in oof]
+        assert float(results[control]["auroc"]) == pytest.approx(draws_by_hand(own, control, 0)[0], abs=1e-12)
     found = results[QUERY]
-    assert float(found["auroc"]) == pytest.approx(np.mean(by_hand), abs=1e-12)
-    assert float(found["ci_low"]) < float(found["auroc"]) < float(found["ci_high"])
-    query, text = (draws_by_hand(oof, name, n_draws=50) for name in (QUERY, "question_text"))
-    ends = [float(found[name]) for name in ("ci_low", "ci_high", "minus_text_low", "minus_text_high")]
-    assert ends == pytest.approx([*np.percentile(query, (2.5, 97.5)), *np.percentile(query - text, (2.5, 97.5))])
     assert (found["position"], found["layer"], found["n"], found["n_images"]) == ("query_token", "3", "239", "80")
     assert int(found["n_positive"]) == sum(int(row["label"]) for row in oof)
-    assert results["question_text"]["minus_text"] == ""
+    for row in oof:
+        assert row["selected_probe"] == row[row["selected_probe_representation"]]
+        assert 0 < float(row["selected_probe_risk"]) < 1
 
+
+def test_probes_are_saved_with_calibration_threshold_and_provenance(trained):
+    _, out, shards, y = trained
+    results = {row["name"]: row for row in read(out / "results.csv")}
+    stems = sorted(path.stem for path in (out / "probes").glob("*.json"))
+    assert stems == ["query_token_representation_layer_3", "selected_probe", "vision_only_representation"]
     probe = load_probe(out / "probes" / "query_token_representation_layer_3")
     assert probe.metadata["model_name"] == "fake/vlm"
-    assert probe.metadata["training"]["auroc"] == float(found["auroc"])
+    assert probe.metadata["training"]["auroc"] == float(results[QUERY]["auroc"])
     assert probe.metadata["training"]["rows"] == 239
-    assert roc_auc_score(y, probe.predict_proba(shards.arrays[QUERY])[:, 1]) > 0.8
-
-    last = done.stdout.splitlines()
-    assert any(line.startswith("query token, layer 3") and line.endswith("*") for line in last)
-    assert any("best of 2, picked on the same folds" in line for line in last)
-    assert last[-1].startswith(f"{out}: results.csv")
+    assert probe.calibration.kind == "platt"
+    assert probe.threshold.error <= 0.2 == probe.threshold.max_error
+    assert roc_auc_score(y, probe.risk(shards.arrays[QUERY])) > 0.8
+    selected = load_probe(out / "probes" / "selected_probe")
+    assert (selected.risk(shards.arrays[QUERY]) == probe.risk(shards.arrays[QUERY])).all()
+    assert selected.metadata["training"]["auroc"] == float(results["selected_probe"]["auroc"])
 
 
 @pytest.mark.parametrize(
@@ -134,16 +145,15 @@ def test_bad_flags_are_refused(tmp_path, capsys):
         assert stopped.value.code == 2
 
 
-def test_legacy_shards_without_hashes_and_entropy(tmp_path, capsys):
+def test_legacy_shards_without_hashes_and_entropy():
     shards, y = planted(60, auroc=0.9)
     texts = {name: shards.texts[name] for name in ("image_id", "question")}
     bare = FakeShards(shards.question_ids, shards.arrays, texts)
-    options = TrainOptions(Path(), Path("labels.csv"), tmp_path, "linear", 0, 3, 20, None)
-    judgement = train(bare, labels_of(bare, y), options)
-    assert np.isnan({r.name: r for r in judgement.results}["first_token_entropy"].auroc.value)
-    printed = capsys.readouterr().out
-    assert "told apart by image_id" in printed
-    assert "the shards have no first_token_entropy" in printed
+    found = study(bare, labels_of(bare, y), Design(folds=3, bootstrap=20))
+    entropy = found.judgement.result("first_token_entropy")
+    assert np.isnan(entropy.auroc.value)
+    assert "the shards have no first_token_entropy" in entropy.note
+    assert any("told apart by image_id" in finding.text for finding in found.findings)
 
 
 def test_the_root_script_says_how_to_call_it():

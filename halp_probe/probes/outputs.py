@@ -5,45 +5,64 @@ from __future__ import annotations
 import csv
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from halp_probe.files import atomic_text
-from halp_probe.probes.baselines import SHUFFLED_LABELS
 from halp_probe.probes.features import LabelledRows
+from halp_probe.probes.findings import NOTE, Finding
+from halp_probe.probes.measures import MEASURES
 from halp_probe.probes.metrics import Estimate
-from halp_probe.probes.results import BASELINE, Judgement, Result
-from halp_probe.probes.splits import Folds
-from halp_probe.probes.sweep import ShuffledControl
+from halp_probe.probes.results import SELECTED, Judgement, Result
+from halp_probe.probes.study import Study
 
 _WIDTH = 110  # characters of a line of remarks
 _NOTHING = Estimate(np.nan, np.nan, np.nan)
 
 
 def write_results(path: Path, judgement: Judgement) -> None:
-    """`results.csv`: one line for each representation and baseline; empty where there is no number."""
-    header = ["name", "position", "layer", "n", "n_positive", "n_images", "auroc", "ci_low", "ci_high"]
-    for other in ("text", "entropy"):
-        header += [f"minus_{other}", f"minus_{other}_low", f"minus_{other}_high"]
-    _write(path, [*header, "C", "note"], (_results_line(result, judgement) for result in judgement.results))
+    """`results.csv`: one line for each probe, baseline and control; empty where there is no number."""
+    others = [name for name in MEASURES if name != "auroc"]
+    header = ["name", "kind", "position", "layer", "n", "n_positive", "n_images", "selected_in", "chosen"]
+    for name in ("auroc", *others):
+        header += [name, f"{name}_low", f"{name}_high"]
+    _write(path, [*header, "note"], (_results_line(result, judgement, others) for result in judgement.results))
 
 
-def write_out_of_fold(
-    path: Path, judgement: Judgement, rows: LabelledRows, folds: Folds, control: ShuffledControl
-) -> None:
-    """`oof.csv`: each row's label, test fold and out-of-fold scores; the shuffled control with its own."""
+def write_differences(path: Path, judgement: Judgement) -> None:
+    """`differences.csv`: AUROC minus AUROC, with its interval, of every two probes and baselines that have one."""
+    known = [name for name, judged in judgement.judged["auroc"].items() if np.isfinite(judged.value)]
+    pairs = {(one, other): judgement.difference(one, other) for one, other in combinations(known, 2)}
+    lines = ([*pair, each.value, each.low, each.high] for pair, each in pairs.items())
+    _write(path, ["name", "minus", "auroc_difference", "low", "high"], lines)
+
+
+def write_out_of_fold(path: Path, found: Study) -> None:
+    """`oof.csv`: each row's label, test fold and out-of-fold scores (log-odds of probes); controls with their own.
+
+    `selected_probe_risk` is the selected probe's score as a probability, calibrated inside the training folds.
+    """
+    rows, folds, swept = found.rows, found.folds, found.sweep
     columns: dict[str, Iterable[Any]] = {
         "question_id": rows.question_ids,
         "image": rows.images,
         "label": rows.y,
         "fold": folds.fold,
-        **judgement.risks,
-        SHUFFLED_LABELS: control.risk,
-        f"{SHUFFLED_LABELS}_label": control.y,
-        f"{SHUFFLED_LABELS}_fold": control.folds.fold,
+        **{f"group_{name}": values for name, values in rows.groups.items()},
+        **found.judgement.scores,
     }
+    if swept.selected:
+        columns[f"{SELECTED}_risk"] = swept.selected.risk
+        columns[f"{SELECTED}_representation"] = [swept.selected.representation[k] for k in folds.fold]
+    for control in swept.controls:
+        columns |= {
+            control.name: control.score,
+            f"{control.name}_label": control.y,
+            f"{control.name}_fold": control.folds.fold,
+        }
     _write(path, list(columns), zip(*columns.values(), strict=True))
 
 
@@ -52,54 +71,46 @@ def write_left_out(path: Path, rows: LabelledRows) -> None:
     _write(path, ["question_id", "reason"], ((item.question_id, item.reason) for item in rows.left_out))
 
 
-def table(judgement: Judgement) -> str:
-    """The results as aligned text, the best probe marked with * and explained."""
-    best = judgement.best
-    lines: list[tuple[str, ...]] = [("", "AUROC", "95 %", "− text", "95 %", "− entropy", "95 %", "")]
+def table(judgement: Judgement, found: Sequence[Finding]) -> str:
+    """The results as aligned text; below it how they were made, and what a reader must know."""
+    best = judgement.best_baseline
+    lines: list[tuple[str, ...]] = [("", "AUROC", "95 %", f"− {best.title}" if best else "", "95 %", "chosen in")]
     for result in judgement.results:
-        mark = "*" if result is best else ""
-        numbers = [part for e in (result.auroc, result.minus_text, result.minus_entropy) for part in _cells(e)]
-        # only the AUROC itself goes without a sign
-        numbers[0], numbers[1] = numbers[0].replace("+", ""), numbers[1].replace("+", "")
-        lines.append((_title(result), *numbers, mark))
+        numbers = [text.replace("+", "") for text in _cells(result.auroc)]  # only differences go with a sign
+        compared = best is not None and result.name in judgement.scores and result is not best
+        difference = _cells(judgement.difference(result.name, best.name)) if best and compared else ("", "")
+        chosen = f"{result.selected_in} folds" if result.selected_in else ""
+        lines.append((_named(result), *numbers, *difference, chosen))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     aligned = [
-        "  ".join(
-            cell.ljust(w) if i in (0, 7) else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
+        "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
         for line in lines
     ]
-    return "\n".join(line.rstrip() for line in [*aligned, "", *_remarks(judgement)])
+    return "\n".join(line.rstrip() for line in [*aligned, "", *_remarks(judgement, found)])
 
 
-def _remarks(judgement: Judgement) -> list[str]:
+def _remarks(judgement: Judgement, found: Sequence[Finding]) -> list[str]:
     remarks = [
         f"{judgement.n} questions ({judgement.n_positive} hallucinated) on {judgement.n_images} images; AUROC is the "
         "mean over test folds. Intervals are from a bootstrap over images: of these fitted probes on new images; "
         "probes fitted on other data would vary more."
     ]
-    best = judgement.best
-    if best is not None:
+    if judgement.headline.kind == "selected":
         remarks.append(
-            f"* {_title(best)} is the best of {len(judgement.candidates)}, picked on the same folds that judge it, "
-            "so its number flatters it; a nested choice of the representation is not made here."
+            "selected probe: its representation and its penalty are chosen anew for each test fold, by the other folds "
+            "alone; this is the number to quote."
         )
-    remarks += [f"{_title(r)}: {r.note}" for r in judgement.results if r.note]
+    remarks += [f"{_named(r)}: {r.note}" for r in judgement.results if r.note and not np.isfinite(r.auroc.value)]
+    remarks += [f"{finding.level}: {finding.text}" for finding in found if finding.level != NOTE]
     return [textwrap.fill(remark, _WIDTH, break_on_hyphens=False) for remark in remarks]
 
 
-def _title(result: Result) -> str:
-    if result.position == BASELINE:
-        return f"baseline: {result.name.replace('_', ' ')}"
-    words = result.position.replace("_", " ")
-    return words if result.layer is None else f"{words}, layer {result.layer}"
+def _named(result: Result) -> str:
+    return f"{result.kind}: {result.title}" if result.kind in ("baseline", "control") else result.title
 
 
-def _cells(estimate: Estimate | None) -> tuple[str, str]:
+def _cells(estimate: Estimate) -> tuple[str, str]:
     """The value and its interval, with signs."""
-    if estimate is None:
-        return "", ""
     if not np.isfinite(estimate.value):
         return "nan", ""
     if not np.isfinite(estimate.low):
@@ -107,13 +118,14 @@ def _cells(estimate: Estimate | None) -> tuple[str, str]:
     return f"{estimate.value:+.3f}", f"{estimate.low:+.3f} to {estimate.high:+.3f}"
 
 
-def _results_line(result: Result, judgement: Judgement) -> list[Any]:
+def _results_line(result: Result, judgement: Judgement, others: Sequence[str]) -> list[Any]:
     counts = [judgement.n, judgement.n_positive, judgement.n_images]
+    chosen = " ".join(f"{value:g}" for value in result.chosen)
     numbers: list[float] = []
-    for estimate in (result.auroc, result.minus_text or _NOTHING, result.minus_entropy or _NOTHING):
+    for estimate in (result.auroc, *(result.measures.get(name, _NOTHING) for name in others)):
         numbers += [estimate.value, estimate.low, estimate.high]
-    Cs = " ".join(f"{C:g}" for C in result.Cs)
-    return [result.name, result.position, result.layer, *counts, *numbers, Cs, result.note]
+    about = [result.name, result.kind, result.position, result.layer, *counts, result.selected_in, chosen]
+    return [*about, *numbers, result.note]
 
 
 def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:

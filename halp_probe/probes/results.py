@@ -1,109 +1,129 @@
-"""Judge a sweep: one result for each representation and baseline. Legend: N rows, B bootstrap draws."""
+"""Judge a sweep: each representation, the selected probe, each baseline and control, and how they differ.
+
+Legend: N rows, T of them tested, K folds, B bootstrap draws.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from halp_probe.probes.baselines import FIRST_TOKEN_ENTROPY, QUESTION_TEXT, SHUFFLED_C, SHUFFLED_LABELS
+from halp_probe.probes.controls import Control
 from halp_probe.probes.features import LabelledRows
-from halp_probe.probes.metrics import Estimate, Judged, judge
+from halp_probe.probes.measures import MEASURES
+from halp_probe.probes.metrics import Estimate, Judged, judge, judge_measures
 from halp_probe.probes.splits import Folds
 from halp_probe.probes.sweep import Sweep
 from halp_probe.shards.names import layer_of
 
-BASELINE = "baseline"
+SELECTED = "selected_probe"
+_OF_SCORES = tuple(name for name, measure in MEASURES.items() if not measure.needs_probability)
+_OF_RISKS = tuple(name for name, measure in MEASURES.items() if measure.needs_probability)
 
 
 @dataclass(frozen=True)
 class Result:
-    """How well one representation or baseline tells hallucinated from right answers."""
+    """How well one score tells hallucinated from right answers."""
 
     name: str
-    position: str  # vision_only, vision_encoder, vision_token, query_token or baseline
-    layer: int | None
+    kind: str  # selected, representation, baseline or control
     auroc: Estimate
-    minus_text: Estimate | None  # paired difference to the question text; None where it makes no sense
-    minus_entropy: Estimate | None  # paired difference to the first token's entropy
-    Cs: tuple[float, ...]  # chosen in each fold
-    note: str  # why a number is missing, or what it means
+    measures: Mapping[str, Estimate] = field(default_factory=dict)  # the others of MEASURES
+    selected_in: int | None = None  # folds that chose it, of a representation
+    chosen: tuple[float, ...] = ()  # candidate of each fold
+    note: str = ""  # why a number is missing, or what it means
+
+    @property
+    def position(self) -> str | None:
+        """vision_only, vision_encoder, vision_token or query_token; None where it is no representation."""
+        return self.name.split("/")[0].removesuffix("_representation") if self.kind == "representation" else None
+
+    @property
+    def layer(self) -> int | None:
+        return layer_of(self.name)
+
+    @property
+    def title(self) -> str:
+        words = (self.position or self.name).replace("_", " ")
+        return words if self.layer is None else f"{words}, layer {self.layer}"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """All results on the same rows, and the scores they were made from."""
+    """All results on the same rows, and what they were made from."""
 
-    results: tuple[Result, ...]  # representations in reading order, then baselines
-    risks: dict[str, np.ndarray]  # name -> [N] out-of-fold score
-    n: int
+    results: tuple[Result, ...]  # the selected probe, representations in reading order, baselines, controls
+    scores: Mapping[str, np.ndarray]  # name -> [N] out-of-fold score, controls left out
+    judged: Mapping[str, Mapping[str, Judged]]  # measure -> name -> on the same draws
+    n: int  # T
     n_positive: int
     n_images: int
 
-    @property
-    def candidates(self) -> list[Result]:
-        """The representations that have an AUROC."""
-        return [r for r in self.results if r.position != BASELINE and np.isfinite(r.auroc.value)]
+    def of_kind(self, kind: str) -> list[Result]:
+        return [result for result in self.results if result.kind == kind]
+
+    def result(self, name: str) -> Result:
+        return next(result for result in self.results if result.name == name)
 
     @property
-    def best(self) -> Result | None:
-        """The representation with the highest AUROC; None when there is no choice."""
-        return max(self.candidates, key=lambda result: result.auroc.value) if len(self.candidates) > 1 else None
+    def headline(self) -> Result:
+        """The selected probe; without one, the representation that is best on the rows that judge it."""
+        selected = self.of_kind("selected")
+        return selected[0] if selected else _best(self.of_kind("representation"))
+
+    @property
+    def best_baseline(self) -> Result | None:
+        """The baseline with the highest AUROC; None when there is none with one."""
+        known = [result for result in self.of_kind("baseline") if np.isfinite(result.auroc.value)]
+        return _best(known) if known else None
+
+    def difference(self, name: str, other: str) -> Estimate:
+        """The paired difference of two AUROCs."""
+        return self.judged["auroc"][name].minus(self.judged["auroc"][other])
 
 
 def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, n_draws: int, seed: int) -> Judgement:
-    """AUROC of everything, with intervals and with paired differences to the two baselines."""
-    nothing = np.full(len(rows.y), np.nan)
-    risks = {name: fit.risk for name, fit in swept.fits.items()}
-    risks[QUESTION_TEXT] = nothing if swept.text is None else swept.text.risk
-    risks[FIRST_TOKEN_ENTROPY] = nothing if entropy_gap(rows) or rows.entropy is None else rows.entropy
-    judged = judge(risks, rows.y, folds.fold, rows.image_codes, n_draws, seed)
-    results = [_result(name, judged, swept, rows, folds) for name in risks]
-    control = swept.control
-    on_shuffled = judge({SHUFFLED_LABELS: control.risk}, control.y, control.folds.fold, rows.image_codes, n_draws, seed)
-    what = f"linear, C={SHUFFLED_C:g}, {control.representation}, judged by its shuffled labels: must be about .5"
-    note = _joined([what, *control.folds.unjudged.values()])
-    estimate = on_shuffled[SHUFFLED_LABELS].estimate
-    results.append(Result(SHUFFLED_LABELS, BASELINE, None, estimate, None, None, (), note))
+    """AUROC and its companions for everything, with intervals on the same bootstrap draws."""
+    scores = {SELECTED: swept.selected.score} if swept.selected else {}
+    scores |= {name: fit.score for name, fit in swept.fits.items()}
+    scores |= {baseline.name: baseline.score for baseline in swept.baselines}
+    tested = folds.tested
+    where = (rows.y[tested], folds.fold[tested], rows.image_codes[tested], n_draws, seed)
+    judged = judge_measures(_OF_SCORES, {name: score[tested] for name, score in scores.items()}, *where)
+    if swept.selected:
+        judged |= judge_measures(_OF_RISKS, {SELECTED: swept.selected.risk[tested]}, *where)
+    reasons = list(folds.unjudged.values())
+
+    def result(name: str, kind: str, notes: Sequence[str], **about: Any) -> Result:
+        found = {measure: each[name].estimate for measure, each in judged.items() if name in each}
+        return Result(name, kind, found.pop("auroc"), found, note="; ".join(filter(None, notes)), **about)
+
+    counts = swept.selected.counts if swept.selected else None
+    results = [result(SELECTED, "selected", reasons)] if swept.selected else []
+    for name, fit in swept.fits.items():
+        chosen_in = None if counts is None else counts[name]
+        results.append(result(name, "representation", reasons, selected_in=chosen_in, chosen=fit.chosen))
+    results += [result(baseline.name, "baseline", [baseline.note, *reasons]) for baseline in swept.baselines]
+    results += [_control(control, rows, n_draws, seed) for control in swept.controls]
     return Judgement(
         results=tuple(results),
-        risks=risks,
-        n=len(rows.y),
-        n_positive=int(rows.y.sum()),
-        n_images=len(set(rows.images)),
+        scores=scores,
+        judged=judged,
+        n=int(tested.sum()),
+        n_positive=int(rows.y[tested].sum()),
+        n_images=len(np.unique(rows.image_codes[tested])),
     )
 
 
-def entropy_gap(rows: LabelledRows) -> str:
-    """Why the entropy baseline cannot be judged on these rows; "" when it can."""
-    if rows.entropy is None:
-        return "the shards have no first_token_entropy"
-    missing = int((~np.isfinite(rows.entropy)).sum())
-    return f"{missing} of {len(rows.entropy)} rows have no first_token_entropy" if missing else ""
+def _control(control: Control, rows: LabelledRows, n_draws: int, seed: int) -> Result:
+    tested = control.folds.tested
+    fold, images = control.folds.fold[tested], rows.image_codes[tested]
+    judged = judge({control.name: control.score[tested]}, control.y[tested], fold, images, n_draws, seed)
+    return Result(control.name, "control", judged[control.name].estimate, note=control.note)
 
 
-def _result(name: str, judged: dict[str, Judged], swept: Sweep, rows: LabelledRows, folds: Folds) -> Result:
-    reasons = list(folds.unjudged.values())
-    text, entropy = judged[QUESTION_TEXT], judged[FIRST_TOKEN_ENTROPY]
-    fit = swept.fits.get(name)
-    position, layer = (BASELINE, None) if fit is None else (name.split("/")[0], layer_of(name))
-    if name == QUESTION_TEXT:
-        fit = swept.text
-        reasons = reasons if fit else ["the shards have no question texts"]
-    elif name == FIRST_TOKEN_ENTROPY:
-        reasons = [entropy_gap(rows)] if entropy_gap(rows) else reasons
-    return Result(
-        name=name,
-        position=position.removesuffix("_representation"),
-        layer=layer,
-        auroc=judged[name].estimate,
-        minus_text=None if name == QUESTION_TEXT else judged[name].minus(text),
-        minus_entropy=None if name == FIRST_TOKEN_ENTROPY else judged[name].minus(entropy),
-        Cs=fit.Cs if fit else (),
-        note=_joined(reasons),
-    )
-
-
-def _joined(reasons: Sequence[str]) -> str:
-    return "; ".join(reasons)
+def _best(results: Sequence[Result]) -> Result:
+    return max(results, key=lambda result: np.nan_to_num(result.auroc.value, nan=-1.0))

@@ -1,0 +1,63 @@
+"""The probes of a study as files: one for each representation, and the one to use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from halp_probe import __version__
+from halp_probe.probes.calibration import Calibration, threshold_for
+from halp_probe.probes.card import vectors_card
+from halp_probe.probes.files import file_stem, remove_other_probes, save_probe
+from halp_probe.probes.results import Result
+from halp_probe.probes.study import Study
+
+SELECTED_STEM = "selected_probe"
+
+
+def save_probes(
+    folder: Path, found: Study, attributes: Mapping[str, Any], labels_file: str, max_error: float | None
+) -> None:
+    """A pair of files for each representation, fitted on all rows; pairs that an earlier run left there go.
+
+    `selected_probe` is the representation that is best over all folds; its card has the AUROC of the nested choice,
+    which is what such a choice is worth. `attributes` are those of the shards.
+    """
+    stems = {file_stem(name): name for name in found.sweep.fits}
+    if found.sweep.selected:
+        stems[SELECTED_STEM] = found.sweep.best_over_all
+    for stem, name in stems.items():
+        fit = found.sweep.fits[name]
+        known = np.isfinite(fit.score)
+        calibration = Calibration.fit(found.design.calibration, fit.score[known], found.rows.y[known])
+        threshold = None
+        if max_error is not None:
+            threshold = threshold_for(calibration(fit.score[known]), found.rows.y[known], max_error)
+        result = found.judgement.headline if stem == SELECTED_STEM else found.judgement.result(name)
+        about = {
+            **vectors_card(name, attributes),
+            "training": _provenance(found, result, labels_file),
+        }
+        save_probe(folder / stem, fit.final, about, calibration, threshold)
+    remove_other_probes(folder, list(stems))
+
+
+def _provenance(found: Study, result: Result, labels_file: str) -> dict[str, Any]:
+    rows, design = found.rows, found.design
+    return {
+        "rows": len(rows.y),
+        "positives": int(rows.y.sum()),
+        "images": len(set(rows.images)),
+        "left_out": len(rows.left_out),
+        "labels_file": labels_file,
+        "seed": design.seed,
+        "folds": found.folds.count,
+        "preset": design.preset,
+        "halp_probe_version": __version__,
+        "auroc": result.auroc.value,  # of the out-of-fold scores, not of this refitted probe
+        "auroc_low": result.auroc.low,
+        "auroc_high": result.auroc.high,
+    }
