@@ -1,0 +1,148 @@
+"""What report.json holds: a study in plain JSON, nothing that the page would have to compute.
+
+Legend: N rows, T of them tested.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+
+from halp_probe import __version__
+from halp_probe.probes.baselines import LOOKUP
+from halp_probe.probes.files import LABEL_MEANING
+from halp_probe.probes.groups import Grouped
+from halp_probe.probes.measures import COVERAGE, MEASURES
+from halp_probe.probes.metrics import Estimate
+from halp_probe.probes.results import Result
+from halp_probe.probes.study import Study
+from halp_probe.probes.transfer import Transfer
+from halp_probe.report.curves import curves
+from halp_probe.report.examples import examples
+
+FORMAT, FORMAT_VERSION = "halp_probe.report", 1
+
+
+def report_content(found: Study, texts: Mapping[str, Sequence[str]], about: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole of report.json.
+
+    `texts`: N values each of image_id, question, answer and ground_truth_answer, where the shards have them; `about`:
+    model_name, revision, shards, labels, seconds.
+    """
+    judgement, design = found.judgement, found.design
+    best = judgement.best_baseline
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "made": {
+            "halp_probe_version": __version__,
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "split": "image" if design.preset is None else "row",
+            "folds": found.folds.count,
+            "probe": "mlp" if design.preset else design.probe,
+            **{name: getattr(design, name) for name in ("seed", "bootstrap", "preset", "calibration")},
+            "seconds": about["seconds"],
+        },
+        "data": {
+            **{name: about[name] for name in ("model_name", "revision", "shards", "labels")},
+            "n": judgement.n,
+            "n_positive": judgement.n_positive,
+            "n_images": judgement.n_images,
+            "images_told_by": found.rows.images_told_by,
+            "left_out": [
+                {"reason": reason, "count": count}
+                for reason, count in Counter(item.reason for item in found.rows.left_out).most_common()
+            ],
+            "label_meaning": LABEL_MEANING,
+        },
+        "headline": {
+            **_named(judgement.headline),
+            "auroc": estimate(judgement.headline.auroc),
+            "best_baseline": {**_named(best), "auroc": estimate(best.auroc)} if best else None,
+            "difference": estimate(judgement.difference(judgement.headline.name, best.name)) if best else None,
+            "abstain": _abstain(found),
+            "note": judgement.headline.note,
+        },
+        "results": [_result(result, found) for result in judgement.results],
+        "measures": [
+            {
+                "name": measure.name,
+                "title": measure.title,
+                "better": {True: "higher", False: "lower", None: None}[measure.higher_is_better],
+                "note": measure.note,
+            }
+            for measure in MEASURES.values()
+            if measure.name not in ("auroc", "prevalence")
+        ],
+        "curves": curves(found),
+        "groups": [_group(column, grouped, found) for column, grouped in found.groups.items()],
+        "transfer": [_transfer(transfer) for transfer in found.transfers],
+        "examples": examples(found, texts),
+        "warnings": [asdict(finding) for finding in found.findings],
+    }
+
+
+def estimate(value: Estimate) -> dict[str, Any]:
+    """null for nan."""
+    numbers = {name: _number(getattr(value, name)) for name in ("value", "low", "high")}
+    return {**numbers, "note": value.note}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _named(result: Result) -> dict[str, str]:
+    return {"name": result.name, "title": result.title}
+
+
+def _result(result: Result, found: Study) -> dict[str, Any]:
+    judgement = found.judgement
+    compared = judgement.of_kind("baseline") if result.kind in ("selected", "representation") else []
+    return {
+        **_named(result),
+        "kind": result.kind,
+        "position": result.position,
+        "layer": result.layer,
+        "auroc": estimate(result.auroc),
+        "minus": {other.name: estimate(judgement.difference(result.name, other.name)) for other in compared},
+        "selected_in": result.selected_in,
+        "chosen": [f"{value:g}" for value in result.chosen],
+        "measures": {name: estimate(value) for name, value in result.measures.items()},
+        "note": result.note,
+    }
+
+
+def _abstain(found: Study) -> dict[str, Any]:
+    """What it brings to leave the riskiest fifth unanswered, in each fold by its own scores."""
+    name = found.judgement.headline.name
+    before, after = (found.judgement.judged[measure][name] for measure in ("prevalence", "error_80"))
+    return {
+        "share": 1 - COVERAGE,
+        "error_before": estimate(before.estimate),
+        "error_after": estimate(after.estimate),
+        "reduction": estimate(before.minus(after)),
+    }
+
+
+def _transfer(moved: Transfer) -> dict[str, Any]:
+    return {
+        "column": moved.column,
+        "representation": moved.representation,
+        "values": list(moved.values),
+        "cells": [[{**asdict(cell), "auroc": estimate(cell.auroc)} for cell in row] for row in moved.cells],
+    }
+
+
+def _group(column: str, grouped: Grouped, found: Study) -> dict[str, Any]:
+    return {
+        "column": column,
+        "rows": [{**asdict(group), "auroc": estimate(group.auroc)} for group in grouped.groups],
+        "macro": estimate(grouped.macro),
+        "prior": estimate(found.judgement.result(LOOKUP + column).auroc),
+    }

@@ -1,0 +1,76 @@
+"""`report.json`, `report.html` and `heatmap.png` of a study, into its output folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from halp_probe.extraction.images import ImageError, image_path
+from halp_probe.files import atomic_text, write_bytes
+from halp_probe.probes.results import Result
+from halp_probe.probes.study import Study
+from halp_probe.report.content import report_content
+from halp_probe.report.heatmap import Cell, heatmap_png
+from halp_probe.report.html import render_report
+from halp_probe.report.thumbnails import thumbnail
+from halp_probe.shards.reader import Shards
+
+_TEXTS = ("image_id", "question", "answer", "ground_truth_answer")
+_RUN_RECORD = "run.json"  # of the extraction
+
+
+def write_report(
+    folder: Path, found: Study, shards: Shards, *, labels: Path, images_dir: Path | None, seconds: float
+) -> None:
+    """`images_dir`: of the examples' pictures; None for the folder that the shards were extracted from, if it is there."""
+    columns = {name: shards.text(name) for name in _TEXTS if shards.has(name)}
+    texts = {name: [values[row] for row in found.rows.index] for name, values in columns.items()}
+    about = {
+        **{name: shards.attributes.get(name) for name in ("model_name", "revision")},
+        "shards": str(shards.files[0].parent),
+        "labels": str(labels),
+        "seconds": round(seconds, 1),
+    }
+    report = report_content(found, texts, about)
+    pictures = _thumbnails(report["examples"], images_dir or _images_of_run(shards.files[0].parent))
+    with atomic_text(folder / "report.json") as file:
+        json.dump(report, file, indent=1, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+    with atomic_text(folder / "report.html") as file:
+        file.write(render_report(report, pictures))
+    _write_heatmap(folder / "heatmap.png", found, str(about["model_name"] or "unnamed model"))
+
+
+def _thumbnails(examples: Mapping[str, Sequence[Mapping[str, Any]]], images_dir: Path | None) -> dict[str, bytes]:
+    """Those of the pictures that can be had."""
+    pictures: dict[str, bytes] = {}
+    for example in (*examples["most_risky"], *examples["least_risky"]) if images_dir else ():
+        try:
+            pictures[example["image_id"]] = thumbnail(image_path(images_dir, example["image_id"]))
+        except ImageError:
+            continue
+    return pictures
+
+
+def _images_of_run(shards_dir: Path) -> Path | None:
+    """The --images-dir that the extraction's record names; None when there is no such record or folder."""
+    try:
+        images_dir = Path(json.loads((shards_dir / _RUN_RECORD).read_text(encoding="utf-8"))["images_dir"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return images_dir if images_dir.is_dir() else None
+
+
+def _write_heatmap(path: Path, found: Study, title: str) -> None:
+    def cell(result: Result) -> Cell:
+        return Cell(str(result.position), result.layer, result.auroc.value, result.auroc.low, result.auroc.high)
+
+    judgement = found.judgement
+    subtitle = f"{judgement.n} questions on {judgement.n_images} images"
+    best = None
+    if found.sweep.selected:
+        best = cell(judgement.result(found.sweep.leading))
+        subtitle = f"{subtitle}; framed: chosen in most folds"
+    write_bytes(path, heatmap_png([cell(r) for r in judgement.of_kind("representation")], title, subtitle, best))
