@@ -101,5 +101,5 @@ def _too_small(y: np.ndarray, images: np.ndarray, minimum: int) -> Estimate:
     else:
         having = {label: len(np.unique(images[y == label])) for label in (0, 1)}
         label = min(having, key=having.__getitem__)
-        reason = f"only {having[label]} images have label {label}, fewer than {minimum}"
+        reason = f"images with label {label}: {having[label]}, fewer than {minimum}"
     return Estimate(np.nan, np.nan, np.nan, reason)
