@@ -61,17 +61,19 @@ def test_one_class_on_one_side_is_no_agreement_beyond_chance() -> None:
 def test_the_interval_is_the_bootstrap_over_units() -> None:
     """Against a plain bootstrap that draws the images one by one and asks scikit-learn."""
     rng = np.random.default_rng(1)
-    image = np.repeat(np.arange(40), 3)
-    second = rng.integers(0, 2, 120)
-    first = np.where(np.repeat(rng.random(40), 3) < 0.2, 1 - second, second)  # whole images are judged wrongly
+    image = np.sort(rng.integers(40, size=160))  # about four questions an image
+    second = rng.integers(0, 2, 160)
+    misread = rng.random(40) < 0.25  # whole images, and a few single questions
+    first = np.where(misread[image] ^ (rng.random(160) < 0.05), 1 - second, second)
     ours = agreement(first.tolist(), second.tolist(), [f"i{k}" for k in image], draws=4000)
     plain = []
     for _ in range(1500):
-        rows = np.concatenate([np.flatnonzero(image == drawn) for drawn in rng.integers(40, size=40)])
+        drawn = rng.choice(np.unique(image), len(set(image)))
+        rows = np.concatenate([np.flatnonzero(image == each) for each in drawn])
         plain.append(cohen_kappa_score(first[rows], second[rows]))
     assert (ours.kappa.low, ours.kappa.high) == pytest.approx(tuple(np.percentile(plain, (2.5, 97.5))), abs=0.04)
-    by_row = agreement(first.tolist(), second.tolist(), names(120), draws=4000)
-    assert by_row.kappa.value == ours.kappa.value and ours.units == 40 and by_row.units == 120
+    by_row = agreement(first.tolist(), second.tolist(), names(160), draws=4000)
+    assert by_row.kappa.value == ours.kappa.value and ours.units == len(set(image)) and by_row.units == 160
     assert ours.kappa.high - ours.kappa.low > 1.3 * (by_row.kappa.high - by_row.kappa.low), (
         "rows of an image go together"
     )
