@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from halp_probe.files import atomic_text
 from halp_probe.labels.echo import without_prompt
-from halp_probe.labels.endpoint import Endpoint, Failed, Pace, checked_url
+from halp_probe.labels.endpoint import Endpoint, Failed, Pace, Stopped, checked_url
 from halp_probe.labels.judge_prompt import (
     PROMPT,
     RIGHT,
@@ -189,6 +189,8 @@ class _Asking:
             try:
                 futures = {pool.submit(self._one, key, question): key for key, question in new.items()}
                 for future in tqdm(as_completed(futures), "judge", len(futures), unit="answer", disable=None):
+                    if isinstance(future.exception(), Stopped):
+                        continue  # another one says why
                     answer = future.result()
                     if answer is not None:
                         failed[futures[future]] = answer
@@ -199,10 +201,14 @@ class _Asking:
         return failed
 
     def _one(self, key: str, about: Question) -> Failed | None:
-        reply = self._endpoint.ask(user_message(about.question, about.truth, about.answer))
-        if isinstance(reply, Failed):
-            self._count(reply)
-            return reply
+        try:
+            reply = self._endpoint.ask(user_message(about.question, about.truth, about.answer))
+            if isinstance(reply, Failed):
+                self._count(reply)
+                return reply
+        except LabelError:
+            self._endpoint.stop.set()
+            raise
         said = parse(reply)
         served = (self._config.model, reply.served, self._prompt_hash, _now())
         self._cache.add(Kept(key, said.verdict, said.problem, reply.text or reply.refusal, *served))
