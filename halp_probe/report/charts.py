@@ -13,7 +13,7 @@ from halp_probe.report.svg import Axis, Frame
 from halp_probe.report.wording import decimal, is_known
 
 _STYLES = 6  # s0 … s5 in style.css: a colour and a dash each; further curves begin again
-_BAR_WIDTH, _BAR_HEIGHT, _BAR_EDGE = 120, 16, 6
+_BAR_WIDTH, _BAR_HEIGHT, _BAR_EDGE = 180, 16, 6
 Curves = Sequence[Mapping[str, Any]]
 
 
@@ -42,8 +42,8 @@ def precision_recall(curves: Curves, prevalence: float) -> Chart:
 def risk_coverage(curves: Curves, prevalence: float) -> Chart:
     """`prevalence` is the share of wrong answers when every question is answered."""
     values = [value for curve in curves for key in ("y", "high") for value in curve[key] or ()]
-    x = Axis("share of questions that are answered, least risky first")
-    frame = Frame(x, Axis.up_to("share of wrong answers among them", [*values, prevalence]))
+    x = Axis("share of questions answered, least risky first")
+    frame = Frame(x, Axis.up_to("share of wrong answers among those", [*values, prevalence]))
     bands = [
         frame.band(curve["x"], curve["low"], curve["high"], _style(number))
         for number, curve in enumerate(curves)
@@ -88,8 +88,8 @@ class IntervalBars:
             ends = self._place(estimate["low"]), self._place(estimate["high"])
             parts.append(Markup('<path class="whisker" d="M{:.1f} {}H{:.1f}"/>').format(ends[0], middle, ends[1]))
         parts.append(Markup('<path class="mark" d="M{:.1f} {}{}"/>').format(at, middle, _MARKS[kind]))
-        return Markup('<svg class="bar {}" viewBox="0 0 {} {}" width="{}" height="{}" aria-hidden="true">{}</svg>').format(
-            kind, _BAR_WIDTH, _BAR_HEIGHT, _BAR_WIDTH, _BAR_HEIGHT, Markup().join(parts)
+        return Markup('<svg class="bar {}" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>').format(
+            kind, _BAR_WIDTH, _BAR_HEIGHT, Markup().join(parts)
         )
 
     def _place(self, value: float) -> float:
@@ -97,10 +97,10 @@ class IntervalBars:
 
 
 _MARKS = {  # from its middle on
-    "selected": "m0-5.5l5.5 5.5l-5.5 5.5l-5.5-5.5z",
-    "representation": "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
-    "baseline": "m-3.5-3.5h7v7h-7z",
-    "control": "m-3.5-3.5l7 7m0-7l-7 7",
+    "selected": "m0-4.5l4.5 4.5l-4.5 4.5l-4.5-4.5z",
+    "representation": "m-2.8 0a2.8 2.8 0 1 0 5.6 0a2.8 2.8 0 1 0-5.6 0z",
+    "baseline": "m-2.5-2.5h5v5h-5z",
+    "control": "m-3-3l6 6m0-6l-6 6",
 }
 
 
