@@ -13,7 +13,7 @@ from halp_probe.report.svg import Axis, Frame
 from halp_probe.report.wording import decimal, is_known
 
 _STYLES = 6  # s0 … s5 in style.css: a colour and a dash each; further curves begin again
-_BAR_WIDTH, _BAR_HEIGHT, _BAR_EDGE = 180, 16, 6
+_BAR_WIDTH, _BAR_HEIGHT, _BAR_EDGE = 180, 16, 4
 Curves = Sequence[Mapping[str, Any]]
 
 
@@ -79,7 +79,7 @@ class IntervalBars:
         return IntervalBars(int(10 * max(0.0, min([CHANCE - 0.1, *numbers])) + 1e-9) / 10)
 
     def bar(self, estimate: Mapping[str, Any], kind: str) -> Markup:
-        """`kind` is a result's: each has a mark of its own shape. Nothing is drawn without a value."""
+        """`kind` is a result's, for the colour. Nothing is drawn without a value."""
         if not is_known(estimate["value"]):
             return Markup()
         middle, at = _BAR_HEIGHT / 2, self._place(estimate["value"])
@@ -87,21 +87,13 @@ class IntervalBars:
         if is_known(estimate["low"]) and is_known(estimate["high"]):
             ends = self._place(estimate["low"]), self._place(estimate["high"])
             parts.append(Markup('<path class="whisker" d="M{:.1f} {}H{:.1f}"/>').format(ends[0], middle, ends[1]))
-        parts.append(Markup('<path class="mark" d="M{:.1f} {}{}"/>').format(at, middle, _MARKS[kind]))
+        parts.append(Markup('<path class="mark" d="M{:.1f} 1V{}"/>').format(at, _BAR_HEIGHT - 1))
         return Markup('<svg class="bar {}" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>').format(
             kind, _BAR_WIDTH, _BAR_HEIGHT, Markup().join(parts)
         )
 
     def _place(self, value: float) -> float:
         return _BAR_EDGE + (value - self.low) / (1 - self.low) * (_BAR_WIDTH - 2 * _BAR_EDGE)
-
-
-_MARKS = {  # from its middle on
-    "selected": "m0-4.5l4.5 4.5l-4.5 4.5l-4.5-4.5z",
-    "representation": "m-2.8 0a2.8 2.8 0 1 0 5.6 0a2.8 2.8 0 1 0-5.6 0z",
-    "baseline": "m-2.5-2.5h5v5h-5z",
-    "control": "m-3-3l6 6m0-6l-6 6",
-}
 
 
 def _curves(
