@@ -35,7 +35,9 @@ def estimate(value: float | None, half: float = 0.015, note: str = "") -> dict[s
 
 
 def result(kind: str, name: str, title: str, auroc: float | None, **changes: Any) -> dict[str, Any]:
-    minus = {} if auroc is None else {b: estimate(auroc - value, 0.02) for b, (_, value) in BASELINES.items() if b != name}
+    minus = (
+        {} if auroc is None else {b: estimate(auroc - value, 0.02) for b, (_, value) in BASELINES.items() if b != name}
+    )
     return {
         "name": name,
         "title": title,
@@ -90,7 +92,11 @@ def curves() -> dict[str, Any]:
         precision, recall, _ = precision_recall_curve(wrong, score)
         coverage = np.arange(1, N + 1)[49::25] / N
         risk = (wrong[np.argsort(score)].cumsum() / np.arange(1, N + 1))[49::25]
-        band = {"low": None, "high": None} if made["roc"] else {"low": (risk * 0.8).tolist(), "high": (risk * 1.2).tolist()}
+        band = (
+            {"low": None, "high": None}
+            if made["roc"]
+            else {"low": (risk * 0.8).tolist(), "high": (risk * 1.2).tolist()}
+        )
         made["roc"].append({"title": title, "x": false.tolist(), "y": true.tolist()})
         made["pr"].append({"title": title, "x": recall.tolist(), "y": precision.tolist()})
         made["risk_coverage"].append({"title": title, "x": coverage.tolist(), "y": risk.tolist(), **band})
@@ -120,7 +126,9 @@ def transfer(values: Sequence[str] = ("colour", "count", "shape", "size")) -> li
     cells = [
         [
             {
-                "auroc": estimate(0.92 - 0.11 * abs(i - j), 0.04) if j < 3 else estimate(None, note="fewer than 10 wrong"),
+                "auroc": estimate(0.92 - 0.11 * abs(i - j), 0.04)
+                if j < 3
+                else estimate(None, note="fewer than 10 wrong"),
                 "n_train": 1200,
                 "n_test": 100,
                 "n_test_positive": 20 if j < 3 else 7,
@@ -207,7 +215,10 @@ def full_report(**changes: Any) -> dict[str, Any]:
         "warnings": [
             {"level": "note", "text": "12 questions have no label and were left out."},
             {"level": "caution", "text": "Only 12 wrong answers are in fold 3."},
-            {"level": "serious", "text": "A lookup of `source` reaches .83: above every probe on vision representations."},
+            {
+                "level": "serious",
+                "text": "A lookup of `source` reaches .83: above every probe on vision representations.",
+            },
         ],
     } | changes
 

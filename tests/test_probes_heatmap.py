@@ -8,8 +8,10 @@ import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
-from halp_probe.report.heatmap import Cell, _scale, heatmap_png
+from halp_probe.report.colours import UNKNOWN, fill
+from halp_probe.report.heatmap import Cell, heatmap_png
 
 NAN = float("nan")
 
@@ -18,8 +20,14 @@ def cell(position: str, layer: int | None, auroc: float) -> Cell:
     return Cell(position, layer, auroc, auroc - 0.02, auroc + 0.02)
 
 
-def pixels(cells: list[Cell], best: Cell | None = None) -> np.ndarray:
-    return matplotlib.image.imread(io.BytesIO(heatmap_png(cells, "t", "s", best)), format="png")
+def pixels(cells: list[Cell], best: Cell | None = None, title: str = "t") -> np.ndarray:
+    return matplotlib.image.imread(io.BytesIO(heatmap_png(cells, title, "s", best)), format="png")
+
+
+def contrast_with_black(colour: str) -> float:
+    """WCAG 2's contrast ratio, from its definition."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return (float(np.dot(linear, [0.2126, 0.7152, 0.0722])) + 0.05) / 0.05
 
 
 @pytest.mark.parametrize("layers", [(), (0,), tuple(range(30))])
@@ -37,10 +45,23 @@ def test_a_better_cell_is_bluer_and_an_unknown_one_is_grey():
     assert np.ptp(unknown[y, x, :3]) == 0
 
 
-def test_white_is_chance_and_noise_stays_pale():
-    for values in ([0.5], [0.9, 0.2], [NAN]):
-        assert _scale(values)(0.5) == pytest.approx(0.5)
-    assert _scale([0.51])(0.51) < 0.6
+def test_a_cells_colour_does_not_depend_on_the_others():
+    alone = pixels([cell("vision_only", None, 0.6)])
+    beside = pixels([cell("vision_only", None, 0.6), cell("vision_encoder", None, 0.99)])
+    np.testing.assert_array_equal(alone[190, 240], beside[190, 240])
+
+
+def test_colours_are_pale_at_chance_and_black_is_readable_on_all():
+    assert min(to_rgb(fill(0.5))) > 0.95
+    assert min(to_rgb(fill(0.53))) > 0.9  # noise
+    assert all(contrast_with_black(fill(auroc)) > 4.5 for auroc in np.linspace(0, 1, 101))
+    assert fill(None) == fill(NAN) == UNKNOWN
+
+
+@pytest.mark.parametrize("title", ["a $ b $ c", r"$\frac$", "$x^{", "cost: $5", r"\$"])
+def test_a_dollar_is_no_mathematics(title):
+    drawn = pixels([cell("vision_only", None, 0.6)], title=title)
+    assert (drawn != pixels([cell("vision_only", None, 0.6)], title=title.replace("$", ""))).any()
 
 
 def test_the_best_is_framed_and_nothing_global_changes():

@@ -13,7 +13,7 @@ from halp_probe.report.svg import Axis, Frame
 from halp_probe.report.wording import decimal, is_known
 
 _STYLES = 6  # s0 … s5 in style.css: a colour and a dash each; further curves begin again
-_BAR_WIDTH, _BAR_HEIGHT, _BAR_EDGE = 120, 16, 6
+_BAR_WIDTH, _BAR_HEIGHT, _BAR_EDGE = 180, 16, 4
 Curves = Sequence[Mapping[str, Any]]
 
 
@@ -42,8 +42,8 @@ def precision_recall(curves: Curves, prevalence: float) -> Chart:
 def risk_coverage(curves: Curves, prevalence: float) -> Chart:
     """`prevalence` is the share of wrong answers when every question is answered."""
     values = [value for curve in curves for key in ("y", "high") for value in curve[key] or ()]
-    x = Axis("share of questions that are answered, least risky first")
-    frame = Frame(x, Axis.up_to("share of wrong answers among them", [*values, prevalence]))
+    x = Axis("share of questions answered, least risky first")
+    frame = Frame(x, Axis.up_to("share of wrong answers among those", [*values, prevalence]))
     bands = [
         frame.band(curve["x"], curve["low"], curve["high"], _style(number))
         for number, curve in enumerate(curves)
@@ -79,7 +79,7 @@ class IntervalBars:
         return IntervalBars(int(10 * max(0.0, min([CHANCE - 0.1, *numbers])) + 1e-9) / 10)
 
     def bar(self, estimate: Mapping[str, Any], kind: str) -> Markup:
-        """`kind` is a result's: each has a mark of its own shape. Nothing is drawn without a value."""
+        """`kind` is a result's, for the colour. Nothing is drawn without a value."""
         if not is_known(estimate["value"]):
             return Markup()
         middle, at = _BAR_HEIGHT / 2, self._place(estimate["value"])
@@ -87,21 +87,13 @@ class IntervalBars:
         if is_known(estimate["low"]) and is_known(estimate["high"]):
             ends = self._place(estimate["low"]), self._place(estimate["high"])
             parts.append(Markup('<path class="whisker" d="M{:.1f} {}H{:.1f}"/>').format(ends[0], middle, ends[1]))
-        parts.append(Markup('<path class="mark" d="M{:.1f} {}{}"/>').format(at, middle, _MARKS[kind]))
-        return Markup('<svg class="bar {}" viewBox="0 0 {} {}" width="{}" height="{}" aria-hidden="true">{}</svg>').format(
-            kind, _BAR_WIDTH, _BAR_HEIGHT, _BAR_WIDTH, _BAR_HEIGHT, Markup().join(parts)
+        parts.append(Markup('<path class="mark" d="M{:.1f} 1V{}"/>').format(at, _BAR_HEIGHT - 1))
+        return Markup('<svg class="bar {}" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>').format(
+            kind, _BAR_WIDTH, _BAR_HEIGHT, Markup().join(parts)
         )
 
     def _place(self, value: float) -> float:
         return _BAR_EDGE + (value - self.low) / (1 - self.low) * (_BAR_WIDTH - 2 * _BAR_EDGE)
-
-
-_MARKS = {  # from its middle on
-    "selected": "m0-5.5l5.5 5.5l-5.5 5.5l-5.5-5.5z",
-    "representation": "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
-    "baseline": "m-3.5-3.5h7v7h-7z",
-    "control": "m-3.5-3.5l7 7m0-7l-7 7",
-}
 
 
 def _curves(

@@ -7,21 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-CHANCE = 0.5
+from halp_probe.report.colours import COLOURS, SCALE, fill
+
 _LAYERED = ("vision_token", "query_token")
 _SINGLE = ("vision_only", "vision_encoder")
-_COLOURS = colormaps["RdBu"]  # red below chance, white at chance, blue above
-_SMALLEST_SPAN = 0.1  # of AUROC on either side of chance, so that noise does not look like signal
-_HEADROOM = 1.25  # the colours' darkest ends are not used: text and frame stay readable
-_INK, _QUIET, _UNKNOWN = "#222222", "#767676", "#eeeeee"
+_INK, _QUIET = "#000000", "#767676"
 _HEIGHT, _LABELS, _MARGIN, _BAR = 0.8, 1.2, 0.3, 0.16  # of a cell; of the row labels; around all; of the colour bar
 
 
@@ -91,49 +87,36 @@ def heatmap_png(cells: Sequence[Cell], title: str, subtitle: str, best: Cell | N
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
-    scale = _scale([cell.auroc for cell in cells])
     for cell in sorted(cells, key=lambda cell: cell == best):  # the frame goes over its neighbours
-        _draw(axes, cell, layout, scale, framed=cell == best)
+        _draw(axes, cell, layout, framed=cell == best)
     _draw_labels(axes, layout, title, subtitle)
-    _draw_colour_bar(figure, layout, scale)
+    _draw_colour_bar(figure, layout)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
-def _scale(values: Sequence[float]) -> Normalize:
-    """Symmetric about chance, wide enough for all values."""
-    away = [abs(value - CHANCE) for value in values if np.isfinite(value)]
-    span = max([_SMALLEST_SPAN, *away])
-    return Normalize(CHANCE - _HEADROOM * span, CHANCE + _HEADROOM * span)
-
-
-def _draw(axes: Axes, cell: Cell, layout: _Layout, scale: Normalize, *, framed: bool) -> None:
+def _draw(axes: Axes, cell: Cell, layout: _Layout, *, framed: bool) -> None:
     left, top = layout.corner(cell)
     known = bool(np.isfinite(cell.auroc))
-    colour = _COLOURS(scale(cell.auroc)) if known else to_rgba(_UNKNOWN)
-    box = Rectangle((left, top), layout.cell_width, _HEIGHT, facecolor=colour)
+    box = Rectangle((left, top), layout.cell_width, _HEIGHT, facecolor=fill(cell.auroc))
     box.set(edgecolor=_INK if framed else "white", linewidth=2.2 if framed else 1.5)
     axes.add_patch(box)
-    ink = "white" if known and _lightness(colour) < 0.5 else _INK
     middle = left + layout.cell_width / 2
     known_interval = known and np.isfinite(cell.low)
     y = top + _HEIGHT * (0.42 if known_interval else 0.5)
     text = f"{cell.auroc:.3f}" if known else "nan"
-    axes.text(middle, y, text, ha="center", va="center", fontsize=11, weight="bold" if framed else "normal", color=ink)
+    axes.text(middle, y, text, ha="center", va="center", fontsize=11, weight="bold" if framed else "normal", color=_INK)
     if known_interval:
         interval = f"{cell.low:.2f}–{cell.high:.2f}"
-        axes.text(middle, top + _HEIGHT * 0.72, interval, ha="center", va="center", fontsize=7.5, color=ink)
-
-
-def _lightness(colour: tuple[float, float, float, float]) -> float:
-    """0 for black, 1 for white, as the eye weighs red, green and blue."""
-    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+        axes.text(middle, top + _HEIGHT * 0.72, interval, ha="center", va="center", fontsize=7.5, color=_INK)
 
 
 def _draw_labels(axes: Axes, layout: _Layout, title: str, subtitle: str) -> None:
-    axes.text(_MARGIN, _MARGIN + 0.05, title, fontsize=11, weight="bold", color=_INK, va="center")
-    axes.text(_MARGIN, _MARGIN + 0.29, subtitle, fontsize=9, color=_QUIET, va="center")
+    head = axes.text(_MARGIN, _MARGIN + 0.05, title, fontsize=11, weight="bold", color=_INK, va="center")
+    below = axes.text(_MARGIN, _MARGIN + 0.29, subtitle, fontsize=9, color=_QUIET, va="center")
+    for text in (head, below):
+        text.set_parse_math(False)  # a dollar in a model's name is a dollar
     for names, right in ((layout.singles, _MARGIN + _LABELS), (layout.rows, layout.grid_left)):
         for row, name in enumerate(names):
             y = layout.top + _HEIGHT * (row + 0.5)
@@ -146,11 +129,12 @@ def _draw_labels(axes: Axes, layout: _Layout, title: str, subtitle: str) -> None
         axes.text(middle, layout.bottom + 0.42, "decoder layer", ha="center", va="center", fontsize=9, color=_QUIET)
 
 
-def _draw_colour_bar(figure: Figure, layout: _Layout, scale: Normalize) -> None:
+def _draw_colour_bar(figure: Figure, layout: _Layout) -> None:
     width, height = layout.size
     place = (layout.right + 0.3, height - layout.bottom, _BAR, layout.bottom - layout.top)
     axes = figure.add_axes((place[0] / width, place[1] / height, place[2] / width, place[3] / height))
-    bar = figure.colorbar(ScalarMappable(scale, _COLOURS), cax=axes)
+    bar = figure.colorbar(ScalarMappable(SCALE, COLOURS), cax=axes)
+    bar.ax.set_ylim(0, 1)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, length=2, color=_QUIET, labelcolor=_QUIET)
     bar.ax.set_title("AUROC", fontsize=8, color=_QUIET, pad=5)

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from halp_probe.errors import InputError
 from halp_probe.report import charts, layout, wording
-from halp_probe.report.colours import shade
+from halp_probe.report.colours import fill
 
 FORMAT, FORMAT_VERSION = "halp_probe.report", 1
 _LEVELS = ("serious", "caution", "note")
@@ -33,11 +33,15 @@ def render_report(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) ->
             f"{FORMAT_VERSION} can be shown: make it anew with this release"
         )
     data = report["data"]
-    page = _environment().get_template("report.html").render(
-        report,
-        prevalence=data["n_positive"] / data["n"] if data["n"] else 0.0,
-        levels=_LEVELS,
-        pictures={image: base64.b64encode(jpeg).decode() for image, jpeg in thumbnails.items()},
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report,
+            prevalence=data["n_positive"] / data["n"] if data["n"] else 0.0,
+            levels=_LEVELS,
+            pictures={image: base64.b64encode(jpeg).decode() for image, jpeg in thumbnails.items()},
+        )
     )
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", page)
 
@@ -51,12 +55,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(charts=charts, layout=layout, wording=wording, shade=shade)
+    environment.globals.update(charts=charts, layout=layout, wording=wording, fill=fill)
     environment.filters.update(
         decimal=wording.decimal,
         percent=wording.percent,
+        points=wording.points,
         count=wording.count,
         tally=wording.tally,
+        span=wording.span,
         shortened=wording.shortened,
     )
     environment.tests["known"] = wording.is_known

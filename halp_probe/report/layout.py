@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,8 @@ class LayerGrid:
 
     @property
     def is_long(self) -> bool:
-        """More than fits on one printed page."""
-        return len(self.rows) > 30
+        """A model with so many layers that each must do with one line."""
+        return len(self.rows) > 12
 
 
 def layer_grid(results: Sequence[Result]) -> LayerGrid:
@@ -49,6 +50,8 @@ def differences(results: Sequence[Result]) -> Iterator[tuple[dict[str, str], lis
     """Tables of paired differences: (title of each baseline by name, results that have any of them)."""
     titles = {result["name"]: str(result["title"]) for result in results}
     names = list(dict.fromkeys(name for result in results for name in result["minus"]))
-    for start in range(0, len(names), _COLUMNS):
-        part = {name: titles.get(name, name.replace("_", " ")) for name in names[start : start + _COLUMNS]}
+    n_tables = math.ceil(len(names) / _COLUMNS)
+    for number in range(n_tables):  # about equally wide
+        here = names[number * len(names) // n_tables : (number + 1) * len(names) // n_tables]
+        part = {name: titles.get(name, name.replace("_", " ")) for name in here}
         yield part, [result for result in results if part.keys() & result["minus"].keys()]

@@ -65,10 +65,9 @@ class Frame:
 
     def line(self, xs: Sequence[Number], ys: Sequence[Number], style: str) -> Markup:
         """A line that is interrupted where a number is missing."""
-        pieces = Markup().join(
+        return Markup().join(
             Markup('<path class="line {}" d="{}"/>').format(style, self.path(points)) for points in _runs(xs, ys)
         )
-        return pieces
 
     def band(self, xs: Sequence[Number], low: Sequence[Number], high: Sequence[Number], style: str) -> Markup:
         """The area between two lines."""
@@ -107,7 +106,9 @@ def _text(left: float, top: float, text: str, anchor: str) -> Markup:
     return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>').format(left, top, anchor, text)
 
 
-def _runs(xs: Sequence[Number], ys: Sequence[Number], also: Sequence[Number] | None = None) -> Iterator[list[tuple[float, float]]]:
+def _runs(
+    xs: Sequence[Number], ys: Sequence[Number], also: Sequence[Number] | None = None
+) -> Iterator[list[tuple[float, float]]]:
     """Unbroken runs of points whose numbers are all known, those of `also` too."""
     points = zip(xs, ys, ys if also is None else also, strict=True)
     for known, run in groupby(points, key=lambda point: all(is_known(number) for number in point)):

@@ -26,10 +26,17 @@ def decimal(number: float, signed: bool = False) -> str:
     return (_MINUS if number < 0 else "+" if signed else "") + text
 
 
+def points(share: float, signed: bool = False) -> str:
+    """A share of 1 in hundredths, with one decimal."""
+    text = f"{100 * abs(share):.1f}"
+    if float(text) == 0:
+        return text
+    return (_MINUS if share < 0 else "+" if signed else "") + text
+
+
 def percent(share: float) -> str:
     """A share of 1 in percent, with one decimal."""
-    text = f"{abs(share):.1%}".removesuffix("%")
-    return (_MINUS if share < 0 and float(text) else "") + text + _THIN + "%"
+    return points(share) + _THIN + "%"
 
 
 def count(number: int) -> str:
@@ -40,6 +47,12 @@ def count(number: int) -> str:
 def tally(values: Sequence[str]) -> str:
     """Each value once, in order of appearance, with how often it came if more than once."""
     return ", ".join(f"{value} (×{n})" if n > 1 else value for value, n in Counter(values).items())
+
+
+def span(numbers: Sequence[int]) -> str:
+    """From the smallest to the largest."""
+    low, high = min(numbers), max(numbers)
+    return count(low) if low == high else f"{count(low)} to {count(high)}"
 
 
 def shortened(text: str, length: int = 400) -> str:
