@@ -1,4 +1,4 @@
-"""Both probes are scikit-learn estimators, and fit what scikit-learn and torch would fit."""
+"""The linear probe is a scikit-learn estimator, and fits what scikit-learn would fit."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from halp_probe.probes.estimators import LinearProbe
-from halp_probe.probes.mlp import MLPProbe, _batches, _folded, _network
 from halp_probe.probes.splits import inner_splits
 
-SMALL_MLP = {"hidden_sizes": (16, 8), "max_epochs": 30}
 
-
-@parametrize_with_checks([LinearProbe(), MLPProbe(**SMALL_MLP)])
+@parametrize_with_checks([LinearProbe()])
 def test_is_a_scikit_learn_estimator(estimator, check):
     check(estimator)
 
@@ -81,11 +78,10 @@ def test_groups_reach_the_inner_splits():
     assert LinearProbe().fit(X, y, groups).inner_scores_.max() < 0.7
 
 
-@pytest.mark.parametrize("make", [LinearProbe, lambda: MLPProbe(**SMALL_MLP)])
-def test_constant_and_huge_features_do_no_harm(make):
+def test_constant_and_huge_features_do_no_harm():
     X, y, _ = data()
     X = np.column_stack([X, np.full(len(X), 1e6), X[:, 1] * 1e4]).astype(np.float32)
-    probe = make().fit(X, y)
+    probe = LinearProbe().fit(X, y)
     assert probe.scale_[-2] == 1
     assert np.isfinite(probe.decision_function(X)).all()
     assert roc_auc_score(y, probe.decision_function(X)) > 0.65
@@ -101,62 +97,3 @@ def test_wrong_groups_are_refused():
     X, y, groups = data()
     with pytest.raises(ValueError, match="one group for each row"):
         LinearProbe().fit(X, y, groups[1:])
-
-
-def test_mlp_learns_what_a_line_cannot():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((600, 2))
-    y = (X[:, 0] * X[:, 1] > 0).astype(int)
-    probe = MLPProbe(hidden_sizes=(32, 16), max_epochs=40).fit(X[:400], y[:400])
-    assert roc_auc_score(y[400:], probe.predict_proba(X[400:])[:, 1]) > 0.9
-    assert 1 <= probe.n_epochs_ <= 40
-
-
-def test_mlp_keeps_the_weights_of_its_best_epoch():
-    X, y, groups = data(200)
-    stopped = MLPProbe(hidden_sizes=(16, 8), max_epochs=40, patience=3).fit(X, y, groups)
-    assert stopped.n_epochs_ < 37
-    best = MLPProbe(hidden_sizes=(16, 8), max_epochs=stopped.n_epochs_).fit(X, y, groups)
-    assert (best.predict_proba(X) == stopped.predict_proba(X)).all()
-
-
-def test_mlp_leaves_torch_as_it_was_and_repeats_itself():
-    import torch
-
-    X, y, groups = data(90)
-    torch.manual_seed(1)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    state = torch.get_rng_state()
-    first = MLPProbe(**SMALL_MLP).fit(X, y, groups).predict_proba(X)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.get_num_threads() == 2
-    torch.set_num_threads(before)
-    torch.manual_seed(2)
-    assert (MLPProbe(**SMALL_MLP).fit(X, y, groups).predict_proba(X) == first).all()
-    assert (MLPProbe(**SMALL_MLP, random_state=5).fit(X, y, groups).predict_proba(X) != first).any()
-
-
-def test_mlp_without_torch_scores_as_torch_in_evaluation():
-    import torch
-
-    torch.manual_seed(0)
-    network = _network(5, (7, 6), 0.3)
-    for _ in range(20):  # moves BatchNorm's running statistics away from 0 and 1
-        network(torch.randn(16, 5) * 3 + 1)
-    network.eval()
-    probe = MLPProbe((7, 6))
-    probe.coefs_, probe.intercepts_ = _folded(network)
-    probe.mean_, probe.scale_, probe.n_features_in_ = np.zeros(5), np.ones(5), 5
-    X = torch.randn(10, 5)
-    expected = network(X)[:, 0].detach().numpy()
-    np.testing.assert_allclose(probe.decision_function(X.numpy()), expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("n", "size", "sizes"), [(65, 32, [32, 33]), (66, 32, [32, 32, 2]), (3, 1, [1, 2]), (1, 4, [1])]
-)
-def test_no_batch_of_one_row(n, size, sizes):
-    batches = _batches(n, size)
-    assert [len(batch) for batch in batches] == sizes
-    assert sorted(int(row) for batch in batches for row in batch) == list(range(n))

@@ -59,6 +59,19 @@ def test_a_saved_mlp_scores_without_torch(tmp_path):
     assert float(done.stdout) == probe.decision_function(np.ones((1, 5)))[0]
 
 
+def test_an_mlp_of_version_0_1_0_is_read(tmp_path):
+    """It holds one network without an axis of seeds, and knows fewer parameters."""
+    probe = MLPProbe(hidden_sizes=(6, 4), max_epochs=2).fit(X, Y)
+    expected = probe.predict_proba(X)
+    probe.coefs_, probe.intercepts_ = ([array[0] for array in arrays] for arrays in (probe.coefs_, probe.intercepts_))
+    save_probe(tmp_path / "old", probe, ABOUT)
+    card = json.loads((tmp_path / "old.json").read_text())
+    for name in ("seeds", "standardise", "norm_after_relu"):
+        del card["parameters"][name]
+    (tmp_path / "old.json").write_text(json.dumps(card))
+    np.testing.assert_allclose(load_probe(tmp_path / "old").predict_proba(X), expected, rtol=1e-12)
+
+
 def test_the_json_says_what_the_numbers_mean(stem):
     card = json.loads(stem.with_name("p.layer_3.json").read_text())
     assert card["format"] == "halp_probe.probe" and card["kind"] == "linear" and card["classes"] == [0, 1]
