@@ -227,6 +227,13 @@ def test_sizes_of_large_models():
     assert sum("heat" in (td.get("class") or "") for td in page.all("td")) == 2 * 48 + 2 + 81
 
 
+def test_a_preset_makes_no_claim_of_nested_choices():
+    report = full_report()
+    assert "further splits inside the training folds" in shown(report).text
+    report["made"]["preset"] = "halp"
+    assert "further splits" not in shown(report).text and "preset halp repeats" in shown(report).text
+
+
 def test_rows_split_by_row_are_told():
     report = full_report()
     assert "no image is on both sides" in shown(report).text
@@ -301,6 +308,20 @@ def test_a_line_goes_where_its_numbers_are():
     assert drawn == pytest.approx([left, bottom, right, top], abs=0.06)
     broken = frame.line([0, 0.2, 0.4, 0.6, 0.8], [0, 0.1, None, 0.3, float("nan")], "s0")
     assert broken.count("<path") == 2 and "nan" not in broken
+
+
+def test_axes_are_labelled_where_their_values_lie():
+    frame = Frame(Axis("a < b"), Axis("y", top=0.1, step=0.05))
+    drawn = frame.drawing('"label"', [])
+    assert "a &lt; b</text>" in drawn and 'aria-label="&#34;label&#34;"' in drawn
+    for axis, place in (
+        (frame.x, lambda tick: frame.place(tick, 0)[0]),
+        (frame.y, lambda tick: frame.place(0, tick)[1]),
+    ):
+        for tick in axis.ticks:
+            where = 'x="{:.1f}" [^>]*' if axis is frame.x else 'y="{:.1f}" [^>]*'
+            offset = 0 if axis is frame.x else 4
+            assert re.search(where.format(place(tick) + offset) + f">{tick:.3g}</text>", drawn)
 
 
 def test_many_points_become_few_and_keep_their_shape():
