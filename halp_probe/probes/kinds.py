@@ -6,14 +6,19 @@ Legend: N rows, D width, R training sets, S candidates.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from halp_probe.probes.solver import solve_logistic
+from halp_probe.probes.comparators import DifferenceOfMeansProbe, RidgeProbe
+from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.estimators import STRENGTHS, LinearProbe, linear_probe
+from halp_probe.probes.mlp import train_mlps
+from halp_probe.probes.mlp_training import MLPOptions
+from halp_probe.probes.solver import difference_of_means, solve_logistic, solve_ridge
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+KINDS = ("linear", "ridge", "difference", "mlp")
 
 
 @dataclass(frozen=True)
@@ -28,17 +33,59 @@ class Fitted:
 Fitter = Callable[[Any, np.ndarray, np.ndarray], Fitted]  # (X [N, …], y [N] of 0 and 1, train [R, N] bool)
 
 
+def fitter(kind: str, *, groups: np.ndarray, seed: int, device: str) -> Fitter:
+    """The fitter of one of KINDS; `groups` [N] are the rows' images, kept together wherever a probe splits its rows.
+
+    Raises ProbeError for another kind.
+    """
+    if kind == "linear":
+        return linear(STRENGTHS, device)
+    if kind == "ridge":
+        return ridge(STRENGTHS, device)
+    if kind == "difference":
+        return difference
+    if kind == "mlp":
+        return mlp(replace(MLPOptions(), random_state=seed), groups, device)
+    raise ProbeError(f"there is no probe {kind!r}; choose among {', '.join(KINDS)}")
+
+
 def linear(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
+    """Logistic regression, with each C as a candidate."""
+
     def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
-        found = solve_logistic(X, y, train, Cs, device=device)
-        return Fitted(tuple(Cs), found.logit, lambda r, s: _p(found, r, s, Cs, y))
+        found = solve_logistic(X, y, train, Cs, device=_solver_device(device))
+        template = LinearProbe(Cs=tuple(Cs))
+        return Fitted(tuple(Cs), found.logit, lambda r, s: linear_probe(found, r, s, template))
 
     return fit
 
-def _p(f, r, s, Cs, y):
-    from halp_probe.probes.estimators import LinearProbe
-    p = LinearProbe(Cs=tuple(Cs)); p.mean_, p.scale_, p.coef_, p.intercept_ = f.mean[r], f.scale[r], f.coef[r,s][None], f.intercept[r,s][None]
-    p.C_=Cs[s]; p.classes_=np.array([0,1]); p.n_features_in_=len(p.mean_); return p
 
-def fitter(kind, *, groups, seed, device, mlp=None):
-    return linear(device=device)
+def ridge(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
+    """Least squares, with each C as a candidate."""
+
+    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+        found = solve_ridge(X, y, train, Cs, device=_solver_device(device))
+        return Fitted(tuple(Cs), found.logit, lambda r, s: RidgeProbe(C=Cs[s]).adopt(found, r, s))
+
+    return fit
+
+
+def difference(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+    """The difference of the two labels' means; nothing is chosen."""
+    found = difference_of_means(X, y, train)
+    return Fitted((np.nan,), found.logit, lambda r, s: DifferenceOfMeansProbe().adopt(found, r, s))
+
+
+def mlp(options: MLPOptions, groups: np.ndarray | None, device: str = "cpu") -> Fitter:
+    """HALP's MLP with these MLPOptions; nothing is chosen."""
+
+    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+        found = train_mlps(X, y, train, groups, options, device)
+        return Fitted((np.nan,), found.logit[:, None], lambda r, s: found.probe(r))
+
+    return fit
+
+
+def _solver_device(device: str) -> str | None:
+    """On the CPU the solver works on numpy, without torch."""
+    return None if device == "cpu" else device

@@ -6,7 +6,7 @@ Legend: N rows, K folds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.features import LabelledRows, ShardSource, choose_representations, join
 from halp_probe.probes.findings import Finding, findings
 from halp_probe.probes.groups import Grouped, by_group
-from halp_probe.probes.kinds import Fitter, fitter
+from halp_probe.probes.kinds import Fitter, fitter, mlp
 from halp_probe.probes.presets import HALP, row_split
 from halp_probe.probes.results import Judgement, judge_sweep
 from halp_probe.probes.splits import Folds, folds_of, outer_folds
@@ -104,7 +104,7 @@ def _folds(rows: LabelledRows, design: Design) -> Folds:
 
 def _fitter(rows: LabelledRows, design: Design) -> Fitter:
     if design.preset == "halp":
-        return fitter("mlp", groups=None, seed=HALP.seed, device=design.device, mlp=HALP.mlp)
+        return mlp(replace(HALP.mlp, random_state=design.seed), None, design.device)
     return fitter(design.probe, groups=rows.image_codes, seed=design.seed, device=design.device)
 
 
