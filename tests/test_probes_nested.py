@@ -84,9 +84,9 @@ def test_the_test_fold_has_no_part_in_what_is_chosen_for_it(data):
     after = fits_of((changed_X, changed_y, None, folds_of(folds.fold, changed_y)))
     for name in X:
         assert after[name].candidate[k] == before[name].candidate[k]
-        assert after[name].inner_auroc[k] == before[name].inner_auroc[k]
-        np.testing.assert_array_equal(after[name].inner_score[k], before[name].inner_score[k])
-    np.testing.assert_allclose(after[QUERY].score[test], before[QUERY].score[test], rtol=1e-6)
+        assert after[name].inner_auroc[k] == pytest.approx(before[name].inner_auroc[k], abs=1e-9)
+        np.testing.assert_allclose(after[name].inner_score[k], before[name].inner_score[k], atol=1e-4)  # the solver's
+    np.testing.assert_allclose(after[QUERY].score[test], before[QUERY].score[test], atol=1e-4)
     chosen = [select(fits, labels, folds, "platt").representation for fits, labels in ((before, y), (after, changed_y))]
     assert chosen[0][k] == chosen[1][k]
     assert chosen[0] != chosen[1]  # elsewhere that fold does count
