@@ -60,13 +60,12 @@ def test_interval_of_fixed_scores_holds_their_auroc(n, per_image, prevalence, au
     assert 0.92 <= np.mean(held) <= 0.98
 
 
-@pytest.mark.parametrize("auroc", [0.6, 0.9])
-def test_intervals_of_fitted_probes_and_of_their_difference_hold_the_truth(auroc):
-    """The truth is the mean AUROC of the five fitted models on all rows there could be."""
+def test_intervals_of_fitted_probes_and_of_their_difference_hold_the_truth():
+    """The truth is the mean AUROC of the five fitted models on all rows there could be; weak and strong signals."""
     n, width, direction = 400, 12, np.repeat([1.0, 0.0], 6) / np.sqrt(6)
     held, held_difference = [], []
-    for seed in range(120):
-        rng = np.random.default_rng(seed)
+    for seed in range(240):
+        rng, auroc = np.random.default_rng(seed), (0.6, 0.9)[seed % 2]
         y, images = asked(rng, n, 4, 0.4)
         X = shared(rng, images, width) + distance(auroc) * y[:, None] * direction
         risks, spreads, truths = {}, {}, {}
@@ -80,7 +79,7 @@ def test_intervals_of_fitted_probes_and_of_their_difference_hold_the_truth(auroc
         held.append(found.low <= truths["all"] <= found.high)
         held_difference.append(difference.low <= truths["all"] - truths["fewer"] <= difference.high)
     assert 0.92 <= np.mean(held) <= 0.98
-    assert np.mean(held_difference) >= 0.92
+    assert 0.92 <= np.mean(held_difference) <= 0.98
 
 
 def test_shuffled_labels_lie_within_their_interval_and_not_within_that_of_fixed_scores():
