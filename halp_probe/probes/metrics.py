@@ -6,12 +6,13 @@ Legend: N rows, K folds, B bootstrap draws.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 
-from halp_probe.probes.intervals import PATCHY, interval, joined
+from halp_probe.probes.intervals import MOST_SPREAD, PATCHY, interval, joined
 from halp_probe.probes.intervals import Estimate as Estimate
 from halp_probe.probes.measures import MEASURES, Measure
 from halp_probe.probes.tally import tally
@@ -28,16 +29,23 @@ class Judged:
     clusters: int  # images that have the label that fewer images have
     bounded: bool  # the measure lies in 0 … 1
     note: str = ""  # why the value is nan, or what its interval leaves out
+    spread: float = 1.0  # `refit_spread` of cross-fitted scores
 
     @property
     def estimate(self) -> Estimate:
-        return interval(self.value, self.draws, self.clusters, self.bounded, self.note)
+        return interval(self.value, self.draws, self.clusters, self.bounded, self.note, self.spread)
+
+    @property
+    def control(self) -> Estimate:
+        """The estimate for a probe of labels that carry no signal: see `refit_spread`."""
+        return replace(self, spread=MOST_SPREAD).estimate
 
     def minus(self, other: Judged) -> Estimate:
         """The paired difference: both were judged on the same draws."""
         clusters = min(self.clusters, other.clusters)
         note = joined(self.note, other.note)
-        return interval(self.value - other.value, self.draws - other.draws, clusters, bounded=False, note=note)
+        draws, spread = self.draws - other.draws, max(self.spread, other.spread)
+        return interval(self.value - other.value, draws, clusters, bounded=False, note=note, spread=spread)
 
 
 def auroc(y: np.ndarray, score: np.ndarray) -> float:
@@ -63,10 +71,16 @@ def fold_mean_auroc(y: np.ndarray, score: np.ndarray, fold: np.ndarray, weights:
 
 
 def judge(
-    scores: Mapping[str, np.ndarray], y: np.ndarray, fold: np.ndarray, images: np.ndarray, n_draws: int, seed: int
+    scores: Mapping[str, np.ndarray],
+    y: np.ndarray,
+    fold: np.ndarray,
+    images: np.ndarray,
+    n_draws: int,
+    seed: int,
+    spreads: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Judged]:
     """The mean AUROC over folds of each score; see `judge_measures`."""
-    return judge_measures(["auroc"], scores, y, fold, images, n_draws, seed)["auroc"]
+    return judge_measures(["auroc"], scores, y, fold, images, n_draws, seed, spreads)["auroc"]
 
 
 def judge_measures(
@@ -77,12 +91,14 @@ def judge_measures(
     images: np.ndarray,
     n_draws: int,
     seed: int,
+    spreads: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, dict[str, Judged]]:
     """Measure -> score -> Judged: `MEASURES[name]` of each score [N] on the same B draws, so differences are paired.
 
     `y` [N] of 0 and 1, `fold` and `images` [N]; where a score is nan its whole fold is left out. A draw takes as many
     images as there are, with replacement, and all rows of each. The interval so covers the chance in which images were
-    asked about; the fitted models are kept, so the chance in their training rows is not in it.
+    asked about. The fitted models are kept: `spreads` holds, for scores of cross-fitted probes, the `refit_spread` that
+    widens the interval for the rows that one fold trains on and another is tested on; scores without one are fixed.
     """
     measures = [MEASURES[name] for name in names]
     blocks: dict[tuple[str, str], list[np.ndarray]] = {(name, key): [] for name in names for key in scores}
@@ -93,7 +109,8 @@ def judge_measures(
     judged: dict[str, dict[str, Judged]] = {name: {} for name in names}
     clusters = rarer_images(y, images)
     for (name, key), found in blocks.items():
-        judged[name][key] = _judged(np.concatenate(found, axis=1), y, scores[key], MEASURES[name], clusters)
+        each = _judged(np.concatenate(found, axis=1), y, scores[key], MEASURES[name], clusters)
+        judged[name][key] = replace(each, spread=spreads.get(key, 1.0))
     return judged
 
 
