@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,18 @@ def test_ctrl_c_keeps_the_verdicts_so_far(tmp_path: Path) -> None:
     assert [row.label for row in run.rows] == [1] * 50 and run.cached == before
 
 
+def test_ctrl_c_ends_the_waiting_too(tmp_path: Path) -> None:
+    def respond(asked: Asked, n: int) -> Any:
+        if n == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return error(500, retry_after="5")
+
+    with serving(respond) as server:
+        with pytest.raises(KeyboardInterrupt):
+            ask(server, tmp_path, ["a", "b", "c", "d"], tries=2)
+        assert len(server.asked) == 4, "no second try after it"
+
+
 # how hard
 
 
@@ -301,7 +314,8 @@ def test_never_more_requests_at_once_than_workers(tmp_path: Path) -> None:
     full = threading.Barrier(3)
 
     def respond(asked: Asked, n: int) -> Any:
-        full.wait(30)  # goes on only when three requests are here
+        full.wait(30)  # goes on only when three requests are here,
+        time.sleep(0.1)  # and leaves a fourth the time to come
         return completion("wrong")
 
     with serving(respond) as server:
@@ -372,7 +386,10 @@ def test_nothing_that_is_cached_needs_an_endpoint(tmp_path: Path, monkeypatch: p
     assert ask(server, tmp_path, ["red"]).rows[0].label == 0
 
 
-@given(st.lists(st.text(), min_size=4, max_size=4), st.lists(st.text(), min_size=4, max_size=4))
+FOUR = st.lists(st.text("ab", max_size=2), min_size=4, max_size=4)  # texts that often join to the same
+
+
+@given(FOUR, FOUR)
 def test_keys_differ_where_the_texts_do(first: list[str], second: list[str]) -> None:
     hashed = prompt_sha256(16)
     assert (verdict_key(hashed, *first) == verdict_key(hashed, *second)) == (first == second)
