@@ -33,7 +33,12 @@ def demo(tmp_path_factory) -> Path:
 
 
 def test_there_are_four():
-    names = ["01_extract_and_inspect", "02_linear_probes", "03_controls_and_baselines", "04_risk_before_the_first_token"]
+    names = [
+        "01_extract_and_inspect",
+        "02_linear_probes",
+        "03_controls_and_baselines",
+        "04_risk_before_the_first_token",
+    ]
     assert [path.stem for path in NOTEBOOKS] == names
 
 

@@ -47,7 +47,9 @@ def test_every_sample_is_used_or_named(shards):
     assert rows.numbers["first_token_entropy"].tolist() == shards.columns["first_token_entropy"][kept].tolist()
     assert rows.questions == tuple(shards.texts["question"][row] for row in kept)
     assert rows.images == tuple(shards.texts["image_sha256"][row] for row in kept)
-    assert len(set(rows.numbers["first_token_entropy"])) == 8 and len(set(rows.questions)) > 1  # so that a misaligned column would show
+    assert (
+        len(set(rows.numbers["first_token_entropy"])) == 8 and len(set(rows.questions)) > 1
+    )  # so that a misaligned column would show
     assert "2 samples left out: not in the labels file (q4, q5)" in rows.notes
     assert f"1 samples left out: no {QUERY} (q7)" in rows.notes
 

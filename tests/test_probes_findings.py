@@ -47,7 +47,9 @@ def test_images_on_both_sides(clean):
     rng = np.random.default_rng(0)
     by_row = folds_of(rng.integers(0, 5, 900), clean.rows.y)
     assert any_with(told(clean, folds=by_row), "serious", "of 300 images are on both sides")
-    assert any_with(told(clean, rows=replace(clean.rows, images_told_by="image_id")), "caution", "told apart by image_id")
+    assert any_with(
+        told(clean, rows=replace(clean.rows, images_told_by="image_id")), "caution", "told apart by image_id"
+    )
 
 
 def test_few_rows_of_a_class_in_a_fold(clean):
@@ -76,7 +78,9 @@ def test_less_within_groups(clean):
     group = Group("a", 450, 100, 100, Estimate(0.7, 0.6, 0.8))
     texts = told(clean, groups={"source": Grouped((group,), Estimate(0.7, 0.65, 0.75))})
     assert any_with(texts, "caution", "Within the groups of `source`", ".70")
-    assert not any_with(told(clean, groups={"source": Grouped((group,), Estimate(0.84, 0.8, 0.9))}), "Within the groups")
+    assert not any_with(
+        told(clean, groups={"source": Grouped((group,), Estimate(0.84, 0.8, 0.9))}), "Within the groups"
+    )
 
 
 def test_no_choice_stands_out_and_a_choice_at_the_edge(clean):
@@ -86,9 +90,7 @@ def test_no_choice_stands_out_and_a_choice_at_the_edge(clean):
     assert any_with(told(clean, swept=replace(clean.sweep, selected=torn)), "caution", "2 different ones in 4 folds")
     fit = clean.sweep.fits[QUERY]
     edge = replace(clean.sweep, fits={**clean.sweep.fits, QUERY: replace(fit, candidate=np.zeros(5, dtype=int))})
-    results = tuple(
-        replace(r, chosen=(1e-4,) * 5) if r.name == QUERY else r for r in clean.judgement.results
-    )
+    results = tuple(replace(r, chosen=(1e-4,) * 5) if r.name == QUERY else r for r in clean.judgement.results)
     texts = told(clean, swept=edge, judgement=replace(clean.judgement, results=results))
     assert any_with(texts, "note", "at the end of what was tried", "0.0001")
 

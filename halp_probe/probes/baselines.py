@@ -5,7 +5,7 @@ Each is scored out of fold, on the same folds as the probes. Legend: N rows, R t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ class Baseline:
     name: str
     score: np.ndarray
     note: str = ""
+    models: np.ndarray | None = None  # [K, N] as in CrossFit; None for a score that is not fitted
 
 
 @dataclass(frozen=True)
@@ -46,33 +47,24 @@ class _Folded:
     folds: Folds
     sets: TrainingSets
 
-    def score(self, fit: Fitter, X: np.ndarray) -> np.ndarray:
-        return cross_fit(fit(X, self.y, self.sets.train), self.y, self.folds, self.sets).score
+    def baseline(self, name: str, fit: Fitter, X: np.ndarray, note: str = "") -> Baseline:
+        found = cross_fit(fit(X, self.y, self.sets.train), self.y, self.folds, self.sets)
+        return Baseline(name, found.score, note, found.models)
 
 
 def baselines(rows: LabelledRows, folds: Folds, sets: TrainingSets, fits: dict[str, CrossFit]) -> list[Baseline]:
     """All of them, in the order in which they are told; `fits` are the probes of the representations."""
     folded = _Folded(rows.y, folds, sets)
-    found = [Baseline(LOOKUP + column, folded.score(fit_lookup, _codes(v))) for column, v in rows.groups.items()]
-    found.append(
-        Baseline(QUESTION_TEXT, folded.score(fit_text, np.array(rows.questions, dtype=object)))
-        if rows.questions is not None
-        else _missing(QUESTION_TEXT, rows, "the shards have no question texts")
-    )
+    found = [folded.baseline(LOOKUP + name, fit_lookup, _codes(values)) for name, values in rows.groups.items()]
+    if rows.questions is None:
+        found.append(_missing(QUESTION_TEXT, rows, "the shards have no question texts"))
+    else:
+        found.append(folded.baseline(QUESTION_TEXT, fit_text, np.array(rows.questions, dtype=object)))
     found.append(_image_alone(rows, fits))
-    found.append(_confidence(ENTROPY, ENTROPY, rows, lambda nats: nats))
-    found.append(_confidence(LOGPROB, LOGPROB, rows, np.negative))
-    found.append(_confidence(ANSWER_LOGPROB, ANSWER_LOGPROB, rows, np.negative, _AFTER))
-    fit_length = linear((1.0,))
-    found.append(
-        _confidence(
-            ANSWER_LENGTH,
-            ANSWER_TOKENS,
-            rows,
-            lambda tokens: folded.score(fit_length, np.log1p(tokens)[:, None]),
-            f"{_AFTER}; whether long or short answers are riskier is learnt on the training folds",
-        )
-    )
+    found.append(_confidence(ENTROPY, rows, 1))
+    found.append(_confidence(LOGPROB, rows, -1))
+    found.append(_confidence(ANSWER_LOGPROB, rows, -1, _AFTER))
+    found.append(_answer_length(rows, folded))
     return found
 
 
@@ -81,20 +73,30 @@ def _image_alone(rows: LabelledRows, fits: dict[str, CrossFit]) -> Baseline:
     name = next((name for name in (VISION_ONLY, VISION_ENCODER) if name in fits), None)
     if name is None:
         return _missing(IMAGE_ALONE, rows, f"neither {VISION_ONLY} nor {VISION_ENCODER} is among the representations")
-    return Baseline(IMAGE_ALONE, fits[name].score, f"the probe of {name}, which has not seen the question")
+    note = f"the probe of {name}, which has not seen the question"
+    return Baseline(IMAGE_ALONE, fits[name].score, note, fits[name].models)
 
 
-def _confidence(
-    name: str, column: str, rows: LabelledRows, risk: Callable[[np.ndarray], np.ndarray], note: str = ""
-) -> Baseline:
+def _confidence(column: str, rows: LabelledRows, sign: int, note: str = "") -> Baseline:
     """A number that the model gave itself, turned so that higher is riskier."""
+    gap = _gap(column, rows)
+    return _missing(column, rows, gap) if gap else Baseline(column, sign * rows.numbers[column], note)
+
+
+def _answer_length(rows: LabelledRows, folded: _Folded) -> Baseline:
+    gap = _gap(ANSWER_TOKENS, rows)
+    if gap:
+        return _missing(ANSWER_LENGTH, rows, gap)
+    note = f"{_AFTER}; whether long or short answers are riskier is learnt on the training folds"
+    return folded.baseline(ANSWER_LENGTH, linear((1.0,)), np.log1p(rows.numbers[ANSWER_TOKENS])[:, None], note)
+
+
+def _gap(column: str, rows: LabelledRows) -> str:
+    """Why the column cannot be used; "" when it can."""
     if column not in rows.numbers:
-        return _missing(name, rows, f"the shards have no {column}")
-    values = rows.numbers[column]
-    missing = int((~np.isfinite(values)).sum())
-    if missing:
-        return _missing(name, rows, f"{missing} of {len(values)} rows have no {column}")
-    return Baseline(name, risk(values), note)
+        return f"the shards have no {column}"
+    missing = int((~np.isfinite(rows.numbers[column])).sum())
+    return f"{missing} of {len(rows.y)} rows have no {column}" if missing else ""
 
 
 def _missing(name: str, rows: LabelledRows, why: str) -> Baseline:

@@ -19,9 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shards", type=Path, required=True, help="shard file, or folder of shards (the --output-dir of extract.py)")
     add("--labels", type=Path, required=True, help="CSV with question_id and label: 1 hallucinated, 0 right, or blank")
     add("--output-dir", type=Path, required=True, help="for report.html, results.csv, oof.csv, probes/ and more")
-    add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns such as source or category to look into")
+    add(
+        "--group-columns", nargs="+", default=[], metavar="NAME", help="columns such as source or category to look into"
+    )
     add("--images-dir", type=Path, help="for the report's pictures (what the shards' run.json names)")
-    add("--probe", default="linear", choices=("linear", "ridge", "difference", "mlp"), help="kind of probe (%(default)s)")
+    add(
+        "--probe",
+        default="linear",
+        choices=("linear", "ridge", "difference", "mlp"),
+        help="kind of probe (%(default)s)",
+    )
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
     add("--folds", type=_at_least_two, default=5, help="test folds, split by image (%(default)s)")
     add("--bootstrap", type=_at_least_two, default=1000, help="draws for the intervals (%(default)s)")

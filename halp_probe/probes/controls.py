@@ -32,9 +32,7 @@ class Control:
     note: str
 
 
-def controls(
-    fit: Fitter, X: np.ndarray, y: np.ndarray, images: np.ndarray, folds: Folds, seed: int
-) -> list[Control]:
+def controls(fit: Fitter, X: np.ndarray, y: np.ndarray, images: np.ndarray, folds: Folds, seed: int) -> list[Control]:
     """Probes of one representation `X` [N, D] on labels that cannot be known, split as `folds` is; `images` [N] int.
 
     Random labels per image are the control task of Hewitt & Liang 2019 (arXiv 1909.03368), with the image in the place

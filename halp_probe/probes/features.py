@@ -194,7 +194,11 @@ def _images(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], st
     """A name for each row's image, what these names are, and a note that says so."""
     hashes = _pick(shards.text("image_sha256"), index) if shards.has("image_sha256") else ()
     if hashes and all(hashes):
-        return hashes, "image_sha256", f"{len(set(hashes))} images, told apart by the content of their files (image_sha256)"
+        return (
+            hashes,
+            "image_sha256",
+            f"{len(set(hashes))} images, told apart by the content of their files (image_sha256)",
+        )
     if not shards.has("image_id"):
         raise ProbeError("the shards have neither image_sha256 nor image_id, so no split by image; extract them again")
     ids = _pick(shards.text("image_id"), index)

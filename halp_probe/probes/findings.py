@@ -14,7 +14,7 @@ from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.controls import CHANCE, RANDOM_BY_IMAGE_ROWS
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.groups import Grouped
-from halp_probe.probes.metrics import Estimate
+from halp_probe.probes.intervals import Estimate, too_narrow
 from halp_probe.probes.results import Judgement, Result
 from halp_probe.probes.splits import Folds, images_on_both_sides
 from halp_probe.probes.sweep import Sweep
@@ -165,13 +165,14 @@ def _within_groups(judgement: Judgement, groups: Mapping[str, Grouped]) -> Itera
 
 
 def _few_rows(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
+    tested = folds.tested
+    if reason := too_narrow(rows.y[tested], rows.image_codes[tested], folds.count):
+        yield Finding(SERIOUS, f"{reason[0].upper()}{reason[1:]}.")
     for k in range(folds.count):
         counts = np.bincount(rows.y[folds.fold == k], minlength=2)
         if min(counts) < FEW_POSITIVES:
             name = "positives" if counts[1] <= counts[0] else "negatives"
-            yield Finding(
-                CAUTION, f"Only {min(counts)} {name} in fold {k}: its AUROC is uncertain, and intervals too narrow."
-            )
+            yield Finding(CAUTION, f"Only {min(counts)} {name} in fold {k}: its AUROC is uncertain.")
 
 
 def _left_out(rows: LabelledRows) -> Iterator[Finding]:

@@ -13,7 +13,6 @@ from types import MappingProxyType
 import numpy as np
 
 from halp_probe.probes.intervals import MOST_SPREAD, PATCHY, interval, joined
-from halp_probe.probes.intervals import Estimate as Estimate
 from halp_probe.probes.measures import MEASURES, Measure
 from halp_probe.probes.tally import tally
 

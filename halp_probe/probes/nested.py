@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from halp_probe.probes.calibration import Calibration
+from halp_probe.probes.intervals import refit_spread
 from halp_probe.probes.kinds import Fitted
 from halp_probe.probes.selection import best_candidate
 from halp_probe.probes.splits import Folds
@@ -25,6 +26,7 @@ class CrossFit:
     """One representation (or baseline) through all folds."""
 
     score: np.ndarray  # [N] out-of-fold log-odds of label 1; nan where no model could be fitted, or no fold tests
+    models: np.ndarray  # [K, N] log-odds of all rows by the model of each fold; nan where none could be fitted
     candidates: tuple[float, ...]  # S
     candidate: np.ndarray  # [K] int: which was chosen for each fold; -1 where no model could be fitted
     inner_auroc: np.ndarray  # [K] of that candidate, mean over the inner folds; nan without inner folds
@@ -44,6 +46,7 @@ class Selected:
 
     representation: tuple[str, ...]  # K: of each fold; "" where none could be chosen
     score: np.ndarray  # [N] its out-of-fold log-odds
+    models: np.ndarray  # [K, N] log-odds of all rows by the probe of each fold
     risk: np.ndarray  # [N] the same as probabilities, calibrated inside the training rows
 
     @property
@@ -58,8 +61,8 @@ class Selected:
 
 def cross_fit(fitted: Fitted, y: np.ndarray, folds: Folds, sets: TrainingSets) -> CrossFit:
     """The out-of-fold scores of what was fitted on all training sets; `y` [N] of 0 and 1."""
-    score = np.full(len(y), np.nan)
-    inner_auroc, inner_score = np.full(folds.count, np.nan), np.full((folds.count, len(y)), np.nan)
+    score, inner_auroc = np.full(len(y), np.nan), np.full(folds.count, np.nan)
+    models, inner_score = (np.full((folds.count, len(y)), np.nan) for _ in range(2))
     candidate = np.full(folds.count, -1)
     for k in range(folds.count):
         own = sets.without(k)
@@ -67,15 +70,16 @@ def cross_fit(fitted: Fitted, y: np.ndarray, folds: Folds, sets: TrainingSets) -
             continue
         inner = {j: pair for j in range(folds.count) if j != k and (pair := sets.without(k, j)) is not None}
         candidate[k], inner_auroc[k] = _best(fitted, y, folds, inner)
+        models[k] = fitted.logit[own, candidate[k]]
         test = folds.fold == k
-        score[test] = fitted.logit[own, candidate[k], test]
+        score[test] = models[k, test]
         for j, pair in inner.items():
             rows = folds.fold == j
             inner_score[k, rows] = fitted.logit[pair, candidate[k], rows]
     outer = {k: own for k in range(folds.count) if (own := sets.without(k)) is not None}
     best, best_auroc = _best(fitted, y, folds, outer)
     final = fitted.probe(sets.everything, best)
-    return CrossFit(score, fitted.candidates, candidate, inner_auroc, inner_score, final, best_auroc)
+    return CrossFit(score, models, fitted.candidates, candidate, inner_auroc, inner_score, final, best_auroc)
 
 
 def _best(fitted: Fitted, y: np.ndarray, folds: Folds, sets: Mapping[int, int]) -> tuple[int, float]:
@@ -97,7 +101,7 @@ def select(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds, calibratio
     inner = np.stack([fits[name].inner_auroc for name in names])  # [names, K]
     if np.isnan(inner).all():
         return None
-    score, risk = np.full(len(y), np.nan), np.full(len(y), np.nan)
+    score, risk, models = np.full(len(y), np.nan), np.full(len(y), np.nan), np.full((folds.count, len(y)), np.nan)
     representation = []
     for k in range(folds.count):
         if np.isnan(inner[:, k]).all():
@@ -106,6 +110,16 @@ def select(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds, calibratio
         representation.append(names[int(np.nanargmax(inner[:, k]))])
         fit, test = fits[representation[-1]], folds.fold == k
         known = np.isfinite(fit.inner_score[k])
-        score[test] = fit.score[test]
+        models[k], score[test] = fit.models[k], fit.score[test]
         risk[test] = Calibration.fit(calibration, fit.inner_score[k, known], y[known])(fit.score[test])
-    return Selected(tuple(representation), score, risk)
+    return Selected(tuple(representation), score, models, risk)
+
+
+def spread(models: np.ndarray, y: np.ndarray) -> float:
+    """How much wider than of fixed scores an interval must be, since each fold's test rows train the other folds' models.
+
+    `models` [K, N] as in CrossFit; 1 for one split, in which no row both trains and tests.
+    """
+    if len(models) == 1:
+        return 1.0
+    return refit_spread(models[np.isfinite(models).all(axis=1)], y)

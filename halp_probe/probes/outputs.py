@@ -15,7 +15,7 @@ from halp_probe.files import atomic_text
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.findings import NOTE, Finding
 from halp_probe.probes.measures import MEASURES
-from halp_probe.probes.metrics import Estimate
+from halp_probe.probes.intervals import Estimate
 from halp_probe.probes.results import SELECTED, Judgement, Result
 from halp_probe.probes.study import Study
 
@@ -24,12 +24,17 @@ _NOTHING = Estimate(np.nan, np.nan, np.nan)
 
 
 def write_results(path: Path, judgement: Judgement) -> None:
-    """`results.csv`: one line for each probe, baseline and control; empty where there is no number."""
+    """`results.csv`: one line for each probe, baseline and control; empty where there is no number.
+
+    `spread`: how much wider than the bootstrap of the scores in oof.csv the intervals are (`intervals.refit_spread`).
+    """
     others = [name for name in MEASURES if name != "auroc"]
     header = ["name", "kind", "position", "layer", "n", "n_positive", "n_images", "selected_in", "chosen"]
     for name in ("auroc", *others):
         header += [name, f"{name}_low", f"{name}_high"]
-    _write(path, [*header, "note"], (_results_line(result, judgement, others) for result in judgement.results))
+    _write(
+        path, [*header, "spread", "note"], (_results_line(result, judgement, others) for result in judgement.results)
+    )
 
 
 def write_differences(path: Path, judgement: Judgement) -> None:
@@ -92,8 +97,7 @@ def table(judgement: Judgement, found: Sequence[Finding]) -> str:
 def _remarks(judgement: Judgement, found: Sequence[Finding]) -> list[str]:
     remarks = [
         f"{judgement.n} questions ({judgement.n_positive} hallucinated) on {judgement.n_images} images; AUROC is the "
-        "mean over test folds. Intervals are from a bootstrap over images: of these fitted probes on new images; "
-        "probes fitted on other data would vary more."
+        "mean over test folds, its interval from a bootstrap over images: of these fitted probes on new images."
     ]
     if judgement.headline.kind == "selected":
         remarks.append(
@@ -125,7 +129,7 @@ def _results_line(result: Result, judgement: Judgement, others: Sequence[str]) -
     for estimate in (result.auroc, *(result.measures.get(name, _NOTHING) for name in others)):
         numbers += [estimate.value, estimate.low, estimate.high]
     about = [result.name, result.kind, result.position, result.layer, *counts, result.selected_in, chosen]
-    return [*about, *numbers, result.note]
+    return [*about, *numbers, result.spread, result.note]
 
 
 def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:

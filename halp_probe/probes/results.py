@@ -13,8 +13,10 @@ import numpy as np
 
 from halp_probe.probes.controls import Control
 from halp_probe.probes.features import LabelledRows
+from halp_probe.probes.intervals import MOST_SPREAD, Estimate
 from halp_probe.probes.measures import MEASURES
-from halp_probe.probes.metrics import Estimate, Judged, judge, judge_measures
+from halp_probe.probes.metrics import Judged, judge, judge_measures
+from halp_probe.probes.nested import spread
 from halp_probe.probes.splits import Folds
 from halp_probe.probes.sweep import Sweep
 from halp_probe.shards.names import layer_of
@@ -34,6 +36,7 @@ class Result:
     measures: Mapping[str, Estimate] = field(default_factory=dict)  # the others of MEASURES
     selected_in: int | None = None  # folds that chose it, of a representation
     chosen: tuple[float, ...] = ()  # candidate of each fold
+    spread: float = 1.0  # by which the bootstrap's standard deviation is multiplied in intervals: see refit_spread
     note: str = ""  # why a number is missing, or what it means
 
     @property
@@ -90,8 +93,12 @@ def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, n_draws: int, se
     scores = {SELECTED: swept.selected.score} if swept.selected else {}
     scores |= {name: fit.score for name, fit in swept.fits.items()}
     scores |= {baseline.name: baseline.score for baseline in swept.baselines}
+    models = {SELECTED: swept.selected.models} if swept.selected else {}
+    models |= {name: fit.models for name, fit in swept.fits.items()}
+    models |= {baseline.name: baseline.models for baseline in swept.baselines if baseline.models is not None}
+    spreads = {name: spread(each, rows.y) for name, each in models.items()}
     tested = folds.tested
-    where = (rows.y[tested], folds.fold[tested], rows.image_codes[tested], n_draws, seed)
+    where = (rows.y[tested], folds.fold[tested], rows.image_codes[tested], n_draws, seed, spreads)
     judged = judge_measures(_OF_SCORES, {name: score[tested] for name, score in scores.items()}, *where)
     if swept.selected:
         judged |= judge_measures(_OF_RISKS, {SELECTED: swept.selected.risk[tested]}, *where)
@@ -99,7 +106,15 @@ def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, n_draws: int, se
 
     def result(name: str, kind: str, notes: Sequence[str], **about: Any) -> Result:
         found = {measure: each[name].estimate for measure, each in judged.items() if name in each}
-        return Result(name, kind, found.pop("auroc"), found, note="; ".join(filter(None, notes)), **about)
+        return Result(
+            name,
+            kind,
+            found.pop("auroc"),
+            found,
+            spread=spreads.get(name, 1.0),
+            note="; ".join(filter(None, notes)),
+            **about,
+        )
 
     counts = swept.selected.counts if swept.selected else None
     results = [result(SELECTED, "selected", reasons)] if swept.selected else []
@@ -122,7 +137,7 @@ def _control(control: Control, rows: LabelledRows, n_draws: int, seed: int) -> R
     tested = control.folds.tested
     fold, images = control.folds.fold[tested], rows.image_codes[tested]
     judged = judge({control.name: control.score[tested]}, control.y[tested], fold, images, n_draws, seed)
-    return Result(control.name, "control", judged[control.name].estimate, note=control.note)
+    return Result(control.name, "control", judged[control.name].control, spread=MOST_SPREAD, note=control.note)
 
 
 def _best(results: Sequence[Result]) -> Result:

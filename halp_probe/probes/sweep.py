@@ -39,9 +39,7 @@ class Sweep:
         return max(self.fits, key=lambda name: np.nan_to_num(self.fits[name].final_auroc, nan=-1.0))
 
 
-def sweep(
-    shards: ShardSource, rows: LabelledRows, folds: Folds, fit: Fitter, *, calibration: str, seed: int
-) -> Sweep:
+def sweep(shards: ShardSource, rows: LabelledRows, folds: Folds, fit: Fitter, *, calibration: str, seed: int) -> Sweep:
     """All representations, one in memory at a time; then what they are compared with."""
     sets = training_sets(rows.y, folds)
     fits = {}

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from halp_probe.probes.kinds import Fitter
-from halp_probe.probes.metrics import Estimate, judge
-from halp_probe.probes.nested import CrossFit
+from halp_probe.probes.intervals import Estimate
+from halp_probe.probes.metrics import judge
+from halp_probe.probes.nested import CrossFit, spread
 from halp_probe.probes.splits import Folds
 
 MINIMUM_PER_CLASS = 10  # rows of each label, in every training set of a cell and in all its test rows
@@ -68,13 +69,12 @@ def transfer(
     train = np.stack([(codes == a) & (folds.fold != k) for a in range(len(names)) for k in tested_by])  # [G·K, N]
     smallest = np.array([min(np.bincount(y[rows], minlength=2)) for rows in train])  # [R]
     usable = np.flatnonzero(smallest >= MINIMUM_PER_CLASS)
-    score = np.full((len(names), len(y)), np.nan)  # [G, N] out of fold, by probes of each group
+    models = np.full((len(names), len(tested_by), len(y)), np.nan)  # [G, K, N]
     if len(usable):
         fitted = task.fit(task.X, y, train[usable])
         for r, logit in zip(usable, fitted.logit, strict=True):
             a, k = divmod(r, len(tested_by))
-            test = folds.fold == tested_by[k]
-            score[a, test] = logit[task.whole.candidate[tested_by[k]], test]
+            models[a, k] = logit[task.whole.candidate[tested_by[k]]]
     rows_of = train.sum(axis=1).reshape(len(names), -1)  # [G, K]
     weak = smallest.reshape(len(names), -1).min(axis=1)  # [G]
 
@@ -85,7 +85,10 @@ def transfer(
             if count < MINIMUM_PER_CLASS:
                 reason = f"only {count} rows of the rarer label in {what}"
                 return Cell(Estimate(np.nan, np.nan, np.nan, reason), *counts)
-        judged = judge({"cell": score[a, inside]}, y[inside], folds.fold[inside], images[inside], n_draws, seed)
+        fold, known = folds.fold[inside], models[a][:, inside]
+        score = known[np.searchsorted(tested_by, fold), np.arange(len(fold))]  # each row by the model of its own fold
+        spreads = {"cell": spread(known, y[inside])}
+        judged = judge({"cell": score}, y[inside], fold, images[inside], n_draws, seed, spreads)
         return Cell(judged["cell"].estimate, *counts)
 
     cells = tuple(tuple(cell(a, b) for b in range(len(names))) for a in range(len(names)))
