@@ -223,6 +223,21 @@ def test_keeps_the_weights_of_its_best_epoch():
     assert loss(epoch) == min(loss(epochs) for epochs in range(1, epoch + 3))
 
 
+@pytest.mark.parametrize(
+    ("best", "loss", "epoch", "patience", "goes_on"),
+    [
+        (4, 0.5, 5, 2, True),
+        (4, 0.5, 6, 2, False),
+        (0, np.nan, 6, 2, True),  # nothing validates it
+        (4, 0.5, 6, None, True),
+        (10, 0.5, 10, 2, False),  # the last epoch
+    ],
+)
+def test_who_goes_on(best, loss, epoch, patience, goes_on):
+    options = MLPOptions(max_epochs=10, patience=patience)
+    assert mlp_training._goes_on(mlp_training._Best(0.4, best), loss, epoch, options) is goes_on
+
+
 def test_without_patience_every_row_trains_for_all_epochs():
     X, y, groups = data(90)
     probe = MLPProbe(hidden_sizes=(16, 8), max_epochs=5, patience=None).fit(X, y, groups)
@@ -266,3 +281,16 @@ def test_a_training_set_of_one_class_is_named():
         train_mlps(X, y, train, groups, OPTIONS)
     with pytest.raises(ValueError, match="of one N"):
         train_mlps(X, y, train[:, :-1], groups, OPTIONS)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_company_changes_nothing_on_a_gpu():
+    X, y, groups = data(240)
+    train = training_sets(240, (200, 90, 150))
+    options = replace(OPTIONS, max_epochs=10, patience=3, seeds=2)
+    trained = train_mlps(X, y, train, groups, options, device="cuda")
+    for r in range(len(train)):
+        alone = train_mlps(X, y, train[[r]], groups, options, device="cuda")
+        np.testing.assert_allclose(alone.logit[0], trained.logit[r], atol=1e-3)
+        assert roc_auc_score(y, trained.logit[r]) > 0.6

@@ -190,7 +190,7 @@ def _goes_on(best: _Best, loss: float, epoch: int, options: MLPOptions) -> bool:
     """`loss` of this epoch, nan for a member that nothing validates: that one runs all epochs."""
     if epoch == options.max_epochs:
         return False
-    return options.patience is None or np.isnan(loss) or epoch - best.epoch < options.patience
+    return options.patience is None or bool(np.isnan(loss)) or epoch - best.epoch < options.patience
 
 
 def _train_epoch(stack: NetworkStack, inputs: _Inputs, options: MLPOptions) -> None:
