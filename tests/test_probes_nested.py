@@ -57,7 +57,7 @@ def test_scores_and_choices_are_those_of_a_nested_loop_by_hand(data):
 
 
 def test_selection_is_by_the_inner_folds(data):
-    X, y, _, folds = data
+    _, y, _, folds = data
     fits = fits_of(data)
     selected = select(fits, y, folds, "platt")
     for k in range(4):

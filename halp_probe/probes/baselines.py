@@ -119,7 +119,7 @@ def fit_lookup(codes: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
 
 
 def fit_text(texts: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
-    """TF-IDF of words and pairs of words with logistic regression; `texts` [N]. The vocabulary is the training rows'."""
+    """TF-IDF of words and pairs of words, a vocabulary of the training rows, with logistic regression; `texts` [N]."""
     logit = np.empty((len(train), len(TEXT_STRENGTHS), len(y)))
     for r, rows in enumerate(train):
         vectorizer = _vectorizer().fit(texts[rows])

@@ -11,7 +11,7 @@ from halp_probe.arguments import not_negative
 from halp_probe.probes.errors import ProbeError
 
 if TYPE_CHECKING:
-    from halp_probe.probes.study import Study
+    pass
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("linear", "ridge", "difference", "mlp"),
         help="kind of probe (%(default)s)",
     )
+    add("--strengths", nargs="+", type=_strength, help="C of linear and ridge to choose among (1e-4 1e-3 0.01 0.1 1)")
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
     add("--folds", type=_at_least_two, default=5, help="test folds, split by image (%(default)s)")
     add("--bootstrap", type=_at_least_two, default=1000, help="draws for the intervals (%(default)s)")
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Train and judge; the exit status is 0. Raises InputError for shards or labels that cannot be used."""
     from halp_probe.labels.table import read_labels
     from halp_probe.probes import outputs
+    from halp_probe.probes.estimators import STRENGTHS
     from halp_probe.probes.saving import save_probes
     from halp_probe.probes.study import Design, study
     from halp_probe.report.writing import write_report
@@ -55,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     folder = _writable(args.output_dir)
     design = Design(
         probe=args.probe,
+        strengths=tuple(args.strengths or STRENGTHS),
         representations=tuple(args.representations) if args.representations else None,
         group_columns=tuple(args.group_columns),
         folds=args.folds,
@@ -93,6 +96,13 @@ def _at_least_two(text: str) -> int:
     value = int(text)
     if value < 2:
         raise argparse.ArgumentTypeError(f"{value} is less than 2")
+    return value
+
+
+def _strength(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
     return value
 
 

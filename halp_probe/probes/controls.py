@@ -36,8 +36,8 @@ def controls(fit: Fitter, X: np.ndarray, y: np.ndarray, images: np.ndarray, fold
     """Probes of one representation `X` [N, D] on labels that cannot be known, split as `folds` is; `images` [N] int.
 
     Random labels per image are the control task of Hewitt & Liang 2019 (arXiv 1909.03368), with the image in the place
-    of the word type. Split by image, it cannot be solved; split by row, it shows how much a probe can look up when other
-    questions on its image were trained on.
+    of the word type. Split by image, it cannot be solved; split by row, it shows how much a probe can look up when it
+    was trained on other questions about the image.
     """
     mixed, by_image = shuffled(y, seed), random_per_image(y, images, seed)
     if images_on_both_sides(folds, images):  # a split by row: the same one again

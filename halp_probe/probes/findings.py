@@ -15,7 +15,7 @@ from halp_probe.probes.controls import CHANCE, RANDOM_BY_IMAGE_ROWS
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.groups import Grouped
 from halp_probe.probes.intervals import Estimate, too_narrow
-from halp_probe.probes.results import Judgement, Result
+from halp_probe.probes.results import Judgement
 from halp_probe.probes.splits import Folds, images_on_both_sides
 from halp_probe.probes.sweep import Sweep
 
@@ -33,11 +33,16 @@ class Finding:
 
 
 def findings(
-    judgement: Judgement, swept: Sweep, rows: LabelledRows, folds: Folds, groups: Mapping[str, Grouped]
+    judgement: Judgement,
+    swept: Sweep,
+    rows: LabelledRows,
+    folds: Folds,
+    groups: Mapping[str, Grouped],
+    preset: str | None = None,
 ) -> list[Finding]:
     """All of them, the most serious first."""
     found = [
-        *_split(rows, folds),
+        *_split(rows, folds, preset),
         *_choice(judgement, swept, folds),
         *_lookups(judgement),
         *_baselines(judgement),
@@ -49,13 +54,19 @@ def findings(
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
 
-def _split(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
+def _split(rows: LabelledRows, folds: Folds, preset: str | None) -> Iterator[Finding]:
     both = images_on_both_sides(folds, rows.image_codes)
     if both:
         yield Finding(
             SERIOUS,
             f"{both} of {len(set(rows.images))} images are on both sides of the split, in training and in test: what a "
             "probe remembers of an image counts as success.",
+        )
+    if preset == "halp":
+        yield Finding(
+            SERIOUS,
+            "This is HALP's published design, kept to compare with its numbers: one split by row, 50 epochs without "
+            "validation rows or standardisation, the last epoch judged, and no seed of torch is part of it.",
         )
     if not folds.tested.all():
         yield Finding(
@@ -66,8 +77,8 @@ def _split(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
     if rows.images_told_by != "image_sha256":
         yield Finding(
             CAUTION,
-            f"Images are told apart by {rows.images_told_by}, since the shards lack the hash of the files' content: copies of "
-            "one file under two names may be on both sides.",
+            f"Images are told apart by {rows.images_told_by}, since the shards lack the hash of the files' content: "
+            "copies of one file under two names may be on both sides.",
         )
 
 
@@ -76,8 +87,8 @@ def _choice(judgement: Judgement, swept: Sweep, folds: Folds) -> Iterator[Findin
     if swept.selected is None and len(known) > 1:
         yield Finding(
             SERIOUS,
-            f"{judgement.headline.title} is the best of {len(known)}, picked on the very rows that judge it: its number "
-            "flatters it.",
+            f"{judgement.headline.title} is the best of {len(known)}, picked on the very rows that judge it: its "
+            "number flatters it.",
         )
     if swept.selected and len(known) > 1:
         name, count = swept.selected.counts.most_common(1)[0]
@@ -95,7 +106,8 @@ def _choice(judgement: Judgement, swept: Sweep, folds: Folds) -> Iterator[Findin
             yield Finding(
                 NOTE,
                 f"{result.title}: every fold chose a strength of the penalty at the end of what was tried "
-                f"({', '.join(f'{value:g}' for value in sorted(set(result.chosen)))}); a wider range may do better.",
+                f"({', '.join(f'{value:g}' for value in sorted(set(result.chosen)))}); a wider range (--strengths) may do "
+                "better.",
             )
 
 
@@ -141,8 +153,8 @@ def _controls(judgement: Judgement) -> Iterator[Finding]:
             if auroc.low > 0.5:
                 yield Finding(
                     NOTE,
-                    f"Split by row instead of by image, a probe of random labels would reach {_estimate(auroc)}: so much "
-                    "it can remember of the images.",
+                    f"Split by row instead of by image, a probe of random labels would reach {_estimate(auroc)}: so "
+                    "much it can remember of the images.",
                 )
         elif CHANCE in result.note and (auroc.low > 0.5 or auroc.high < 0.5):
             yield Finding(

@@ -33,15 +33,16 @@ class Fitted:
 Fitter = Callable[[Any, np.ndarray, np.ndarray], Fitted]  # (X [N, …], y [N] of 0 and 1, train [R, N] bool)
 
 
-def fitter(kind: str, *, groups: np.ndarray, seed: int, device: str) -> Fitter:
-    """The fitter of one of KINDS; `groups` [N] are the rows' images, kept together wherever a probe splits its rows.
+def fitter(kind: str, strengths: Sequence[float], *, groups: np.ndarray, seed: int, device: str) -> Fitter:
+    """The fitter of one of KINDS.
 
-    Raises ProbeError for another kind.
+    `strengths` are candidates of linear and ridge; `groups` [N] are the rows' images, which the MLP keeps together when
+    it sets validation rows aside. Raises ProbeError for another kind.
     """
     if kind == "linear":
-        return linear(STRENGTHS, device)
+        return linear(strengths, device)
     if kind == "ridge":
-        return ridge(STRENGTHS, device)
+        return ridge(strengths, device)
     if kind == "difference":
         return difference
     if kind == "mlp":

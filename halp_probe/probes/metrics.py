@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from halp_probe.probes.intervals import MOST_SPREAD, PATCHY, interval, joined
+from halp_probe.probes.intervals import MOST_SPREAD, PATCHY, Estimate, interval, joined
 from halp_probe.probes.measures import MEASURES, Measure
 from halp_probe.probes.tally import tally
 

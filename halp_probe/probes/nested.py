@@ -116,7 +116,7 @@ def select(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds, calibratio
 
 
 def spread(models: np.ndarray, y: np.ndarray) -> float:
-    """How much wider than of fixed scores an interval must be, since each fold's test rows train the other folds' models.
+    """How much wider than of fixed scores an interval must be, since a fold's test rows train the other folds' models.
 
     `models` [K, N] as in CrossFit; 1 for one split, in which no row both trains and tests.
     """

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.estimators import STRENGTHS
 from halp_probe.probes.features import LabelledRows, ShardSource, choose_representations, join
 from halp_probe.probes.findings import Finding, findings
 from halp_probe.probes.groups import Grouped, by_group
@@ -27,6 +28,7 @@ class Design:
     """How probes are trained and judged."""
 
     probe: str = "linear"  # one of kinds.KINDS
+    strengths: tuple[float, ...] = STRENGTHS  # candidates of the penalty's inverse strength C, of linear and ridge
     representations: tuple[str, ...] | None = None  # all when None
     group_columns: tuple[str, ...] = ()  # columns of the table: lookups as baselines, tables by group, transfer
     folds: int = 5
@@ -85,7 +87,7 @@ def study(shards: ShardSource, labels: Mapping[str, int | None], design: Design 
         for column, values in rows.groups.items()
         if 2 <= len(set(values)) <= MOST_GROUPS
     )
-    found = tuple(findings(judgement, swept, rows, folds, groups))
+    found = tuple(findings(judgement, swept, rows, folds, groups, design.preset))
     return Study(design, rows, folds, swept, judgement, groups, transfers, found)
 
 
@@ -105,7 +107,7 @@ def _folds(rows: LabelledRows, design: Design) -> Folds:
 def _fitter(rows: LabelledRows, design: Design) -> Fitter:
     if design.preset == "halp":
         return mlp(replace(HALP.mlp, random_state=design.seed), None, design.device)
-    return fitter(design.probe, groups=rows.image_codes, seed=design.seed, device=design.device)
+    return fitter(design.probe, design.strengths, groups=rows.image_codes, seed=design.seed, device=design.device)
 
 
 def _headline_risk(swept: Sweep) -> np.ndarray:

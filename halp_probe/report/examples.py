@@ -45,6 +45,7 @@ def _example(found: Study, texts: Mapping[str, Sequence[str]], row: int) -> dict
     return {
         "question_id": found.rows.question_ids[row],
         **{name: texts[column][row] if column in texts else "" for name, column in _TEXTS.items()},
+        "image_sha256": found.rows.images[row] if found.rows.images_told_by == "image_sha256" else None,
         "risk": float(found.sweep.selected.risk[row]),
         "label": int(found.rows.y[row]),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ _RUN_RECORD = "run.json"  # of the extraction
 def write_report(
     folder: Path, found: Study, shards: Shards, *, labels: Path, images_dir: Path | None, seconds: float
 ) -> None:
-    """`images_dir`: of the examples' pictures; None for the folder that the shards were extracted from, if it is there."""
+    """`images_dir`: of the examples' pictures; None: the folder that the shards were extracted from, if it is there."""
     columns = {name: shards.text(name) for name in _TEXTS if shards.has(name)}
     texts = {name: [values[row] for row in found.rows.index] for name, values in columns.items()}
     about = {
@@ -44,12 +45,16 @@ def write_report(
 
 
 def _thumbnails(examples: Mapping[str, Sequence[Mapping[str, Any]]], images_dir: Path | None) -> dict[str, bytes]:
-    """Those of the pictures that can be had."""
+    """Those of the pictures that are there and, where the shards tell, have the content that was captured."""
     pictures: dict[str, bytes] = {}
-    for example in (*examples["most_risky"], *examples["least_risky"]) if images_dir else ():
+    if images_dir is None:
+        return pictures
+    for example in (*examples["most_risky"], *examples["least_risky"]):
         try:
-            pictures[example["image_id"]] = thumbnail(image_path(images_dir, example["image_id"]))
-        except ImageError:
+            path = image_path(images_dir, example["image_id"])
+            if example["image_sha256"] in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
+                pictures[example["image_id"]] = thumbnail(path)
+        except (ImageError, OSError):
             continue
     return pictures
 
