@@ -26,3 +26,13 @@ def test_the_tables_have_a_line_for_each_way() -> None:
     assert "5 rows, 11 arrays of width 8" in out and "page cache cold" in out
     assert out.count("open_shards(…).vectors(…)") == 4 and out.count("h5py loop") == 3
     assert "from groups, plain" in out and "from groups, gzip" in out
+
+
+def test_the_solver_and_scikit_learns_loop_agree() -> None:
+    assert "the solver and scikit-learn agree" in _run("benchmarks/probes.py", "--check")
+
+
+def test_the_sweeps_table_has_a_line_for_each_way() -> None:
+    out = _run("benchmarks/probes.py", "--rows=200", "--width=12", "--folds=3")
+    assert "200 rows of width 12" in out and "18" in out and "products of all problems" in out
+    assert out.count("solver") >= 3 and "scikit-learn, plain loop" in out

@@ -32,14 +32,17 @@ def data(n: int = 300, width: int = 12, seed: int = 0) -> tuple[np.ndarray, np.n
 def test_the_solution_is_scikit_learns_at_the_chosen_C():
     X, y, groups = data()
     probe = LinearProbe().fit(X, y, groups)
-    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=probe.C_, tol=1e-8, max_iter=1000)).fit(X, y)
+    oracle = make_pipeline(StandardScaler(), LogisticRegression(C=probe.C_, tol=1e-8, max_iter=1000)).fit(
+        X.astype(float), y
+    )
     np.testing.assert_allclose(probe.coef_, oracle[-1].coef_, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(probe.predict_proba(X), oracle.predict_proba(X), atol=1e-5)
+    np.testing.assert_allclose(probe.predict_proba(X), oracle.predict_proba(X.astype(float)), atol=1e-5)
     assert (probe.predict(X) == oracle.predict(X)).all()
 
 
 def test_inner_scores_are_those_of_fresh_fits():
     X, y, groups = data()
+    X = X.astype(float)
     probe = LinearProbe().fit(X, y, groups)
     aurocs, losses = [], []
     for C in probe.Cs:

@@ -133,6 +133,7 @@ def _solve(
     if dtype == "float32" and len(rest):
         finished, score[rest] = work.minimised(rest, optima.coef[rest], optima.intercept[rest], "float64", limit)
         _replace(optima, rest, finished)
+    optima.coef[found.constant[sets]] = 0  # they touch no score; the preconditioner had mixed them in
     _warn_of_unsolved(optima, sets, C)
     shape = (len(train), len(strengths))
     return Solutions(
