@@ -6,8 +6,8 @@
 One question at a time on a model of random weights, as a user at a prompt meets it; a different picture each time.
 Three ways in turns on the same loaded model and inputs: `model.generate(max_new_tokens=1)`; `Engine` without a probe,
 one prefill and the first token from its logits; the same with a linear probe that is asked before the first token.
-Inputs are made beforehand, and then once more made by each way: `RiskScorer.answer` from a picture in memory on, against
-the model's own processor and `generate`. Ratios are medians over questions of the ratios of one question's times.
+Inputs are made beforehand, and then once more by each way: `RiskScorer.answer` from a picture in memory on, against the
+model's own processor and `generate`. Ratios are medians over questions of the ratios of one question's times.
 """
 
 from __future__ import annotations
