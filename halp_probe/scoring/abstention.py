@@ -8,12 +8,15 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from scipy.special import expit, logit
 
 from halp_probe.probes.calibration import Threshold
 from halp_probe.probes.errors import ProbeError
 
-CANDIDATES = np.linspace(0.02, 1.0, 50)  # risks; fixed beforehand, as the guarantee needs
-_ROUNDING = 1e-9  # MAPIE compares 1 - risk with 1 - threshold
+_CANDIDATES = 20
+_ORDERING = 4  # one part in so many of the images says in which order candidates are tested on the others
+_P_VALUES = np.logspace(-300, 0, 1200)  # candidates are told apart in MAPIE's order by the nearest of these
+_ROUNDING = 1e-9  # added to thresholds: MAPIE compares 1 - risk with 1 - threshold
 
 
 def controlled_threshold(
@@ -29,8 +32,9 @@ def controlled_threshold(
     whatever their number. Out-of-fold risks come from several probes, none of which is the saved one: with them the
     guarantee is only approximate.
 
-    Each candidate is tested by a binomial tail bound, all together by Holm's correction. Raises ProbeError when MAPIE
-    is missing, and when no candidate passes.
+    The `candidates` are tested by binomial tail bounds in a fixed order, until one fails: on a quarter of the images
+    it is found which are the likeliest to pass, on the others they are tested. Raises ProbeError when MAPIE is missing,
+    and when none passes.
     """
     try:
         from mapie.risk_control import BinaryClassificationController
@@ -38,33 +42,49 @@ def controlled_threshold(
         raise ProbeError("a controlled threshold needs MAPIE: pip install 'halp_probe[abstention]'") from error
     if not 0 < max_error < 1 or not 0 < confidence < 1:
         raise ProbeError(f"max_error {max_error} and confidence {confidence} must lie between 0 and 1")
-    rows = one_row_an_image(images, seed)  # [G]
-    drawn, right = risk[rows], 1 - y[rows]
+    rows = np.random.default_rng(seed).permutation(one_row_an_image(images, seed))  # [G]
+    ordering, testing = np.split(rows, [len(rows) // _ORDERING])
+    if not len(ordering):
+        raise ProbeError(f"{len(rows)} images are too few for a controlled threshold; label more images")
+    levels = candidates(max_error)
+    levels = levels[levels >= risk[ordering].min()]  # where nothing is answered there is nothing to order by
+    safe, right = 1 - risk, 1 - y  # [N]
     controller = BinaryClassificationController(
-        predict_function=lambda safe: np.column_stack([1 - safe, safe]),
+        predict_function=lambda values: np.column_stack([1 - values, values]),
         risk="precision",  # of "will be right": one minus the error rate among the answered
         target_level=1 - max_error,
         confidence_level=confidence,
-        list_predict_params=1 - CANDIDATES - _ROUNDING,
+        list_predict_params=1 - levels - _ROUNDING,
+        fwer_method="split_fixed_sequence",
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that few or none of the candidates passed, which is said below
-        controller.calibrate(1 - drawn, right)
+        controller.learn_fixed_sequence_order(safe[ordering], right[ordering], _P_VALUES, binary=True)
+        controller.calibrate(safe[testing], right[testing])
     if controller.best_predict_param is None:
         raise ProbeError(
             f"no threshold keeps the error rate at {max_error:g} with confidence {confidence:g} on {len(rows)} images "
             f"({y[rows].mean():.3f} of their answers are wrong); label more images, or allow a higher error"
         )
-    highest = round(1 - float(controller.best_predict_param) - _ROUNDING, 6)
-    answered = drawn <= highest + _ROUNDING
+    highest = 1 - float(controller.best_predict_param)
+    answered = risk[testing] <= highest
     return Threshold(
-        risk=highest + _ROUNDING,
+        risk=highest,
         coverage=float(answered.mean()),
-        error=float(1 - right[answered].mean()),
-        rows=len(rows),
+        error=float(y[testing][answered].mean()),
+        rows=len(testing),
         max_error=max_error,
         confidence=confidence,
     )
+
+
+def candidates(max_error: float) -> np.ndarray:
+    """[20] rising thresholds, fixed by what is wanted and not by the rows, as the guarantee needs; the last is 1.
+
+    Even in log-odds from half of `max_error`: of calibrated risks, those up to `max_error` have no higher error rate.
+    """
+    end = logit(max_error / 2)
+    return np.append(expit(np.linspace(end, -end, _CANDIDATES - 1)), 1.0)
 
 
 def one_row_an_image(images: np.ndarray, seed: int) -> np.ndarray:
