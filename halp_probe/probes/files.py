@@ -23,6 +23,7 @@ from safetensors.numpy import save as save_tensors
 
 from halp_probe.files import atomic_text, write_bytes
 from halp_probe.probes.calibration import Calibration, Threshold
+from halp_probe.probes.comparators import DifferenceOfMeansProbe, RidgeProbe
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.mlp import MLPProbe
@@ -30,7 +31,12 @@ from halp_probe.probes.mlp import MLPProbe
 FORMAT = "halp_probe.probe"
 FORMAT_VERSION = 2
 LABEL_MEANING = "1 = the answer is hallucinated (judged wrong), 0 = right; risk = probability of 1"
-KINDS: dict[str, type] = {"linear": LinearProbe, "mlp": MLPProbe}
+KINDS: dict[str, type] = {
+    "linear": LinearProbe,
+    "ridge": RidgeProbe,
+    "difference": DifferenceOfMeansProbe,
+    "mlp": MLPProbe,
+}
 
 
 @dataclass(frozen=True)

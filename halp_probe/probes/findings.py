@@ -103,11 +103,11 @@ def _choice(judgement: Judgement, swept: Sweep, folds: Folds) -> Iterator[Findin
         edges = {min(swept.fits[result.name].candidates), max(swept.fits[result.name].candidates)}
         at_edge = sum(value in edges for value in result.chosen)
         if result.selected_in and at_edge == len(result.chosen) > 0:
+            ends = ", ".join(f"{value:g}" for value in sorted(set(result.chosen)))
             yield Finding(
                 NOTE,
-                f"{result.title}: every fold chose a strength of the penalty at the end of what was tried "
-                f"({', '.join(f'{value:g}' for value in sorted(set(result.chosen)))}); a wider range (--strengths) may do "
-                "better.",
+                f"{result.title}: every fold chose a strength of the penalty at the end of what was tried ({ends}); a "
+                "wider range (--strengths) may do better.",
             )
 
 
