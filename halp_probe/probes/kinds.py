@@ -18,6 +18,7 @@ from halp_probe.probes.mlp import train_mlps
 from halp_probe.probes.mlp_training import MLPOptions
 from halp_probe.probes.solver import difference_of_means, solve_logistic, solve_ridge
 
+TOLERANCE = 5e-4  # relative distance of coefficients from the optimum: no AUROC shows it
 KINDS = ("linear", "ridge", "difference", "mlp")
 
 
@@ -54,7 +55,7 @@ def linear(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
     """Logistic regression, with each C as a candidate."""
 
     def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
-        found = solve_logistic(X, y, train, Cs, device=_solver_device(device))
+        found = solve_logistic(X, y, train, Cs, tolerance=TOLERANCE, device=_solver_device(device))
         template = LinearProbe(Cs=tuple(Cs))
         return Fitted(tuple(Cs), found.logit, lambda r, s: linear_probe(found, r, s, template))
 
@@ -65,7 +66,7 @@ def ridge(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
     """Least squares, with each C as a candidate."""
 
     def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
-        found = solve_ridge(X, y, train, Cs, device=_solver_device(device))
+        found = solve_ridge(X, y, train, Cs, tolerance=TOLERANCE, device=_solver_device(device))
         return Fitted(tuple(Cs), found.logit, lambda r, s: RidgeProbe(C=Cs[s]).adopt(found, r, s))
 
     return fit

@@ -12,7 +12,7 @@ import numpy as np
 
 from halp_probe.probes.losses import Loss
 from halp_probe.probes.preconditioner import Preconditioner
-from halp_probe.probes.scaling import Design
+from halp_probe.probes.scaling import ScaledInputs
 
 _MEMORY = 10  # M
 _PATIENCE = 20  # iterations without progress after which rounding is taken to be the reason
@@ -41,6 +41,15 @@ class Optima:
     gradient_norm: np.ndarray  # [F] float64
     converged: np.ndarray  # [F] bool
     iterations: np.ndarray  # [F] int
+
+    @classmethod
+    def at(cls, coef: np.ndarray, intercept: np.ndarray) -> Optima:
+        """Where iterations begin: nothing is solved."""
+        count = len(coef)
+        return cls(coef, intercept, np.zeros(count), np.zeros(count, bool), np.zeros(count, int))
+
+    def taken(self, which: np.ndarray) -> Optima:
+        return Optima(**{each.name: getattr(self, each.name)[which] for each in fields(self)})
 
 
 @dataclass
@@ -90,7 +99,7 @@ class Minimiser:
     """L-BFGS (Liu & Nocedal 1989) on the coefficients, the intercept always at its best for them."""
 
     def __init__(
-        self, design: Design, loss: Loss, problems: Problems, inverse: Preconditioner, rows: float, xp: Any
+        self, design: ScaledInputs, loss: Loss, problems: Problems, inverse: Preconditioner, rows: float, xp: Any
     ) -> None:
         """`rows` is the sum of the row weights that `inverse` was made with."""
         self.design = design
@@ -103,9 +112,7 @@ class Minimiser:
     def run(self, coef: Any, intercept: Any, tolerance: float, max_iter: int, give_up: bool) -> Optima:
         """From `coef` [F, D] and `intercept` [F] float64. `give_up`: stop problems that make no more progress."""
         xp, count = self.xp, coef.shape[0]
-        result = Optima(
-            np.zeros(coef.shape), np.zeros(count), np.zeros(count), np.zeros(count, bool), np.zeros(count, int)
-        )
+        result = Optima.at(np.zeros(coef.shape), np.zeros(count))
         state = self._started(coef, intercept)
         for iteration in range(max_iter + 1):
             norm = _length(state.gradient, xp)

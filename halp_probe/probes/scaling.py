@@ -50,7 +50,7 @@ def moments(X: np.ndarray, train: np.ndarray) -> Moments:
 
 
 @dataclass(frozen=True)
-class Design:
+class ScaledInputs:
     """The standardised inputs of every training set, never written out.
 
     `X` is centred and scaled once, by the middle training set of each feature, so that no training set's own mean is
@@ -62,7 +62,7 @@ class Design:
     gain: Any  # [R, D] from units of `X` to standard deviations of each training set; 0 for its constant features
 
     @classmethod
-    def of(cls, X: np.ndarray, moments: Moments, dtype: str, xp: Any, device: Any) -> Design:
+    def of(cls, X: np.ndarray, moments: Moments, dtype: str, xp: Any, device: Any) -> ScaledInputs:
         scale = np.where(moments.constant, np.nan, moments.scale)
         varying = ~moments.constant.all(axis=0)  # [D]
         centre, unit = np.median(moments.mean, axis=0), np.ones(X.shape[1])
@@ -82,6 +82,11 @@ class Design:
     def gradient(self, slope: Any, sets: Any) -> Any:
         """[F, D] of the summed loss; `slope` [F, N] is its derivative by the log-odds, 0 outside the training set."""
         return (slope @ self.X - slope.sum(axis=1)[:, None] * self.offset[sets]) * self.gain[sets]
+
+    def centred(self, sets: Any, weight: Any) -> Any:
+        """[N, D] inputs standardised by the training set `sets` [1], about their mean under `weight` [N]."""
+        standardised = (self.X - self.offset[sets]) * self.gain[sets]
+        return standardised - (weight @ standardised)[None, :] / weight.sum()
 
 
 def _pieces(train: np.ndarray) -> Iterator[np.ndarray]:

@@ -13,13 +13,16 @@ from typing import Any
 import array_api_compat.numpy as numpy_api
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from halp_probe.probes.lbfgs import Minimiser, Optima, Problems, host
 from halp_probe.probes.losses import LOGISTIC, SQUARED, Loss
-from halp_probe.probes.preconditioner import preconditioner
-from halp_probe.probes.scaling import Design, Moments, moments
+from halp_probe.probes.preconditioner import Preconditioner, preconditioner
+from halp_probe.probes.scaling import Moments, ScaledInputs, moments
 
 TOLERANCE = {"float32": 5e-4, "float64": 1e-6}
+_TOGETHER = 80  # iterations of all problems on one factorisation
+_ALONE = 40  # iterations of one problem on its own factorisation, before that is made anew
 _SMALL = 2_000_000  # numbers in X up to which float64 costs nothing worth saving: 16 MB
 
 
@@ -93,7 +96,7 @@ def difference_of_means(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Solu
     coef = np.where(found.constant, 0.0, means[1] - means[0])
     intercept = -0.5 * ((means[0] + means[1]) * coef).sum(axis=1)  # [R]
     dtype = _dtype(X)
-    design = Design.of(X, found, dtype, np, None)
+    design = ScaledInputs.of(X, found, dtype, np, None)
     logit = design.logits(coef.astype(dtype), np.arange(len(train))) + intercept[:, None]
     return Solutions(
         found.mean,
@@ -128,11 +131,12 @@ def _solve(
     dtype = _dtype(X)
     limit = TOLERANCE[dtype] if tolerance is None else tolerance
     start = np.zeros((len(sets), X.shape[1])), loss.constant_score(share)[sets]
-    optima, score = work.minimised(every, *start, dtype, limit)
-    rest = np.flatnonzero(~optima.converged)
-    if dtype == "float32" and len(rest):
-        finished, score[rest] = work.minimised(rest, optima.coef[rest], optima.intercept[rest], "float64", limit)
-        _replace(optima, rest, finished)
+    with threadpool_limits(1 if X.size <= _SMALL else None, user_api="blas"):  # threads cost small products more
+        optima, score = work.minimised(every, *start, dtype, limit)
+        rest = np.flatnonzero(~optima.converged)
+        if dtype == "float32" and len(rest):
+            finished, score[rest] = work.minimised(rest, optima.coef[rest], optima.intercept[rest], "float64", limit)
+            _replace(optima, rest, finished)
     optima.coef[found.constant[sets]] = 0  # they touch no score; the preconditioner had mixed them in
     _warn_of_unsolved(optima, sets, C)
     shape = (len(train), len(strengths))
@@ -164,23 +168,42 @@ class _Work:
     def minimised(
         self, rest: np.ndarray, coef: np.ndarray, intercept: np.ndarray, dtype: str, tolerance: float
     ) -> tuple[Optima, np.ndarray]:
-        """The optima of the problems `rest` [f], and their scores [f, N] without intercept."""
+        """The optima of the problems `rest` [f], and their scores [f, N] without intercept.
+
+        Problems that take long go on one by one, with a factorisation of their own Hessian, renewed now and then.
+        """
         xp, device = _namespace(self.device)
 
         def array(values: np.ndarray, kind: str = dtype) -> Any:
             return xp.asarray(values.astype(kind, copy=False), device=device)
 
-        design = Design.of(self.X, self.moments, dtype, xp, device)
+        inputs = ScaledInputs.of(self.X, self.moments, dtype, xp, device)
         share = self.train.mean(axis=0)  # [N] of the training sets that hold each row
-        inverse = preconditioner(design.X, array(share), xp)
+        sign = array(np.where(self.y == 1, 1.0, -1.0))
+        pooled = preconditioner(inputs.X, array(share), xp)
+
+        def run(some: np.ndarray, start: Optima, inverse: Preconditioner, rows: float, most: int) -> Optima:
+            weight = array(self.train[self.sets[some]] * self.C[some, None])  # [f, N]
+            problems = Problems(array(self.sets[some], "int64"), weight, sign)
+            solver = Minimiser(inputs, self.loss, problems, inverse, rows, xp)
+            begin = array(start.coef), array(start.intercept, "float64")
+            return solver.run(*begin, tolerance, most, give_up=dtype == "float32")
+
+        def own(one: int, start: Optima) -> tuple[Preconditioner, float]:
+            row = array(self.sets[[one]], "int64")
+            score = inputs.logits(array(start.coef), row) + array(start.intercept)[:, None]
+            curvature = self.loss.terms(score, sign, xp).curvature[0] * array(self.train[self.sets[one]])  # [N]
+            return preconditioner(inputs.centred(row, curvature), curvature, xp), float(curvature.sum())
+
+        optima = run(rest, Optima.at(coef, intercept), pooled, float(share.sum()), min(_TOGETHER, self.max_iter))
+        for place in np.flatnonzero(~optima.converged & (optima.iterations == _TOGETHER)):
+            here = np.array([place])
+            while not optima.converged[place] and optima.iterations[place] < self.max_iter:
+                start = optima.taken(here)
+                more = min(_ALONE, self.max_iter - int(optima.iterations[place]))
+                _replace(optima, here, run(rest[here], start, *own(rest[place], start), more))
         sets = array(self.sets[rest], "int64")
-        weight = array(self.train[self.sets[rest]] * self.C[rest, None])  # [f, N]
-        problems = Problems(sets, weight, array(np.where(self.y == 1, 1.0, -1.0)))
-        solver = Minimiser(design, self.loss, problems, inverse, float(share.sum()), xp)
-        optima = solver.run(
-            array(coef), array(intercept, "float64"), tolerance, self.max_iter, give_up=dtype == "float32"
-        )
-        return optima, host(design.logits(array(optima.coef), sets)).astype(np.float64)
+        return optima, host(inputs.logits(array(optima.coef), sets)).astype(np.float64)
 
 
 def _replace(optima: Optima, rest: np.ndarray, finished: Optima) -> None:
