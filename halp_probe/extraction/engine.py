@@ -8,7 +8,7 @@ Legend: B prompts, I images, L probed layers, D decoder width, V vision width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -90,32 +90,35 @@ class Engine:
             prefill = self._prefiller.whole(prompts, images, seen, keep_cache=self._rules is not None)
         log_probabilities = prefill.logits.float().log_softmax(-1)
         entropy = -(log_probabilities.exp() * log_probabilities.clamp(min=-1e9)).sum(-1)
-        on_host = _to_host(
-            {
-                "only": seen.only,
-                "encoder": seen.encoder,
-                "vision_token": prefill.vision_states,
-                "query_token": prefill.query_states,
-                "first_logprob": log_probabilities.max(-1).values,
-                "entropy": entropy,
-            }
-        )
+        tensors = {
+            "only": seen.only,
+            "encoder": seen.encoder,
+            "vision_token": prefill.vision_states,
+            "query_token": prefill.query_states,
+            "first_logprob": log_probabilities.max(-1).values,
+            "entropy": entropy,
+        }
         unanswered: list[list[int]] = [[] for _ in prompts]
-        read = Computed(prompts, images.image_of, prefill.vision_row, self.spec.layers, on_host, unanswered)
-        return self._answered(read, prefill)
+        rows = list(range(len(prompts))) if self._rules is not None else []
+        if self._gate is not None and rows:
+            arrays = _to_host(tensors)
+            read = Computed(prompts, images.image_of, prefill.vision_row, self.spec.layers, arrays, unanswered)
+            rows = np.flatnonzero(self._gate(read)).tolist()
+        answers, tensors["answer_logprob"] = self._answers(prefill, rows)
+        arrays = _to_host(tensors)  # one copy, after the last work on the device
+        return Computed(prompts, images.image_of, prefill.vision_row, self.spec.layers, arrays, answers)
 
-    def _answered(self, read: Computed, prefill: Prefill) -> Computed:
-        """With the answers that there will be."""
-        answers, logprobs = list(read.answers), np.full(len(read.prompts), np.nan, dtype=np.float32)
-        if self._rules is not None:
-            rows = list(range(len(answers))) if self._gate is None else np.flatnonzero(self._gate(read)).tolist()
-            if rows:
-                going_on = prefill if len(rows) == len(answers) else prefill.take(rows)
-                decoded, sums = decode_greedy(self.loaded, self._rules, going_on, self.spec.max_new_tokens)
-                logprobs[rows] = sums.cpu().numpy()
-                for row, answer in zip(rows, decoded, strict=True):
-                    answers[row] = answer
-        return replace(read, arrays={**read.arrays, "answer_logprob": logprobs}, answers=answers)
+    def _answers(self, prefill: Prefill, rows: list[int]) -> tuple[list[list[int]], torch.Tensor]:
+        """Token ids of each prompt, none but in these rows, and the sums of their log-probabilities: [B], or nan."""
+        count = len(prefill.input_ids)
+        answers: list[list[int]] = [[] for _ in range(count)]
+        logprobs = torch.full((count,), torch.nan, device=prefill.logits.device)
+        if self._rules is not None and rows:
+            going_on = prefill if len(rows) == count else prefill.take(rows)
+            decoded, logprobs[rows] = decode_greedy(self.loaded, self._rules, going_on, self.spec.max_new_tokens)
+            for row, answer in zip(rows, decoded, strict=True):
+                answers[row] = answer
+        return answers, logprobs
 
     def _fits_window(self, prompts: Sequence[Prompt]) -> bool:
         """Whether a sliding window holds all columns: it counts padding, which here stands inside the prompts too."""
