@@ -11,7 +11,8 @@ demo: $(VENV)/.installed
 		--output-dir $(DEMO)/shards --checkpoint-interval 1500 --max-new-tokens 8
 	$(VENV)/bin/halp-probe audit --shards $(DEMO)/shards --images-dir $(DEMO)/data/images
 	$(VENV)/bin/halp-probe label --shards $(DEMO)/shards --out $(DEMO)/labels.csv
-	$(VENV)/bin/python train_probes.py --shards $(DEMO)/shards --labels $(DEMO)/labels.csv --output-dir $(DEMO)/probes
+	$(VENV)/bin/python train_probes.py --shards $(DEMO)/shards --labels $(DEMO)/labels.csv --output-dir $(DEMO)/probes \
+		--group-columns kind
 
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

@@ -101,7 +101,7 @@ def test_shuffled_labels_lie_in_the_interval_of_chance():
         folds = outer_folds(labels, images, 5, seed)
         sets = training_sets(labels, folds)
         score = cross_fit(linear()(X, labels, sets.train), labels, folds, sets).score
-        auroc = judge({"shuffled": score}, labels, folds.fold, images, 300, seed)["shuffled"].estimate
+        auroc = judge({"shuffled": score}, labels, folds.fold, images, 300, seed)["shuffled"].control
         held += auroc.low <= 0.5 <= auroc.high
     assert held >= 93
 

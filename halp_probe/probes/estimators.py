@@ -28,10 +28,8 @@ class DirectionProbe(ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     classes_ [2], coef_ [1, D] and intercept_ [1] on standardised inputs, mean_ [D], scale_ [D] (1 for a constant
-    feature), n_features_in_. A probe that was loaded from a file also has `metadata`.
+    feature), n_features_in_.
     """
-
-    metadata: dict[str, Any]
 
     def adopt(self: AnyDirection, found: Solutions, r: int, s: int) -> AnyDirection:
         """This probe, fitted as training set `r` at strength `s` of a batch on labels 0 and 1."""

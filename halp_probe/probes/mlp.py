@@ -41,11 +41,8 @@ class MLPProbe(ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     classes_ [2], mean_ [D], scale_ [D], coefs_ and intercepts_ (a [S, inputs, outputs] and an [S, outputs] array for
-    each layer, BatchNorm folded in, float32), n_epochs_ [S] (the epochs whose weights are kept), n_features_in_. A
-    probe that was loaded from a file also has `metadata`.
+    each layer, BatchNorm folded in, float32), n_epochs_ [S] (the epochs whose weights are kept), n_features_in_.
     """
-
-    metadata: dict[str, Any]
 
     def __init__(
         self,
