@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_script(command: str, description: str | None, argv: Sequence[str] | None = None) -> int:
     """Run one command as a script of its own."""
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=description,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32),
+        allow_abbrev=False,
     )
     importlib.import_module(COMMANDS[command][0]).add_arguments(parser)
     return _run(parser.parse_args(argv, argparse.Namespace(command=command)))

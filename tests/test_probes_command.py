@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,7 +158,9 @@ def test_legacy_shards_without_hashes_and_entropy():
     assert any("told apart by image_id" in finding.text for finding in found.findings)
 
 
-def test_the_root_script_says_how_to_call_it():
+def test_the_root_script_explains_itself_in_one_screen():
     command = [sys.executable, "train_probes.py", "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment)
     assert "python train_probes.py --shards" in done.stdout
+    assert len(done.stdout.splitlines()) <= 32  # one screen

@@ -5,39 +5,42 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from halp_probe.arguments import not_negative
 from halp_probe.probes.errors import ProbeError
 
-if TYPE_CHECKING:
-    pass
+KINDS = ("linear", "ridge", "difference", "mlp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--shards", type=Path, required=True, help="shard file, or folder of shards (the --output-dir of extract.py)")
-    add("--labels", type=Path, required=True, help="CSV with question_id and label: 1 hallucinated, 0 right, or blank")
-    add("--output-dir", type=Path, required=True, help="for report.html, results.csv, oof.csv, probes/ and more")
+    add("--shards", type=Path, required=True, metavar="DIR", help="the --output-dir of extract.py, or one shard file")
     add(
-        "--group-columns", nargs="+", default=[], metavar="NAME", help="columns such as source or category to look into"
+        "--labels",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="question_id, label: 1 hallucinated, 0 right, or blank",
     )
-    add("--images-dir", type=Path, help="for the report's pictures (what the shards' run.json names)")
     add(
-        "--probe",
-        default="linear",
-        choices=("linear", "ridge", "difference", "mlp"),
-        help="kind of probe (%(default)s)",
+        "--output-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for report.html, results.csv, oof.csv, probes/, …",
     )
-    add("--strengths", nargs="+", type=_strength, help="C of linear and ridge to choose among (1e-4 1e-3 0.01 0.1 1)")
+    add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
+    add("--images-dir", type=Path, metavar="DIR", help="for the report's pictures (where extract.py found them)")
+    add("--probe", default="linear", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)} (%(default)s)")
+    add("--strengths", nargs="+", type=_strength, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
-    add("--folds", type=_at_least_two, default=5, help="test folds, split by image (%(default)s)")
-    add("--bootstrap", type=_at_least_two, default=1000, help="draws for the intervals (%(default)s)")
+    add("--folds", type=_at_least_two, default=5, metavar="K", help="test folds, split by image (%(default)s)")
+    add("--bootstrap", type=_at_least_two, default=1000, metavar="B", help="draws for the intervals (%(default)s)")
     add("--calibration", default="platt", choices=("platt", "isotonic", "none"), help="score to risk (%(default)s)")
-    add("--max-error", type=_share, help="save the threshold that keeps the error among answered questions below this")
-    add("--preset", choices=("halp",), help="the published design, to compare with: MLP, one split by row, seed 42")
+    add("--max-error", type=_share, metavar="SHARE", help="save the threshold that keeps so few of the answers wrong")
+    add("--preset", choices=("halp",), help="the published design, to compare: MLP, one split by row, seed 42")
     add("--device", default="cpu", help="where probes are fitted: cpu or cuda (%(default)s)")
-    add("--seed", type=not_negative, default=0, help="of folds, probes and bootstrap (%(default)s)")
+    add("--seed", type=not_negative, default=0, metavar="N", help="of folds, probes and bootstrap (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,7 +19,6 @@ from halp_probe.probes.mlp_training import MLPOptions
 from halp_probe.probes.solver import difference_of_means, solve_logistic, solve_ridge
 
 TOLERANCE = 5e-4  # relative distance of coefficients from the optimum: no AUROC shows it
-KINDS = ("linear", "ridge", "difference", "mlp")
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ Fitter = Callable[[Any, np.ndarray, np.ndarray], Fitted]  # (X [N, …], y [N] o
 
 
 def fitter(kind: str, strengths: Sequence[float], *, groups: np.ndarray, seed: int, device: str) -> Fitter:
-    """The fitter of one of KINDS.
+    """The fitter of linear, ridge, difference or mlp.
 
     `strengths` are candidates of linear and ridge; `groups` [N] are the rows' images, which the MLP keeps together when
     it sets validation rows aside. Raises ProbeError for another kind.
@@ -48,7 +47,7 @@ def fitter(kind: str, strengths: Sequence[float], *, groups: np.ndarray, seed: i
         return difference
     if kind == "mlp":
         return mlp(replace(MLPOptions(), random_state=seed), groups, device)
-    raise ProbeError(f"there is no probe {kind!r}; choose among {', '.join(KINDS)}")
+    raise ProbeError(f"there is no probe {kind!r}; choose linear, ridge, difference or mlp")
 
 
 def linear(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:

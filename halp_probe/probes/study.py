@@ -27,7 +27,7 @@ from halp_probe.probes.transfer import MOST_GROUPS, Transfer, TransferTask, tran
 class Design:
     """How probes are trained and judged."""
 
-    probe: str = "linear"  # one of kinds.KINDS
+    probe: str = "linear"  # linear, ridge, difference or mlp
     strengths: tuple[float, ...] = STRENGTHS  # candidates of the penalty's inverse strength C, of linear and ridge
     representations: tuple[str, ...] | None = None  # all when None
     group_columns: tuple[str, ...] = ()  # columns of the table: lookups as baselines, tables by group, transfer
