@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe.probes.controls import Control
+from halp_probe.probes.controls import RANDOM_BY_IMAGE, Control
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.intervals import MOST_SPREAD, Estimate
 from halp_probe.probes.measures import MEASURES
@@ -122,7 +122,8 @@ def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, n_draws: int, se
         chosen_in = None if counts is None else counts[name]
         results.append(result(name, "representation", reasons, selected_in=chosen_in, chosen=fit.chosen))
     results += [result(baseline.name, "baseline", [baseline.note, *reasons]) for baseline in swept.baselines]
-    results += [_control(control, rows, n_draws, seed) for control in swept.controls]
+    whole = judged["auroc"][swept.leading].value
+    results += [_control(control, whole, rows, n_draws, seed) for control in swept.controls]
     return Judgement(
         results=tuple(results),
         scores=scores,
@@ -133,11 +134,14 @@ def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, n_draws: int, se
     )
 
 
-def _control(control: Control, rows: LabelledRows, n_draws: int, seed: int) -> Result:
+def _control(control: Control, whole: float, rows: LabelledRows, n_draws: int, seed: int) -> Result:
+    """`whole`: the AUROC that the same representation reaches on the true labels."""
     tested = control.folds.tested
     fold, images = control.folds.fold[tested], rows.image_codes[tested]
     judged = judge({control.name: control.score[tested]}, control.y[tested], fold, images, n_draws, seed)
-    return Result(control.name, "control", judged[control.name].control, spread=MOST_SPREAD, note=control.note)
+    found = judged[control.name].control
+    note = f"{control.note}; selectivity {whole - found.value:.3f}" if control.name == RANDOM_BY_IMAGE else control.note
+    return Result(control.name, "control", found, spread=MOST_SPREAD, note=note)
 
 
 def _best(results: Sequence[Result]) -> Result:
