@@ -16,7 +16,7 @@ if sys.argv[1] == "keep":
 for _ in range(12):
     torch.ones(16_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
+for _ in range(10):
     torch.ones(16_000_000)  # 64 MB
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
