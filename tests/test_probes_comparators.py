@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from halp_probe.probes.comparators import DifferenceOfMeansProbe, RidgeProbe
-from halp_probe.probes.estimators import LinearProbe, linear_probe, training_sets
+from halp_probe.probes.estimators import LinearProbe, _masks, linear_probe
 from halp_probe.probes.selection import best_candidate
 from halp_probe.probes.solver import solve_logistic
 from halp_probe.probes.splits import inner_splits
@@ -57,7 +57,7 @@ def test_a_probe_out_of_a_batch_is_the_probe_fitted_alone():
     template = LinearProbe(Cs=(1e-3, 1e-1))
     fitted = LinearProbe(Cs=(1e-3, 1e-1)).fit(X, y)
     splits = inner_splits(y, None, 3, 0)
-    found = solve_logistic(X, y, training_sets(splits, len(y)), template.Cs)
+    found = solve_logistic(X, y, _masks(splits, len(y)), template.Cs)
     choice = best_candidate(y, found.logit[:-1], [split.test for split in splits])
     taken = linear_probe(found, 3, choice.index, template, choice.auroc)
     assert vars(taken).keys() == vars(fitted).keys()

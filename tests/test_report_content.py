@@ -148,7 +148,7 @@ def test_the_published_design_says_what_is_wrong_with_it():
     serious = " ".join(finding.text for finding in found.findings if finding.level == "serious")
     for part in ("images are on both sides", "picked on the very rows that judge it", "HALP's published design"):
         assert part in serious
-    about = dict.fromkeys(("model_name", "revision", "shards", "labels", "seconds"))
+    about = dict.fromkeys(("model_name", "revision", "shards", "labels"), "x") | {"seconds": 1.0}
     content = json.loads(json.dumps(report_content(found, {}, about), allow_nan=False))
     assert content["made"]["split"] == "row" and content["curves"]["calibration"] is None
     assert "published design" in render_report(content, {})

@@ -22,7 +22,31 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 AnyDirection = TypeVar("AnyDirection", bound="DirectionProbe")
 
 
-class DirectionProbe(ClassifierMixin, BaseEstimator):
+class BinaryProbe(ClassifierMixin, BaseEstimator):
+    """What every probe does with its `decision_function` and `classes_`."""
+
+    classes_: np.ndarray  # [2]
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """[N] float64, above 0 where `classes_[1]` is the more likely."""
+        raise NotImplementedError
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """[N, 2] float64, columns as in `classes_`; the sigmoid of `decision_function`."""
+        return probabilities(self.decision_function(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """[N] the more likely class."""
+        column = (self.decision_function(X) > 0).astype(np.intp)
+        return self.classes_[column]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+
+class DirectionProbe(BinaryProbe):
     """What the probes share that score (x - mean_) / scale_ · coef_ + intercept_; `fit` is theirs.
 
     Attributes
@@ -45,20 +69,6 @@ class DirectionProbe(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return ((X - self.mean_) / self.scale_) @ self.coef_[0] + self.intercept_[0]
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """[N, 2] float64, columns as in `classes_`; the sigmoid of `decision_function`."""
-        return probabilities(self.decision_function(X))
-
-    def predict(self, X: Any) -> np.ndarray:
-        """[N] the more likely class."""
-        column = (self.decision_function(X) > 0).astype(np.intp)
-        return self.classes_[column]
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
 
     def _validated(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """X [N, D] float, the two classes, and y [N] as 0 and 1."""
@@ -110,7 +120,7 @@ class LinearProbe(DirectionProbe):
         splits = inner_splits(target, groups, self.inner_folds, seed) if len(Cs) > 1 else ()
         if len(Cs) > 1 and not splits:
             Cs = (self.fallback_C,)
-        found = solve_logistic(X, target, training_sets(splits, len(target)), Cs, max_iter=self.max_iter)
+        found = solve_logistic(X, target, _masks(splits, len(target)), Cs, max_iter=self.max_iter)
         index, self.inner_scores_ = 0, np.full(len(self.Cs), np.nan)
         if splits:
             choice = best_candidate(target, found.logit[:-1], [split.test for split in splits])
@@ -133,7 +143,7 @@ def linear_probe(
     return probe
 
 
-def training_sets(splits: Sequence[Split], n: int) -> np.ndarray:
+def _masks(splits: Sequence[Split], n: int) -> np.ndarray:
     """[J + 1, n] bool: the training rows of each split, and all rows last."""
     train = np.ones((len(splits) + 1, n), dtype=bool)
     for row, split in zip(train, splits, strict=False):

@@ -10,14 +10,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from halp_probe.probes.estimators import checked_groups, probabilities, seed_of, two_classes
+from halp_probe.probes.estimators import BinaryProbe, checked_groups, seed_of, two_classes
 from halp_probe.probes.mlp_training import FittedSet, MLPOptions, fit_sets
 
 
-class MLPProbe(ClassifierMixin, BaseEstimator):
+class MLPProbe(BinaryProbe):
     """The probe of HALP (arXiv 2603.05465): 512-256-128, each Linear, BatchNorm, ReLU, Dropout; then one logit.
 
     From HALP: the layers, dropout .3, cross-entropy, Adam with learning rate 1e-3, batches of 32, 50 epochs.
@@ -86,20 +85,6 @@ class MLPProbe(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return ensemble_logit((X - self.mean_) / self.scale_, self.coefs_, self.intercepts_)
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """[N, 2] float64, columns as in `classes_`."""
-        return probabilities(self.decision_function(X))
-
-    def predict(self, X: Any) -> np.ndarray:
-        """[N] the more likely class."""
-        column = (self.decision_function(X) > 0).astype(np.intp)
-        return self.classes_[column]
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
 
     def _take(self, fitted: FittedSet) -> None:
         self.mean_, self.scale_ = fitted.mean, fitted.scale
