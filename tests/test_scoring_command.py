@@ -162,6 +162,21 @@ def test_what_does_not_fit_is_refused(
         card.write_text(text)
 
 
+@pytest.mark.parametrize("name", ["revision", "chat_template_sha256", "max_pixels"])
+def test_a_threshold_on_other_states_is_refused(
+    setting: Setting, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    for suffix in (".json", ".safetensors"):
+        (tmp_path / f"probe{suffix}").write_bytes(setting.probe.with_name(f"probe{suffix}").read_bytes())
+    card = tmp_path / "probe.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {name: "another"}))
+    before = card.read_text()
+    call = ["set-threshold", "--probe", str(tmp_path / "probe"), "--shards", str(setting.shards)]
+    assert main([*call, "--labels", str(setting.labels), "--min-coverage", "0.8"]) == 2
+    assert f"{name} is another in its card" in capsys.readouterr().err
+    assert card.read_text() == before
+
+
 def test_a_threshold_is_set_and_used(setting: Setting, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call = ["set-threshold", "--probe", str(setting.probe), "--shards", str(setting.shards)]
     call += ["--labels", str(setting.labels)]

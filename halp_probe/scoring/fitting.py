@@ -39,6 +39,20 @@ def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: boo
         )
 
 
+def check_same_states(card: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+    """Raise InputError when shards with these attributes hold states of another model or prompt than the probe reads.
+
+    What either does not tell is not compared.
+    """
+    for name in ("config_model_type", "revision", "chat_template_sha256", "min_pixels", "max_pixels"):
+        trained, here = card.get(name), attributes.get(name)
+        if trained is not None and here is not None and trained != here:
+            raise InputError(
+                f"the probe was trained on other states: {name} is {trained} in its card and {here} in these shards of "
+                f"{attributes.get('model_name')}; pass shards of {card.get('model_name')} as it was then"
+            )
+
+
 def layer_to_read(representation: str) -> int:
     """The layer to capture for it; for the vision means, which need none, the first."""
     return layer_of(representation) or 0

@@ -31,11 +31,13 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.probes.features import join
     from halp_probe.probes.files import load_probe, set_threshold
     from halp_probe.scoring.abstention import controlled_threshold
+    from halp_probe.scoring.fitting import check_same_states
     from halp_probe.shards.reader import open_shards
 
     if args.confidence is not None and args.max_error is None:
         raise InputError("--confidence goes with --max-error")
     probe, shards = load_probe(args.probe), open_shards(args.shards)
+    check_same_states(probe.metadata, shards.attributes)
     representation = probe.metadata["representation"]
     rows = join(shards, read_labels(args.labels), [representation])
     risk = probe.risk(rows.vectors(shards, representation))  # [N]
