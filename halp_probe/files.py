@@ -5,27 +5,33 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
+
+from halp_probe.errors import InputError
 
 
 @contextmanager
 def atomic_text(path: Path) -> Iterator[TextIO]:
-    """A UTF-8 text file that appears under `path` only when the block ends without an error."""
+    """A UTF-8 text file that appears under `path` only when the block ends without an error; else as `write_bytes`."""
     text = io.StringIO(newline="")
     yield text
     write_bytes(path, text.getvalue().encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """A file with these bytes."""
+    """A file with these bytes, in a folder that is made if need be. Raises InputError where it cannot be written."""
     partial = path.with_name(f".{path.name}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}; free space, or choose another place") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is none has been told
+            partial.unlink()

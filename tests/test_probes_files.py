@@ -11,6 +11,7 @@ import pytest
 from probes_fake import BLOCK_TORCH
 
 import halp_probe
+from halp_probe.errors import InputError
 from halp_probe.files import write_bytes
 from halp_probe.probes.calibration import Calibration, threshold_for
 from halp_probe.probes.card import vectors_card
@@ -138,6 +139,7 @@ def test_tensors_of_another_probe_are_refused(stem):
         ({"format": "other"}, "is not a probe"),
         ({"format_version": 3}, "has version 3, this halp_probe reads up to 2"),
         ({"kind": "tree"}, "unknown kind 'tree'"),
+        ({"kind": ["linear"]}, "unknown kind"),
         ({"kind": "mlp"}, "do not hold a mlp probe"),
     ],
 )
@@ -145,6 +147,25 @@ def test_another_format_is_refused(stem, change, message):
     path = stem.with_name("p.layer_3.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ProbeError, match=message):
+        load_probe(stem)
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        {"kind": "plat"},  # would have been read as Platt's
+        {"kind": "isotonic"},
+        {"kind": "isotonic", "knots_logit": [0.0, 1.0], "knots_risk": [0.5]},
+        {"kind": "platt", "slope": None},
+        {"kind": "platt", "slope": "1"},
+        {"other": 1},
+        "platt",
+    ],
+)
+def test_a_damaged_calibration_is_refused(stem, calibration):
+    path = stem.with_name("p.layer_3.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"calibration": calibration}))
+    with pytest.raises(ProbeError, match="train it again"):
         load_probe(stem)
 
 
@@ -182,6 +203,15 @@ def test_a_file_is_replaced_and_never_rewritten(tmp_path):
     with pytest.raises(TypeError):
         write_bytes(path, "text")
     assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
+
+
+def test_what_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    for path, why in ((tmp_path / "folder", "Is a directory"), (tmp_path / "file" / "f", "Not a directory")):
+        with pytest.raises(InputError, match=f"cannot be written: {why}"):
+            write_bytes(path, b"")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def test_stems():

@@ -78,7 +78,6 @@ def write_labels(path: str | os.PathLike[str], rows: Iterable[LabelRow]) -> None
     """Write labels.csv whole or not at all."""
     path = Path(path)
     refuse_folder(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_text(path) as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)

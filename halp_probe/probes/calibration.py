@@ -65,8 +65,16 @@ class Calibration:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Calibration:
+        """Raises ValueError or TypeError for what `as_json` does not give."""
         values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in stored.items()}
-        return cls(**values)
+        found = cls(**values)
+        if found.kind not in KINDS:
+            raise ValueError(f"there is no calibration {found.kind!r}")
+        if len(found.knots_logit) != len(found.knots_risk) or (found.kind == "isotonic") != bool(found.knots_logit):
+            raise ValueError(f"a calibration of kind {found.kind} with {len(found.knots_logit)} knots")
+        if not np.isfinite([found.slope, found.intercept, *found.knots_logit, *found.knots_risk]).all():
+            raise ValueError("a calibration with a number that is not finite")
+        return found
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,6 @@ def save_probe(
         "threshold": threshold.as_json() if threshold else None,
         "tensors_sha256": hashlib.sha256(data).hexdigest(),
     }
-    stem.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(_sibling(stem, ".safetensors"), data)
     _write_card(_sibling(stem, ".json"), card)
 
@@ -149,7 +148,7 @@ def load_probe(path: str | os.PathLike[str]) -> SavedProbe:
             calibration=Calibration.from_json(card.get("calibration") or {}),
             threshold=Threshold.from_json(card["threshold"]) if card.get("threshold") else None,
         )
-    except (SafetensorError, KeyError, TypeError) as error:
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ProbeError(
             f"{stem}: the two files do not hold a {card['kind']} probe ({error}); train it again"
         ) from error
@@ -203,7 +202,7 @@ def _read_card(path: Path) -> dict[str, Any]:
             "upgrade halp_probe"
         )
     missing = {"kind", "classes", "C", "parameters", "tensors_sha256"} - set(card)
-    if missing or card["kind"] not in KINDS:
+    if missing or card["kind"] not in tuple(KINDS):
         what = f"lacks {', '.join(sorted(missing))}" if missing else f"is of unknown kind {card['kind']!r}"
         raise ProbeError(f"{path} {what}; train the probe again")
     return card
