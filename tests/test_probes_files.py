@@ -208,7 +208,7 @@ def test_a_file_is_replaced_and_never_rewritten(tmp_path):
 def test_what_cannot_be_written_is_told(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
-    for path, why in ((tmp_path / "folder", "Is a directory"), (tmp_path / "file" / "f", "Not a directory")):
+    for path, why in ((tmp_path / "folder", "Is a directory"), (tmp_path / "file" / "f", "File exists")):
         with pytest.raises(InputError, match=f"cannot be written: {why}"):
             write_bytes(path, b"")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
