@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from probes_fake import BLOCK_TORCH, QUERY, VISION, FakeShards, labels_of, planted, write_inputs
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
@@ -70,6 +71,7 @@ def test_real_shards_end_to_end_without_torch(trained):
     assert any(line.startswith("query token, layer 3") and line.endswith("3 folds") for line in lines)
     assert any(line.startswith("selected probe: its representation and its penalty") for line in lines)
     assert lines[-1].startswith(f"{out}: report.html")
+    assert any(line.startswith("selected_probe: answer up to risk ") for line in lines)
 
 
 def test_every_number_can_be_had_from_oof_csv(trained):
@@ -129,6 +131,17 @@ def test_probes_are_saved_with_calibration_threshold_and_provenance(trained):
         ({f"q{i}": i % 2 for i in range(30)}, ["--output-dir", "/dev/null/x"], "cannot be written"),
         ({f"q{i}": int(i == 4) for i in range(30)}, [], "only 0 of 5 test folds hold both classes (1 of 30 labels"),
         ({"q1": 7}, [], "7"),
+        ({}, ["--preset", "halp", "--probe", "linear"], "--probe does not go with --preset halp"),
+        ({}, ["--preset", "halp", "--folds", "5"], "--folds does not go with --preset halp"),
+        ({}, ["--preset", "halp", "--strengths", "1"], "--strengths does not go with --preset halp"),
+        ({}, ["--probe", "mlp", "--strengths", "1"], "--strengths does not go with --probe mlp"),
+        ({}, ["--images-dir", "/nowhere"], "--images-dir /nowhere is not a folder"),
+        pytest.param(
+            {},
+            ["--device", "cuda"],
+            "--device cuda: torch finds no GPU here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, labels, extra, message):
@@ -141,7 +154,7 @@ def test_bad_input_is_one_clear_line_and_status_2(tmp_path, capsys, labels, extr
 
 
 def test_bad_flags_are_refused(tmp_path, capsys):
-    for flags in (["--folds", "1"], ["--bootstrap", "0"], ["--probe", "tree"], []):
+    for flags in (["--folds", "1"], ["--bootstrap", "0"], ["--probe", "tree"], ["--device", "gpu"], []):
         with pytest.raises(SystemExit) as stopped:
             run_script("train-probes", "", flags)
         assert stopped.value.code == 2

@@ -99,6 +99,14 @@ class Threshold:
     def found(self) -> bool:
         return bool(np.isfinite(self.risk))
 
+    @property
+    def words(self) -> str:
+        """What it does on the rows that it was chosen on, or why there is none."""
+        if not self.found:
+            return f"no threshold keeps the error rate at {self.max_error:g}: {self.reason}"
+        wrong = f"{self.error:.2%} of them wrong here"
+        return f"answer up to risk {self.risk:.4g}: {self.coverage:.1%} of {self.rows} questions, {wrong}"
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

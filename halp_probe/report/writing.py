@@ -39,9 +39,9 @@ def write_report(
     with atomic_text(folder / "report.json") as file:
         json.dump(report, file, indent=1, ensure_ascii=False, allow_nan=False)
         file.write("\n")
+    _write_heatmap(folder / "heatmap.png", found, str(about["model_name"] or "unnamed model"))
     with atomic_text(folder / "report.html") as file:
         file.write(render_report(report, pictures))
-    _write_heatmap(folder / "heatmap.png", found, str(about["model_name"] or "unnamed model"))
 
 
 def _thumbnails(examples: Mapping[str, Sequence[Mapping[str, Any]]], images_dir: Path | None) -> dict[str, bytes]:

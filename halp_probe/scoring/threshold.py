@@ -50,15 +50,12 @@ def run(args: argparse.Namespace) -> int:
             risk, rows.y, rows.image_codes, max_error=args.max_error, confidence=args.confidence, seed=args.seed
         )
     if not threshold.found:
-        raise InputError(f"no threshold keeps the error rate at {args.max_error:g}: {threshold.reason}")
+        raise InputError(threshold.words)
     set_threshold(args.probe, threshold)
     holds = "no guarantee for other images"
     if threshold.confidence is not None:
         holds = f"at most {threshold.max_error:g} on new images with confidence {threshold.confidence:g}"
-    print(
-        f"answer up to risk {threshold.risk:.4g}: {threshold.coverage:.1%} of {threshold.rows} questions, "
-        f"{threshold.error:.2%} of them wrong here ({holds})"
-    )
+    print(f"{threshold.words} ({holds})")
     return 0
 
 
