@@ -151,7 +151,10 @@ def test_the_published_design_says_what_is_wrong_with_it():
     about = dict.fromkeys(("model_name", "revision", "shards", "labels"), "x") | {"seconds": 1.0}
     content = json.loads(json.dumps(report_content(found, {}, about), allow_nan=False))
     assert content["made"]["split"] == "row" and content["curves"]["calibration"] is None
-    assert "published design" in render_report(content, {})
+    page = render_report(content, {})
+    assert "published design" in page and "one split by row" in page and "The questions were split once" in page
+    for untrue in ("of the selected probe", "The selected probe stands", "calibration:", "1 folds"):
+        assert untrue not in page
 
 
 def test_the_folder_of_the_extraction_tells_where_pictures_are(tmp_path):

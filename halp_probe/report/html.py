@@ -11,11 +11,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from halp_probe.errors import InputError
+from halp_probe.probes.findings import LEVELS
 from halp_probe.report import charts, layout, wording
 from halp_probe.report.colours import fill
+from halp_probe.report.content import FORMAT, FORMAT_VERSION
 
-FORMAT, FORMAT_VERSION = "halp_probe.report", 1
-_LEVELS = ("serious", "caution", "note")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -39,7 +39,8 @@ def render_report(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) ->
         .render(
             report,
             prevalence=data["n_positive"] / data["n"] if data["n"] else 0.0,
-            levels=_LEVELS,
+            levels=LEVELS,
+            is_selected=any(result["kind"] == "selected" for result in report["results"]),
             pictures={image: base64.b64encode(jpeg).decode() for image, jpeg in thumbnails.items()},
         )
     )
