@@ -81,7 +81,7 @@ def test_the_laptop_half_runs_without_torch(shards: Path, tmp_path: Path) -> Non
         assert {row["label"] for row in csv.DictReader(file)} == {"0", "1"}
     arguments = ["--shards", str(shards), "--labels", str(labels), "--output-dir", str(output), "--bootstrap", "50"]
     shown = without_torch("train_probes.py", *arguments)
-    assert "query_token" in shown
+    assert "query token, layer" in shown
     with (output / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) >= len(columns(["q"]).vectors)
