@@ -233,6 +233,12 @@ def test_what_cannot_be_answered_is_refused(shapes: Trained, tmp_path: Path) -> 
         scorer.answer(picture, "Why?", max_new_tokens=10_000)
     with pytest.raises(InputError, match=r"none\.png cannot be read"):
         scorer.score(tmp_path / "none.png", "Why?")
+    with pytest.raises(InputError, match="blank question"):
+        scorer.score(picture, " \n")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(picture.read_bytes()[:200])
+    with pytest.raises(InputError, match="cannot be decoded"):
+        scorer.score(Image.open(cut), "Why?")  # Pillow reads the pixels later
     bare = RiskScorer(scorer.loaded, replace(scorer.probe, threshold=None))
     with pytest.raises(InputError, match="no threshold"):
         bare.answer(picture, "Why?", abstain_above="threshold")

@@ -133,6 +133,14 @@ def test_a_folder_keeps_to_its_probe_and_level(
     assert [(row["abstained"], row["answer"]) for row in risks(tmp_path / "out")] == [("1", "")] * 3
     assert score(setting, tmp_path / "out", "--no-answers", "--abstain-above", "0.5", table=table) == 2
     assert "abstain_above is 0.0 there and 0.5 now" in capsys.readouterr().err
+    card = setting.probe.with_name("probe.json")
+    text = card.read_text()
+    try:  # the same weights, another scale of risk: what was answered below 0.0 is not what would be now
+        card.write_text(json.dumps(json.loads(text) | {"calibration": {"kind": "platt", "slope": 0.5}}))
+        assert score(setting, tmp_path / "out", "--no-answers", "--abstain-above", "0.0", table=table) == 2
+        assert "calibration_sha256 is" in capsys.readouterr().err
+    finally:
+        card.write_text(text)
 
 
 def test_failures_are_listed(setting: Setting, tmp_path: Path) -> None:

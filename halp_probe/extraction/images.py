@@ -74,8 +74,13 @@ def load_image(path: Path) -> LoadedImage:
 
 
 def from_pixels(image: Image.Image) -> LoadedImage:
-    """A picture that is in memory, as `load_image` would give it from a file; ImageError for one without a meaning."""
-    pixels = _to_rgb(ImageOps.exif_transpose(image))
+    """A picture as `load_image` would give it from a file; ImageError for one without a meaning or cut short."""
+    try:
+        pixels = _to_rgb(ImageOps.exif_transpose(image))
+    except InputError:
+        raise
+    except _BROKEN as error:
+        raise ImageError(f"the picture cannot be decoded: {error}") from error
     content = f"{pixels.width}×{pixels.height}".encode() + pixels.tobytes()
     return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
 

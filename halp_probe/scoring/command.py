@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,12 @@ def run(args: argparse.Namespace) -> int:
     with extraction.locked(args.output_dir):
         loaded, prompter = extraction.load(options)
         check_fits(probe, loaded, allow_other_model=args.allow_other_model)
-        settings = {"probe_sha256": probe.metadata["tensors_sha256"], "abstain_above": highest}
+        calibration = json.dumps(probe.calibration.as_json(), sort_keys=True).encode()
+        settings = {
+            "probe_sha256": probe.metadata["tensors_sha256"],
+            "calibration_sha256": hashlib.sha256(calibration).hexdigest(),
+            "abstain_above": highest,
+        }
         gate = None if highest is None else risk_gate(probe, highest)
         status = extraction.extract(options, table, loaded, prompter, gate, settings)
         if status == 0:

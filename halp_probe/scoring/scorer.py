@@ -104,6 +104,10 @@ class RiskScorer:
         max_new_tokens: int,
         gate: Gate | None = None,
     ) -> Computed:
+        if not question.strip():
+            raise InputError(
+                "a blank question; its risk would mean nothing, since a table's blank questions are no rows"
+            )
         prompter = replace(self._prompter, answer_tokens=max_new_tokens)
         prompt = prompter.prompt(Sample("question", "image", question, ""), _loaded_image(image))
         spec = CaptureSpec((layer_to_read(self._representation),), max_new_tokens)
