@@ -13,6 +13,30 @@ def positive(text: str) -> int:
     return value
 
 
+def at_least_two(text: str) -> int:
+    """A whole number from 2 on, for argparse's `type`."""
+    value = int(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"{value} is less than 2")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """A finite number above 0, for argparse's `type`."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def share(text: str) -> float:
+    """A number between 0 and 1, both excluded, for argparse's `type`."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def not_negative(text: str) -> int:
     """A whole number from 0 on, for argparse's `type`."""
     value = int(text)

@@ -126,5 +126,14 @@ def test_group_columns_follow_the_rows(shards):
     given = labels(shards) | {"q3": None}
     rows = join(shards, given, shards.representations, ["source"])
     assert rows.groups == {"source": tuple(f"s{row}" for row in range(12) if row != 3)}
-    with pytest.raises(ProbeError, match="no column 'origin'; they have: image_id, image_sha256, question, source"):
+    with pytest.raises(ProbeError, match="'origin' is no further column of the table; the shards have: source"):
         join(shards, given, shards.representations, ["origin"])
+    with pytest.raises(ProbeError, match="'question' is no further column"):
+        join(shards, given, shards.representations, ["question"])
+
+
+def test_a_column_of_many_values_is_no_group_column():
+    shards, y = planted(120, auroc=0.8)
+    shards.texts["difficulty"] = [f"{row}" for row in range(120)]
+    with pytest.raises(ProbeError, match="'difficulty' has 120 different values"):
+        join(shards, labels_of(shards, y), shards.representations, ["difficulty"])

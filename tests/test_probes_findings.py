@@ -13,6 +13,7 @@ from halp_probe.probes.groups import Group, Grouped
 from halp_probe.probes.intervals import Estimate
 from halp_probe.probes.splits import folds_of
 from halp_probe.probes.study import Design, study
+from halp_probe.probes.transfer import Cell, Transfer
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +101,13 @@ def test_a_choice_on_the_rows_that_judge_it(clean):
     judgement = replace(clean.judgement, results=clean.judgement.results[1:])
     texts = told(clean, swept=swept, judgement=judgement)
     assert any_with(texts, "serious", "query token, layer 3 is the best of 2, picked on the very rows that judge it")
+
+
+def test_a_group_ranked_the_wrong_way_round(clean):
+    def cell(value: float) -> Cell:
+        return Cell(Estimate(value, value - 0.05, value + 0.05), 100, 100, 30)
+
+    moved = Transfer("kind", QUERY, ("a", "b"), ((cell(0.4), cell(0.3)), (cell(0.48), cell(0.8))))
+    texts = told(clean, transfers=[moved])
+    assert any_with(texts, "caution", "`kind`", "(from `a` to `b`)")
+    assert not any_with(told(clean, transfers=[replace(moved, cells=((cell(0.3), cell(0.6)), (cell(0.6), cell(0.3))))]), "wrong way round")

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from halp_probe.arguments import not_negative
+from halp_probe.arguments import at_least_two, not_negative, positive_number, share
 from halp_probe.probes.errors import ProbeError
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
     add("--images-dir", type=Path, metavar="DIR", help="for the report's pictures (where extract.py found them)")
     add("--probe", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)} (linear)")
-    add("--strengths", nargs="+", type=_strength, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
+    add("--strengths", nargs="+", type=positive_number, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
-    add("--folds", type=_at_least_two, metavar="K", help="test folds, split by image (5)")
-    add("--bootstrap", type=_at_least_two, default=1000, metavar="B", help="draws for the intervals (%(default)s)")
+    add("--folds", type=at_least_two, metavar="K", help="test folds, split by image (5)")
+    add("--bootstrap", type=at_least_two, default=1000, metavar="B", help="draws for the intervals (%(default)s)")
     add("--calibration", default="platt", choices=("platt", "isotonic", "none"), help="score to risk (%(default)s)")
-    add("--max-error", type=_share, metavar="SHARE", help="save the threshold that keeps so few of the answers wrong")
+    add("--max-error", type=share, metavar="SHARE", help="save the threshold that keeps so few of the answers wrong")
     add("--preset", choices=("halp",), help="the published design, to compare: MLP, one split by row, seed 42")
     add("--device", type=_device, default="cpu", help="where probes are fitted: cpu or cuda (%(default)s)")
     add("--seed", type=not_negative, default=0, metavar="N", help="of folds, probes and bootstrap (%(default)s)")
@@ -127,28 +127,7 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def _at_least_two(text: str) -> int:
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"{value} is less than 2")
-    return value
-
-
-def _strength(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value
-
-
 def _device(text: str) -> str:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
         raise argparse.ArgumentTypeError(f"{text} is neither cpu nor cuda nor cuda:N")
     return text
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1")
-    return value

@@ -13,9 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from halp_probe.probes.errors import ProbeError
+from halp_probe.shards.columns import CORE_TEXTS
 
 ENTROPY, LOGPROB = "first_token_entropy", "first_token_logprob"
 ANSWER_LOGPROB, ANSWER_TOKENS = "answer_logprob", "answer_tokens"
+MOST_GROUPS = 50  # of a group column
 _NUMBERS = (ENTROPY, LOGPROB, ANSWER_LOGPROB, ANSWER_TOKENS)
 
 
@@ -184,10 +186,17 @@ def _need_both_classes(y: np.ndarray, left_out: Sequence[LeftOut]) -> None:
 
 
 def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
+    """A lookup of the answer or of the image would be no lookup of what kind of question it is."""
+    further = [name for name in shards.text_columns if name not in CORE_TEXTS]
     for name in group_columns:
-        if name not in shards.text_columns:
-            there = ", ".join(shards.text_columns)
-            raise ProbeError(f"--group-columns: the shards have no column {name!r}; they have: {there}")
+        if name not in further:
+            there = ", ".join(further) or "none"
+            raise ProbeError(f"--group-columns: {name!r} is no further column of the table; the shards have: {there}")
+        count = len(set(shards.text(name)))
+        if count > MOST_GROUPS:
+            raise ProbeError(
+                f"--group-columns: {name!r} has {count} different values; name a column of at most {MOST_GROUPS} groups"
+            )
 
 
 def _images(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], str, str]:

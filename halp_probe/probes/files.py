@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from halp_probe.probes.mlp import MLPProbe
 FORMAT = "halp_probe.probe"
 FORMAT_VERSION = 2
 LABEL_MEANING = "1 = the answer is hallucinated (judged wrong), 0 = right; risk = probability of 1"
+_IMAGES = "training_images"
 KINDS: dict[str, type] = {
     "linear": LinearProbe,
     "ridge": RidgeProbe,
@@ -50,6 +51,7 @@ class SavedProbe:
     metadata: dict[str, Any]  # the whole JSON
     calibration: Calibration
     threshold: Threshold | None
+    training_images: np.ndarray  # [G] uint64, the `image_keys` of what it was trained on; empty where that is not told
 
     @property
     def width(self) -> int:
@@ -86,12 +88,14 @@ def save_probe(
     about: Mapping[str, Any],
     calibration: Calibration | None = None,
     threshold: Threshold | None = None,
+    images: Sequence[str] = (),
 ) -> None:
     """Write the pair of a fitted probe, one of KINDS; `about` must be JSON and goes into it as it is (a nan as null).
 
-    `calibration` is of out-of-fold log-odds and `threshold` of the risks that it makes of them.
+    `calibration` is of out-of-fold log-odds and `threshold` of the risks that it makes of them; `images` name (by hash
+    or id) what the probe was trained on.
     """
-    data = save_tensors(_tensors(probe))
+    data = save_tensors({**_tensors(probe), _IMAGES: image_keys(images)})
     card = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -142,16 +146,24 @@ def load_probe(path: str | os.PathLike[str]) -> SavedProbe:
             "copy both files again from one place, or train the probe again"
         )
     try:
+        tensors = load_tensors(data)
         return SavedProbe(
-            estimator=_restored(card, load_tensors(data)),
+            estimator=_restored(card, tensors),
             metadata=card,
             calibration=Calibration.from_json(card.get("calibration") or {}),
             threshold=Threshold.from_json(card["threshold"]) if card.get("threshold") else None,
+            training_images=tensors.get(_IMAGES, image_keys(())),
         )
     except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ProbeError(
             f"{stem}: the two files do not hold a {card['kind']} probe ({error}); train it again"
         ) from error
+
+
+def image_keys(images: Sequence[str]) -> np.ndarray:
+    """[G] uint64, rising: the first 8 bytes of the SHA-256 of each different name, enough to find it again."""
+    digests = [hashlib.sha256(name.encode()).digest()[:8] for name in sorted(set(images))]
+    return np.sort(np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64))
 
 
 def _tensors(probe: Any) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ Legend: N rows, K folds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from halp_probe.probes.intervals import Estimate, too_narrow
 from halp_probe.probes.results import Judgement
 from halp_probe.probes.splits import Folds, images_on_both_sides
 from halp_probe.probes.sweep import Sweep
+from halp_probe.probes.transfer import Transfer
 
 SERIOUS, CAUTION, NOTE = "serious", "caution", "note"
 LEVELS = (SERIOUS, CAUTION, NOTE)
@@ -38,6 +39,7 @@ def findings(
     rows: LabelledRows,
     folds: Folds,
     groups: Mapping[str, Grouped],
+    transfers: Sequence[Transfer] = (),
     preset: str | None = None,
 ) -> list[Finding]:
     """All of them, the most serious first."""
@@ -48,6 +50,7 @@ def findings(
         *_baselines(judgement),
         *_controls(judgement),
         *_within_groups(judgement, groups),
+        *_transfers(transfers),
         *_few_rows(rows, folds),
         *_left_out(rows),
     ]
@@ -173,6 +176,23 @@ def _within_groups(judgement: Judgement, groups: Mapping[str, Grouped]) -> Itera
                 CAUTION,
                 f"Within the groups of `{column}` the {judgement.headline.title} reaches {_number(within)} on "
                 f"average, over all rows {_number(whole)}: part of it tells the groups apart.",
+            )
+
+
+def _transfers(transfers: Sequence[Transfer]) -> Iterator[Finding]:
+    for moved in transfers:
+        turned = [
+            (a, b)
+            for a, row in zip(moved.values, moved.cells, strict=True)
+            for b, cell in zip(moved.values, row, strict=True)
+            if a != b and cell.auroc.high < 0.5
+        ]
+        if turned:
+            pairs = ", ".join(f"from `{a}` to `{b}`" for a, b in turned[:3]) + (", …" if len(turned) > 3 else "")
+            yield Finding(
+                CAUTION,
+                f"Trained on one group of `{moved.column}`, the probe ranks another the wrong way round ({pairs}): what "
+                "it reads is not the same in all groups.",
             )
 
 

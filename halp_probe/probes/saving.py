@@ -41,7 +41,7 @@ def save_probes(
             **vectors_card(name, attributes),
             "training": _provenance(found, result, labels_file),
         }
-        save_probe(folder / stem, fit.final, about, calibration, threshold)
+        save_probe(folder / stem, fit.final, about, calibration, threshold, found.rows.images)
     remove_other_probes(folder, list(stems))
 
 

@@ -87,7 +87,7 @@ def study(shards: ShardSource, labels: Mapping[str, int | None], design: Design 
         for column, values in rows.groups.items()
         if 2 <= len(set(values)) <= MOST_GROUPS
     )
-    found = tuple(findings(judgement, swept, rows, folds, groups, design.preset))
+    found = tuple(findings(judgement, swept, rows, folds, groups, transfers, design.preset))
     return Study(design, rows, folds, swept, judgement, groups, transfers, found)
 
 

@@ -22,8 +22,8 @@ from halp_probe.probes.measures import COVERAGE, MEASURES
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study
 from halp_probe.probes.transfer import Transfer
-from halp_probe.report.curves import curves
 from halp_probe.report.examples import examples
+from halp_probe.report.plotted import plotted
 
 FORMAT, FORMAT_VERSION = "halp_probe.report", 1
 
@@ -79,7 +79,7 @@ def report_content(found: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             for measure in MEASURES.values()
             if measure.name not in ("auroc", "prevalence")
         ],
-        "curves": curves(found),
+        "curves": plotted(found),
         "groups": [_group(column, grouped, found) for column, grouped in found.groups.items()],
         "transfer": [_transfer(transfer) for transfer in found.transfers],
         "examples": examples(found, texts),

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from halp_probe.arguments import share
 from halp_probe.errors import InputError
+
+if TYPE_CHECKING:
+    from halp_probe.probes.files import SavedProbe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,11 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shards", type=Path, required=True, help="shards of images that the probe was NOT trained on")
     add("--labels", type=Path, required=True, help="CSV with question_id and label: 1 hallucinated, 0 right, or blank")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--max-error", type=_share, help="error rate among the answered questions, such as 0.05")
-    what.add_argument("--min-coverage", type=_share, help="share of questions to answer, such as 0.8; no guarantee")
+    what.add_argument("--max-error", type=share, help="error rate among the answered questions, such as 0.05")
+    what.add_argument("--min-coverage", type=share, help="share of questions to answer, such as 0.8; no guarantee")
     add(
         "--confidence",
-        type=_share,
+        type=share,
         help="that --max-error holds on new images, such as 0.9; needs the extra abstention",
     )
     add("--seed", type=int, default=0, help="draws one question an image for --confidence (%(default)s)")
@@ -40,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     check_same_states(probe.metadata, shards.attributes)
     representation = probe.metadata["representation"]
     rows = join(shards, read_labels(args.labels), [representation])
+    trained_on = _check_held_out(probe, rows.images, args.confidence)
     risk = probe.risk(rows.vectors(shards, representation))  # [N]
     if args.min_coverage is not None:
         threshold = threshold_for_coverage(risk, rows.y, args.min_coverage)
@@ -56,11 +63,22 @@ def run(args: argparse.Namespace) -> int:
     if threshold.confidence is not None:
         holds = f"at most {threshold.max_error:g} on new images with confidence {threshold.confidence:g}"
     print(f"{threshold.words} ({holds})")
+    if trained_on:
+        print(f"note: the probe was trained on {trained_on} of these images, so its error here is too low")
     return 0
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+def _check_held_out(probe: SavedProbe, images: Sequence[str], confidence: float | None) -> int:
+    """How many of the rows' images the probe was trained on; InputError when that would break a guarantee."""
+    import numpy as np
+
+    from halp_probe.probes.files import image_keys
+
+    keys = image_keys(images)
+    known = int(np.isin(keys, probe.training_images).sum())
+    if known and confidence is not None:
+        raise InputError(
+            f"the probe was trained on {known} of these {len(keys)} images: --confidence needs images that it has not "
+            "seen; pass shards of others"
+        )
+    return known

@@ -13,7 +13,7 @@ from halp_probe.probes.curves import precision_recall, reliability, risk_coverag
 from halp_probe.probes.study import Study
 
 
-def curves(found: Study) -> dict[str, Any]:
+def plotted(found: Study) -> dict[str, Any]:
     """ROC, precision-recall, risk-coverage and calibration, over all folds together.
 
     The selected probe enters with its calibrated risk, so that its folds are on one scale; a baseline with its scores.
