@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from probes_fake import BLOCK_TORCH, QUERY, VISION, FakeShards, labels_of, planted, write_inputs
 from scipy.stats import t as student
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from halp_probe.cli import run_script
+from halp_probe.probes.calibration import Calibration
 from halp_probe.probes.files import load_probe
 from halp_probe.probes.study import Design, study
 
@@ -115,6 +119,22 @@ def test_probes_are_saved_with_calibration_threshold_and_provenance(trained):
     selected = load_probe(out / "probes" / "selected_probe")
     assert (selected.risk(shards.arrays[QUERY]) == probe.risk(shards.arrays[QUERY])).all()
     assert selected.metadata["training"]["auroc"] == float(results["selected_probe"]["auroc"])
+
+
+def test_a_saved_calibration_is_of_folds_with_the_strength_of_the_saved_probe(trained):
+    _, out, shards, _ = trained
+    oof = read(out / "oof.csv")
+    rows = [int(row["question_id"].removeprefix("q")) for row in oof]
+    label, fold = (np.array([int(row[name]) for row in oof]) for name in ("label", "fold"))
+    for name in (VISION, QUERY):
+        saved, X = load_probe(out / "probes" / name.replace("/", "_")), shards.arrays[name][rows].astype(np.float64)
+        logit = np.empty(len(rows))
+        for k in range(3):
+            model = make_pipeline(StandardScaler(), LogisticRegression(C=saved.metadata["C"], tol=1e-10, max_iter=5000))
+            logit[fold == k] = model.fit(X[fold != k], label[fold != k]).decision_function(X[fold == k])
+        expected = Calibration.fit("platt", logit, label)
+        at = np.linspace(-2, 2, 9)
+        np.testing.assert_allclose(saved.calibration(at), expected(at), atol=2e-3)
 
 
 @pytest.mark.parametrize(
