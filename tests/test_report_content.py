@@ -154,6 +154,13 @@ def test_the_published_design_says_what_is_wrong_with_it():
     assert "published design" in render_report(content, {})
 
 
+def test_the_published_design_with_one_question_an_image():
+    shards, y = planted(60, auroc=0.9, per_image=1)
+    found = study(shards, labels_of(shards, y), Design(preset="halp", bootstrap=20))
+    assert not any("both sides" in finding.text for finding in found.findings)
+    assert [control.folds.count for control in found.sweep.controls] == [1, 1]
+
+
 def test_the_folder_of_the_extraction_tells_where_pictures_are(tmp_path):
     assert _images_of_run(tmp_path) is None
     (tmp_path / "run.json").write_text(json.dumps({"images_dir": str(tmp_path)}))
