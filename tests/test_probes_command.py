@@ -143,6 +143,7 @@ def test_a_saved_calibration_is_of_folds_with_the_strength_of_the_saved_probe(tr
         ({"other": 1}, [], "labels for other ids"),
         ({f"q{i}": 0 for i in range(30)}, [], "all 30 usable samples have label 0"),
         ({f"q{i}": i % 2 for i in range(30)}, ["--folds", "11"], "10 images cannot fill 11 folds"),
+        ({f"q{i}": i % 2 for i in range(30)}, ["--folds", "2"], "2 folds leave no inner folds to choose"),
         ({f"q{i}": i % 2 for i in range(30)}, ["--representations", "x"], "no representation 'x'"),
         ({f"q{i}": i % 2 for i in range(30)}, ["--shards", "/nowhere"], "/nowhere does not exist"),
         ({f"q{i}": i % 2 for i in range(30)}, ["--output-dir", "/dev/null/x"], "cannot be written"),

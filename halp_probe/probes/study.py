@@ -94,6 +94,10 @@ def study(shards: ShardSource, labels: Mapping[str, int | None], design: Design 
 def _folds(rows: LabelledRows, design: Design) -> Folds:
     if design.preset == "halp":
         return folds_of(row_split(rows.y, HALP.test_share, HALP.seed, HALP.stratified), rows.y)
+    if design.folds < 3:
+        raise ProbeError(
+            f"{design.folds} folds leave no inner folds to choose layer and penalty by; pass --folds 3 or more"
+        )
     folds = outer_folds(rows.y, rows.image_codes, design.folds, design.seed)
     judged = folds.count - len(folds.unjudged)
     if judged < 2:
