@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -95,7 +96,22 @@ def test_every_number_can_be_had_from_oof_csv(trained):
     assert differences[QUERY, "question_text"] == pytest.approx(by_hand[QUERY] - by_hand["question_text"])
     for control in ("shuffled_labels", "random_label_per_image", "random_label_per_image_split_by_row"):
         own = [{**row, "label": row[f"{control}_label"], "fold": row[f"{control}_fold"]} for row in oof]
-        assert float(results[control]["auroc"]) == pytest.approx(draws_by_hand(own, control, 0)[0], abs=1e-12)
+        value, *draws = draws_by_hand(own, control, 50)
+        assert float(results[control]["auroc"]) == pytest.approx(value, abs=1e-12)
+        having = min(len({row["image"] for row in own if row["label"] == label}) for label in "01")
+        reach = student.ppf(0.975, having - 1) * np.sqrt(2) * np.std(draws, ddof=1) / (value * (1 - value))
+        low = 1 / (1 + np.exp(reach - np.log(value / (1 - value))))
+        assert float(results[control]["auroc_low"]) == pytest.approx(low)
+    (groups,) = json.loads((out / "report.json").read_text())["groups"]
+    for group in groups["rows"]:
+        inside = [row for row in oof if row["group_source"] == group["value"]]
+        pairs = [
+            float(wrong["selected_probe"]) > float(right["selected_probe"])
+            for wrong in inside
+            for right in inside
+            if (wrong["label"], right["label"]) == ("1", "0") and wrong["fold"] == right["fold"]
+        ]
+        assert group["auroc"]["value"] == pytest.approx(np.mean(pairs))
     found = results[QUERY]
     assert (found["position"], found["layer"], found["n"], found["n_images"]) == ("query_token", "3", "239", "80")
     assert int(found["n_positive"]) == sum(int(row["label"]) for row in oof)
