@@ -66,6 +66,9 @@ def test_the_final_probe_comes_with_out_of_fold_scores_of_its_own_strength(data)
             test = folds.fold == k
             expected = by_hand(X[name], y, folds.fold, ~test, test, fit.final.C_)
             np.testing.assert_allclose(fit.final_score[test], expected, atol=2e-3)
+        every = np.ones(len(y), dtype=bool)
+        expected = by_hand(X[name], y, folds.fold, every, every, fit.final.C_)
+        np.testing.assert_allclose(fit.final.decision_function(X[name]), expected, atol=2e-3)
 
 
 def test_selection_is_by_the_inner_folds(data):
