@@ -32,6 +32,8 @@ def test_every_fitted_score_has_the_spread_of_its_own_models(weak):
         assert result.spread == judgement.judged["auroc"][name].spread == spread(of_folds, y)
     assert judgement.result(QUERY).spread > 1
     assert judgement.result("first_token_entropy").spread == 1
+    prevalence = {judgement.result(name).measures["prevalence"] for name in (QUERY, "first_token_entropy")}
+    assert len(prevalence) == 1
     assert {result.spread for result in judgement.of_kind("control")} == {MOST_SPREAD}
 
 
