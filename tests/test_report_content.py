@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from probes_fake import QUERY, labels_of, planted, write_inputs
+from sklearn.metrics import auc, roc_auc_score
 from test_probes_command import read
 
 from halp_probe.cli import run_script
@@ -90,6 +91,18 @@ def test_the_headline_is_the_selected_probe_against_its_best_baseline(report):
         abstain["error_before"]["value"] - abstain["error_after"]["value"]
     )
     assert abstain["error_before"]["value"] == pytest.approx(report["data"]["n_positive"] / report["data"]["n"])
+
+
+def test_curves_are_of_the_risks_in_oof_csv(written, report):
+    oof = read(written[0] / "oof.csv")
+    y, risk = (np.array([float(row[name]) for row in oof]) for name in ("label", "selected_probe_risk"))
+    line, bins = report["curves"]["roc"][0], report["curves"]["calibration"]
+    assert line["title"] == report["headline"]["title"]
+    assert auc(line["x"], line["y"]) == pytest.approx(roc_auc_score(y, risk), abs=1e-3)
+    order = np.array_split(np.argsort(risk, kind="stable"), 10)
+    assert [sum(bins["count"])] == [pytest.approx(len(y), abs=5)]
+    np.testing.assert_allclose(bins["risk"], [risk[part].mean() for part in order], atol=0.02)
+    np.testing.assert_allclose(bins["rate"], [y[part].mean() for part in order], atol=0.05)
 
 
 def test_groups_transfer_and_counts(written, report):
