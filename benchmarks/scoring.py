@@ -36,7 +36,7 @@ from halp_probe.models.loading import LoadedModel
 from halp_probe.probes.calibration import Calibration
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.estimators import LinearProbe
-from halp_probe.probes.files import SavedProbe
+from halp_probe.probes.files import SavedProbe, image_keys
 from halp_probe.records import CaptureSpec, Sample
 from halp_probe.scoring.scorer import RiskScorer, risk_gate
 
@@ -89,7 +89,7 @@ def make_probe(loaded: LoadedModel, prompts: list[Prompt]) -> SavedProbe:
     estimator = LinearProbe(Cs=(1e-2,)).fit(x, y)
     attributes = shard_attributes(loaded, run_settings(loaded, Prompter(loaded.checkpoint), spec), prefix_shared=False)
     calibration = Calibration.fit("platt", estimator.decision_function(x), y)
-    return SavedProbe(estimator, vectors_card(name, attributes), calibration, None)
+    return SavedProbe(estimator, vectors_card(name, attributes), calibration, None, image_keys(()))
 
 
 def prompt_ways(loaded: LoadedModel, probe: SavedProbe) -> dict[str, Way]:

@@ -123,9 +123,12 @@ def test_entropy_is_scored_as_it_is_and_log_probabilities_turned():
     shards, y = planted(300, auroc=0.75)
     shards.columns["first_token_entropy"][:] = y + 0.1
     shards.columns["first_token_logprob"] = -y - 0.1
+    shards.columns["answer_logprob"] = -y - 0.1
     shards.columns["answer_tokens"] = 5 - y  # short answers are the wrong ones
     judgement = studied(shards, y, bootstrap=20).judgement
-    for name in ("first_token_entropy", "first_token_logprob", "answer_length"):
+    for name in ("first_token_entropy", "first_token_logprob", "answer_logprob", "answer_length"):
         assert judgement.result(name).auroc.value == 1
-    assert np.isnan(judgement.result("answer_logprob").auroc.value)
-    assert "the shards have no answer_logprob" in judgement.result("answer_logprob").note
+    del shards.columns["answer_logprob"]
+    missing = studied(shards, y, bootstrap=20).judgement.result("answer_logprob")
+    assert np.isnan(missing.auroc.value)
+    assert "the shards have no answer_logprob" in missing.note

@@ -70,6 +70,8 @@ def test_text_knows_the_words_of_its_training_rows_alone():
         found = fitted.logit[0, s]
         np.testing.assert_allclose(found[12:290], by_hand.decision_function(features)[12:290], atol=0.05)
     assert "zebra" not in vectorizer.vocabulary_
+    others = np.where(train, texts, "how many cats")  # other frequencies of words in the rows that do not train
+    assert (fit_text(others, y, train[None]).logit[0][:, train] == fitted.logit[0][:, train]).all()
 
 
 def test_the_image_alone_is_the_vision_probe():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -13,9 +14,13 @@ import pytest
 import torch
 from probes_fake import BLOCK_TORCH, QUERY, VISION, FakeShards, labels_of, planted, write_inputs
 from scipy.stats import t as student
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from halp_probe.cli import run_script
+from halp_probe.probes.calibration import Calibration
 from halp_probe.probes.files import load_probe
 from halp_probe.probes.study import Design, study
 
@@ -94,7 +99,22 @@ def test_every_number_can_be_had_from_oof_csv(trained):
     assert differences[QUERY, "question_text"] == pytest.approx(by_hand[QUERY] - by_hand["question_text"])
     for control in ("shuffled_labels", "random_label_per_image", "random_label_per_image_split_by_row"):
         own = [{**row, "label": row[f"{control}_label"], "fold": row[f"{control}_fold"]} for row in oof]
-        assert float(results[control]["auroc"]) == pytest.approx(draws_by_hand(own, control, 0)[0], abs=1e-12)
+        value, *draws = draws_by_hand(own, control, 50)
+        assert float(results[control]["auroc"]) == pytest.approx(value, abs=1e-12)
+        having = min(len({row["image"] for row in own if row["label"] == label}) for label in "01")
+        reach = student.ppf(0.975, having - 1) * np.sqrt(2) * np.std(draws, ddof=1) / (value * (1 - value))
+        low = 1 / (1 + np.exp(reach - np.log(value / (1 - value))))
+        assert float(results[control]["auroc_low"]) == pytest.approx(low)
+    (groups,) = json.loads((out / "report.json").read_text())["groups"]
+    for group in groups["rows"]:
+        inside = [row for row in oof if row["group_source"] == group["value"]]
+        pairs = [
+            float(wrong["selected_probe"]) > float(right["selected_probe"])
+            for wrong in inside
+            for right in inside
+            if (wrong["label"], right["label"]) == ("1", "0") and wrong["fold"] == right["fold"]
+        ]
+        assert group["auroc"]["value"] == pytest.approx(np.mean(pairs))
     found = results[QUERY]
     assert (found["position"], found["layer"], found["n"], found["n_images"]) == ("query_token", "3", "239", "80")
     assert int(found["n_positive"]) == sum(int(row["label"]) for row in oof)
@@ -120,12 +140,29 @@ def test_probes_are_saved_with_calibration_threshold_and_provenance(trained):
     assert selected.metadata["training"]["auroc"] == float(results["selected_probe"]["auroc"])
 
 
+def test_a_saved_calibration_is_of_folds_with_the_strength_of_the_saved_probe(trained):
+    _, out, shards, _ = trained
+    oof = read(out / "oof.csv")
+    rows = [int(row["question_id"].removeprefix("q")) for row in oof]
+    label, fold = (np.array([int(row[name]) for row in oof]) for name in ("label", "fold"))
+    for name in (VISION, QUERY):
+        saved, X = load_probe(out / "probes" / name.replace("/", "_")), shards.arrays[name][rows].astype(np.float64)
+        logit = np.empty(len(rows))
+        for k in range(3):
+            model = make_pipeline(StandardScaler(), LogisticRegression(C=saved.metadata["C"], tol=1e-10, max_iter=5000))
+            logit[fold == k] = model.fit(X[fold != k], label[fold != k]).decision_function(X[fold == k])
+        expected = Calibration.fit("platt", logit, label)
+        at = np.linspace(-2, 2, 9)
+        np.testing.assert_allclose(saved.calibration(at), expected(at), atol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("labels", "extra", "message"),
     [
         ({"other": 1}, [], "labels for other ids"),
         ({f"q{i}": 0 for i in range(30)}, [], "all 30 usable samples have label 0"),
         ({f"q{i}": i % 2 for i in range(30)}, ["--folds", "11"], "10 images cannot fill 11 folds"),
+        ({f"q{i}": i % 2 for i in range(30)}, ["--folds", "2"], "2 folds leave no inner folds to choose"),
         ({f"q{i}": i % 2 for i in range(30)}, ["--representations", "x"], "no representation 'x'"),
         ({f"q{i}": i % 2 for i in range(30)}, ["--shards", "/nowhere"], "/nowhere does not exist"),
         ({f"q{i}": i % 2 for i in range(30)}, ["--output-dir", "/dev/null/x"], "cannot be written"),

@@ -56,6 +56,21 @@ def test_scores_and_choices_are_those_of_a_nested_loop_by_hand(data):
             np.testing.assert_allclose(fit.score[test], by_hand(x, y, folds.fold, ~test, test, best), atol=2e-3)
 
 
+def test_the_final_probe_comes_with_out_of_fold_scores_of_its_own_strength(data):
+    """Log-odds of another strength are on another scale: a calibration of those would not be one of this probe."""
+    X, y, _, folds = data
+    found = fits_of(data)
+    assert any(set(fit.chosen) != {fit.final.C_} for fit in found.values())
+    for name, fit in found.items():
+        for k in range(4):
+            test = folds.fold == k
+            expected = by_hand(X[name], y, folds.fold, ~test, test, fit.final.C_)
+            np.testing.assert_allclose(fit.final_score[test], expected, atol=2e-3)
+        every = np.ones(len(y), dtype=bool)
+        expected = by_hand(X[name], y, folds.fold, every, every, fit.final.C_)
+        np.testing.assert_allclose(fit.final.decision_function(X[name]), expected, atol=2e-3)
+
+
 def test_selection_is_by_the_inner_folds(data):
     _, y, _, folds = data
     fits = fits_of(data)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from probes_fake import QUERY, labels_of, planted, write_inputs
+from sklearn.metrics import auc, roc_auc_score
 from test_probes_command import read
 
 from halp_probe.cli import run_script
@@ -92,6 +93,18 @@ def test_the_headline_is_the_selected_probe_against_its_best_baseline(report):
     assert abstain["error_before"]["value"] == pytest.approx(report["data"]["n_positive"] / report["data"]["n"])
 
 
+def test_curves_are_of_the_risks_in_oof_csv(written, report):
+    oof = read(written[0] / "oof.csv")
+    y, risk = (np.array([float(row[name]) for row in oof]) for name in ("label", "selected_probe_risk"))
+    line, bins = report["curves"]["roc"][0], report["curves"]["calibration"]
+    assert line["title"] == report["headline"]["title"]
+    assert auc(line["x"], line["y"]) == pytest.approx(roc_auc_score(y, risk), abs=1e-3)
+    order = np.array_split(np.argsort(risk, kind="stable"), 10)
+    assert [sum(bins["count"])] == [pytest.approx(len(y), abs=5)]
+    np.testing.assert_allclose(bins["risk"], [risk[part].mean() for part in order], atol=0.02)
+    np.testing.assert_allclose(bins["rate"], [y[part].mean() for part in order], atol=0.05)
+
+
 def test_groups_transfer_and_counts(written, report):
     _, shards, y = written
     kept = np.arange(300) != 4
@@ -155,6 +168,13 @@ def test_the_published_design_says_what_is_wrong_with_it():
     assert "published design" in page and "one split by row" in page and "The questions were split once" in page
     for untrue in ("of the selected probe", "The selected probe stands", "calibration:", "1 folds"):
         assert untrue not in page
+
+
+def test_the_published_design_with_one_question_an_image():
+    shards, y = planted(60, auroc=0.9, per_image=1)
+    found = study(shards, labels_of(shards, y), Design(preset="halp", bootstrap=20))
+    assert not any("both sides" in finding.text for finding in found.findings)
+    assert [control.folds.count for control in found.sweep.controls] == [1, 1]
 
 
 def test_the_folder_of_the_extraction_tells_where_pictures_are(tmp_path):

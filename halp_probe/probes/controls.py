@@ -40,7 +40,7 @@ def controls(fit: Fitter, X: np.ndarray, y: np.ndarray, images: np.ndarray, fold
     was trained on other questions about the image.
     """
     mixed, by_image = shuffled(y, seed), random_per_image(y, images, seed)
-    if images_on_both_sides(folds, images):  # a split by row: the same one again
+    if folds.count == 1 or images_on_both_sides(folds, images):  # one split, or a split by row: the same one again
         tasks = [
             (SHUFFLED_LABELS, mixed, folds_of(folds.fold, mixed), CHANCE),
             (RANDOM_BY_IMAGE_ROWS, by_image, folds_of(folds.fold, by_image), LOOKED_UP),

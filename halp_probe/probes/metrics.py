@@ -108,8 +108,10 @@ def judge_measures(
     judged: dict[str, dict[str, Judged]] = {name: {} for name in names}
     clusters = rarer_images(y, images)
     for (name, key), found in blocks.items():
-        each = _judged(np.concatenate(found, axis=1), y, scores[key], MEASURES[name], clusters)
-        judged[name][key] = replace(each, spread=spreads.get(key, 1.0))
+        measure = MEASURES[name]
+        each = _judged(np.concatenate(found, axis=1), y, scores[key], measure, clusters)
+        of_score = measure.higher_is_better is not None  # the prevalence owes nothing to a fitted model
+        judged[name][key] = replace(each, spread=spreads.get(key, 1.0) if of_score else 1.0)
     return judged
 
 

@@ -33,6 +33,7 @@ class CrossFit:
     inner_score: np.ndarray  # [K, N] what the inner folds gave the training rows of each fold; nan elsewhere
     final: Any  # the probe fitted on all rows, with the candidate that is best over all folds
     final_auroc: float  # of that candidate, mean over the folds; nan when none judges
+    final_score: np.ndarray  # [N] out-of-fold log-odds with that candidate, on the scale of `final`; nan as in `score`
 
     @property
     def chosen(self) -> tuple[float, ...]:
@@ -61,7 +62,7 @@ class Selected:
 
 def cross_fit(fitted: Fitted, y: np.ndarray, folds: Folds, sets: TrainingSets) -> CrossFit:
     """The out-of-fold scores of what was fitted on all training sets; `y` [N] of 0 and 1."""
-    score, inner_auroc = np.full(len(y), np.nan), np.full(folds.count, np.nan)
+    (score, final_score), inner_auroc = np.full((2, len(y)), np.nan), np.full(folds.count, np.nan)
     models, inner_score = (np.full((folds.count, len(y)), np.nan) for _ in range(2))
     candidate = np.full(folds.count, -1)
     for k in range(folds.count):
@@ -78,8 +79,13 @@ def cross_fit(fitted: Fitted, y: np.ndarray, folds: Folds, sets: TrainingSets) -
             inner_score[k, rows] = fitted.logit[pair, candidate[k], rows]
     outer = {k: own for k in range(folds.count) if (own := sets.without(k)) is not None}
     best, best_auroc = _best(fitted, y, folds, outer)
+    for k, own in outer.items():
+        test = folds.fold == k
+        final_score[test] = fitted.logit[own, best, test]
     final = fitted.probe(sets.everything, best)
-    return CrossFit(score, models, fitted.candidates, candidate, inner_auroc, inner_score, final, best_auroc)
+    return CrossFit(
+        score, models, fitted.candidates, candidate, inner_auroc, inner_score, final, best_auroc, final_score
+    )
 
 
 def _best(fitted: Fitted, y: np.ndarray, folds: Folds, sets: Mapping[int, int]) -> tuple[int, float]:

@@ -31,11 +31,10 @@ def save_probes(
         stems[SELECTED_STEM] = found.sweep.best_over_all
     for stem, name in stems.items():
         fit = found.sweep.fits[name]
-        known = np.isfinite(fit.score)
-        calibration = Calibration.fit(found.design.calibration, fit.score[known], found.rows.y[known])
-        threshold = None
-        if max_error is not None:
-            threshold = threshold_for(calibration(fit.score[known]), found.rows.y[known], max_error)
+        known = np.isfinite(fit.final_score)
+        score, y = fit.final_score[known], found.rows.y[known]
+        calibration = Calibration.fit(found.design.calibration, score, y)
+        threshold = None if max_error is None else threshold_for(calibration(score), y, max_error)
         result = found.judgement.headline if stem == SELECTED_STEM else found.judgement.result(name)
         about = {
             **vectors_card(name, attributes),

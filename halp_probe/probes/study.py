@@ -55,7 +55,7 @@ class Study:
     @property
     def risk(self) -> np.ndarray:
         """[N] out-of-fold risk of the headline probe: calibrated to one scale over all folds where it is selected."""
-        return _headline_risk(self.sweep)
+        return self.sweep.selected.risk if self.sweep.selected else self.judgement.scores[self.judgement.headline.name]
 
 
 def study(shards: ShardSource, labels: Mapping[str, int | None], design: Design = Design()) -> Study:
@@ -69,15 +69,18 @@ def study(shards: ShardSource, labels: Mapping[str, int | None], design: Design 
     folds, fit = _folds(rows, design), _fitter(rows, design)
     swept = sweep(shards, rows, folds, fit, calibration=design.calibration, seed=design.seed)
     judgement = judge_sweep(swept, rows, folds, design.bootstrap, design.seed)
-    tested, risk = folds.tested, _headline_risk(swept)
+    tested = folds.tested
+    score = judgement.scores[judgement.headline.name]
     groups = {
         column: by_group(
             rows.y[tested],
-            risk[tested],
+            score[tested],
+            folds.fold[tested],
             np.asarray(values)[tested].tolist(),
             rows.image_codes[tested],
             design.bootstrap,
             design.seed,
+            spread=judgement.headline.spread,
         )
         for column, values in rows.groups.items()
     }
@@ -94,6 +97,10 @@ def study(shards: ShardSource, labels: Mapping[str, int | None], design: Design 
 def _folds(rows: LabelledRows, design: Design) -> Folds:
     if design.preset == "halp":
         return folds_of(row_split(rows.y, HALP.test_share, HALP.seed, HALP.stratified), rows.y)
+    if design.folds < 3:
+        raise ProbeError(
+            f"{design.folds} folds leave no inner folds to choose layer and penalty by; pass --folds 3 or more"
+        )
     folds = outer_folds(rows.y, rows.image_codes, design.folds, design.seed)
     judged = folds.count - len(folds.unjudged)
     if judged < 2:
@@ -108,7 +115,3 @@ def _fitter(rows: LabelledRows, design: Design) -> Fitter:
     if design.preset == "halp":
         return mlp(replace(HALP.mlp, random_state=design.seed), None, design.device)
     return fitter(design.probe, design.strengths, groups=rows.image_codes, seed=design.seed, device=design.device)
-
-
-def _headline_risk(swept: Sweep) -> np.ndarray:
-    return swept.selected.risk if swept.selected else swept.fits[swept.leading].score
