@@ -17,7 +17,7 @@ from halp_probe.shards.columns import CORE_TEXTS
 
 ENTROPY, LOGPROB = "first_token_entropy", "first_token_logprob"
 ANSWER_LOGPROB, ANSWER_TOKENS = "answer_logprob", "answer_tokens"
-MOST_GROUPS = 50  # of a group column
+MOST_VALUES = 50  # of a group column
 _NUMBERS = (ENTROPY, LOGPROB, ANSWER_LOGPROB, ANSWER_TOKENS)
 
 
@@ -193,9 +193,9 @@ def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
             there = ", ".join(further) or "none"
             raise ProbeError(f"--group-columns: {name!r} is no further column of the table; the shards have: {there}")
         count = len(set(shards.text(name)))
-        if count > MOST_GROUPS:
+        if count > MOST_VALUES:
             raise ProbeError(
-                f"--group-columns: {name!r} has {count} different values; name a column of at most {MOST_GROUPS} groups"
+                f"--group-columns: {name!r} has {count} different values; name a column of at most {MOST_VALUES} groups"
             )
 
 

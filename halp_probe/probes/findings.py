@@ -18,7 +18,7 @@ from halp_probe.probes.intervals import Estimate, too_narrow
 from halp_probe.probes.results import Judgement
 from halp_probe.probes.splits import Folds, images_on_both_sides
 from halp_probe.probes.sweep import Sweep
-from halp_probe.probes.transfer import Transfer
+from halp_probe.probes.transfer import MOST_GROUPS, Transfer
 
 SERIOUS, CAUTION, NOTE = "serious", "caution", "note"
 LEVELS = (SERIOUS, CAUTION, NOTE)
@@ -50,7 +50,7 @@ def findings(
         *_baselines(judgement),
         *_controls(judgement),
         *_within_groups(judgement, groups),
-        *_transfers(transfers),
+        *_transfers(transfers, rows),
         *_few_rows(rows, folds),
         *_left_out(rows),
     ]
@@ -179,7 +179,12 @@ def _within_groups(judgement: Judgement, groups: Mapping[str, Grouped]) -> Itera
             )
 
 
-def _transfers(transfers: Sequence[Transfer]) -> Iterator[Finding]:
+def _transfers(transfers: Sequence[Transfer], rows: LabelledRows) -> Iterator[Finding]:
+    for column, values in rows.groups.items():
+        if len(set(values)) > MOST_GROUPS:
+            yield Finding(
+                NOTE, f"`{column}` has {len(set(values))} groups, too many to try transfer from each to each."
+            )
     for moved in transfers:
         turned = [
             (a, b)
@@ -191,8 +196,8 @@ def _transfers(transfers: Sequence[Transfer]) -> Iterator[Finding]:
             pairs = ", ".join(f"from `{a}` to `{b}`" for a, b in turned[:3]) + (", …" if len(turned) > 3 else "")
             yield Finding(
                 CAUTION,
-                f"Trained on one group of `{moved.column}`, the probe ranks another the wrong way round ({pairs}): what "
-                "it reads is not the same in all groups.",
+                f"Trained on one group of `{moved.column}`, the probe ranks another the wrong way round ({pairs}): it "
+                "does not read the same thing in all groups.",
             )
 
 

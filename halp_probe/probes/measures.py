@@ -175,12 +175,24 @@ _EACH = (
     _rank("auroc", "AUROC", auroc, True, "chance .5"),
     _rank("auprc", "AUPRC", auprc, True, "average precision; chance is the prevalence"),
     Measure("prevalence", "prevalence", prevalence, False, None, True, False, "share of hallucinated answers"),
-    _rank("fpr_95", "FPR at 95 % TPR", fpr_at_tpr, False, "right answers flagged to catch 95 % of the wrong ones"),
+    _rank(
+        "fpr_95",
+        "FPR at 95\N{NO-BREAK SPACE}% TPR",
+        fpr_at_tpr,
+        False,
+        "right answers flagged to catch 95 % of the wrong ones",
+    ),
     _error("brier", "Brier score", brier, "mean squared error of the risk"),
     _error("ece", "ECE", calibration_error, "10 bins of equal mass; biased upwards on few rows"),
     _rank("aurc", "AURC", aurc, False, "mean error over all coverages; chance is the prevalence"),
-    _rank("error_80", "error at 80 % coverage", error_at_coverage, False, "the riskiest 20 % are not answered"),
+    _rank(
+        "error_80",
+        "error at 80\N{NO-BREAK SPACE}% coverage",
+        error_at_coverage,
+        False,
+        "the riskiest 20 % are not answered",
+    ),
     _rank("prr", "PRR", prr, True, "lm-polygraph's prr_normalized, by fold; chance 0, oracle 1"),
-    _rank("prr_50", "PRR to 50 %", _half_rejected, True, "lm-polygraph's prr_0.5_normalized, by fold"),
+    _rank("prr_50", "PRR to 50\N{NO-BREAK SPACE}%", _half_rejected, True, "lm-polygraph's prr_0.5_normalized, by fold"),
 )
 MEASURES: Mapping[str, Measure] = MappingProxyType({measure.name: measure for measure in _EACH})
