@@ -14,22 +14,24 @@ from halp_probe.probes.intervals import interval
 from halp_probe.probes.measures import MEASURES
 from halp_probe.probes.metrics import (
     auroc,
-    fold_mean_auroc,
     image_draws,
     judge,
     judge_measures,
     rarer_images,
-    weighted_auroc,
 )
 
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3), st.integers(0, 4)), min_size=2, max_size=30)
+
+
+def fold_mean(y: np.ndarray, score: np.ndarray, fold: np.ndarray) -> float:
+    return judge({"score": score}, y, fold, np.arange(len(y)), 2, 0)["score"].value
 
 
 @given(ROWS)
 @settings(max_examples=200, deadline=None)
 def test_weighted_auroc_is_scikit_learns_with_ties_and_weights(rows):
     y, score, weight = (np.array(column) for column in zip(*rows, strict=True))
-    ours = weighted_auroc(y, score / 3, np.stack([weight, np.ones_like(weight)]))
+    ours = MEASURES["auroc"](y, score / 3, np.stack([weight, np.ones_like(weight)]))
     for value, w in zip(ours, (weight, np.ones_like(weight)), strict=True):
         if w[y == 1].sum() == 0 or w[y == 0].sum() == 0:
             assert np.isnan(value)
@@ -40,14 +42,13 @@ def test_weighted_auroc_is_scikit_learns_with_ties_and_weights(rows):
 def test_one_class_is_nan_and_never_a_half():
     assert np.isnan(auroc(np.ones(5, dtype=int), np.arange(5.0)))
     y, fold = np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1])
-    weights = np.ones((1, 4))
-    assert fold_mean_auroc(y, np.array([0.0, 1, 0, 1]), fold, weights)[0] == 1  # fold 1 is left out
-    assert np.isnan(fold_mean_auroc(np.ones(4, dtype=int), np.arange(4.0), fold, weights)[0])
+    assert fold_mean(y, np.array([0.0, 1, 0, 1]), fold) == 1  # fold 1 is left out
+    assert np.isnan(fold_mean(np.ones(4, dtype=int), np.arange(4.0), fold))
 
 
 def test_a_fold_without_scores_is_left_out():
     y, fold = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
-    assert fold_mean_auroc(y, np.array([np.nan, np.nan, 0.0, 1]), fold, np.ones((1, 4)))[0] == 1
+    assert fold_mean(y, np.array([np.nan, np.nan, 0.0, 1]), fold) == 1
 
 
 def test_folds_are_not_pooled():
@@ -55,7 +56,7 @@ def test_folds_are_not_pooled():
     y, fold = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
     score = np.array([0.1, 0.2, 0.8, 0.9])
     assert auroc(y, score) == 0.75
-    assert fold_mean_auroc(y, score, fold, np.ones((1, 4)))[0] == 1
+    assert fold_mean(y, score, fold) == 1
 
 
 def test_draws_take_whole_images_as_many_as_there_are():

@@ -49,24 +49,7 @@ class Judged:
 
 def auroc(y: np.ndarray, score: np.ndarray) -> float:
     """The chance that a row of label 1 scores above a row of label 0, ties counting half; nan with one class."""
-    return float(weighted_auroc(y, score, np.ones((1, len(y))))[0])
-
-
-def weighted_auroc(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[B] AUROC under each draw's weights; `y` [N] of 0 and 1, `score` [N] finite, `weights` [B, N].
-
-    With whole numbers as weights it is the AUROC of rows repeated that often. nan where a class has no weight.
-    """
-    return MEASURES["auroc"](y, score, weights)
-
-
-def fold_mean_auroc(y: np.ndarray, score: np.ndarray, fold: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[B] mean over test folds of each fold's AUROC; `fold` [N], `weights` [B, N].
-
-    Each fold has a model of its own, and the scores of two models need not lie on one scale: pooled, they would be
-    ranked against each other. A fold with one class, or with rows that have no score, is left out; nan when all are.
-    """
-    return _mean_of_known(_by_part([MEASURES["auroc"]], y, score, fold, weights)["auroc"])
+    return float(MEASURES["auroc"](y, score, np.ones((1, len(y))))[0])
 
 
 def judge(
@@ -78,7 +61,11 @@ def judge(
     seed: int,
     spreads: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Judged]:
-    """The mean AUROC over folds of each score; see `judge_measures`."""
+    """The mean AUROC over folds of each score; see `judge_measures`.
+
+    Each fold has a model of its own, and the scores of two models need not lie on one scale: pooled, they would be
+    ranked against each other. A fold with one class is left out; the value is nan when all are.
+    """
     return judge_measures(["auroc"], scores, y, fold, images, n_draws, seed, spreads)["auroc"]
 
 
