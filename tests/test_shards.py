@@ -236,6 +236,25 @@ def test_questions_of_different_widths_are_named(tmp_path: Path) -> None:
         open_shards(tmp_path).vectors("vision_only_representation")
 
 
+def test_files_without_a_representation_read_as_nan_wherever_they_stand(tmp_path: Path) -> None:
+    layers = ((0,), (0, 7), (0,), (0, 7))
+    parts = [columns([f"{k}a", f"{k}b"], layers=own, seed=k) for k, own in enumerate(layers)]
+    for number, part in enumerate(parts, 1):
+        write_shard(tmp_path / shard_name("m", number), part, ATTRIBUTES, question_view=False)
+    name = "query_token_representation/layer_7"
+    vectors = open_shards(tmp_path).vectors(name)
+    nothing = np.full((2, 8), np.nan, dtype=np.float32)
+    np.testing.assert_array_equal(vectors, np.concatenate([part.vectors.get(name, nothing) for part in parts]))
+
+
+def test_files_of_different_widths_are_named(tmp_path: Path) -> None:
+    for number, width in enumerate((8, 6), 1):
+        part = columns([f"{number}"], width=width)
+        write_shard(tmp_path / shard_name("m", number), part, ATTRIBUTES, question_view=False)
+    with pytest.raises(ShardError, match=r"vision_only_representation has width \[6, 8\] in different files"):
+        open_shards(tmp_path).vectors("vision_only_representation")
+
+
 @pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])
 def test_a_shard_cut_short_is_named(shard: Path, keep: float) -> None:
     content = shard.read_bytes()

@@ -73,17 +73,24 @@ class Shards:
         Raises ShardError when no sample has it, or when files disagree on D.
         """
         self._known(representation, self.representations)
-        widths = set(self._from_each(lambda file: _width(file, representation))) - {0}
-        if len(widths) > 1:
-            raise ShardError(
-                f"{self.files[0].parent}: {representation} has width {sorted(widths)} in different files; "
-                "shards of different models cannot be read together, pass one run's folder"
-            )
-        vectors = np.empty((len(self.question_ids), widths.pop()), dtype=np.float32)
-        blocks = np.split(vectors, np.cumsum(self.counts)[:-1])  # views, [n, D] each
-        for path, block in zip(self.files, blocks, strict=True):
+        vectors: np.ndarray | None = None  # [N, D], as soon as a file tells D
+        end = 0
+        for path, count in zip(self.files, self.counts, strict=True):
+            begin, end = end, end + count
             with _opened(path) as file:
-                _read_vectors(file, representation, block)
+                width = _width(file, representation)
+                if vectors is None and width:
+                    vectors = np.empty((len(self.question_ids), width), dtype=np.float32)
+                    vectors[:begin] = np.nan  # samples of earlier files, which do not have it
+                if vectors is not None and width not in (0, vectors.shape[1]):
+                    raise ShardError(
+                        f"{self.files[0].parent}: {representation} has width {sorted((width, vectors.shape[1]))} in "
+                        "different files; shards of different models cannot be read together, pass one run's folder"
+                    )
+                if vectors is not None:
+                    _read_vectors(file, representation, vectors[begin:end])
+        if vectors is None:
+            raise ShardError(f"{self.files[0].parent}: no file has {representation} any more; open the shards again")
         return vectors
 
     def _known(self, name: str, names: tuple[str, ...]) -> None:
