@@ -294,3 +294,13 @@ def test_the_company_changes_nothing_on_a_gpu():
         alone = train_mlps(X, y, train[[r]], groups, options, device="cuda")
         np.testing.assert_allclose(alone.logit[0], trained.logit[r], atol=1e-3)
         assert roc_auc_score(y, trained.logit[r]) > 0.6
+
+
+def test_validation_keeps_images_apart_and_teaches_nothing():
+    X, y, groups = data(240)
+    train = np.arange(240) < 180
+    one = mlp_training._training_set(X, y, groups, train, replace(OPTIONS, patience=3))
+    assert len(one.validation) and not set(groups[one.rows]) & set(groups[one.validation])
+    assert sorted([*one.rows, *one.validation]) == list(range(180))
+    np.testing.assert_allclose(one.mean, X[one.rows].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(one.scale, X[one.rows].std(axis=0), rtol=1e-5)
