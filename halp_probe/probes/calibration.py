@@ -54,11 +54,6 @@ class Calibration:
             return np.interp(log_odds, self.knots_logit, self.knots_risk)
         return expit(self.slope * np.asarray(log_odds, dtype=np.float64) + self.intercept)
 
-    @property
-    def informative(self) -> bool:
-        """False where every question gets the same risk: the scores it was fitted on did not rise with the labels."""
-        return self.slope > 0 and (self.kind != "isotonic" or self.knots_risk[0] < self.knots_risk[-1])
-
     def as_json(self) -> dict[str, Any]:
         """What `from_json` takes; plain numbers, so that they come back to the last bit."""
         return asdict(self)

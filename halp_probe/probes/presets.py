@@ -16,8 +16,7 @@ class Preset:
     """A probe and the one split that its number comes from."""
 
     mlp: MLPOptions
-    row_wise: bool  # rows are split without regard to their image
-    test_share: float  # of the rows
+    test_share: float  # of the rows, which are split without regard to their image
     seed: int  # of the split
     stratified: bool  # both sides have the same share of label 1
 
@@ -35,7 +34,6 @@ HALP = Preset(
         standardise=False,
         seeds=1,
     ),
-    row_wise=True,
     test_share=0.2,
     seed=42,
     stratified=True,
