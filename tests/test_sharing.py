@@ -77,7 +77,7 @@ def test_a_prefix_lm_is_told_by_the_table_and_found_without_it(name: str, images
 
 
 def without_declaration(loaded: LoadedModel) -> LoadedModel:
-    family = replace(loaded.checkpoint.family, prefix_lm=False)
+    family = replace(loaded.checkpoint.family, unshared="")
     return LoadedModel(replace(loaded.checkpoint, family=family), loaded.model)
 
 

@@ -5,8 +5,9 @@ Legend: B rows of a batch, T tokens, K selected places, D width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,19 +15,23 @@ from torch import nn
 
 @contextmanager
 def capture_outputs(
-    blocks: Mapping[int, nn.Module], rows: torch.Tensor, columns: torch.Tensor
+    blocks: Mapping[int, nn.Module],
+    rows: torch.Tensor,
+    columns: torch.Tensor,
+    states_of: Callable[[Any], torch.Tensor] | None = None,
 ) -> Iterator[dict[int, torch.Tensor]]:
     """Inside the context, one forward pass fills `{layer: [K, D]}` with block outputs at (rows[k], columns[k]).
 
-    `rows` and `columns` are [K] int64 indices into the blocks' output [B, T, D]. The states are copies, detached, in
-    the model's dtype on its device. Raises RuntimeError when a block runs twice in the context. Hooks are removed at
-    the end, also after an error.
+    `rows` and `columns` are [K] int64 indices into the blocks' output [B, T, D]; `states_of` finds that in what a
+    block returns, where it is not just that. The states are copies, detached, in the model's dtype on the block's
+    device. Raises RuntimeError when a block runs twice in the context. Hooks are removed at the end, also after an error.
     """
     states: dict[int, torch.Tensor] = {}
 
-    def keep(layer: int, hidden: torch.Tensor) -> None:  # [B, T, D]
+    def keep(layer: int, output: Any) -> None:
         if layer in states:
             raise RuntimeError(f"block {layer} ran twice in one capture: one forward pass a capture")
+        hidden = output if states_of is None else states_of(output)  # [B, T, D]
         if not isinstance(hidden, torch.Tensor):
             raise TypeError(f"block {layer} returns {type(hidden).__name__}, not one tensor of hidden states")
         states[layer] = hidden[rows.to(hidden.device), columns.to(hidden.device)].detach()  # [K, D], a copy
@@ -43,21 +48,24 @@ def capture_outputs(
 
 
 @contextmanager
-def only_at(feed_forward: nn.Module, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
-    """Inside the context, a module that treats each position by itself works at (rows[k], columns[k]) alone.
+def only_at(feed_forward: nn.Module | None, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
+    """Inside the context, a module that treats each position by itself works at (rows[k], columns[k]) alone; None: none.
 
     Elsewhere its output [B, T, D] is zero. Right where no one reads the other positions: in the last block, most of
     whose work nothing depends on. Hooks are removed at the end, also after an error.
     """
+    if feed_forward is None:
+        yield
+        return
     shapes: list[torch.Size] = []
 
     def select(_module: nn.Module, args: tuple[torch.Tensor, ...]) -> torch.Tensor:
         shapes.append(args[0].shape)
-        return args[0][rows.to(args[0].device), columns.to(args[0].device)]  # [K, D]
+        return args[0][rows.to(args[0].device), columns.to(args[0].device)][None]  # [1, K, D]
 
     def spread(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
         whole = output.new_zeros(shapes.pop())
-        whole[rows.to(output.device), columns.to(output.device)] = output
+        whole[rows.to(output.device), columns.to(output.device)] = output[0]
         return whole
 
     hooks = [feed_forward.register_forward_pre_hook(select), feed_forward.register_forward_hook(spread)]
@@ -69,10 +77,25 @@ def only_at(feed_forward: nn.Module, rows: torch.Tensor, columns: torch.Tensor) 
 
 
 @contextmanager
-def capture_input(module: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Inside the context, every call of the module appends its first positional argument."""
-    seen: list[torch.Tensor] = []
-    hook = module.register_forward_pre_hook(lambda _module, args: seen.append(args[0].detach()))
+def capture_input(module: nn.Module) -> Iterator[list[Any]]:
+    """Inside the context, every call of the module appends its first argument."""
+    seen: list[Any] = []
+
+    def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append(args[0] if args else next(iter(kwargs.values())))
+
+    hook = module.register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def capture_output(module: nn.Module) -> Iterator[list[Any]]:
+    """Inside the context, every call of the module appends what it returns."""
+    seen: list[Any] = []
+    hook = module.register_forward_hook(lambda _module, _args, output: seen.append(output))
     try:
         yield seen
     finally:

@@ -85,7 +85,7 @@ def decode_greedy(
     running = list(range(len(answers)))  # the rows that are still in the batch
     rows = torch.arange(len(answers), device=totals.device)  # the same, on the device
     cache, logits, mask, position = prefill.cache, prefill.logits, prefill.attention_mask, prefill.next_position
-    history = _without_padding(prefill.input_ids, mask)
+    history, later = _without_padding(prefill.input_ids, mask), prefill.later
     for step in range(max_new_tokens):
         raw = logits.float()
         token = processors(history, raw.clone()).argmax(-1)  # [running]
@@ -98,8 +98,9 @@ def decode_greedy(
             break
         if len(going) < len(running):
             kept = torch.tensor(going, device=rows.device)
-            cache.batch_select_indices(kept)
+            cache.reorder_cache(kept)
             token, rows, mask, position, history = (t[kept] for t in (token, rows, mask, position, history))
+            later = {name: tensor[kept] for name, tensor in later.items()}
             running = [running[k] for k in going]
         history = torch.cat([history, token[:, None]], dim=1)
         mask = torch.cat([mask, mask.new_ones(len(running), 1)], dim=1)
@@ -110,6 +111,7 @@ def decode_greedy(
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **later,
         )
         cache, logits = outputs.past_key_values, outputs.logits[:, -1]
     return answers, totals

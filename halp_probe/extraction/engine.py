@@ -53,8 +53,8 @@ Gate: TypeAlias = Callable[[Computed], np.ndarray]  # -> [B] bool: whether to an
 class Engine:
     """A loaded model and a spec; `run` takes a batch of prompts to captured samples.
 
-    With `share_prefix`, prompts on one image (by file content) share all that they have in common; not in a prefix-LM,
-    whose image tokens see the question. A `gate` is given the batch before its answers, and says which there will be.
+    With `share_prefix`, prompts on one image (by file content) share all that they have in common, where their family
+    can. A `gate` is given the batch before its answers, and says which there will be.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Engine:
         gate: Gate | None = None,
     ) -> None:
         self.loaded, self.spec, self._gate = loaded, spec, gate
-        self.share_prefix = share_prefix and not loaded.checkpoint.family.prefix_lm
+        self.share_prefix = share_prefix and not loaded.checkpoint.family.unshared
         self._prefiller = Prefiller(loaded, spec.layers, padding_side)
         self._window = _sliding_window(loaded.checkpoint.config.get_text_config())
         self._tokenizer = loaded.checkpoint.processor.tokenizer

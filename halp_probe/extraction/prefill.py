@@ -6,7 +6,7 @@ vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,8 +19,7 @@ from halp_probe.extraction.capture import capture_outputs, only_at
 from halp_probe.extraction.prefix import ByImage, shared_tokens
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.vision import Seen
-from halp_probe.models.compat import image_arguments
-from halp_probe.models.families import RowPositions
+from halp_probe.models.family import RowPositions
 from halp_probe.models.loading import LoadedModel
 
 
@@ -36,11 +35,12 @@ class Prefill:
     input_ids: torch.Tensor  # [B, T]
     attention_mask: torch.Tensor  # [B, T]
     next_position: torch.Tensor  # [B], of the first answer token
+    later: dict[str, torch.Tensor]  # [B, 1, …], what each later token takes beside the cache
 
     def take(self, rows: Sequence[int]) -> Prefill:
         """These prompts alone. The cache is the same object, which afterwards holds no others."""
         index = torch.tensor(rows, device=self.logits.device)
-        self.cache.batch_select_indices(index)
+        self.cache.reorder_cache(index)  # any selection: `batch_select_indices` knows no recurrent layers
         return replace(
             self,
             vision_row=[self.vision_row[row] for row in rows],
@@ -49,6 +49,7 @@ class Prefill:
             input_ids=self.input_ids[index],
             attention_mask=self.attention_mask[index],
             next_position=self.next_position[index],
+            later={name: tensor[index] for name, tensor in self.later.items()},
         )
 
 
@@ -62,6 +63,7 @@ class _Prefixes:
     input_ids: torch.Tensor  # [I, P]
     attention_mask: torch.Tensor  # [I, P]
     next_position: torch.Tensor  # [I]
+    later: dict[str, torch.Tensor]  # [I, 1, …]
 
 
 class Prefiller:
@@ -72,7 +74,8 @@ class Prefiller:
         self.layers, self.padding_side = layers, padding_side
         blocks = self.family.blocks(loaded.model)
         self._blocks = {layer: blocks[layer] for layer in layers}
-        self._last_feed_forward = blocks[-1].get_submodule(self.family.feed_forward)
+        feed_forward = self.family.feed_forward
+        self._last_feed_forward = None if feed_forward is None else blocks[-1].get_submodule(feed_forward)
         padding_id = loaded.checkpoint.processor.tokenizer.pad_token_id
         self._padding_id = 0 if padding_id is None else int(padding_id)
 
@@ -84,12 +87,12 @@ class Prefiller:
         rows = torch.arange(len(prompts), device=self.device)
         kept, at = queries.unique(return_inverse=True)  # left padding: one column for all
         with (
-            image_arguments(self.model, seen.features_of(images.image_of), seen.inputs) as features,
+            self.family.entry(self.model, seen.features_of(images.image_of), seen.inputs, inputs) as image,
             self._read_at(rows.repeat(2), torch.cat([ends, queries])) as states,
         ):
             outputs = self.model(
                 **inputs,
-                **features,
+                **image.now,
                 position_ids=positions.ids,
                 use_cache=keep_cache,
                 logits_to_keep=kept,
@@ -99,11 +102,12 @@ class Prefiller:
             vision_states=stacked[:, : len(prompts)],
             vision_row=list(range(len(prompts))),
             query_states=stacked[:, len(prompts) :],
-            logits=outputs.logits[rows, at],
+            logits=outputs.logits.to(self.device)[rows, at],
             cache=outputs.past_key_values,
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             next_position=positions.next,
+            later=image.later,
         )
 
     def shared(self, prompts: Sequence[Prompt], images: ByImage, seen: Seen) -> Prefill:
@@ -119,7 +123,8 @@ class Prefiller:
         rows, image = torch.arange(len(prompts), device=self.device), torch.tensor(images.image_of, device=self.device)
         ids = prefix.next_position[image][:, None] + (count - 1).clamp(min=0)
         mask = torch.cat([prefix.attention_mask[image], suffix["attention_mask"]], dim=1)  # [B, P + S]
-        prefix.cache.batch_select_indices(image)
+        prefix.cache.reorder_cache(image)
+        later = {name: tensor[image] for name, tensor in prefix.later.items()}
         kept, at = queries.unique(return_inverse=True)
         with self._read_at(rows, queries) as states:
             outputs = self.model(
@@ -129,16 +134,18 @@ class Prefiller:
                 past_key_values=prefix.cache,
                 use_cache=True,
                 logits_to_keep=kept,
+                **along(later, suffix["input_ids"].shape[1]),
             )
         return Prefill(
             vision_states=prefix.vision_states,
             vision_row=images.image_of,
             query_states=self._stacked(states),
-            logits=outputs.logits[rows, at],
+            logits=outputs.logits.to(self.device)[rows, at],
             cache=outputs.past_key_values,
             input_ids=torch.cat([prefix.input_ids[image], suffix["input_ids"]], dim=1),
             attention_mask=mask,
             next_position=prefix.next_position[image] + count[:, -1],
+            later=later,
         )
 
     def _prefixes(self, groups: Sequence[Sequence[Prompt]], seen: Seen) -> _Prefixes:
@@ -147,12 +154,12 @@ class Prefiller:
         inputs, positions = self._placed(firsts, lengths)
         ends = _columns(inputs, [prompt.positions.vision_index for prompt in firsts])
         with (
-            image_arguments(self.model, seen.features, seen.inputs) as features,
+            self.family.entry(self.model, seen.features_of(range(len(groups))), seen.inputs, inputs) as image,
             self._read_at(torch.arange(len(groups), device=self.device), ends) as states,
         ):
             outputs = self.model(
                 **inputs,
-                **features,
+                **image.now,
                 position_ids=positions.ids,
                 use_cache=True,
                 logits_to_keep=ends.new_empty(0),
@@ -164,6 +171,7 @@ class Prefiller:
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             next_position=positions.next,
+            later=image.later,
         )
 
     def _placed(
@@ -174,7 +182,8 @@ class Prefiller:
         if types := self.family.token_types:
             rows = [prompt.token_types for prompt in prompts if prompt.token_types is not None]
             inputs[types.name] = self._pad([row[:end] for row, end in zip(rows, lengths, strict=True)], types.padding)
-        grids = {name: torch.cat([p.images[name] for p in prompts]).to(self.device) for name in self.family.grids}
+        names = self.family.position_inputs
+        grids = {name: torch.cat([prompt.images[name] for prompt in prompts]).to(self.device) for name in names}
         positions = self.family.positions(self.model, {**inputs, **grids})
         return {name: inputs[name] for name in self.family.decoder_inputs}, positions
 
@@ -190,17 +199,22 @@ class Prefiller:
         """Inside the context, one forward pass fills `{layer: [K, D]}`; elsewhere its last hidden state is void."""
         with (
             only_at(self._last_feed_forward, rows, columns),
-            capture_outputs(self._blocks, rows, columns) as states,
+            capture_outputs(self._blocks, rows, columns, self.family.block_states) as states,
         ):
             yield states
 
     def _stacked(self, states: dict[int, torch.Tensor]) -> torch.Tensor:
-        return torch.stack([states[layer] for layer in self.layers])
+        return torch.stack([states[layer].to(self.device) for layer in self.layers])
 
     def _pad(self, rows: list[np.ndarray], value: int) -> torch.Tensor:
         tensors = [torch.from_numpy(row) for row in rows]
         padded = pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=self.padding_side)
         return padded.to(self.device)
+
+
+def along(later: Mapping[str, torch.Tensor], tokens: int) -> dict[str, torch.Tensor]:
+    """What one later token takes, [B, 1, …], for so many of them."""
+    return {name: tensor.expand(-1, tokens, *tensor.shape[2:]) for name, tensor in later.items()}
 
 
 def _columns(inputs: dict[str, torch.Tensor], indices: Sequence[int]) -> torch.Tensor:

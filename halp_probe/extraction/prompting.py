@@ -36,6 +36,7 @@ class Prompt:
     input_ids: np.ndarray  # [T] int64
     token_types: np.ndarray | None  # [T] int64, as the family's row says; None where it has none
     images: dict[str, torch.Tensor]  # pixel_values, image_grid_thw, …; one object for prompts made one after the other
+    image_tokens: int
     positions: TokenPositions
 
     def __len__(self) -> int:
@@ -67,7 +68,8 @@ class Prompter:
             raise ModelError(f"model {checkpoint.name!r} has no chat template; add a chat_template.jinja to its folder")
         if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
             raise InputError(
-                f"--min-pixels/--max-pixels: {checkpoint.model_type} has one fixed image size; leave them out"
+                f"--min-pixels/--max-pixels: {checkpoint.model_type}'s own processor decides the image size; "
+                "leave them out"
             )
         low, high = self.pixel_bounds or (0, 0)
         if low > high:
@@ -75,7 +77,7 @@ class Prompter:
 
     @cached_property
     def pixel_bounds(self) -> tuple[int, int] | None:
-        """The area in pixels between which images are resized; None for a fixed image size."""
+        """The area in pixels between which images are resized; None where the processor decides."""
         if not self.checkpoint.family.qwen_vl_utils:
             return None
         size = self.checkpoint.processor.image_processor.size
@@ -109,6 +111,7 @@ class Prompter:
             input_ids=inputs["input_ids"][0].numpy(),
             token_types=inputs[family.token_types.name][0].numpy() if family.token_types else None,
             images=self._last.setdefault("inputs", {name: inputs[name] for name in family.image_inputs}),
+            image_tokens=int((inputs["input_ids"][0] == self.checkpoint.image_token_id).sum()),
             positions=positions,
         )
 

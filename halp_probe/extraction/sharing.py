@@ -44,8 +44,8 @@ def try_sharing(
     loaded: LoadedModel, layers: tuple[int, ...], preparer: Preparer, images: Iterable[list[Sample]]
 ) -> Sharing:
     """Compute the first image with two good questions or more both ways."""
-    if loaded.checkpoint.family.prefix_lm:
-        return Sharing(False, "in this family image tokens see the question (prefix-LM)")
+    if loaded.checkpoint.family.unshared:
+        return Sharing(False, loaded.checkpoint.family.unshared)
     prompts = _first_group(preparer, images)
     if not prompts:
         return Sharing(False, "no image with two questions can be read", decided=False)

@@ -5,15 +5,15 @@ Legend: I images of a batch, D decoder width, V vision width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from halp_probe.extraction.capture import capture_input
+from halp_probe.extraction.capture import capture_input, capture_output
 from halp_probe.extraction.prompting import Prompt
-from halp_probe.models.compat import select_images
+from halp_probe.models.image_entry import image_tokens, joined, one_each
 from halp_probe.models.loading import LoadedModel
 
 
@@ -21,41 +21,60 @@ from halp_probe.models.loading import LoadedModel
 class Seen:
     """What the vision tower made of I images."""
 
-    inputs: dict[str, torch.Tensor]  # what `get_image_features` was given
-    features: Any  # and what it returned
-    tokens: list[int]  # image tokens of each image
+    inputs: dict[str, torch.Tensor]  # what it was given, in one of its calls
+    features: list[Any]  # of each image, what the decoder reads
     only: torch.Tensor  # [I, D] float32, means over an image's tokens after the projector
     encoder: torch.Tensor  # [I, V] float32, means over its patches before the projector
 
     def features_of(self, images: Sequence[int]) -> Any:
         """The features for one prompt after the other, prompt k on image `images[k]`."""
-        if list(images) == list(range(len(self.tokens))):
-            return self.features
-        return select_images(self.features, self.tokens, images)
+        return joined([self.features[image] for image in images])
 
 
 def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Seen:
-    """Run the vision tower once over the images of these prompts."""
-    model, family = loaded.model, loaded.checkpoint.family
-    projector = family.projector
-    inputs = {name: torch.cat([prompt.images[name] for prompt in prompts]) for name in family.image_inputs}
-    inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
-    inputs = {name: tensor.to(loaded.device) for name, tensor in inputs.items()}
-    with capture_input(model.get_submodule(projector)) as projector_inputs:
-        features = model.get_image_features(**inputs, return_dict=True)
-    after = list(features.pooler_output)  # [image tokens, D] an image
-    if len(projector_inputs) != 1:
-        raise RuntimeError(f"{projector} ran {len(projector_inputs)} times for one batch, expected once")
-    if len(after) != len(prompts):
-        raise RuntimeError(f"{len(prompts)} images became {len(after)} by the vision tower: one image a prompt is read")
-    before = projector_inputs[0].flatten(0, -2)  # [patches of all images, V]
-    tokens = [len(image) for image in after]
-    merged = len(before) // sum(tokens)  # patches that become one image token
-    patches = before.split([merged * count for count in tokens])
+    """Run the vision tower once over the images of these prompts.
+
+    Raises RuntimeError when an image has another number of features than its prompt has image tokens.
+    """
+    family = loaded.checkpoint.family
+    groups = [list(prompts)] if family.images_together else [[prompt] for prompt in prompts]
+    features: list[Any] = []
+    means: list[torch.Tensor] = []
+    for group in groups:
+        inputs = _inputs(loaded, group)
+        made, patches = _run(loaded, inputs)
+        counts = [prompt.image_tokens for prompt in group]
+        features += one_each(made, counts) if family.images_together else [made]
+        merged = len(patches) // sum(counts) if family.images_together else 0  # patches that become one image token
+        parts = patches.split([merged * count for count in counts]) if family.images_together else [patches]
+        means += [part.float().mean(0) for part in parts]
+    tokens = [image_tokens(image) for image in features]
+    for prompt, image in zip(prompts, tokens, strict=True):
+        if not family.cross_attention and len(image) != prompt.image_tokens:
+            raise RuntimeError(f"{len(image)} image features for a prompt with {prompt.image_tokens} image tokens")
     return Seen(
         inputs=inputs,
         features=features,
-        tokens=tokens,
-        only=torch.stack([image.float().mean(0) for image in after]),
-        encoder=torch.stack([patch.float().mean(0) for patch in patches]),
+        only=torch.stack([image.float().mean(0) for image in tokens]).to(loaded.device),
+        encoder=torch.stack(means).to(loaded.device),
     )
+
+
+def _inputs(loaded: LoadedModel, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
+    """The images of these prompts as the tower takes them: pixels in the model's dtype."""
+    names = loaded.checkpoint.family.image_inputs
+    inputs = {name: torch.cat([prompt.images[name] for prompt in prompts]).to(loaded.device) for name in names}
+    dtype = loaded.model.dtype
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
+
+
+def _run(loaded: LoadedModel, inputs: Mapping[str, torch.Tensor]) -> tuple[Any, torch.Tensor]:
+    """What the decoder reads of these images, and the vision encoder's states: [patches, V]."""
+    model, family = loaded.model, loaded.checkpoint.family
+    module = family.projector if family.encoder is None else family.encoder
+    capture = capture_input if family.encoder is None else capture_output
+    with capture(model.get_submodule(module)) as read:
+        made = family.features(model, inputs)
+    if not read:
+        raise RuntimeError(f"{module} did not run while the images were looked at")
+    return made, family.vision_states(loaded.checkpoint.config, read, inputs)

@@ -15,7 +15,8 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from halp_probe.errors import InputError
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.cpu_memory import keep_freed_memory
-from halp_probe.models.families import Family, family_of
+from halp_probe.models.families import family_of
+from halp_probe.models.family import Family
 from halp_probe.models.patch_projection import flatten_patch_projection
 from halp_probe.models.vision_attention import pack_vision_attention
 

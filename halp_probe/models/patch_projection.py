@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from halp_probe.models.families import Family
+from halp_probe.models.family import Family
 
 
 class PatchProjection(nn.Module):

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import AttentionInterface
 
-from halp_probe.models.families import Family
+from halp_probe.models.family import Family
 
 try:
     from torch.nn.attention import varlen  # torch >= 2.10

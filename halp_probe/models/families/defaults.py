@@ -1,0 +1,17 @@
+"""What most rows have in common, and constants that several name."""
+
+from __future__ import annotations
+
+from halp_probe.models.family import Family, Notes, TokenTypes
+from halp_probe.models.image_entry import image_features, pass_features
+from halp_probe.models.vision_states import all_positions
+
+PREFIX_LM = "in this family image tokens see the question (prefix-LM)"
+MM_TOKEN_TYPES = TokenTypes("mm_token_type_ids", for_decoder=False, padding=0)  # 1 = image
+
+PLAIN = Family(  # attention is causal, also among image tokens; positions count the tokens
+    Notes("llava-hf/llava-1.5-7b-hf"),
+    features=image_features,
+    entry=pass_features,
+    vision_states=all_positions,
+)

@@ -1,0 +1,30 @@
+"""Gemma's vision-language models: image tokens see each other both ways."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from halp_probe.models.families.defaults import PLAIN, PREFIX_LM
+from halp_probe.models.family import Family, Notes, TokenTypes, plain_positions_from_one
+
+ROWS: dict[str, Family] = {
+    "gemma3": replace(
+        PLAIN,
+        notes=Notes(
+            "google/gemma-3-12b-it",
+            attention="causal, and within the image both ways; never the question after it",
+            oddities="the projector pools 4096 patches into 256 image tokens",
+        ),
+        images_together=True,
+        token_types=TokenTypes("token_type_ids", for_decoder=True, padding=0),  # 1 = image, 0 = causal text
+    ),
+    "paligemma": replace(
+        PLAIN,
+        notes=Notes("google/paligemma2-3b-mix-448", attention="the whole prompt, both ways"),
+        images_together=True,
+        token_types=TokenTypes("token_type_ids", for_decoder=True, padding=1),  # 0 = prompt, 1 = causal answer
+        positions=plain_positions_from_one,
+        unused_outputs=("labels",),  # for training: the prompt masked out
+        unshared=PREFIX_LM,
+    ),
+}

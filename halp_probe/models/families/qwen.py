@@ -1,0 +1,34 @@
+"""Qwen-VL and its relatives: three-dimensional positions, pictures as packed patches of any number."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from halp_probe.models.families.defaults import MM_TOKEN_TYPES, PLAIN
+from halp_probe.models.family import Family, Notes, mrope_positions
+
+_QWEN = replace(
+    PLAIN,
+    projector="model.visual.merger",
+    image_inputs=("pixel_values", "image_grid_thw"),
+    images_together=True,
+    token_types=MM_TOKEN_TYPES,
+    positions=mrope_positions,
+    position_axes=3,
+    position_inputs=("image_grid_thw",),
+    qwen_vl_utils=True,
+    packed_tower="model.visual",
+    patch_projection="model.visual.patch_embed.proj",
+)
+
+ROWS: dict[str, Family] = {
+    "qwen2_vl": replace(_QWEN, notes=Notes("Qwen/Qwen2-VL-7B-Instruct")),
+    "qwen2_5_vl": replace(_QWEN, notes=Notes("Qwen/Qwen2.5-VL-7B-Instruct")),
+    "qwen3_vl": replace(
+        _QWEN,
+        notes=Notes(
+            "Qwen/Qwen3-VL-8B-Instruct",
+            oddities="DeepStack adds to the image positions after blocks 0 to 2: a state is read before that",
+        ),
+    ),
+}

@@ -1,0 +1,108 @@
+"""How an image's features are made, taken apart by image, put together, and handed to the decoder.
+
+The functions of the families' rows; most families share the first of each kind.
+Legend: I images, B prompts, T tokens, D decoder width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from halp_probe.models.compat import takes_features
+
+
+@dataclass(frozen=True)
+class ImageArguments:
+    """Arguments of the model's `forward`."""
+
+    now: dict[str, Any]  # of the call that reads the images
+    later: dict[str, torch.Tensor] = field(default_factory=dict)  # [B, 1, …] of each token after it, with the cache
+
+
+def image_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+    """What transformers' own `get_image_features` returns."""
+    owner = model if hasattr(model, "get_image_features") else model.model
+    return owner.get_image_features(**inputs, return_dict=True)
+
+
+@contextmanager
+def pass_features(
+    model: Any, features: Any, images: Mapping[str, torch.Tensor], _inputs: Mapping[str, torch.Tensor]
+) -> Iterator[ImageArguments]:
+    """Inside the context, one call of the model with these arguments sees `features`; its vision tower does not run.
+
+    `features` is what `model.get_image_features(**images)` returned, for the images of the call's rows in order. Where
+    `forward` takes no features, `images` are passed and `get_image_features` hands out `features` instead of looking;
+    it is itself again at the end, also after an error. Raises RuntimeError when a call took them not exactly once.
+    """
+    if takes_features(model):
+        yield ImageArguments({"mm_encoder_outputs": {"image": features}})
+        return
+    taken = 0
+
+    def hand_out(*_args: Any, **_kwargs: Any) -> Any:
+        nonlocal taken
+        taken += 1
+        return features
+
+    inner = model.model
+    inner.get_image_features = hand_out  # on this instance, in front of the class's method
+    try:
+        yield ImageArguments(dict(images))
+    finally:
+        del inner.get_image_features
+    if taken != 1:
+        raise RuntimeError(f"{type(inner).__name__} took the image features {taken} times in one call, expected once")
+
+
+def one_each(features: Any, tokens: Sequence[int]) -> list[Any]:
+    """The features of several images, of which image i has `tokens[i]` tokens, as if each had been looked at alone."""
+    pooled = features.pooler_output
+    deepstack = getattr(features, "deepstack_features", None)
+    alone = []
+    for image in range(len(tokens)):
+        part: dict[str, Any] = {"pooler_output": pooled[image : image + 1]}
+        if deepstack is not None:
+            part["deepstack_features"] = [_of_image(layer, tokens, image) for layer in deepstack]
+        alone.append(type(features)(**part))
+    return alone
+
+
+def _of_image(layer: Any, tokens: Sequence[int], image: int) -> Any:
+    if isinstance(layer, torch.Tensor):  # transformers 5.17: [tokens of all images, D]
+        return layer.split(list(tokens))[image]
+    return layer[image : image + 1]
+
+
+def joined(features: Sequence[Any]) -> Any:
+    """The features of one image after the other as those of one call."""
+    first = features[0]
+    if len(features) == 1:
+        return first
+    there = [name for name in _JOIN if getattr(first, name, None) is not None]
+    return type(first)(**{name: _JOIN[name]([getattr(image, name) for image in features]) for name in there})
+
+
+def image_tokens(features: Any) -> torch.Tensor:
+    """[image tokens, D] of one image, as the decoder reads them."""
+    pooled = features.pooler_output
+    parts = [pooled] if isinstance(pooled, torch.Tensor) else pooled
+    return torch.cat([part.flatten(0, -2) for part in parts])
+
+
+def _in_a_row(parts: Sequence[Any]) -> Any:
+    if isinstance(parts[0], torch.Tensor):
+        return torch.cat(list(parts))
+    return [tensor for part in parts for tensor in part]
+
+
+def _by_layer(parts: Sequence[Any]) -> Any:
+    return [_in_a_row(layer) for layer in zip(*parts, strict=True)]
+
+
+_JOIN: dict[str, Callable[[Sequence[Any]], Any]] = {"pooler_output": _in_a_row, "deepstack_features": _by_layer}

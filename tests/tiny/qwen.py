@@ -1,0 +1,114 @@
+"""Tiny Qwen-VL models and their relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
+
+from halp_probe.models.loading import LoadedModel
+from halp_probe.shapes.model import CHAT_TEMPLATE
+from tiny.parts import INITIALIZER_RANGE, WIDTH, Tiny, text_fields, tiny_tokenizer
+
+
+def _mrope(*section: int) -> dict[str, Any]:
+    return {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": list(section)}
+
+
+def _vision_ids(tokenizer: Any) -> dict[str, int]:
+    ids = tokenizer.convert_tokens_to_ids
+    return {
+        "image_token_id": ids("<|image_pad|>"),
+        "video_token_id": ids("<|video_pad|>"),
+        "vision_start_token_id": ids("<|vision_start|>"),
+        "vision_end_token_id": ids("<|vision_end|>"),
+    }
+
+
+def _qwen2_vl() -> tuple[Any, Any]:
+    tokenizer = tiny_tokenizer()
+    vision = {"depth": 2, "embed_dim": 16, "hidden_size": WIDTH, "num_heads": 2, "mlp_ratio": 2}
+    config = Qwen2VLConfig(
+        text_config=text_fields(tokenizer, rope_parameters=_mrope(1, 1, 2)),
+        vision_config={**vision, "initializer_range": INITIALIZER_RANGE},
+        **_vision_ids(tokenizer),
+    )
+    processor = Qwen2VLProcessor(**_qwen_parts(tokenizer), chat_template=CHAT_TEMPLATE)
+    return Qwen2VLForConditionalGeneration(config), processor
+
+
+def _qwen2_5_vl() -> tuple[Any, Any]:
+    tokenizer = tiny_tokenizer()
+    vision = {"depth": 3, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": WIDTH}
+    config = Qwen2_5_VLConfig(
+        text_config=text_fields(tokenizer, rope_parameters=_mrope(1, 1, 2)),
+        vision_config={
+            **vision,
+            "window_size": 56,
+            "fullatt_block_indexes": [1],
+            "initializer_range": INITIALIZER_RANGE,
+        },
+        **_vision_ids(tokenizer),
+    )
+    processor = Qwen2_5_VLProcessor(**_qwen_parts(tokenizer), chat_template=CHAT_TEMPLATE)
+    return Qwen2_5_VLForConditionalGeneration(config), processor
+
+
+def _qwen3_vl() -> tuple[Any, Any]:
+    tokenizer = tiny_tokenizer()
+    vision = {"depth": 4, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": WIDTH}
+    config = Qwen3VLConfig(
+        text_config=text_fields(tokenizer, head_dim=8, rope_parameters={**_mrope(2, 1, 1), "mrope_interleaved": True}),
+        vision_config={
+            **vision,
+            "patch_size": 16,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 1, 2],
+            "initializer_range": INITIALIZER_RANGE,
+        },
+        **_vision_ids(tokenizer),
+    )
+    pixels = {"min_pixels": 64 * 64, "max_pixels": 160 * 160, "patch_size": 16, "merge_size": 2}
+    processor = Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**pixels),
+        tokenizer=tokenizer,
+        video_processor=Qwen3VLVideoProcessor(),
+        chat_template=CHAT_TEMPLATE,
+    )
+    return Qwen3VLForConditionalGeneration(config), processor
+
+
+def _qwen_parts(tokenizer: Any) -> dict[str, Any]:
+    pixels = {"min_pixels": 56 * 56, "max_pixels": 140 * 140}
+    return {
+        "image_processor": Qwen2VLImageProcessor(**pixels),
+        "tokenizer": tokenizer,
+        "video_processor": Qwen2VLVideoProcessor(**pixels),
+    }
+
+
+def _patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    tower = loaded.model.model.visual
+    return tower(images["pixel_values"], grid_thw=images["image_grid_thw"]).last_hidden_state
+
+
+TINY = {
+    "qwen2_vl": Tiny(_qwen2_vl, _patches),
+    "qwen2_5_vl": Tiny(_qwen2_5_vl, _patches),
+    "qwen3_vl": Tiny(_qwen3_vl, _patches, added_after=3),
+}
