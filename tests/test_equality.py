@@ -172,7 +172,7 @@ def test_answers_equal_generate(family: Family, penalty: float, share_prefix: bo
         answers = [(row.answer, row.answer_tokens, row.answer_logprob) for row in rows]
         for (answer, tokens, logprob), prompt in zip(answers, family.prompts, strict=True):
             generated = model.generate(
-                **single_inputs(family, prompt),
+                **single_inputs(family.loaded, prompt, family.tiny),
                 do_sample=False,
                 max_new_tokens=NEW_TOKENS,
                 return_dict_in_generate=True,
@@ -200,7 +200,9 @@ def test_positions_equal_those_of_generate(family: Family) -> None:
             engine.run([prompt])
             ours = list(seen)
             seen.clear()
-            model.generate(**single_inputs(family, prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
+            model.generate(
+                **single_inputs(family.loaded, prompt, family.tiny), do_sample=False, max_new_tokens=NEW_TOKENS
+            )
             assert len(ours) == len(seen) == NEW_TOKENS
             for step, reference in zip(ours, seen, strict=True):
                 assert torch.equal(step, reference[-3:])  # before mRoPE's three axes generate puts a plain one
@@ -216,7 +218,9 @@ def test_answers_end_at_end_tokens_while_others_go_on(family: Family, share_pref
     before, config.repetition_penalty = config.eos_token_id, penalty
     try:
         long = [
-            model.generate(**single_inputs(family, prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
+            model.generate(
+                **single_inputs(family.loaded, prompt, family.tiny), do_sample=False, max_new_tokens=NEW_TOKENS
+            )
             for prompt in family.prompts
         ]
         config.eos_token_id = [int(long[0][0, -5]), int(long[4][0, -3])]
@@ -224,7 +228,7 @@ def test_answers_end_at_end_tokens_while_others_go_on(family: Family, share_pref
         assert len({row.answer_tokens for row in short}) > 1
         for row, prompt in zip(short, family.prompts, strict=True):
             alone = model.generate(
-                **single_inputs(family, prompt),
+                **single_inputs(family.loaded, prompt, family.tiny),
                 do_sample=False,
                 max_new_tokens=NEW_TOKENS,
                 return_dict_in_generate=True,
@@ -268,7 +272,7 @@ def test_images_are_seen_once_a_batch(family: Family, share_prefix: bool) -> Non
         assert batched == sum(seen) > 0
         seen.clear()
         with torch.no_grad():
-            model(**single_inputs(family, family.prompts[0]))
+            model(**single_inputs(family.loaded, family.prompts[0], family.tiny))
         assert seen
 
 
@@ -296,11 +300,11 @@ def test_after_an_error_the_model_is_itself_again(family: Family, monkeypatch: p
     model, prompt = family.loaded.model, family.prompts[0]
     with torch.no_grad():
         images = {name: prompt.images[name] for name in family.loaded.checkpoint.family.image_inputs}
-        expected = model(**single_inputs(family, prompt)).logits
+        expected = model(**single_inputs(family.loaded, prompt, family.tiny)).logits
         other = model.get_image_features(**{**images, "pixel_values": -images["pixel_values"]}, return_dict=True)
         with pytest.raises(torch.OutOfMemoryError), image_entry.pass_features(model, other, images, {}):
             raise torch.OutOfMemoryError("pretended")
-        assert torch.equal(model(**single_inputs(family, prompt)).logits, expected)
+        assert torch.equal(model(**single_inputs(family.loaded, prompt, family.tiny)).logits, expected)
 
 
 def test_features_that_no_call_took_are_an_error() -> None:
@@ -331,7 +335,7 @@ def test_prompt_inputs_are_those_of_the_chat_template(family: Family) -> None:
         return_dict=True,
         return_tensors="pt",
     )
-    inputs = single_inputs(family, made)
+    inputs = single_inputs(family.loaded, made, family.tiny)
     assert inputs.keys() == expected.keys() - {"labels"}
     for name, tensor in inputs.items():
         assert torch.equal(tensor, expected[name]), name
@@ -381,14 +385,14 @@ def decoded(family: Family, ids: torch.Tensor) -> str:
     return text.strip()
 
 
-def single_inputs(family: Family, prompt: Prompt) -> dict[str, Any]:
+def single_inputs(loaded: LoadedModel, prompt: Prompt, tiny: Tiny | None = None) -> dict[str, Any]:
     """The one-sample inputs as a plain user of transformers would pass them."""
     ids = torch.from_numpy(prompt.input_ids)[None]
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **prompt.images}
-    types = family.loaded.checkpoint.family.token_types
+    types = loaded.checkpoint.family.token_types
     if types is not None and prompt.token_types is not None:
         inputs[types.name] = torch.from_numpy(prompt.token_types)[None]
-    return inputs if family.tiny.inputs is None else {**inputs, **family.tiny.inputs(family.loaded, prompt)}
+    return inputs if tiny is None or tiny.inputs is None else {**inputs, **tiny.inputs(loaded, prompt)}
 
 
 class Reference:
@@ -409,7 +413,7 @@ class Reference:
         embedded: list[torch.Tensor] = []
         hooks.append(blocks[0].register_forward_pre_hook(lambda _m, args: embedded.append(args[0].clone())))
         with torch.no_grad():
-            outputs = loaded.model(**single_inputs(family, prompt), output_hidden_states=True)
+            outputs = loaded.model(**single_inputs(family.loaded, prompt, family.tiny), output_hidden_states=True)
             patches = self._tiny.vision_encoder(loaded, prompt.images)
             self.vision_encoder = patches.mean(0).numpy()
             if self._tiny.vision_only is None:

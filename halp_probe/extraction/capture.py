@@ -24,7 +24,8 @@ def capture_outputs(
 
     `rows` and `columns` are [K] int64 indices into the blocks' output [B, T, D]; `states_of` finds that in what a
     block returns, where it is not just that. The states are copies, detached, in the model's dtype on the block's
-    device. Raises RuntimeError when a block runs twice in the context. Hooks are removed at the end, also after an error.
+    device. Raises RuntimeError when a block runs twice in the context. Hooks are removed at the end, also after an
+    error.
     """
     states: dict[int, torch.Tensor] = {}
 
@@ -49,10 +50,10 @@ def capture_outputs(
 
 @contextmanager
 def only_at(feed_forward: nn.Module | None, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
-    """Inside the context, a module that treats each position by itself works at (rows[k], columns[k]) alone; None: none.
+    """Inside the context, a module that treats each position by itself works at (rows[k], columns[k]) alone.
 
     Elsewhere its output [B, T, D] is zero. Right where no one reads the other positions: in the last block, most of
-    whose work nothing depends on. Hooks are removed at the end, also after an error.
+    whose work nothing depends on. With None nothing is left out. Hooks are removed at the end, also after an error.
     """
     if feed_forward is None:
         yield
