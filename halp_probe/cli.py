@@ -19,6 +19,7 @@ from halp_probe.errors import InputError
 COMMANDS = {
     "shapes": ("halp_probe.shapes.command", "draw a ShapesVQA data set: pictures of shapes and a table of questions"),
     "extract": ("halp_probe.extraction.command", "capture hidden states and answers into HDF5 shards"),
+    "families": ("halp_probe.models.families_command", "list the supported model families"),
     "audit": ("halp_probe.extraction.audit", "re-tokenise every row of the shards and check the token positions"),
     "inspect": ("halp_probe.shards.inspection", "show what a shard holds and whether it is valid"),
     "label": ("halp_probe.labels.command", "judge the answers: right, hallucinated or unknown"),

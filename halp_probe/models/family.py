@@ -108,6 +108,7 @@ class Family:
     packed_tower: str | None = None  # the vision tower, where it attends within the chunks of `cu_seqlens`
     patch_projection: str | None = None  # a convolution over patches that are cut already, each as large as its kernel
     auto_class: str = "AutoModelForImageTextToText"
+    looked_up: bool = False  # not from the table: to be checked on the first sample
 
     def blocks(self, model: nn.Module) -> nn.ModuleList:
         blocks: nn.ModuleList = attrgetter(self.decoder_blocks)(model)

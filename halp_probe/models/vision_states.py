@@ -21,3 +21,8 @@ def regrouped(config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor])
     """A pixel shuffle put several patches side by side; apart again, in another order, which no mean minds."""
     width = config.vision_config.hidden_size
     return torch.cat([states.reshape(-1, width) for states in read])
+
+
+def last_hidden_state(_config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What the tower returns before any projector: every position, tiles and patches in order."""
+    return torch.cat([output.last_hidden_state.flatten(0, -2) for output in read])

@@ -1,0 +1,17 @@
+"""`halp-probe families`: which model families are supported, and what is read in each."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--markdown", action="store_true", help="the whole page, as docs/families.md has it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table; exit status 0."""
+    from halp_probe.models.family_page import families_list, families_page
+
+    print(families_page() if args.markdown else families_list(), end="" if args.markdown else "\n")
+    return 0
