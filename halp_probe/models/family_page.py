@@ -16,8 +16,8 @@ where the family allows it, pictures of mixed sizes, a shared prefix changes not
 those of `generate`.
 
 `halp-probe families` lists the same table. A type that is not in it is refused, with what transformers' own lookups
-find and the row to add. `--trust-lookup` uses that as it is, after its states of the first four images were compared with a
-plain forward pass.
+find and the row to add. `--trust-lookup` uses that as it is, after its states of the first four images were compared
+with a plain forward pass.
 
 Meant in every family: *layer k* is the output of decoder block k, before the final norm; the *query token* is the last
 prompt token. *Vision token*, *vision-only* and *vision-encoder* are below: they depend on how images enter.

@@ -7,6 +7,7 @@ what else is odd. So such a row is used only when it is asked for, and then chec
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,7 @@ _BUILD_ERRORS = (AttributeError, ImportError, KeyError, NotImplementedError, Run
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
-def family_for(config: Any, processor: Any, name: str, *, trust_lookup: bool) -> Family:
+def family_for(config: Any, open_processor: Callable[[], Any], name: str, *, trust_lookup: bool) -> Family:
     """The table's row of the checkpoint `name`; with `trust_lookup` what the lookups find, where there is none.
 
     Raises InputError, with what the lookups found and the row to add, when the model type is not in the table and the
@@ -35,7 +36,7 @@ def family_for(config: Any, processor: Any, name: str, *, trust_lookup: bool) ->
         return FAMILIES[model_type]
     unknown = f"model_type {model_type!r} is not supported (supported: {', '.join(FAMILIES)})"
     try:
-        found = look_up(config, processor, name)
+        found = look_up(config, open_processor, name)
     except InputError as error:
         raise InputError(
             f"{unknown}, and transformers' lookups do not find its parts: {error}. To add it: a row {model_type!r} in "
@@ -50,7 +51,7 @@ def family_for(config: Any, processor: Any, name: str, *, trust_lookup: bool) ->
     return found
 
 
-def look_up(config: Any, processor: Any, name: str) -> Family:
+def look_up(config: Any, open_processor: Callable[[], Any], name: str) -> Family:
     """What the lookups say of a model with this config. Raises InputError that names what they do not find."""
     token = next((key for key in ("image_token_id", "image_token_index") if _is_id(getattr(config, key, None))), None)
     if token is None:
@@ -67,7 +68,7 @@ def look_up(config: Any, processor: Any, name: str) -> Family:
     if not hasattr(owner, "get_image_features"):
         raise InputError("it has no get_image_features: its images do not enter as tokens")
     taken = inspect.signature(owner.get_image_features).parameters
-    returned = list(processor.image_processor.model_input_names)
+    returned = _image_inputs(open_processor)
     mrope = hasattr(model.model, "get_rope_index")
     layer_types = set(getattr(config.get_text_config(), "layer_types", None) or ())
     return replace(
@@ -114,6 +115,16 @@ def _without_weights(config: Any) -> Any:
             return transformers.AutoModelForImageTextToText.from_config(config)
     except _BUILD_ERRORS as error:
         raise InputError(f"it is no AutoModelForImageTextToText ({str(error).splitlines()[0]})") from error
+
+
+def _image_inputs(open_processor: Callable[[], Any]) -> list[str]:
+    try:
+        processor = open_processor()
+    except (OSError, *_BUILD_ERRORS) as error:
+        raise InputError(f"its processor cannot be loaded ({str(error).splitlines()[0]})") from error
+    if not hasattr(processor, "image_processor"):
+        raise InputError(f"its processor, {type(processor).__name__}, takes no images")
+    return list(processor.image_processor.model_input_names)
 
 
 def _path(model: nn.Module, part: nn.Module, what: str) -> str:
