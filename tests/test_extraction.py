@@ -426,4 +426,4 @@ def test_an_unknown_model_type_says_what_to_add(data: Path, tmp_path: Path, caps
     (tmp_path / "model" / "config.json").write_text('{"model_type": "bert"}')
     assert extract(data, tmp_path / "out", "--model", str(tmp_path / "model")) == 2
     error = capsys.readouterr().err
-    assert "'bert' is not supported" in error and "halp_probe/models/families.py" in error
+    assert "'bert' is not supported" in error and "halp_probe/models/families/" in error

@@ -1,7 +1,4 @@
-"""Whether states of a family that was looked up, and is not in the table, are those of a plain forward pass.
-
-Legend: T tokens, D decoder width.
-"""
+"""Whether states of a family that was looked up, and is not in the table, are those of a plain forward pass."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import numpy as np
 import torch
 
 from halp_probe.errors import InputError
+from halp_probe.extraction.capture import capture_outputs
 from halp_probe.extraction.engine import Engine
 from halp_probe.extraction.preparing import Preparer
 from halp_probe.extraction.prompting import Prompt
@@ -26,7 +24,7 @@ _ALLOWED = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # o
 def prove_looked_up(
     loaded: LoadedModel, layers: tuple[int, ...], preparer: Preparer, images: Iterable[list[Sample]]
 ) -> None:
-    """Compare the first prompts' states, read in one batch, with `output_hidden_states` of each alone.
+    """Compare the first prompts' states, read in one batch, with those of a plain forward pass of each alone.
 
     Raises InputError when they differ by more than rounding, or there is no prompt to try.
     """
@@ -46,7 +44,7 @@ def prove_looked_up(
 
 @torch.no_grad()
 def _difference(loaded: LoadedModel, prompt: Prompt, row: Captured) -> float:
-    """The largest over both positions, all layers but the last (which is told behind its norm), and the confidence."""
+    """The largest over both positions, all layers and the confidence, from the plain pass and its hidden states."""
     ids = torch.from_numpy(prompt.input_ids)[None].to(loaded.device)
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     for key, tensor in prompt.images.items():
@@ -54,14 +52,20 @@ def _difference(loaded: LoadedModel, prompt: Prompt, row: Captured) -> float:
     types = loaded.checkpoint.family.token_types
     if types is not None and prompt.token_types is not None:
         inputs[types.name] = torch.from_numpy(prompt.token_types)[None].to(loaded.device)
-    outputs = loaded.model(**inputs, output_hidden_states=True)
+    layers = list(row.query_token)
+    blocks = loaded.checkpoint.family.blocks(loaded.model)
+    places = torch.tensor([prompt.positions.vision_index, prompt.positions.query_index])
+    read_blocks = {layer: blocks[layer] for layer in layers}
+    with capture_outputs(read_blocks, torch.zeros_like(places), places) as read:
+        outputs = loaded.model(**inputs, output_hidden_states=True)
     best = float(outputs.logits[0, -1].float().log_softmax(-1).max())
     differences = [abs(row.first_token_logprob - best) / max(abs(best), 1.0)]
-    for layer in row.query_token:
-        if layer + 1 < loaded.num_layers:
-            states = outputs.hidden_states[layer + 1][0].float().cpu().numpy()  # [T, D]
-            differences.append(_relative(row.query_token[layer], states[prompt.positions.query_index]))
-            differences.append(_relative(row.vision_token[layer], states[prompt.positions.vision_index]))
+    for layer in layers:
+        vision, query = read[layer].float().cpu().numpy()
+        differences += [_relative(row.vision_token[layer], vision), _relative(row.query_token[layer], query)]
+        if layer + 1 < loaded.num_layers:  # the last is told behind its norm, and image tokens behind what is added
+            told = outputs.hidden_states[layer + 1][0, prompt.positions.query_index]
+            differences.append(_relative(row.query_token[layer], told.float().cpu().numpy()))
     return float(np.max(differences))
 
 

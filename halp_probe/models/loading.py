@@ -13,6 +13,7 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoProcessor
 
+from halp_probe.errors import InputError
 from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, open_adapter
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.cpu_memory import keep_freed_memory
@@ -110,6 +111,8 @@ def open_checkpoint(
             config, lambda: AutoProcessor.from_pretrained(source, **where), name, trust_lookup=trust_lookup
         )
         processor = AutoProcessor.from_pretrained(source, **where)
+    except InputError:
+        raise  # it says all
     except _LOAD_ERRORS as error:
         raise ModelError(
             f"cannot load model {name!r}: {str(error).splitlines()[0]} (check the name; without network pass a local "
