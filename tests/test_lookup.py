@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_models import tiny_model
+from transformers import BertConfig
 
 from halp_probe.cli import run_script
 from halp_probe.errors import InputError
