@@ -34,7 +34,9 @@ def test_row_distances_are_those_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> N
         x, y = a[row].astype(np.float64), b[row].astype(np.float64)
         assert found.relative_l2[row] == pytest.approx(np.linalg.norm(y - x) / np.linalg.norm(x), rel=1e-12)
         assert found.cosine[row] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), rel=1e-12)
-    assert found.relative_l2[3] == 0 and found.cosine[3] == 1 and found.identical.tolist() == [r == 3 for r in range(11)]
+    assert (
+        found.relative_l2[3] == 0 and found.cosine[3] == 1 and found.identical.tolist() == [r == 3 for r in range(11)]
+    )
 
 
 def test_the_same_vectors_did_not_move_at_all() -> None:
