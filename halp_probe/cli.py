@@ -21,6 +21,7 @@ COMMANDS = {
     "extract": ("halp_probe.extraction.command", "capture hidden states and answers into HDF5 shards"),
     "audit": ("halp_probe.extraction.audit", "re-tokenise every row of the shards and check the token positions"),
     "inspect": ("halp_probe.shards.inspection", "show what a shard holds and whether it is valid"),
+    "compare": ("halp_probe.comparison.command", "which layers moved between two models, or through an adapter"),
     "label": ("halp_probe.labels.command", "judge the answers: right, hallucinated or unknown"),
     "score": ("halp_probe.scoring.command", "risk of a wrong answer before the first token; answers what is safe"),
     "set-threshold": ("halp_probe.scoring.threshold", "choose above which risk a saved probe abstains"),

@@ -13,7 +13,9 @@ PLOT_FILE = "comparison.svg"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--shards", type=Path, action="append", metavar="FOLDER", help="a finished extraction; give it twice: A, then B")
+    add(
+        "--shards", type=Path, action="append", metavar="FOLDER", help="a finished extraction; give it twice: A, then B"
+    )
     add("--output-dir", type=Path, required=True, help="comparison.csv, comparison.svg, changed_answers.csv")
     add("--common-only", action="store_true", help="leave out questions that only one side has")
     add("--bootstrap", type=at_least_two, default=1000, metavar="DRAWS", help="draws for the intervals (%(default)s)")
@@ -34,6 +36,7 @@ def compare_folders(a: Path, b: Path, args: argparse.Namespace) -> None:
     from halp_probe.comparison.outputs import (
         ANSWERS_FILE,
         COMPARISON_FILE,
+        side_name,
         table,
         write_changed_answers,
         write_comparison,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from halp_probe.comparison.compare import Comparison, Movement
 from halp_probe.files import atomic_text
 from halp_probe.probes.intervals import Estimate
+from halp_probe.shards.reader import Shards
 
 COMPARISON_FILE, ANSWERS_FILE = "comparison.csv", "changed_answers.csv"
 _ESTIMATE = ("mean", "low", "high")
@@ -23,6 +25,13 @@ _HEADER = (
     *("cka", "note"),
 )
 _WIDTH = 120
+
+
+def side_name(shards: Shards) -> str:
+    """The model, and the adapters on it."""
+    adapters = json.loads(shards.attributes.get("adapter_names", "[]"))
+    model = str(shards.attributes.get("model_name", "unknown model"))
+    return f"{model} with adapter {', '.join(adapters)}" if adapters else model
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
