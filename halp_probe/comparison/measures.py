@@ -57,7 +57,8 @@ def mean_over_images(
         return Estimate(np.nan, np.nan, np.nan, "no row has a value")
     values, images = values[known], images[known]
     if values.min() == values.max():
-        return Estimate(*3 * [float(values[0])])  # exactly: a mean of equal numbers may round
+        mean = float(values[0])  # exactly: a mean of equal numbers may round
+        return Estimate(mean, mean, mean)
     found = _estimate(values, images, draws, seed, bounded=False)
     return replace(found, low=float(np.maximum(low, found.low)), high=float(np.minimum(high, found.high)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -109,7 +110,7 @@ def _draw(axes: Axes, panel: _Panel, movements: Sequence[Movement], places: _Pla
     _dress(axes, panel, places)
 
 
-def _points(axes: Axes, xs: Sequence[float], estimates: Sequence[Estimate], **style: str) -> None:
+def _points(axes: Axes, xs: Sequence[float], estimates: Sequence[Estimate], **style: Any) -> None:
     ys = np.array([e.value for e in estimates])
     reach = np.array([[e.value - e.low for e in estimates], [e.high - e.value for e in estimates]])  # [2, points]
     reach = np.clip(np.nan_to_num(reach), 0, None)  # no bar where there is no interval
