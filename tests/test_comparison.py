@@ -226,9 +226,9 @@ def test_an_unfinished_run_is_told(tmp_path: Path) -> None:
 
 
 def test_a_name_tells_the_adapters(tmp_path: Path) -> None:
-    assert side_name(stored(tmp_path / "a", data())) == KNOWN["model_name"]
+    assert side_name(stored(tmp_path / "a", data())) == f"{KNOWN['model_name']} at abc"
     with_adapters = stored(tmp_path / "b", data(), {"adapter_names": '["one", "two"]'})
-    assert side_name(with_adapters) == f"{KNOWN['model_name']} with adapter one, two"
+    assert side_name(with_adapters) == f"{KNOWN['model_name']} at abc with adapter one, two"
 
 
 def test_the_command_compares_two_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,13 +25,16 @@ _HEADER = (
     *("cka", "note"),
 )
 _WIDTH = 120
+_REVISION = 12  # characters that tell one from another
 
 
 def side_name(shards: Shards) -> str:
-    """The model, and the adapters on it."""
-    adapters = json.loads(shards.attributes.get("adapter_names", "[]"))
-    model = str(shards.attributes.get("model_name", "unknown model"))
-    return f"{model} with adapter {', '.join(adapters)}" if adapters else model
+    """The model, its revision, and the adapters on it."""
+    told = shards.attributes
+    adapters = json.loads(told.get("adapter_names", "[]"))
+    revision = f" at {str(told['revision'])[:_REVISION]}" if "revision" in told else ""
+    with_adapters = f" with adapter {', '.join(adapters)}" if adapters else ""
+    return f"{told.get('model_name', 'unknown model')}{revision}{with_adapters}"
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
