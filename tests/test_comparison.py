@@ -70,6 +70,19 @@ def test_what_did_not_move_is_told_exactly_and_in_words(tmp_path: Path) -> None:
     assert found.notes == ()
 
 
+def test_what_moved_in_few_rows_or_by_little_is_not_called_identical(tmp_path: Path) -> None:
+    few = data()
+    few.vectors[LAST][7] *= np.float32(1.000001)
+    few.vectors[LAST][7, 0] += np.float32(1e-6)
+    found = compared(tmp_path, data(), few)
+    movement = by_name(found)[LAST]
+    assert movement.identical == 39 and not movement.unmoved and movement.relative_l2.value > 0
+    shown = table(found)
+    assert f"{LAST}: identical" not in shown
+    (line,) = (line for line in shown.splitlines() if line.startswith(f"{LAST} "))
+    assert line.split()[-2] == "0.99999" and line.split()[-1] == "0.999"  # nearly 1, and not shown as 1
+
+
 def test_what_moved_is_the_mean_over_rows(tmp_path: Path) -> None:
     a, b = data().vectors[LAST].astype(np.float64), moved().vectors[LAST].astype(np.float64)
     relative = np.linalg.norm(b - a, axis=1) / np.linalg.norm(a, axis=1)
@@ -136,6 +149,15 @@ def test_rows_without_a_vector_are_counted(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     kept = by_name(compared(tmp_path / "kept", data().take(keep), moved().take(keep)))[LAST]
     assert replace(movement, note="") == kept
+
+
+def test_vectors_of_length_zero_are_told(tmp_path: Path) -> None:
+    a = data()
+    a.vectors[LAST][:2] = 0
+    movement = by_name(compared(tmp_path, a, data()))[LAST]
+    assert (
+        movement.note.startswith("2 rows have no cosine: a vector of length zero") and movement.relative_l2.value == 0
+    )
 
 
 def test_no_row_with_a_vector(tmp_path: Path) -> None:

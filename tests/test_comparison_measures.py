@@ -88,7 +88,15 @@ def test_cka_knows_no_rotation_shift_or_scale() -> None:
     a = vectors(60, 10)
     turn = np.linalg.qr(np.random.default_rng(5).normal(size=(10, 10)))[0]
     assert linear_cka(a, 7 * a @ turn + 3, np.arange(60)).value == pytest.approx(1, abs=1e-6)
-    assert linear_cka(a, a.copy(), np.arange(60)).value == 1
+
+
+@pytest.mark.parametrize("tile", [50, 4_000_000])
+def test_cka_of_the_same_vectors_is_exactly_1(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cka, "_TILE_VALUES", tile)
+    for n, width in ((60, 10), (60, 47), (10, 33)):
+        for seed in range(5):
+            a = vectors(n, width, seed)
+            assert linear_cka(a, a.copy(), np.arange(n)).value == 1
 
 
 def test_cka_of_unrelated_rows_is_0_however_wide_and_however_often_an_image_is_asked_about() -> None:
@@ -117,6 +125,19 @@ def test_cka_averages_over_the_choices() -> None:
     choices = one_row_an_image(images, seed=3)
     means = [np.mean([song(x[rows], y[rows]) for rows in choices]) for x, y in ((a, b), (a, a), (b, b))]
     assert linear_cka(a, b, images, seed=3).value == pytest.approx(means[0] / np.sqrt(means[1] * means[2]), rel=1e-9)
+
+
+def test_cka_of_states_of_the_image_alone_is_that_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.repeat(np.arange(15), 3)
+    a, b = vectors(15, 4), vectors(15, 4) + vectors(15, 4, seed=1)
+    calls = []
+    monkeypatch.setattr(cka, "hsic", lambda x, y: calls.append(1) or hsic(x, y))
+    assert linear_cka(a[images], b[images], images).value == linear_cka(a, b, np.arange(15)).value
+    assert len(calls) == 2
+    b = b[images]
+    b[1] += 1
+    linear_cka(a[images], b, images)
+    assert len(calls) == 5
 
 
 def test_cka_says_why_it_is_unknown() -> None:

@@ -117,7 +117,8 @@ def _lost(finite: np.ndarray) -> str:
 
 def _without_length(cosine: np.ndarray) -> str:
     count = int(np.isnan(cosine).sum())
-    return f"{count} rows have no cosine: a vector of length zero" if count else ""
+    why = "a vector of length zero has no direction, and nothing is relative to it"
+    return f"{count} rows have no cosine: {why}" if count else ""
 
 
 def _of_known(values: np.ndarray, summary: Callable[[np.ndarray], np.floating]) -> float:

@@ -9,8 +9,8 @@ from halp_probe.errors import InputError
 
 FOLDERS = ("a", "b")  # of the two extractions, in --output-dir
 _WAYS = (
-    "name two sides: --shards A --shards B, or --model A --model B, or --model M --adapter DIR (without and with it), or "
-    "--model M --revision R1 --revision R2"
+    "name two sides: --shards A --shards B, or --model A --model B, or --model M --adapter DIR (M without and with "
+    "it), or --model M --revision R1 --revision R2"
 )
 
 
