@@ -1,0 +1,55 @@
+"""Which answers changed from A to B. Legend: N paired rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from halp_probe.comparison.measures import share_over_images
+from halp_probe.comparison.pairing import Pair
+from halp_probe.probes.intervals import Estimate
+
+
+@dataclass(frozen=True)
+class ChangedAnswer:
+    question_id: str
+    question: str
+    ground_truth: str
+    answer_a: str
+    answer_b: str
+
+
+@dataclass(frozen=True)
+class AnswerChanges:
+    """`share` of the `rows` questions whose answer is another text."""
+
+    rows: int
+    share: Estimate
+    changed: tuple[ChangedAnswer, ...]
+
+
+def answer_changes(pair: Pair, draws: int = 1000, seed: int = 0) -> tuple[AnswerChanges | None, str]:
+    """The changes, or None and why they cannot be told."""
+    if why := _not_comparable(pair):
+        return None, f"answers are not compared: {why}"
+    a, b = pair.texts("answer")
+    flags = np.array([first != second for first, second in zip(a, b, strict=True)])  # [N]
+    questions, truths = (
+        pair.texts(column)[0] if pair.both_have(column) else [""] * len(pair)
+        for column in ("question", "ground_truth_answer")
+    )
+    ids = pair.question_ids
+    changed = tuple(
+        ChangedAnswer(ids[row], questions[row], truths[row], a[row], b[row]) for row in np.flatnonzero(flags)
+    )
+    return AnswerChanges(len(pair), share_over_images(flags, pair.images, draws, seed), changed), ""
+
+
+def _not_comparable(pair: Pair) -> str:
+    if not pair.both_have("answer") or not all(map(any, pair.texts("answer"))):
+        return "a side has none"
+    longest = [shards.attributes.get("max_new_tokens") for shards in (pair.a, pair.b)]
+    if longest[0] != longest[1]:
+        return f"at most {longest[0]} tokens in A and {longest[1]} in B"
+    return ""

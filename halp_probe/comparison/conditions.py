@@ -1,0 +1,77 @@
+"""What beside the weights differs between two folders, so that nobody takes it for training."""
+
+from __future__ import annotations
+
+import h5py
+
+from halp_probe.comparison.pairing import Pair, alone_in_one
+from halp_probe.shards.names import COLUMNS
+from halp_probe.shards.reader import Shards
+
+_COMPUTED_WITH = (
+    "dtype",
+    "quantization",
+    "device",
+    "attn_implementation",
+    "prefix_shared",
+    "torch_version",
+    "transformers_version",
+    "halp_probe_version",
+)
+_ARCHITECTURE = ("config_model_type", "num_layers")
+_ENCODINGS = {"uint16": "bfloat16"}  # HDF5 has no bfloat16: see the shard format
+
+
+def other_architecture(pair: Pair) -> str:
+    """Why vectors of A and B cannot be subtracted even where they are equally wide; "" when they can."""
+    told = [
+        f"{name} is {a} in A and {b} in B"
+        for name in _ARCHITECTURE
+        if (a := pair.a.attributes.get(name)) is not None and (b := pair.b.attributes.get(name)) is not None and a != b
+    ]
+    return ", ".join(told)
+
+
+def notes(pair: Pair) -> list[str]:
+    """What a reader must know before trusting the numbers, one sentence each."""
+    told = [f"{side}: {note}" for side, shards in _sides(pair) for note in shards.notes]
+    if alone := alone_in_one(pair):
+        told.append(f"left out: {alone}")
+    for side, shards in _sides(pair):
+        if alone_here := [name for name in shards.representations if name not in pair.representations]:
+            told.append(f"in {side} alone, not compared: {', '.join(alone_here)}")
+    if differing := _computed_differently(pair):
+        told.append(f"computed differently: {differing}; a part of the movement is rounding")
+    if pair.image_column != "image_sha256":
+        by = f"by {pair.image_column}" if pair.image_column else "not at all, each question counts as one"
+        told.append(
+            f"images are told apart {by}: some rows lack image_sha256, whether the pictures are equal is not known"
+        )
+    for side, shards in _sides(pair):
+        if "chat_template_sha256" not in shards.attributes:
+            told.append(f"{side} does not tell its prompt: whether both models saw the same one is not known")
+    return told
+
+
+def _sides(pair: Pair) -> tuple[tuple[str, Shards], tuple[str, Shards]]:
+    return ("A", pair.a), ("B", pair.b)
+
+
+def _computed_differently(pair: Pair) -> str:
+    told = []
+    for name in _COMPUTED_WITH:
+        a, b = pair.a.attributes.get(name), pair.b.attributes.get(name)
+        if a != b:
+            told.append(f"{name} is {a} in A and {b} in B")
+    a, b = (_stored_as(shards) for shards in (pair.a, pair.b))
+    return ", ".join([*told, *([f"vectors are stored as {a} in A and {b} in B"] if a != b else [])])
+
+
+def _stored_as(shards: Shards) -> str:
+    """The dtypes of the vectors on disk; the files of one run may differ."""
+    found = set()
+    for path in shards.files:
+        with h5py.File(path, "r") as file:
+            columns = file.get(COLUMNS, {})
+            found |= {str(columns[name].dtype) for name in shards.representations if name in columns}
+    return " and ".join(sorted(_ENCODINGS.get(name, name) for name in found)) or "float32"

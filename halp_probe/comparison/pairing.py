@@ -1,0 +1,153 @@
+"""Two folders of shards, row by row: the same questions on the same images, read at the same tokens.
+
+Anything else would give numbers about the tables and not about the models, so it is refused. Legend: N paired rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from halp_probe.errors import InputError
+from halp_probe.shards.reader import Shards
+
+_PROMPT_SETTINGS = ("prompt", "chat_template_sha256", "min_pixels", "max_pixels", "layer_meaning")
+_POSITIONS = ("prompt_tokens", "token_index/vision", "token_index/query", "token_id/vision", "token_id/query")
+
+
+class PairError(InputError):
+    """Two folders that cannot be compared; the message names the difference."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """`rows_a` and `rows_b` [N] int: where each paired question stands in the two folders, in A's order."""
+
+    a: Shards
+    b: Shards
+    rows_a: np.ndarray
+    rows_b: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows_a)
+
+    @property
+    def question_ids(self) -> list[str]:
+        return [self.a.question_ids[row] for row in self.rows_a]
+
+    @property
+    def representations(self) -> tuple[str, ...]:
+        """Those that both have, in reading order."""
+        return tuple(name for name in self.a.representations if name in self.b.representations)
+
+    def both_have(self, column: str) -> bool:
+        return self.a.has(column) and self.b.has(column)
+
+    def vectors(self, representation: str) -> tuple[np.ndarray, np.ndarray]:
+        """[N, D] and [N, E] float32; a row of NaN is a sample without this vector."""
+        a, b = self.a.vectors(representation), self.b.vectors(representation)
+        return _taken(a, self.rows_a), _taken(b, self.rows_b)
+
+    def texts(self, column: str) -> tuple[list[str], list[str]]:
+        """N and N strings."""
+        a, b = self.a.text(column), self.b.text(column)
+        return [a[row] for row in self.rows_a], [b[row] for row in self.rows_b]
+
+    def numbers(self, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """[N] and [N]"""
+        return self.a.numbers(column)[self.rows_a], self.b.numbers(column)[self.rows_b]
+
+    @cached_property
+    def image_column(self) -> str:
+        """What tells one image from another: the content of their files, or else their names; "" when nothing does."""
+        candidates = [name for name in ("image_sha256", "image_id") if self.both_have(name)]
+        return next((name for name in candidates if all(map(all, self.texts(name)))), "")
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """[N], equal for rows of the same image; each row its own where nothing tells."""
+        return np.array(self.texts(self.image_column)[0]) if self.image_column else np.arange(len(self))
+
+
+def pair(a: Shards, b: Shards, *, common_only: bool = False) -> Pair:
+    """Pair the rows by question id.
+
+    Raises PairError when a question is in one folder alone (`common_only` leaves it out), when a question's text,
+    image or token positions differ or the prompts do, or when there is no representation in common.
+    """
+    if {path.resolve() for path in a.files} & {path.resolve() for path in b.files}:
+        raise PairError(f"{a.files[0].parent} would be compared with itself; name two folders")
+    row_of_b = {question_id: row for row, question_id in enumerate(b.question_ids)}
+    rows_a = [row for row, question_id in enumerate(a.question_ids) if question_id in row_of_b]
+    rows_b = [row_of_b[a.question_ids[row]] for row in rows_a]
+    found = Pair(a, b, np.array(rows_a, dtype=np.intp), np.array(rows_b, dtype=np.intp))
+    if not rows_a:
+        raise PairError(
+            f"no question in common: A's first is {a.question_ids[0]!r}, B's {b.question_ids[0]!r}; "
+            "extract both from the same table"
+        )
+    if (alone := alone_in_one(found)) and not common_only:
+        raise PairError(f"{alone}; extract these too, or pass --common-only to leave them out")
+    if not found.representations:
+        raise PairError(
+            f"no representation in common: A has {', '.join(a.representations)}; B has {', '.join(b.representations)}; "
+            "extract both with the same --layers"
+        )
+    _check_prompts(found)
+    _check_rows(found)
+    return found
+
+
+def alone_in_one(pair: Pair) -> str:
+    """The questions that only one folder has, in words; "" when there are none."""
+    told = []
+    for name, shards, other in (("A", pair.a, pair.b), ("B", pair.b, pair.a)):
+        known = set(other.question_ids)
+        alone = [question_id for question_id in shards.question_ids if question_id not in known]
+        if alone:
+            told.append(
+                f"{len(alone)} of {len(shards.question_ids)} questions are in {name} alone (first {alone[0]!r})"
+            )
+    return " and ".join(told)
+
+
+def _check_prompts(pair: Pair) -> None:
+    if not all("format" in shards.attributes for shards in (pair.a, pair.b)):
+        return  # files of other HALP code do not say
+    for name in _PROMPT_SETTINGS:
+        a, b = pair.a.attributes.get(name), pair.b.attributes.get(name)
+        if a != b:
+            raise PairError(
+                f"{name} is {a!r} in A and {b!r} in B, so the models saw different prompts; "
+                "extract both with the same processor, chat template and pixel bounds"
+            )
+
+
+def _check_rows(pair: Pair) -> None:
+    """Same texts, images and positions; the first difference is named."""
+    for column in ("question", pair.image_column):
+        if column and pair.both_have(column):
+            _check_equal(pair, column, *pair.texts(column), remedy="extract both from the same table and images")
+    for column in _POSITIONS:
+        if pair.both_have(column):
+            a, b = pair.numbers(column)
+            remedy = "these models' prompts have different tokens, and their states belong to different things"
+            _check_equal(pair, column, a.tolist(), b.tolist(), remedy=remedy)
+
+
+def _check_equal(pair: Pair, column: str, a: Sequence[str | int], b: Sequence[str | int], *, remedy: str) -> None:
+    differing = [row for row, (first, second) in enumerate(zip(a, b, strict=True)) if first != second]
+    if differing:
+        row = differing[0]
+        raise PairError(
+            f"{column} differs in {len(differing)} of {len(pair)} questions; {pair.question_ids[row]!r} has "
+            f"{a[row]!r} in A and {b[row]!r} in B: {remedy}"
+        )
+
+
+def _taken(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """[N, D]; no copy where all rows are taken as they stand."""
+    return vectors if np.array_equal(rows, np.arange(len(vectors))) else vectors[rows]
