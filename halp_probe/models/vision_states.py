@@ -21,3 +21,10 @@ def regrouped(config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor])
     """A pixel shuffle put several patches side by side; apart again, in another order, which no mean minds."""
     width = config.vision_config.hidden_size
     return torch.cat([states.reshape(-1, width) for states in read])
+
+
+def filled_tiles(_config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Every position of the tiles that the image fills: a tower that takes a fixed number of tiles reads empty ones too."""
+    (states,) = read  # [I, tiles, N, V]
+    filled: torch.Tensor = states[inputs["aspect_ratio_mask"][:, 0].bool()]
+    return filled.flatten(0, 1)
