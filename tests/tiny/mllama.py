@@ -32,11 +32,11 @@ MLLAMA_TEMPLATE = (
     "{% endfor %}<|eot_id|>{% endfor %}"
     "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
 )
-TILES = 4
+TILES, TILE = 4, 72
 
 
 def _mllama() -> tuple[Any, Any]:
-    """Cross-attention in blocks 1, 3 and 4; pictures fill one to four tiles of 28 by 28."""
+    """Cross-attention in blocks 1, 3 and 4; the four pictures fill four, two, three and one tile."""
     tokenizer = _tokenizer()
     ids = tokenizer.convert_tokens_to_ids
     text = MllamaTextConfig(
@@ -55,8 +55,8 @@ def _mllama() -> tuple[Any, Any]:
         num_hidden_layers=3,
         num_global_layers=1,
         attention_heads=2,
-        image_size=28,
-        patch_size=7,
+        image_size=TILE,
+        patch_size=18,
         max_num_tiles=TILES,
         intermediate_layers_indices=[0, 1],
         vision_output_dim=16 * 3,
@@ -64,11 +64,16 @@ def _mllama() -> tuple[Any, Any]:
     )
     config = MllamaConfig(vision_config=vision, text_config=text, image_token_index=ids("<|image|>"))
     processor = MllamaProcessor(
-        image_processor=MllamaImageProcessor(size={"height": 28, "width": 28}, max_image_tiles=TILES),
+        image_processor=MllamaImageProcessor(size={"height": TILE, "width": TILE}, max_image_tiles=TILES),
         tokenizer=tokenizer,
         chat_template=MLLAMA_TEMPLATE,
     )
-    return without_zeros(MllamaForConditionalGeneration(config)), processor
+    model = without_zeros(MllamaForConditionalGeneration(config))
+    for block in text.cross_attention_layers:  # gates that let much of the image through
+        cross = model.model.language_model.layers[block]
+        cross.cross_attn_attn_gate.data.fill_(1.0)
+        cross.cross_attn_mlp_gate.data.fill_(-0.6)
+    return model, processor
 
 
 def _tokenizer() -> Any:
