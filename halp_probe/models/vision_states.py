@@ -28,3 +28,10 @@ def filled_tiles(_config: Any, read: list[Any], inputs: Mapping[str, torch.Tenso
     (states,) = read  # [I, tiles, N, V]
     filled: torch.Tensor = states[inputs["aspect_ratio_mask"][:, 0].bool()]
     return filled.flatten(0, 1)
+
+
+def maps_without_padding(_config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The positions of the crops' maps [crops, V, rows, columns] where the image is, by its mask."""
+    (maps,) = read
+    patches: torch.Tensor = maps.movedim(1, -1)[inputs["image_attention_mask"][0].bool()]
+    return patches
