@@ -1,6 +1,6 @@
 """Images that enter by cross-attention, not as tokens: their features, and the masks that say who attends to them.
 
-Legend: I images, B prompts, T tokens, N states of a tile (its class token and patches), D decoder width, V vision width.
+Legend: I images, B prompts, T tokens, N states of a tile (class token and patches), D decoder width, V vision width.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def regrouped(config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor])
 
 
 def filled_tiles(_config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Every position of the tiles that the image fills: a tower that takes a fixed number of tiles reads empty ones too."""
+    """Every position of the tiles that the image fills: the tower takes a fixed number, empty ones too."""
     (states,) = read  # [I, tiles, N, V]
     filled: torch.Tensor = states[inputs["aspect_ratio_mask"][:, 0].bool()]
     return filled.flatten(0, 1)

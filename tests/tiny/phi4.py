@@ -83,7 +83,7 @@ def _phi4_multimodal() -> tuple[Any, Any]:
         chat_template=PHI4_TEMPLATE,
     )
     model = without_zeros(Phi4MultimodalForCausalLM(config))
-    # Else the tower gets transformers' hooks when it first runs, and again when the whole model is asked for its states.
+    # Else the tower gets transformers' hooks when it first runs, and again when the whole model's states are asked for.
     maybe_install_capturing_hooks(model.model)
     return model, processor
 

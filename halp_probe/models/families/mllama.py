@@ -14,16 +14,16 @@ ROWS: dict[str, Family] = {
         PLAIN,
         notes=Notes(
             "meta-llama/Llama-3.2-11B-Vision-Instruct",
-            vision_only="mean over what the decoder's cross-attention reads: the projector's output for the class token "
-            "and the patches of each tile that the image fills (empty tiles are left out)",
+            vision_only="mean over what the decoder's cross-attention reads: the projector's output for the class "
+            "token and the patches of each tile that the image fills (empty tiles are left out)",
             vision_encoder="mean over the same class tokens and patches before the projector: the tower's last state "
             "and five intermediate ones side by side (7680 numbers)",
             vision_token="<|image|>, the one token that stands for the image and the first that its mask lets attend "
             "to it: before the first cross-attention block its state does not depend on the image",
             attention="causal; the image is read in the cross-attention blocks alone (11B: 3, 8, 13, … 38)",
-            oddities="layer k counts all decoder blocks, the cross-attention blocks among them; in transformers, tokens "
-            "in front of <|image|> attend to all tiles, the empty ones too; empty tiles take part in the tower's "
-            "attention, with images of other sizes alike",
+            oddities="layer k counts all decoder blocks, the cross-attention blocks among them; in transformers, "
+            "tokens in front of <|image|> attend to the image as well, and empty tiles take part in the tower's "
+            "attention",
         ),
         features=cross_features,
         entry=attend_to_images,

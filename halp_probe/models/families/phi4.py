@@ -14,10 +14,10 @@ ROWS: dict[str, Family] = {
         PLAIN,
         notes=Notes(
             "microsoft/Phi-4-multimodal-instruct",
-            vision_only="mean over all image tokens after the projector: the crops' pooled patches (2 × 2 each) without "
-            "padding, those of the whole image, and the learned separators (after each row, and one between the two)",
-            vision_encoder="mean over the patches of the crops and of the whole image at the last block but one, before "
-            "pooling; padding left out",
+            vision_only="mean over all image tokens after the projector: the crops' pooled patches (2 × 2 each) "
+            "without padding, those of the whole image, and the learned separators after each row and between the two",
+            vision_encoder="mean over the patches of the crops and of the whole image at the last block but one, "
+            "before pooling; padding left out",
             vision_token="the last image token: the separator after the last row of the whole image, which stands "
             "behind its crops",
             oddities="the published answers need the repository's vision-lora adapter; prompts longer than 4096 tokens "
