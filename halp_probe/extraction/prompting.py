@@ -97,13 +97,8 @@ class Prompter:
             positions = find_positions(inputs["input_ids"][0].tolist(), self.checkpoint.image_token_id)
         except ValueError as error:
             raise PromptError(str(error)) from error
-        limit = getattr(self.checkpoint.config.get_text_config(), "max_position_embeddings", None)
         needed = positions.query_index + 1 + self.answer_tokens
-        if limit is not None and needed > limit:
-            raise PromptError(
-                f"prompt and answer need {needed} tokens, the model takes {limit}; lower --max-pixels or "
-                "--max-new-tokens"
-            )
+        self._check_length(needed)
         family = self.checkpoint.family
         return Prompt(
             sample=sample,
@@ -114,6 +109,21 @@ class Prompter:
             image_tokens=int((inputs["input_ids"][0] == self.checkpoint.image_token_id).sum()),
             positions=positions,
         )
+
+    def _check_length(self, needed: int) -> None:
+        config = self.checkpoint.config.get_text_config()
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is not None and needed > limit:
+            raise PromptError(
+                f"prompt and answer need {needed} tokens, the model takes {limit}; lower --max-pixels or "
+                "--max-new-tokens"
+            )
+        rope = getattr(config, "rope_parameters", None) or {}
+        if rope.get("rope_type") == "longrope" and needed > (short := rope["original_max_position_embeddings"]):
+            raise PromptError(  # the longest row decides for its batch, and for keys that are in the cache already
+                f"prompt and answer need {needed} tokens; beyond {short} this model's positions are another function "
+                "(LongRoPE) for the whole batch: make the image smaller, or lower --max-new-tokens"
+            )
 
     def _text(self, sample: Sample, image: LoadedImage) -> str:
         for token in self._special_tokens:

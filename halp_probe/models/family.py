@@ -97,7 +97,7 @@ class Family:
     projector: str = "model.multi_modal_projector"  # its input ends the vision encoder …
     encoder: str | None = None  # … or this module's output, where the two are not the same place
     cross_attention: bool = False  # the image is no tokens of the prompt: one token stands for it
-    image_token_id: str = "image_token_id"  # attribute of the config
+    image_token_id: str = "image_token_id"  # attribute of the config (dotted where it is in a part of it)
     image_inputs: tuple[str, ...] = ("pixel_values",)  # what the processor returns for images
     images_together: bool = False  # one call for a batch's images, each with equally many patches an image token
     unused_outputs: tuple[str, ...] = ()  # what the processor returns that no prompt needs

@@ -105,4 +105,9 @@ def _by_layer(parts: Sequence[Any]) -> Any:
     return [_in_a_row(layer) for layer in zip(*parts, strict=True)]
 
 
-_JOIN: dict[str, Callable[[Sequence[Any]], Any]] = {"pooler_output": _in_a_row, "deepstack_features": _by_layer}
+_JOIN: dict[str, Callable[[Sequence[Any]], Any]] = {
+    "pooler_output": _in_a_row,
+    "deepstack_features": _by_layer,
+    "cross_attention_states": _in_a_row,  # these two of images that enter by cross-attention
+    "tile_mask": _in_a_row,
+}

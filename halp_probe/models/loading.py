@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Checkpoint:
 
     @property
     def image_token_id(self) -> int:
-        return int(getattr(self.config, self.family.image_token_id))
+        return int(attrgetter(self.family.image_token_id)(self.config))
 
 
 @dataclass(frozen=True)

@@ -26,3 +26,17 @@ def regrouped(config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor])
 def last_hidden_state(_config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """What the tower returns before any projector: every position, tiles and patches in order."""
     return torch.cat([output.last_hidden_state.flatten(0, -2) for output in read])
+
+
+def filled_tiles(_config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Every position of the tiles that the image fills: the tower takes a fixed number, empty ones too."""
+    (states,) = read  # [I, tiles, N, V]
+    filled: torch.Tensor = states[inputs["aspect_ratio_mask"][:, 0].bool()]
+    return filled.flatten(0, 1)
+
+
+def maps_without_padding(_config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The positions of the crops' maps [crops, V, rows, columns] where the image is, by its mask."""
+    (maps,) = read
+    patches: torch.Tensor = maps.movedim(1, -1)[inputs["image_attention_mask"][0].bool()]
+    return patches
