@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from halp_probe.arguments import not_negative, positive
 from halp_probe.datasets import Table, read_table
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
+from halp_probe.models.options import ModelOptions, add_model_arguments, load_opened, open_model
 from halp_probe.records import CaptureSpec, Sample
 from halp_probe.shards.columns import RESERVED_COLUMNS
 from halp_probe.shards.failures import FAILURES_FILE, read_failures
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from halp_probe.extraction.run import Outcome
     from halp_probe.models.loading import LoadedModel
 
+DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 TEST_SAMPLES = 3
 _BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 
@@ -39,17 +41,12 @@ class ExtractOptions:
     vqa_dataset: Path
     images_dir: Path
     output_dir: Path
-    model: str
-    revision: str | None
-    cache_dir: str
+    model: ModelOptions
     checkpoint_interval: int
     test: bool
     layers: str | None
     max_new_tokens: int
     no_answers: bool
-    dtype: str
-    device: str
-    attn_implementation: str | None
     batch_tokens: int | None
     workers: int | None
     no_prefix_sharing: bool
@@ -59,23 +56,24 @@ class ExtractOptions:
     store_dtype: str
     seed: int
 
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> ExtractOptions:
+        """From parsed flags."""
+        values = {field.name: getattr(args, field.name) for field in fields(cls)}
+        return cls(**{**values, "model": ModelOptions.of(args)})
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--vqa-dataset", type=Path, required=True, help="CSV with question_id, image_id, question, answer")
     add("--images-dir", type=Path, required=True, help="folder of the images: {images_dir}/{image_id}")
     add("--output-dir", type=Path, default=Path("output"), help="shards, journal, run.json, failures.csv (./output)")
-    add("--model", default="Qwen/Qwen2.5-VL-7B-Instruct", help="hub name or folder; 'shapes' is bundled (%(default)s)")
-    add("--revision", help="branch, tag or commit of a hub model (its default branch)")
-    add("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
+    add_model_arguments(parser, default=DEFAULT_MODEL)
     add("--checkpoint-interval", type=positive, default=1000, help="samples a shard (%(default)s)")
     add("--test", action="store_true", help=f"only the first {TEST_SAMPLES} samples")
     add("--layers", help="decoder blocks to read: 'all', or a list such as 0,7,14 (0, n/4, n/2, 3n/4, n-1)")
     add("--max-new-tokens", type=positive, default=64, help="longest answer in tokens (%(default)s)")
     add("--no-answers", action="store_true", help="capture states only")
-    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="auto: bfloat16 on CUDA")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    add("--attn-implementation", help="sdpa, eager or flash_attention_2 (the model's default)")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
     add(
         "--workers",
@@ -92,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Extract; the exit status is 0, 1 when nothing could be captured, 130 or 143 when stopped by a signal."""
-    options = ExtractOptions(**{name: getattr(args, name) for name in ExtractOptions.__dataclass_fields__})
+    options = ExtractOptions.of(args)
     check_store_dtype(options.store_dtype, not options.no_question_view)
     table = read_table(options.vqa_dataset, RESERVED_COLUMNS)
     if not options.images_dir.is_dir():
@@ -109,22 +107,14 @@ def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     import transformers
 
     from halp_probe.extraction.prompting import Prompter
-    from halp_probe.models.loading import load_model, open_checkpoint
 
     huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what fails in the end is our error
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(options.seed)
-    checkpoint = open_checkpoint(options.model, cache_dir=options.cache_dir, revision=options.revision)
+    checkpoint = open_model(options.model)
     prompter = Prompter(checkpoint, options.min_pixels, options.max_pixels, _answer_tokens(options))
-    loaded = load_model(
-        checkpoint,
-        cache_dir=options.cache_dir,
-        device=options.device,
-        dtype=options.dtype,
-        attn_implementation=options.attn_implementation,
-    )
-    return loaded, prompter
+    return load_opened(options.model, checkpoint), prompter
 
 
 def extract(
@@ -149,15 +139,17 @@ def extract(
     spec = CaptureSpec(parse_layers(options.layers, loaded.num_layers), _answer_tokens(options))
     settings = {**run_settings(loaded, prompter, spec), **(gate_settings or {})}
     check_settings(options.output_dir, settings)
-    about = ("vqa_dataset", "images_dir", "checkpoint_interval", "store_dtype", "seed")
-    write_manifest(options.output_dir, settings, {name: _plain(getattr(options, name)) for name in about})
+    names = ("vqa_dataset", "images_dir", "checkpoint_interval", "store_dtype", "seed")
+    about = {name: _plain(getattr(options, name)) for name in names}
+    adapters = [adapter.name for adapter in loaded.checkpoint.adapters]
+    write_manifest(options.output_dir, settings, {**about, "adapter_names": adapters} if adapters else about)
     preparer = Preparer(prompter, options.images_dir)
     images = samples_by_image(table.samples, options.images_dir)
     engine = Engine(loaded, spec, share_prefix=_shares_prefix(options, loaded, spec, preparer, images), gate=gate)
     ids = [sample.question_id for image in images for sample in image]
     folder = RunFolder(
         options.output_dir,
-        model_slug(options.model),
+        model_slug(loaded.checkpoint.name),
         ids,
         interval=options.checkpoint_interval,
         attributes=shard_attributes(loaded, settings, prefix_shared=engine.share_prefix),

@@ -33,6 +33,7 @@ def run_settings(loaded: LoadedModel, prompter: Prompter, spec: CaptureSpec) -> 
     """What must not change inside one run folder: each of these shows in the captured numbers."""
     checkpoint = loaded.checkpoint
     bounds = prompter.pixel_bounds
+    loaded_with = {"adapters": checkpoint.stack, "quantization": loaded.quantization}
     return {
         "model_name": checkpoint.name,
         "revision": checkpoint.revision,
@@ -44,13 +45,16 @@ def run_settings(loaded: LoadedModel, prompter: Prompter, spec: CaptureSpec) -> 
         "chat_template_sha256": hashlib.sha256(str(checkpoint.processor.chat_template).encode()).hexdigest(),
         "min_pixels": bounds[0] if bounds else None,
         "max_pixels": bounds[1] if bounds else None,
+        **{name: value for name, value in loaded_with.items() if value is not None},  # not there in older records
     }
 
 
 def shard_attributes(loaded: LoadedModel, settings: dict[str, Any], *, prefix_shared: bool) -> dict[str, Any]:
     """A shard's attributes beside those that its writer adds."""
+    names = [adapter.name for adapter in loaded.checkpoint.adapters]
     return {
         **{name: value for name, value in settings.items() if value is not None},
+        **({"adapter_names": json.dumps(names, ensure_ascii=False)} if names else {}),
         "model_type": loaded.checkpoint.name.rstrip("/").split("/")[-1].lower(),
         "config_model_type": loaded.checkpoint.model_type,
         "device": str(loaded.device),

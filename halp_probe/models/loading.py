@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,20 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from halp_probe.errors import InputError
+from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, open_adapter
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.cpu_memory import keep_freed_memory
+from halp_probe.models.errors import ModelError as ModelError
+from halp_probe.models.errors import one_line
 from halp_probe.models.families import Family, family_of
+from halp_probe.models.fingerprints import local_revision
+from halp_probe.models.naming import BUNDLED, BUNDLED_FOLDER, ModelName, parse_name
 from halp_probe.models.patch_projection import flatten_patch_projection
+from halp_probe.models.quantization import bitsandbytes_config
+from halp_probe.models.remote_code import check_code
 from halp_probe.models.vision_attention import pack_vision_attention
 
-BUNDLED = "shapes"
-BUNDLED_FOLDER = Path(__file__).parents[1] / "shapes" / "bundled"
-_CHECKPOINT_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
 _LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)  # what transformers and torch raise
-
-
-class ModelError(InputError):
-    """A model that cannot be loaded or used; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,13 @@ class Checkpoint:
     config: Any
     processor: Any
     family: Family
+    adapters: tuple[Adapter, ...] = ()  # in training order
+    trusted: bool = False  # its repository's own code may run
+
+    @property
+    def stack(self) -> str | None:
+        """What tells the adapters and their order; None without any."""
+        return " then ".join(adapter.identity for adapter in self.adapters) or None
 
     @property
     def model_type(self) -> str:
@@ -55,6 +61,7 @@ class LoadedModel:
 
     checkpoint: Checkpoint
     model: Any  # a transformers image-text-to-text model
+    quantization: str | None = None  # 4bit or 8bit
 
     @property
     def device(self) -> torch.device:
@@ -66,29 +73,56 @@ class LoadedModel:
         return len(self.checkpoint.family.blocks(self.model))
 
 
-def open_checkpoint(name: str, *, cache_dir: str | None = None, revision: str | None = None) -> Checkpoint:
-    """The configuration and processor of `name`; no weights are fetched.
+def open_checkpoint(
+    name: str | None,
+    *,
+    adapters: Sequence[str] = (),
+    cache_dir: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: str | None = None,
+    trust_lookup: bool = False,
+) -> Checkpoint:
+    """The configuration and processor of `name`, and its adapters; no weights of the model are fetched.
 
-    Raises ModelError when it cannot be found, and InputError with what to add when its family is not supported.
+    Without a name it is the model that the first adapter was trained on; without a revision, the one that the first
+    adapter names. `trust_remote_code` names the repository or folder whose own Python code may run; it must be the
+    model's. Raises ModelError when the model or an adapter cannot be found or an adapter is of another model, and
+    InputError with what to add when the model's family is not supported.
     """
-    source = str(BUNDLED_FOLDER) if name == BUNDLED else name
+    stack = tuple(open_adapter(adapter, cache_dir=cache_dir) for adapter in adapters)
+    if name is None and not stack:
+        raise ModelError("no model is named: pass --model, or an --adapter, which names its own")
+    name = name or stack[0].base
+    named = parse_name(name)
+    revision = revision or named.revision or _trained_revision(named, stack)
+    source = str(BUNDLED_FOLDER) if named.name == BUNDLED else name
+    trusted = check_code(name, source, trust_remote_code)
     local = Path(source).is_dir()
     if not local and (source.startswith((".", "/", "~")) or source.count("/") > 1):
         raise ModelError(f"the folder {source} does not exist; pass a checkpoint's folder, or a hub name (owner/model)")
     try:
         commit = revision if local else hub_commit(source, revision, cache_dir=cache_dir)
-        config = AutoConfig.from_pretrained(source, cache_dir=cache_dir, revision=commit)
+        where = {"cache_dir": cache_dir, "revision": commit, "trust_remote_code": trusted}
+        config = AutoConfig.from_pretrained(source, **where)
         family = family_of(config.model_type)
-        processor = AutoProcessor.from_pretrained(source, cache_dir=cache_dir, revision=commit)
+        processor = AutoProcessor.from_pretrained(source, **where)
     except _LOAD_ERRORS as error:
         raise ModelError(
             f"cannot load model {name!r}: {str(error).splitlines()[0]} (check the name; without network pass a local "
             "folder, or a --cache-dir that holds the model)"
         ) from error
-    identity = _folder_fingerprint(Path(source)) if local else str(commit)
+    identity = local_revision(Path(source), with_code=trusted) if local else str(commit)
     if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its --revision")
-    return Checkpoint(name, source, identity, config, processor, family)
+    check_bases(stack, name, identity)
+    return Checkpoint(name, source, identity, config, processor, family, stack, trusted)
+
+
+def _trained_revision(model: ModelName, adapters: Sequence[Adapter]) -> str | None:
+    """The hub's revision of this model that the first adapter was trained on, where it says so."""
+    if adapters and model.on_hub and adapters[0].base.casefold() == model.name.casefold():
+        return adapters[0].base_revision
+    return None
 
 
 def load_model(
@@ -98,11 +132,14 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     attn_implementation: str | None = None,
+    quantization: str | None = None,
+    device_map: str | None = None,
 ) -> LoadedModel:
-    """Load the checkpoint's weights.
+    """Load the checkpoint's weights, with its adapters on them.
 
-    `device` and `dtype` "auto" mean CUDA with bfloat16 where there is a GPU, else the CPU with float32. Raises
-    ModelError when the weights cannot be read or do not fit the device.
+    `device` and `dtype` "auto" mean CUDA with bfloat16 where there is a GPU, else the CPU with float32. `quantization`
+    is 4bit or 8bit; `device_map` "auto" spreads the model over all GPUs. Raises ModelError when the weights cannot be
+    read, or do not fit the device or each other.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -112,29 +149,51 @@ def load_model(
         dtype = "bfloat16" if device.startswith("cuda") else "float32"
     if device == "cpu":
         keep_freed_memory()
+    quantized = _check_quantized(checkpoint, quantization)
+    model = read_weights(
+        checkpoint,
+        cache_dir=cache_dir,
+        dtype=dtype,
+        device_map=device_map or (device if quantized else None),
+        attn_implementation=attn_implementation,
+        **({"quantization_config": bitsandbytes_config(quantization, dtype)} if quantization else {}),
+    )
+    if device_map is None and not quantized:
+        try:
+            model = model.to(device)
+        except _LOAD_ERRORS as error:
+            raise ModelError(f"cannot load model {checkpoint.name!r} on {device}: {error}") from error
+    model = apply_adapters(model, checkpoint.adapters)
+    pack_vision_attention(model, checkpoint.family)
+    flatten_patch_projection(model, checkpoint.family)
+    return LoadedModel(checkpoint, model.eval(), quantization)
+
+
+def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, **how: Any) -> Any:
+    """The base model as transformers loads it; `dtype` "auto" is the one of its files. Raises ModelError."""
     local = Path(checkpoint.source).is_dir()
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
+        return AutoModelForImageTextToText.from_pretrained(
             checkpoint.source,
             cache_dir=cache_dir,
             revision=None if local else checkpoint.revision,
-            dtype=getattr(torch, dtype),
-            attn_implementation=attn_implementation,
+            trust_remote_code=checkpoint.trusted,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            **how,
         )
-        model = model.to(device)
     except _LOAD_ERRORS as error:
-        raise ModelError(f"cannot load model {checkpoint.name!r} on {device}: {error}") from error
-    pack_vision_attention(model, checkpoint.family)
-    flatten_patch_projection(model, checkpoint.family)
-    return LoadedModel(checkpoint, model.eval())
+        where = f" on {how['device_map']}" if how.get("device_map") else ""
+        raise ModelError(f"cannot load model {checkpoint.name!r}{where}: {one_line(error)}") from error
 
 
-def _folder_fingerprint(folder: Path) -> str:
-    """Tells one local checkpoint from another by the names and whole contents of its files."""
-    digest = hashlib.sha256()
-    for path in sorted({file for pattern in _CHECKPOINT_FILES for file in folder.glob(pattern)}):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 24):
-                digest.update(block)
-    return f"local-{digest.hexdigest()[:16]}"
+def _check_quantized(checkpoint: Checkpoint, quantization: str | None) -> bool:
+    """Whether the weights will be quantized. Raises ModelError for what cannot be asked of such weights."""
+    before = getattr(checkpoint.config, "quantization_config", None) is not None
+    if before and quantization:
+        raise ModelError(f"{checkpoint.name} is quantized already; leave --quantization out")
+    if (before or quantization) and len(checkpoint.adapters) > 1:
+        raise ModelError(
+            f"{len(checkpoint.adapters)} adapters on quantized weights: merging into those loses digits; run "
+            "halp-probe merge on the model without quantization, then pass its --output-dir as --model"
+        )
+    return before or quantization is not None

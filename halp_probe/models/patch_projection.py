@@ -31,6 +31,11 @@ class PatchProjection(nn.Module):
 
 
 def flatten_patch_projection(model: Any, family: Family) -> None:
-    """Put the matrix product in the convolution's place; a family without one stays as it is."""
+    """Put the matrix product in the convolution's place; a family without one stays as it is.
+
+    So does a convolution that carries an adapter: the module around it calls it as it is.
+    """
     if family.patch_projection is not None:
-        model.set_submodule(family.patch_projection, PatchProjection(model.get_submodule(family.patch_projection)))
+        projection = model.get_submodule(family.patch_projection)
+        if isinstance(projection, nn.Conv3d):
+            model.set_submodule(family.patch_projection, PatchProjection(projection))

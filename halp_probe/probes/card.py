@@ -16,6 +16,7 @@ POSITION_RULES = {
 }
 # Attributes of shards that decide what a vector is; a card has null for one that the shards do not have.
 MODEL = ("model_name", "revision", "model_type", "config_model_type", "num_layers", "layers", "layer_meaning")
+LOADED_WITH = ("adapters", "adapter_names", "quantization")  # null also where there were none
 PROMPT = ("prompt", "chat_template_sha256", "min_pixels", "max_pixels", "dtype")
 
 
@@ -27,5 +28,5 @@ def vectors_card(representation: str, attributes: Mapping[str, Any]) -> dict[str
         "position": position.removesuffix("_representation"),
         "position_rule": POSITION_RULES.get(position),
         "layer": layer_of(representation),
-        **{name: attributes.get(name) for name in (*MODEL, *PROMPT)},
+        **{name: attributes.get(name) for name in (*MODEL, *LOADED_WITH, *PROMPT)},
     }

@@ -9,11 +9,13 @@ import argparse
 import csv
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from halp_probe.arguments import not_negative, positive
 from halp_probe.errors import InputError
+from halp_probe.models.options import ModelOptions, add_model_arguments
 
 RISKS_FILE = "risks.csv"
 
@@ -24,13 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--images-dir", type=Path, required=True, help="folder of the images: {images_dir}/{image_id}")
     add("--probe", type=Path, required=True, help="a probe that train_probes.py saved")
     add("--output-dir", type=Path, required=True, help="risks.csv, failures.csv, shards with the states that were read")
-    add("--model", help="hub name or folder of the model that the probe was trained on (what its card names)")
-    add("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
+    add_model_arguments(parser, default=None, otherwise="that of the probe's card, with the adapters named there")
     add("--abstain-above", help="no answer above this risk; 'threshold': the one in the probe's card (always answer)")
     add("--no-answers", action="store_true", help="risks only")
     add("--max-new-tokens", type=positive, default=64, help="longest answer in tokens (%(default)s)")
-    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="auto: bfloat16 on CUDA")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
     add("--workers", type=not_negative, help="processes that prepare images ahead (cuda up to 8, cpu 0)")
     add("--allow-other-model", action="store_true", help="let a probe of another model, revision or template pass")
@@ -90,26 +89,18 @@ def write_risks(folder: Path, probe: Any, abstain_above: float | None) -> None:
 def _options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
     """Those of an extraction that reads the probe's states as they were read for its training."""
     from halp_probe.extraction.command import ExtractOptions
-    from halp_probe.scoring.fitting import layer_to_read, trained_revision
+    from halp_probe.scoring.fitting import layer_to_read
 
-    model = args.model or card.get("model_name")
-    if model is None:
-        raise InputError(f"{args.probe} names no model; pass --model")
     return ExtractOptions(
         vqa_dataset=args.vqa_dataset,
         images_dir=args.images_dir,
         output_dir=args.output_dir,
-        model=model,
-        revision=trained_revision(card, model),
-        cache_dir=args.cache_dir,
+        model=_model_options(args, card),
         checkpoint_interval=1000,
         test=False,
         layers=str(layer_to_read(str(card.get("representation")))),
         max_new_tokens=args.max_new_tokens,
         no_answers=args.no_answers,
-        dtype=args.dtype,
-        device=args.device,
-        attn_implementation=None,
         batch_tokens=args.batch_tokens,
         workers=args.workers,
         no_prefix_sharing=False,
@@ -119,3 +110,17 @@ def _options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
         store_dtype="float32",
         seed=0,
     )
+
+
+def _model_options(args: argparse.Namespace, card: dict[str, Any]) -> ModelOptions:
+    """What the flags say; the card's model and, where no model is named, how it was loaded."""
+    from halp_probe.scoring.fitting import trained_adapters, trained_revision
+
+    model = args.model or card.get("model_name")
+    if model is None:
+        raise InputError(f"{args.probe} names no model; pass --model")
+    adapters = args.adapter or ([] if args.model else trained_adapters(card))
+    options = ModelOptions.of(args)
+    quantization = options.quantization or (None if args.model else card.get("quantization"))
+    revision = options.revision or trained_revision(card, model)
+    return replace(options, model=model, adapter=tuple(adapters), revision=revision, quantization=quantization)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from halp_probe.models.loading import Checkpoint, LoadedModel
 from halp_probe.probes.files import SavedProbe
 from halp_probe.records import VISION_ENCODER
 from halp_probe.shards.names import is_representation, layer_of
+
+_FLAGS = {"adapters": "adapter", "quantization": "quantization"}  # what a card says of the loading -> the flag
+LOADED_WITH = tuple(_FLAGS)
 
 
 def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: bool = False) -> None:
@@ -24,6 +28,7 @@ def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: boo
         raise InputError(f"the probe's card names {representation!r}, which is no representation; train it again")
     if not allow_other_model:
         _check_model(card, checkpoint)
+        _check_loading(card, loaded)
         _check_prompt(card, checkpoint)
     layer = layer_of(representation)
     if layer is not None and layer >= loaded.num_layers:
@@ -51,6 +56,15 @@ def check_same_states(card: Mapping[str, Any], attributes: Mapping[str, Any]) ->
                 f"the probe was trained on other states: {name} is {trained} in its card and {here} in these shards of "
                 f"{attributes.get('model_name')}; pass shards of {card.get('model_name')} as it was then"
             )
+    if card.get("revision") is None or attributes.get("revision") is None:
+        return
+    for name in LOADED_WITH:
+        trained, here = card.get(name), attributes.get(name)
+        if trained != here:
+            raise InputError(
+                f"the probe was trained on other states: {name} {trained or 'none'} in its card, {here or 'none'} in "
+                "these shards; pass shards that were captured as its own were"
+            )
 
 
 def layer_to_read(representation: str) -> int:
@@ -63,6 +77,12 @@ def trained_revision(card: Mapping[str, Any], model: str) -> str | None:
     revision = card.get("revision")
     same = model == card.get("model_name") and revision is not None and not revision.startswith("local-")
     return str(revision) if same else None
+
+
+def trained_adapters(card: Mapping[str, Any]) -> list[str]:
+    """The names of the adapters, in order, that the model had whose states the probe was trained on."""
+    names: list[str] = json.loads(card.get("adapter_names") or "[]")
+    return names
 
 
 def _check_model(card: Mapping[str, Any], checkpoint: Checkpoint) -> None:
@@ -80,6 +100,19 @@ def _check_model(card: Mapping[str, Any], checkpoint: Checkpoint) -> None:
             f"{trained['revision']}), the model is {checkpoint.name} ({checkpoint.model_type}, revision "
             f"{checkpoint.revision}): pass that model, train a probe on this one, or allow another model"
         )
+
+
+def _check_loading(card: Mapping[str, Any], loaded: LoadedModel) -> None:
+    """Adapters by the content of their files and by their order; a card that says nothing was of none."""
+    here = {"adapters": loaded.checkpoint.stack, "quantization": loaded.quantization}
+    for name in LOADED_WITH:
+        if card.get(name) != here[name]:
+            which = f" ({', '.join(trained_adapters(card))})" if name == "adapters" and card.get(name) else ""
+            raise InputError(
+                f"the probe was trained on {loaded.checkpoint.name} with {name} {card.get(name) or 'none'}{which}, the "
+                f"model is loaded with {name} {here[name] or 'none'}: load it as for the probe (--{_FLAGS[name]}), "
+                "train a probe on this one, or allow another model"
+            )
 
 
 def _check_prompt(card: Mapping[str, Any], checkpoint: Checkpoint) -> None:

@@ -16,7 +16,7 @@ from halp_probe.extraction.prompting import Prompter
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
 from halp_probe.probes.files import SavedProbe, load_probe
 from halp_probe.records import CaptureSpec, Sample
-from halp_probe.scoring.fitting import check_fits, layer_to_read, trained_revision
+from halp_probe.scoring.fitting import check_fits, layer_to_read, trained_adapters, trained_revision
 
 CARD_THRESHOLD = "threshold"
 
@@ -39,7 +39,8 @@ class RiskScorer:
 
     Parameters
     ----------
-    model: hub name, folder, 'shapes', or a loaded model; None = the one that the probe's card names, at its revision.
+    model: hub name, folder, 'shapes', or a loaded model; None = the one that the probe's card names, at its revision,
+        with the adapters and the quantization that it names.
     probe: a saved probe, or the path of one.
     device, dtype, cache_dir: as in `load_model`, for a model that is not loaded yet.
     allow_other_model: let a probe of another model, revision or chat template pass. Its risks may mean nothing.
@@ -153,11 +154,14 @@ def abstention_level(probe: SavedProbe, abstain_above: float | str | None) -> fl
 
 
 def _load(model: str | None, probe: SavedProbe, device: str, dtype: str, cache_dir: str) -> LoadedModel:
-    name = model or probe.metadata.get("model_name")
+    card = probe.metadata
+    name = model or card.get("model_name")
     if name is None:
         raise InputError("the probe's card names no model; pass one")
-    checkpoint = open_checkpoint(name, cache_dir=cache_dir, revision=trained_revision(probe.metadata, name))
-    return load_model(checkpoint, cache_dir=cache_dir, device=device, dtype=dtype)
+    adapters, quantization = (trained_adapters(card), card.get("quantization")) if model is None else ([], None)
+    revision = trained_revision(card, name)
+    checkpoint = open_checkpoint(name, adapters=adapters, cache_dir=cache_dir, revision=revision)
+    return load_model(checkpoint, cache_dir=cache_dir, device=device, dtype=dtype, quantization=quantization)
 
 
 def _loaded_image(image: str | os.PathLike[str] | Image.Image | LoadedImage) -> LoadedImage:

@@ -1,0 +1,176 @@
+"""PEFT adapters: what one is, whether it was trained on the model at hand, and putting a stack of them on that model.
+
+A stack is in training order: adapter k was trained on the base with the adapters 1 … k-1 merged in. So all but the last
+are merged into the weights, in the model's dtype (in bfloat16 that rounds them, as a saved bfloat16 merge does), and
+the last one stays beside them. `modules_to_save` are replaced in that order, so the later adapter wins.
+
+Prompts are the base model's: a chat template or tokenizer beside an adapter is not read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from halp_probe.models.errors import ModelError, one_line
+from halp_probe.models.fingerprints import folder_fingerprint
+from halp_probe.models.naming import parse_name, same_model
+
+CONFIG_FILE = "adapter_config.json"
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+MERGE_RECORD = "merged_from.json"  # beside a checkpoint that `halp-probe merge` wrote
+# Kinds that change modules of the model and nothing around it; others act in PEFT's own forward, which is not run here.
+KINDS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "VERA", "OFT", "BOFT", "LN_TUNING", "TRAINABLE_TOKENS")
+_ROUTED = ("alora_invocation_tokens", "arrow_config", "layer_replication")  # LoRA's settings of that kind
+_NAME = "default"  # PEFT's own, in the model's parameter names
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter on this machine."""
+
+    name: str  # as it was asked for: a folder or a hub name
+    folder: Path
+    identity: str  # a fingerprint of its files
+    base: str  # the model that it says it was trained on
+    base_revision: str | None  # of a hub model, where it says so
+    peft_type: str
+
+
+def open_adapter(name: str, *, cache_dir: str | None = None) -> Adapter:
+    """Read what an adapter says of itself. Raises ModelError when it is none, or none that can be used here."""
+    folder = _folder(name, cache_dir)
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        peft_type, base = str(config["peft_type"]), config["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"--adapter {name}: no {CONFIG_FILE} of PEFT that can be read ({one_line(error)}); pass the folder that "
+            "save_pretrained wrote"
+        ) from error
+    if peft_type not in KINDS or any(config.get(setting) for setting in _ROUTED):
+        what = next((setting for setting in _ROUTED if config.get(setting)), peft_type)
+        raise ModelError(
+            f"--adapter {name}: {what} acts outside of the model's own modules, or has not been tried here; supported "
+            f"are {', '.join(KINDS)}, without {', '.join(_ROUTED)}"
+        )
+    if not base:
+        raise ModelError(
+            f"--adapter {name}: its {CONFIG_FILE} names no base model; write the one that it was trained on into "
+            "base_model_name_or_path"
+        )
+    if not any((folder / file).is_file() for file in _WEIGHTS):
+        raise ModelError(f"--adapter {name}: {folder} holds no {_WEIGHTS[0]}; save the trained adapter again")
+    named = parse_name(str(base))
+    identity = f"adapter-{folder_fingerprint(folder, (CONFIG_FILE, *_WEIGHTS))}"
+    return Adapter(name, folder, identity, named.name, config.get("revision") or named.revision, peft_type)
+
+
+def check_bases(adapters: Sequence[Adapter], model: str, revision: str) -> None:
+    """Raise ModelError, naming both, for an adapter that was trained on another model than this one at `revision`.
+
+    A later adapter of a stack may also name the checkpoint that `halp-probe merge` made of this model and of exactly
+    the adapters before it, when that folder is here to tell so.
+    """
+    for k, adapter in enumerate(adapters):
+        before = [other.identity for other in adapters[:k]]
+        if not same_model(adapter.base, model) and not (before and _merged_from(adapter.base) == (revision, before)):
+            later = f" (or a merge of it and {', '.join(a.name for a in adapters[:k])})" if k else ""
+            raise ModelError(
+                f"--adapter {adapter.name} was trained on {adapter.base}, the model is {model}{later}: pass --model "
+                f"{adapter.base}; or, where both names mean the same weights, correct base_model_name_or_path in "
+                f"{adapter.folder / CONFIG_FILE}"
+            )
+
+
+def attach(model: Any, adapter: Adapter) -> Any:
+    """A PeftModel around `model`, whose own modules now carry the adapter, in eval mode.
+
+    Raises ModelError when the adapter's weights do not fit the model: other shapes, weights of modules that it does not
+    have, or modules without weights. PEFT itself passes over the last two.
+    """
+    peft = _peft()
+    try:
+        config = peft.PeftConfig.from_pretrained(str(adapter.folder))
+        config.inference_mode = True
+        wrapped = peft.PeftModel(model, config, _NAME)
+        result = wrapped.load_adapter(
+            str(adapter.folder),
+            _NAME,
+            torch_device=str(model.device),
+            key_mapping=getattr(model, "_checkpoint_conversion_mapping", None),
+        )
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, NotImplementedError, OSError) as error:
+        raise ModelError(f"--adapter {adapter.name} does not fit the model: {one_line(error)}") from error
+    for keys, what in (
+        (result.unexpected_keys, "weights are of no module of the model"),
+        (result.missing_keys, "of its modules have no weights in its file"),
+    ):
+        if keys:
+            raise ModelError(
+                f"--adapter {adapter.name} does not fit the model: {len(keys)} {what} (first: {keys[0]}); pass the "
+                "model that it was trained on"
+            )
+    return wrapped.eval()
+
+
+def merge(wrapped: Any, adapter: Adapter) -> Any:
+    """The model of `attach` with the adapter in its weights. Raises ModelError where the sum is not finite."""
+    try:
+        return wrapped.merge_and_unload(safe_merge=True)
+    except (ValueError, RuntimeError, NotImplementedError) as error:
+        raise ModelError(f"--adapter {adapter.name} cannot be merged: {one_line(error)}") from error
+
+
+def apply_adapters(model: Any, adapters: Sequence[Adapter]) -> Any:
+    """The model with a stack of adapters on it, as the module's docstring says; its module paths stay the same."""
+    for k, adapter in enumerate(adapters):
+        wrapped = attach(model, adapter)
+        model = wrapped.get_base_model() if k == len(adapters) - 1 else merge(wrapped, adapter)
+    return model
+
+
+def write_merge_record(folder: Path, model: str, revision: str, adapters: Sequence[Adapter]) -> None:
+    """Write beside a merged checkpoint what it was made of."""
+    made_of = [{"name": adapter.name, "identity": adapter.identity} for adapter in adapters]
+    record = {"base_model": model, "base_revision": revision, "adapters": made_of}
+    (folder / MERGE_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _merged_from(folder: str) -> tuple[str, list[str]] | None:
+    """The revision and the adapters' identities in a folder's merge record; None where there is none."""
+    path = Path(folder) / MERGE_RECORD
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return str(record["base_revision"]), [str(adapter["identity"]) for adapter in record["adapters"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is not a record of halp-probe merge ({one_line(error)}); merge again") from error
+
+
+def _folder(name: str, cache_dir: str | None) -> Path:
+    """The adapter's folder; a hub name is downloaded."""
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, cache_dir=cache_dir, allow_patterns=[CONFIG_FILE, *_WEIGHTS]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"--adapter {name} is no folder here and cannot be fetched ({one_line(error)}); pass the folder of a "
+            f"trained adapter, which holds {CONFIG_FILE}"
+        ) from error
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise ModelError(f"adapters need PEFT ({error}): pip install 'halp_probe[adapters]'") from error
+    return peft

@@ -1,0 +1,15 @@
+"""The error of a model or adapter that cannot be loaded or used."""
+
+from __future__ import annotations
+
+from halp_probe.errors import InputError
+
+
+class ModelError(InputError):
+    """A model that cannot be loaded or used; the message says why and what to do."""
+
+
+def one_line(error: BaseException, longest: int = 300) -> str:
+    """A library's message on one line of at most so many characters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= longest else f"{text[:longest]}…"

@@ -1,0 +1,60 @@
+"""Names of checkpoints: hub names, folders, `shapes`, and whether two of them name one model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from halp_probe.models.fingerprints import local_revision
+
+BUNDLED = "shapes"
+BUNDLED_FOLDER = Path(__file__).parents[1] / "shapes" / "bundled"
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_SNAPSHOT = re.compile(r"(?:.*/)?models--([\w.-]+?)--([\w.-]+)/snapshots/([0-9a-f]{40})/?")
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """A model as it is called on any machine, and the commit where the name held one."""
+
+    name: str  # shapes, owner/model, or a folder
+    revision: str | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it lies on this machine; None for a hub name and for a folder that is not here."""
+        path = BUNDLED_FOLDER if self.name == BUNDLED else Path(self.name)
+        return path if path.is_dir() else None
+
+    @property
+    def on_hub(self) -> bool:
+        return self.folder is None and _HUB_NAME.fullmatch(self.name) is not None
+
+
+def parse_name(name: str) -> ModelName:
+    """`shapes` for the bundled folder of any installation, owner/model for a snapshot in a hub's cache."""
+    path = Path(name)
+    if path.parts[-3:] == BUNDLED_FOLDER.parts[-3:]:
+        return ModelName(BUNDLED)
+    if snapshot := _SNAPSHOT.fullmatch(path.as_posix()):
+        return ModelName(f"{snapshot[1]}/{snapshot[2]}", snapshot[3])
+    return ModelName(name)
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names mean one model, as far as that can be told here.
+
+    Two folders that are both here: by place, or by the content of their files. Two hub names: by owner and name. Else,
+    where a folder was moved, renamed from or downloaded under a hub name: by the last part of the name.
+    """
+    a, b = parse_name(one), parse_name(other)
+    if a.folder is not None and b.folder is not None:
+        return a.folder.samefile(b.folder) or local_revision(a.folder) == local_revision(b.folder)
+    if a.on_hub and b.on_hub:
+        return a.name.casefold() == b.name.casefold()
+    return _last_part(a.name) == _last_part(b.name)
+
+
+def _last_part(name: str) -> str:
+    return Path(name).name.casefold()
