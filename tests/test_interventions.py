@@ -184,6 +184,19 @@ def test_ablating_takes_out_the_component_and_nothing_else(setting: Setting, lay
         assert (twice - once).abs().max() < 1e-6 * size
 
 
+def test_a_control_moves_every_state_as_far_in_another_direction(qwen: Setting) -> None:
+    """By what taking out `direction` would move it, so its component along `direction` stays, when orthogonal."""
+    unit = DIRECTION / np.linalg.norm(DIRECTION)
+    other = np.roll(DIRECTION, 5)
+    other -= (other @ unit) * unit
+    plain = outputs(qwen, qwen.prompts[0])[2].double().numpy()
+    with ablate_direction(qwen.loaded, 2, DIRECTION, to=0.5, along=3 * other):
+        moved = outputs(qwen, qwen.prompts[0])[2].double().numpy()
+    expected = np.outer(0.5 - plain @ unit, other / np.linalg.norm(other))
+    assert np.abs(moved - plain - expected).max() < 1e-5
+    assert np.abs(moved @ unit - plain @ unit).max() < 1e-5
+
+
 def test_nested_interventions_act_from_the_inside(qwen: Setting) -> None:
     unit = DIRECTION / np.linalg.norm(DIRECTION)
 
@@ -296,6 +309,18 @@ def test_directions_may_be_arrays_or_tensors(qwen: Setting, kind: str) -> None:
     plain = outputs(qwen, qwen.prompts[0])[2]
     with halp_probe.steer(qwen.model, 2, given, 1.0):  # and a plain transformers model
         assert torch.equal(outputs(qwen, qwen.prompts[0])[2], plain + torch.from_numpy(DIRECTION).float())
+
+
+def test_a_model_in_the_wrapper_of_peft(qwen: Setting) -> None:
+    import peft
+
+    setting = made("qwen2_5_vl")
+    wrapped = peft.get_peft_model(setting.model, peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    plain = outputs(setting, setting.prompts[0])[2]
+    assert not torch.equal(plain, outputs(qwen, qwen.prompts[0])[2])  # the adapter is at work
+    with steer(wrapped, 2, DIRECTION, 1.0), torch.no_grad():
+        steered = wrapped(**single_inputs(setting.loaded, setting.prompts[0]), output_hidden_states=True)
+    assert torch.equal(steered.hidden_states[3][0], plain + torch.from_numpy(DIRECTION).float())
 
 
 def test_what_cannot_be_done_is_refused(qwen: Setting) -> None:

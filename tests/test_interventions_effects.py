@@ -13,9 +13,9 @@ from scipy.stats import norm
 from shard_data import ATTRIBUTES, columns
 
 from halp_probe.errors import InputError
-from halp_probe.interventions.directions import control_direction, direction_of
+from halp_probe.interventions.directions import direction_of
 from halp_probe.interventions.effects import Runs, effects, mean_estimates, read_runs
-from halp_probe.interventions.outputs import summary, taken_out, turned, write_csv, write_json
+from halp_probe.interventions.outputs import moved_by, summary, turned, write_csv, write_json
 from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import SavedProbe, load_probe, save_probe
 from halp_probe.shards.reader import open_shards
@@ -121,6 +121,13 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert ((held.mean(axis=0) > 0.92) & (held.mean(axis=0) < 0.98)).all()
 
 
+def test_a_share_of_changed_answers_has_an_interval_even_at_zero(runs: Runs) -> None:
+    still = replace(runs.of["ablated"], values={**runs.of["ablated"].values, "changed": np.zeros(6)})
+    changed = effects(replace(runs, of={**runs.of, "ablated": still}), n_draws=100)[0]
+    assert changed.difference["ablated", "plain"] == changed.mean["ablated"]
+    assert changed.mean["ablated"].high == pytest.approx(1 - 0.025 ** (1 / 3))  # three images without a change
+
+
 def test_no_difference_is_not_certainty() -> None:
     images = np.repeat(np.arange(30), 2)
     none, one = np.zeros(60), np.eye(60)[0]
@@ -133,15 +140,14 @@ def test_no_difference_is_not_certainty() -> None:
     assert (rare.value, difference.value, rare_difference.value) == pytest.approx((1 / 60, 0, -1 / 60))
 
 
-def test_how_far_taking_out_moves_a_state(runs: Runs, probe: SavedProbe) -> None:
+def test_how_far_the_states_moved(runs: Runs, probe: SavedProbe) -> None:
     direction = direction_of(probe)
     plain = runs.of["plain"].vectors.astype(np.float64)
     projected = plain + np.outer(0.25 - plain @ direction, direction)
     after = {**runs.of, "ablated": replace(runs.of["ablated"], vectors=projected)}
-    found = taken_out(replace(runs, of=after), "ablated", direction, 0.25)
-    moved = np.linalg.norm(projected - plain) / np.linalg.norm(plain)
-    assert found.moved == pytest.approx(moved) and found.left < 1e-12
-    assert taken_out(runs, "ablated", direction, 0.25).left > 0.05  # states that nothing was taken out of
+    expected = np.sqrt(((0.25 - plain @ direction) ** 2).mean() / (plain**2).sum(axis=1).mean())
+    assert moved_by(replace(runs, of=after), "ablated") == pytest.approx(expected)
+    assert moved_by(runs, "plain") == 0
 
 
 def test_files_hold_every_question_and_every_estimate(runs: Runs, probe: SavedProbe, tmp_path: Path) -> None:
@@ -165,10 +171,10 @@ def test_files_hold_every_question_and_every_estimate(runs: Runs, probe: SavedPr
         told = record["effects"][effect.measure]
         assert told["difference"]["ablated - control"]["value"] == effect.difference["ablated", "control"].value
         assert told["mean"]["control"]["value"] == effect.mean["control"].value
-    directions = (direction_of(probe), control_direction(probe, 0))
-    said = summary(
-        runs, found, *(taken_out(runs, n, d, 0.0) for n, d in zip(("ablated", "control"), directions, strict=True))
-    )
-    for text in ("answers changed", "+0.667", "by construction", "2 questions are not in all runs"):
+    said = " ".join(summary(runs, found, {"ablated": 0.04, "control": 0.12}, "removed").split())
+    for text in ("answers changed", "+0.667", "by construction", "2 questions are not in all runs", "12.00%"):
         assert text in said
-    assert "ablated: 1 went from right to wrong, 1 from wrong to right; control: 1 went" in " ".join(said.split())
+    assert "a random direction, taken out:" in said and "--control moved" in said
+    assert "ablated: 1 went from right to wrong, 1 from wrong to right; control: 1 went" in said
+    for moved, how in (({"ablated": 0.1, "control": 0.12}, "removed"), ({"ablated": 0.04, "control": 0.12}, "moved")):
+        assert "differ in size" not in summary(runs, found, moved, how)

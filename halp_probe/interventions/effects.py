@@ -93,7 +93,8 @@ def effects(runs: Runs, seed: int = 0, n_draws: int = N_DRAWS) -> list[Effect]:
 
 def _effect(measure: str, values: Mapping[str, np.ndarray], images: np.ndarray, seed: int, n_draws: int) -> Effect:
     columns = np.stack([*values.values(), *(values[run] - values[minus] for run, minus in PAIRS)])
-    estimates = mean_estimates(columns, [measure in SHARES] * len(values) + [False] * len(PAIRS), images, seed, n_draws)
+    shares = [measure in SHARES] * len(values) + [measure == CHANGED and minus == PLAIN for _, minus in PAIRS]
+    estimates = mean_estimates(columns, shares, images, seed, n_draws)
     return Effect(
         measure,
         len(images),
@@ -105,7 +106,7 @@ def _effect(measure: str, values: Mapping[str, np.ndarray], images: np.ndarray, 
 def mean_estimates(
     columns: np.ndarray, shares: Sequence[bool], images: np.ndarray, seed: int, n_draws: int
 ) -> list[Estimate]:
-    """The mean of each of `columns` [K, N], with its 95 % interval from draws of `images` [N] that all have in common.
+    """The mean of each of `columns` [K, N], with its 95 % interval from draws of `images` [N] that are common to all.
 
     A column of `shares` holds 0 and 1. The images that inform a mean are those with a row off its commonest value. With
     fewer than two of them there is no interval; but a share of 0 or 1 has that of so many images without a miss.

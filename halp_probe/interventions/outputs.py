@@ -6,7 +6,7 @@ import csv
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -40,24 +40,16 @@ _TITLES = {
     LOGPROB: "first-token log-probability, nats",
 }
 _WIDTH = 110  # characters of a line of remarks
+_ALIKE = 1.5  # a control that moves the states more or less than so many times as far is no match
 
 
-@dataclass(frozen=True)
-class TakenOut:
-    """A direction that was taken out, and what that changed where the probe reads: of the plain run's states there."""
+def moved_by(runs: Runs, run: str) -> float:
+    """How far this run's states are from the plain ones where the probe reads, over their length (root mean squares).
 
-    direction: np.ndarray  # [D] float64, of unit length
-    to: float  # the component that the states have afterwards, in the units of the residual stream
-    moved: float  # root mean square of how far that moved a state, over that of the states' lengths
-    left: float  # root mean square of how far the component of the other run's states is from `to`, over the same
-
-
-def taken_out(runs: Runs, run: str, direction: np.ndarray, to: float) -> TakenOut:
-    """`direction` [D] of unit length, as it was taken out in this run."""
+    The states themselves are compared, so it also tells that the intervention took place.
+    """
     plain, changed = (runs.of[name].vectors.astype(np.float64) for name in (PLAIN, run))  # [N, D]
-    length = np.sqrt((plain**2).sum(axis=1).mean())
-    moved, left = (np.sqrt(((states @ direction - to) ** 2).mean()) / length for states in (plain, changed))
-    return TakenOut(direction, to, float(moved), float(left))
+    return float(np.sqrt(((changed - plain) ** 2).sum() / (plain**2).sum()))
 
 
 def write_csv(path: Path, runs: Runs) -> None:
@@ -102,8 +94,11 @@ def turned(runs: Runs, run: str) -> dict[str, int]:
     }
 
 
-def summary(runs: Runs, found: Sequence[Effect], ablated: TakenOut, control: TakenOut) -> str:
-    """The effects as aligned text, and below them what a reader must know."""
+def summary(runs: Runs, found: Sequence[Effect], moved: Mapping[str, float], how: str) -> str:
+    """The effects as aligned text, and below them what a reader must know.
+
+    `moved` is each run's `moved_by`; `how` is the control, removed or moved.
+    """
     head = ("", *RUNS, "ablated − plain", "95 %", "ablated − control", "95 %")
     lines = [head, *(tuple(_line(effect)) for effect in found)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
@@ -111,7 +106,7 @@ def summary(runs: Runs, found: Sequence[Effect], ablated: TakenOut, control: Tak
         "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
         for line in lines
     ]
-    remarks = (textwrap.fill(text, _WIDTH, break_on_hyphens=False) for text in _remarks(runs, found, ablated, control))
+    remarks = (textwrap.fill(text, _WIDTH, break_on_hyphens=False) for text in _remarks(runs, found, moved, how))
     return "\n".join([*(line.rstrip() for line in aligned), "", *remarks])
 
 
@@ -124,18 +119,25 @@ def _line(effect: Effect) -> Iterator[str]:
         yield f"{difference.low:+.3f} to {difference.high:+.3f}" if np.isfinite(difference.low) else "none"
 
 
-def _remarks(runs: Runs, found: Sequence[Effect], ablated: TakenOut, control: TakenOut) -> Iterator[str]:
+def _remarks(runs: Runs, found: Sequence[Effect], moved: Mapping[str, float], how: str) -> Iterator[str]:
     questions, images = len(runs.question_ids), len(np.unique(runs.images))
     yield f"{questions} questions on {images} images; intervals from a bootstrap over images, paired by question."
     yield (
         "mean risk: the probe reads nothing but what was taken out, so at its own layer every question has the same "
         "risk after ablation. That is so by construction and says nothing about the answers."
     )
+    did = "taken out" if how == "removed" else "along which every state moves as far as without the probe's direction"
     yield (
-        "control: a direction that a probe of random weights would have, orthogonal to this probe's, whose risk it "
-        f"leaves as it is. Where the probe reads, taking it out moves the states by {control.moved:.2%} of their "
-        f"length (root mean square), taking out the probe's by {ablated.moved:.2%}."
+        f"control: a random direction, {did}: one that a probe of random weights would have, orthogonal to this "
+        f"probe's, whose risk it leaves as it is. Where the probe reads, the states moved by {moved[CONTROL]:.2%} of "
+        f"their length (root mean square), without the probe's direction by {moved[ABLATED]:.2%}."
     )
+    smaller, larger = sorted((moved[ABLATED], moved[CONTROL]))
+    if how == "removed" and larger > _ALIKE * smaller:
+        yield (
+            "The two moves differ in size, and so may their effects: --control moved (with another --output-dir) "
+            "compares with a move of the same size."
+        )
     judged = [effect for effect in found if effect.measure == WRONG]
     if not judged:
         yield "wrong answers: no answer has a verdict in all runs (the table may have no ground truth)."

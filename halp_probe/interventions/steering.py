@@ -31,12 +31,12 @@ Change: TypeAlias = Callable[[torch.Tensor], torch.Tensor]  # [B, T, D] -> [B, T
 def steer(model: LoadedModel | nn.Module, layer: int, direction: Any, strength: float) -> Iterator[None]:
     """Inside the context, `strength · direction` is added to layer `layer` at every position.
 
-    `model` is a loaded model, or a transformers model of a supported family. `direction` is [D] float, a numpy array or
-    a tensor, in the units of the residual stream: it is taken as it is, never brought to unit length. The sum is
-    computed in float32 (or finer, as the model) and rounded once to the model's dtype: in float32 the state changes by
-    exactly `strength · direction`, up to the sum's own rounding. Steers on one layer add up. The hook is removed at the
-    end, also after an error. Raises InputError for a layer that is not there, and for a direction of another width or
-    with a number that is not finite.
+    `model` is a loaded model, or a transformers model of a family in the table, with PEFT around it or not. `direction`
+    is [D] float, an array or a tensor, in the units of the residual stream: it is taken as it is, never brought to unit
+    length. The sum is computed in float32 (or finer, as the model) and rounded once to the model's dtype: in float32
+    the state changes by exactly `strength · direction`, up to the sum's own rounding. Steers on one layer add up. The
+    hook is removed at the end, also after an error. Raises InputError for a layer that is not there, and for a
+    direction of another width or with a number that is not finite.
     """
     block, vector = _block(model, layer), _checked(model, direction)
     if not math.isfinite(strength):
@@ -48,26 +48,22 @@ def steer(model: LoadedModel | nn.Module, layer: int, direction: Any, strength: 
 
 
 @contextmanager
-def ablate_direction(model: LoadedModel | nn.Module, layer: int, direction: Any, *, to: float = 0.0) -> Iterator[None]:
+def ablate_direction(
+    model: LoadedModel | nn.Module, layer: int, direction: Any, *, to: float = 0.0, along: Any = None
+) -> Iterator[None]:
     """Inside the context, layer `layer` has no component along `direction` at any position: h − (h · v)v.
 
     v is `direction` brought to unit length; `to` is the component, in the units of the residual stream, that the states
-    have instead of none (such as the mean over a training set). Computed as in `steer`, which tells what `model` and
-    `direction` may be and what is raised; a direction of zeros is refused too.
+    have instead of none (such as the mean over a training set). With `along` the same is added in another direction: a
+    control, h − (h · v)w, which moves every state as far and takes nothing out. Computed as in `steer`, which tells
+    what `model` and directions may be and what is raised; a direction of zeros is refused too.
     """
-    block, vector = _block(model, layer), _checked(model, direction)
-    length = float(vector.norm())
-    if not length > 0:
-        raise InputError("the direction is zero: there is nothing to take out; pass another one")
+    block = _block(model, layer)
+    unit = _on_device(_unit(model, direction))
+    other = unit if along is None else _on_device(_unit(model, along))
     if not math.isfinite(to):
         raise InputError(f"to={to} is not finite; pass the component that the states should have")
-    there = _on_device(_float32(vector / length, "the direction"))
-
-    def project(hidden: torch.Tensor) -> torch.Tensor:
-        unit = there(hidden)
-        return hidden + (to - hidden @ unit)[..., None] * unit  # [B, T, 1] · [D]
-
-    with _changed(block, project):
+    with _changed(block, lambda hidden: hidden + (to - hidden @ unit(hidden))[..., None] * other(hidden)):
         yield
 
 
@@ -113,8 +109,19 @@ def _parts(model: LoadedModel | nn.Module) -> tuple[Any, nn.ModuleList]:
     """Its config and its decoder blocks."""
     if isinstance(model, LoadedModel):
         return model.model.config, model.checkpoint.family.blocks(model.model)
-    config: Any = model.config
-    return config, family_of(config.model_type).blocks(model)
+    plain: Any = model
+    if hasattr(plain, "get_base_model"):  # PEFT's wrapper
+        plain = plain.get_base_model()
+    return plain.config, family_of(plain.config.model_type).blocks(plain)
+
+
+def _unit(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
+    """[D] float32 of unit length on the CPU."""
+    vector = _checked(model, direction)
+    length = float(vector.norm())
+    if not length > 0:
+        raise InputError("the direction is zero: there is nothing to take out; pass another one")
+    return _float32(vector / length, "the direction")
 
 
 def _float32(vector: torch.Tensor, what: str) -> torch.Tensor:
