@@ -147,7 +147,10 @@ def _remarks(runs: Runs, found: Sequence[Effect], moved: Mapping[str, float], ho
             f"{name}: {n['right_to_wrong']} went from right to wrong, {n['wrong_to_right']} from wrong to right"
             for name, n in turns.items()
         )
-        yield f"wrong answers: of {effect.questions} questions with a verdict in all runs. {told}."
+        yield (
+            f"wrong answers: {effect.questions} of {questions} questions have a verdict in all runs; the others do not "
+            f"count here. {told}."
+        )
     if runs.left_out:
         yield f"{runs.left_out} questions are not in all runs and were left out: see failures.csv in each folder."
 
