@@ -23,6 +23,7 @@ COMMANDS = {
     "audit": ("halp_probe.extraction.audit", "re-tokenise every row of the shards and check the token positions"),
     "inspect": ("halp_probe.shards.inspection", "show what a shard holds and whether it is valid"),
     "label": ("halp_probe.labels.command", "judge the answers: right, hallucinated or unknown"),
+    "merge": ("halp_probe.models.merge_command", "merge adapters into a model's weights, proved before it is kept"),
     "score": ("halp_probe.scoring.command", "risk of a wrong answer before the first token; answers what is safe"),
     "set-threshold": ("halp_probe.scoring.threshold", "choose above which risk a saved probe abstains"),
     "train-probes": ("halp_probe.probes.command", "train a probe on every representation and compare with baselines"),

@@ -92,6 +92,8 @@ def attach(model: Any, adapter: Adapter) -> Any:
     Raises ModelError when the adapter's weights do not fit the model: other shapes, weights of modules that it does not
     have, or modules without weights. PEFT itself passes over the last two.
     """
+    from safetensors import SafetensorError
+
     peft = _peft()
     try:
         config = peft.PeftConfig.from_pretrained(str(adapter.folder))
@@ -103,7 +105,7 @@ def attach(model: Any, adapter: Adapter) -> Any:
             torch_device=str(model.device),
             key_mapping=getattr(model, "_checkpoint_conversion_mapping", None),
         )
-    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, NotImplementedError, OSError) as error:
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
         raise ModelError(f"--adapter {adapter.name} does not fit the model: {one_line(error)}") from error
     for keys, what in (
         (result.unexpected_keys, "weights are of no module of the model"),
@@ -112,7 +114,7 @@ def attach(model: Any, adapter: Adapter) -> Any:
         if keys:
             raise ModelError(
                 f"--adapter {adapter.name} does not fit the model: {len(keys)} {what} (first: {keys[0]}); pass the "
-                "model that it was trained on"
+                "model that it was trained on (adapters of transformers before 4.52 name its modules otherwise)"
             )
     return wrapped.eval()
 
@@ -121,7 +123,7 @@ def merge(wrapped: Any, adapter: Adapter) -> Any:
     """The model of `attach` with the adapter in its weights. Raises ModelError where the sum is not finite."""
     try:
         return wrapped.merge_and_unload(safe_merge=True)
-    except (ValueError, RuntimeError, NotImplementedError) as error:
+    except (ValueError, RuntimeError) as error:
         raise ModelError(f"--adapter {adapter.name} cannot be merged: {one_line(error)}") from error
 
 

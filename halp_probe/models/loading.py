@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+from halp_probe.errors import InputError
 from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, open_adapter
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.cpu_memory import keep_freed_memory
@@ -21,8 +22,8 @@ from halp_probe.models.families import Family, family_of
 from halp_probe.models.fingerprints import local_revision
 from halp_probe.models.naming import BUNDLED, BUNDLED_FOLDER, ModelName, parse_name
 from halp_probe.models.patch_projection import flatten_patch_projection
-from halp_probe.models.quantization import bitsandbytes_config
-from halp_probe.models.remote_code import check_code
+from halp_probe.models.quantization import bitsandbytes_config, check_runs
+from halp_probe.models.remote_code import check_code, check_own_code
 from halp_probe.models.vision_attention import pack_vision_attention
 
 _LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)  # what transformers and torch raise
@@ -102,20 +103,33 @@ def open_checkpoint(
         raise ModelError(f"the folder {source} does not exist; pass a checkpoint's folder, or a hub name (owner/model)")
     try:
         commit = revision if local else hub_commit(source, revision, cache_dir=cache_dir)
+        if trusted:
+            check_own_code(source, commit, cache_dir)
         where = {"cache_dir": cache_dir, "revision": commit, "trust_remote_code": trusted}
         config = AutoConfig.from_pretrained(source, **where)
         family = family_of(config.model_type)
         processor = AutoProcessor.from_pretrained(source, **where)
     except _LOAD_ERRORS as error:
-        raise ModelError(
-            f"cannot load model {name!r}: {str(error).splitlines()[0]} (check the name; without network pass a local "
-            "folder, or a --cache-dir that holds the model)"
-        ) from error
+        raise _not_opened(name, error) from error
     identity = local_revision(Path(source), with_code=trusted) if local else str(commit)
     if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its --revision")
     check_bases(stack, name, identity)
     return Checkpoint(name, source, identity, config, processor, family, stack, trusted)
+
+
+def _not_opened(name: str, error: Exception) -> InputError:
+    """The error to show; one of ours stays as it is."""
+    if isinstance(error, InputError):
+        return error
+    if "trust_remote_code" in str(error):  # transformers' own remedy
+        return ModelError(
+            f"{name} brings Python code of its own; read it, and if it may run pass --trust-remote-code {name}"
+        )
+    return ModelError(
+        f"cannot load model {name!r}: {str(error).splitlines()[0]} (check the name; without network pass a local "
+        "folder, or a --cache-dir that holds the model)"
+    )
 
 
 def _trained_revision(model: ModelName, adapters: Sequence[Adapter]) -> str | None:
@@ -141,6 +155,8 @@ def load_model(
     is 4bit or 8bit; `device_map` "auto" spreads the model over all GPUs. Raises ModelError when the weights cannot be
     read, or do not fit the device or each other.
     """
+    if device_map and device != "auto":
+        raise ModelError(f"--device-map {device_map} takes all GPUs; leave --device {device} out, or --device-map")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device.startswith("cuda") and not torch.cuda.is_available():
@@ -163,6 +179,9 @@ def load_model(
             model = model.to(device)
         except _LOAD_ERRORS as error:
             raise ModelError(f"cannot load model {checkpoint.name!r} on {device}: {error}") from error
+    _check_on_gpus(model)
+    if quantization == "4bit":
+        check_runs(model)
     model = apply_adapters(model, checkpoint.adapters)
     pack_vision_attention(model, checkpoint.family)
     flatten_patch_projection(model, checkpoint.family)
@@ -184,6 +203,16 @@ def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, *
     except _LOAD_ERRORS as error:
         where = f" on {how['device_map']}" if how.get("device_map") else ""
         raise ModelError(f"cannot load model {checkpoint.name!r}{where}: {one_line(error)}") from error
+
+
+def _check_on_gpus(model: Any) -> None:
+    """Raise ModelError where a device map found no place for all of the model on GPUs that are there."""
+    places = set((getattr(model, "hf_device_map", None) or {}).values())
+    if len(places) > 1 and places & {"cpu", "disk"}:
+        raise ModelError(
+            "the model does not fit the GPUs: part of it would lie in main memory or on disk; pass --quantization, "
+            "a smaller --dtype, or use more GPUs"
+        )
 
 
 def _check_quantized(checkpoint: Checkpoint, quantization: str | None) -> bool:

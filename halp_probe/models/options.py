@@ -32,8 +32,12 @@ class ModelOptions:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> ModelOptions:
-        """From parsed flags; the command's default model holds where neither model nor adapter is named."""
-        values = {field.name: getattr(args, field.name) for field in fields(cls)}
+        """From parsed flags; the command's default model holds where neither model nor adapter is named.
+
+        What the command has no flag for keeps its default.
+        """
+        given = vars(args)
+        values = {field.name: given[field.name] for field in fields(cls) if field.name in given}
         values["adapter"] = tuple(args.adapter or ())
         if args.model is None and not args.adapter:
             values["model"] = args.default_model
@@ -45,6 +49,17 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, default: str | None,
 
     `otherwise` says so in the help where the command finds its model in another way.
     """
+    add_naming_arguments(parser, default=default, otherwise=otherwise)
+    add = parser.add_argument
+    add("--dtype", default="auto", choices=DTYPES, help="auto: bfloat16 on CUDA, else float32")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    add("--device-map", choices=("auto",), help="auto: spread a model over all GPUs")
+    add("--attn-implementation", help="sdpa, eager or flash_attention_2 (the model's default)")
+    add("--quantization", choices=QUANTIZATIONS, help="of the weights, by bitsandbytes (none)")
+
+
+def add_naming_arguments(parser: argparse.ArgumentParser, *, default: str | None, otherwise: str | None = None) -> None:
+    """Those of them that say which model it is, for a command that loads it in a way of its own."""
     parser.set_defaults(default_model=default)
     add = parser.add_argument
     otherwise = otherwise or f"the first adapter's base{f', else {default}' if default else ''}"
@@ -57,11 +72,6 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, default: str | None,
     )
     add("--revision", help="branch, tag or commit of a hub model (its default branch)")
     add("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
-    add("--dtype", default="auto", choices=DTYPES, help="auto: bfloat16 on CUDA, else float32")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    add("--device-map", choices=("auto",), help="auto: spread a model over all GPUs")
-    add("--attn-implementation", help="sdpa, eager or flash_attention_2 (the model's default)")
-    add("--quantization", choices=QUANTIZATIONS, help="of the weights, by bitsandbytes (none)")
     add(
         "--trust-remote-code", metavar="OWNER/MODEL", help="run the Python code of this repository, the model's (never)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from typing import Any
 
@@ -24,7 +25,27 @@ def bitsandbytes_config(quantization: str, dtype: str) -> Any:
             f"--quantization {quantization} needs {' and '.join(missing)}: pip install 'halp_probe[quantization]'"
         )
     if quantization == "8bit":
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of float16 once a layer and batch
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, dtype)
     )
+
+
+def check_runs(model: Any) -> None:
+    """Raise ModelError for 4-bit weights that bitsandbytes can load but not use.
+
+    On CPUs with AVX512-BF16 it repacks them, and that needs inputs of whole blocks; the first batch would fail.
+    """
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for name, module in model.named_modules():
+        weight: Any = getattr(module, "weight", None)
+        if not isinstance(module, Linear4bit) or weight.device.type != "cpu":
+            continue
+        blocksize = weight.quant_state.blocksize
+        if module.support_avx512bf16_for_cpu and module.in_features % blocksize:
+            raise ModelError(
+                f"--quantization 4bit: on this CPU bitsandbytes takes inputs of multiples of {blocksize}, {name} has "
+                f"{module.in_features}; use a CUDA device, or --quantization 8bit"
+            )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from halp_probe.models.errors import ModelError
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from halp_probe.models.errors import ModelError, one_line
 
 
 def check_code(name: str, source: str, trusted: str | None) -> bool:
@@ -12,3 +17,36 @@ def check_code(name: str, source: str, trusted: str | None) -> bool:
             f"--trust-remote-code {trusted} is not the model, which is {name}; name the repository whose code may run"
         )
     return trusted is not None
+
+
+def check_own_code(source: str, commit: str | None, cache_dir: str | None) -> None:
+    """Raise ModelError when a trusted repository's files would run code of another one, which nobody asked for."""
+    folder = Path(source)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(source, revision=commit, cache_dir=cache_dir, allow_patterns=["*.json"]))
+    for file in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(f"{file} is not JSON ({one_line(error)}); fetch the model again") from error
+        for reference in _references(content):
+            owner, separator, _ = reference.rpartition("--")
+            if separator and owner != source:
+                raise ModelError(
+                    f"{source} was trusted, but its {file.name} runs code of {owner}; copy that code into a folder of "
+                    "the model's own and pass the folder as --model and --trust-remote-code"
+                )
+
+
+def _references(content: Any, inside: bool = False) -> Iterator[str]:
+    """Every class that an `auto_map` names, at any depth."""
+    if isinstance(content, str) and inside:
+        yield content
+    elif isinstance(content, list):
+        for item in content:
+            yield from _references(item, inside)
+    elif isinstance(content, dict):
+        for key, item in content.items():
+            yield from _references(item, inside or key == "auto_map")
