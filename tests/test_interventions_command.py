@@ -228,6 +228,13 @@ def test_without_ground_truth_nothing_is_judged(
     assert "lost,image," in (tmp_path / "out" / "ablated" / "failures.csv").read_text()
 
 
+def test_where_one_run_captures_nothing_no_other_begins(setting: Setting, tmp_path: Path) -> None:
+    (tmp_path / "vqa.csv").write_text("question_id,image_id,question\nlost,none.png,Why?\n")
+    assert ablate(setting, tmp_path / "out", "--vqa-dataset", str(tmp_path / "vqa.csv")) == 1
+    assert (tmp_path / "out" / "plain" / "failures.csv").exists()
+    assert not (tmp_path / "out" / "ablated").exists() and not (tmp_path / "out" / "ablation.json").exists()
+
+
 def test_probes_without_a_direction_are_refused(
     setting: Setting, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
