@@ -9,6 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from halp_probe.interventions.directions import direction_of as direction_of
+    from halp_probe.interventions.steering import ablate_direction as ablate_direction
+    from halp_probe.interventions.steering import steer as steer
     from halp_probe.labels.table import read_labels as read_labels
     from halp_probe.probes.estimators import LinearProbe as LinearProbe
     from halp_probe.probes.files import load_probe as load_probe
@@ -22,9 +25,12 @@ _MODULE_OF = {
     "Design": "halp_probe.probes.study",
     "LinearProbe": "halp_probe.probes.estimators",
     "RiskScorer": "halp_probe.scoring.scorer",
+    "ablate_direction": "halp_probe.interventions.steering",
+    "direction_of": "halp_probe.interventions.directions",
     "load_probe": "halp_probe.probes.files",
     "open_shards": "halp_probe.shards.reader",
     "read_labels": "halp_probe.labels.table",
+    "steer": "halp_probe.interventions.steering",
     "study": "halp_probe.probes.study",
 }
 

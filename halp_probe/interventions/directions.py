@@ -1,0 +1,66 @@
+"""Where a probe reads the residual stream, and along which direction: what to steer along or to take out.
+
+Legend: D decoder width.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from halp_probe.errors import InputError
+from halp_probe.probes.estimators import BinaryProbe, DirectionProbe
+from halp_probe.probes.files import SavedProbe
+from halp_probe.shards.names import layer_of
+
+
+def direction_of(probe: SavedProbe | BinaryProbe) -> np.ndarray:
+    """[D] float64 of unit length: the direction in which the log-odds of a wrong answer rise fastest.
+
+    It is the gradient with respect to the vector as it was captured (the weights over the scales of standardisation),
+    brought to unit length: along it, `t` units of the residual stream change the log-odds by `t · |gradient|`, and
+    whatever is orthogonal to it changes nothing. Raises InputError for an MLP, which has no single direction, for a
+    probe whose log-odds are constant, and for a saved probe of a vision mean (see `layer_read`).
+    """
+    gradient = _gradient(probe)
+    return gradient / np.linalg.norm(gradient)
+
+
+def control_direction(probe: SavedProbe | BinaryProbe, seed: int) -> np.ndarray:
+    """[D] float64 of unit length: that of a probe with random weights on the same standardised inputs.
+
+    It is made orthogonal to the probe's own, so that the probe sees nothing of it. Raises as `direction_of` does.
+    """
+    own = direction_of(probe)
+    estimator = probe.estimator if isinstance(probe, SavedProbe) else probe
+    drawn = np.random.default_rng(seed).standard_normal(len(own)) / estimator.scale_
+    drawn /= np.linalg.norm(drawn)
+    rest = drawn - (drawn @ own) * own
+    return rest / np.linalg.norm(rest)
+
+
+def layer_read(probe: SavedProbe) -> int:
+    """The layer whose states the probe reads. Raises InputError for the vision means, which come before layer 0."""
+    representation = str(probe.metadata.get("representation"))
+    layer = layer_of(representation)
+    if layer is None:
+        raise InputError(
+            f"the probe reads {representation}, a mean over the vision tower's output and no state of a decoder block: "
+            "there is no layer to intervene at; pass a probe of a vision token or query token"
+        )
+    return layer
+
+
+def _gradient(probe: SavedProbe | BinaryProbe) -> np.ndarray:
+    """[D] float64 of the log-odds with respect to the raw vector."""
+    if isinstance(probe, SavedProbe):
+        layer_read(probe)
+        probe = probe.estimator
+    if not isinstance(probe, DirectionProbe):
+        raise InputError(
+            f"a {type(probe).__name__} has no single direction: what raises its log-odds differs from state to state; "
+            "pass a linear, ridge or difference probe"
+        )
+    gradient = np.asarray(probe.coef_[0] / probe.scale_, dtype=np.float64)
+    if not 0 < np.linalg.norm(gradient) < np.inf:
+        raise InputError("the probe's log-odds are the same for every state, so it has no direction; train it again")
+    return gradient

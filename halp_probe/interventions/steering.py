@@ -1,0 +1,137 @@
+"""Change what a decoder block passes on, while a context lasts: add a direction to it, or take one out.
+
+Layer k is the output of decoder block k, before any DeepStack addition and before the final norm. An intervention acts
+in every forward pass and at every position: image and text tokens, padding, each answer token. It acts before all other
+hooks on its block, so whatever reads the block's output (a capture, `output_hidden_states`) reads the changed one,
+whichever was there first. Of several interventions on one layer, the one entered last acts first.
+
+Legend: B rows of a batch, T tokens, D decoder width.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+from halp_probe.errors import InputError
+from halp_probe.models.families import family_of
+from halp_probe.models.loading import LoadedModel
+
+Change: TypeAlias = Callable[[torch.Tensor], torch.Tensor]  # [B, T, D] -> [B, T, D]
+
+
+@contextmanager
+def steer(model: LoadedModel | nn.Module, layer: int, direction: Any, strength: float) -> Iterator[None]:
+    """Inside the context, `strength · direction` is added to layer `layer` at every position.
+
+    `model` is a loaded model, or a transformers model of a family in the table, with PEFT around it or not. `direction`
+    is [D] float, an array or a tensor, in the units of the residual stream: it is taken as it is, never brought to unit
+    length. The sum is computed in float32 (or finer, as the model) and rounded once to the model's dtype: in float32
+    the state changes by exactly `strength · direction`, up to the sum's own rounding. Steers on one layer add up. The
+    hook is removed at the end, also after an error. Raises InputError for a layer that is not there, and for a
+    direction of another width or with a number that is not finite.
+    """
+    block, vector = _block(model, layer), _checked(model, direction)
+    if not math.isfinite(strength):
+        raise InputError(f"strength {strength} is not finite; pass a number")
+    shift = _float32(strength * vector, f"strength {strength:g} times the direction")  # [D]
+    there = _on_device(shift)
+    with _changed(block, lambda hidden: hidden + there(hidden)):
+        yield
+
+
+@contextmanager
+def ablate_direction(
+    model: LoadedModel | nn.Module, layer: int, direction: Any, *, to: float = 0.0, along: Any = None
+) -> Iterator[None]:
+    """Inside the context, layer `layer` has no component along `direction` at any position: h − (h · v)v.
+
+    v is `direction` brought to unit length; `to` is the component, in the units of the residual stream, that the states
+    have instead of none (such as the mean over a training set). With `along` the same is added in another direction: a
+    control, h − (h · v)w, which moves every state as far and takes nothing out. Computed as in `steer`, which tells
+    what `model` and directions may be and what is raised; a direction of zeros is refused too.
+    """
+    block = _block(model, layer)
+    unit = _on_device(_unit(model, direction))
+    other = unit if along is None else _on_device(_unit(model, along))
+    if not math.isfinite(to):
+        raise InputError(f"to={to} is not finite; pass the component that the states should have")
+    with _changed(block, lambda hidden: hidden + (to - hidden @ unit(hidden))[..., None] * other(hidden)):
+        yield
+
+
+@contextmanager
+def _changed(block: nn.Module, change: Change) -> Iterator[None]:
+    def hook(_module: nn.Module, _args: Any, output: Any) -> torch.Tensor:
+        if not isinstance(output, torch.Tensor):
+            raise TypeError(f"the block returns {type(output).__name__}, not one tensor of hidden states")
+        wide = output.to(torch.promote_types(output.dtype, torch.float32))
+        return change(wide).to(output.dtype)
+
+    handle = block.register_forward_hook(hook, prepend=True)  # transformers leaves hooks of its own that read states
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _block(model: LoadedModel | nn.Module, layer: int) -> nn.Module:
+    blocks = _parts(model)[1]
+    if layer not in range(len(blocks)):
+        raise InputError(f"layer {layer}: the model has layers 0 to {len(blocks) - 1}; pass one of them")
+    return blocks[layer]
+
+
+def _checked(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
+    """[D] float64 on the CPU."""
+    if isinstance(direction, torch.Tensor):
+        vector = direction.detach().to("cpu", torch.float64)
+    else:
+        vector = torch.from_numpy(np.array(direction, dtype=np.float64))
+    width = int(_parts(model)[0].get_text_config().hidden_size)
+    if vector.shape != (width,):
+        raise InputError(
+            f"the direction has shape {tuple(vector.shape)}, the model's states ({width},); pass [D] of it"
+        )
+    if not vector.isfinite().all():
+        raise InputError(f"{int((~vector.isfinite()).sum())} of the direction's {width} numbers are not finite")
+    return vector
+
+
+def _parts(model: LoadedModel | nn.Module) -> tuple[Any, nn.ModuleList]:
+    """Its config and its decoder blocks."""
+    if isinstance(model, LoadedModel):
+        return model.model.config, model.checkpoint.family.blocks(model.model)
+    plain: Any = model
+    if hasattr(plain, "get_base_model"):  # PEFT's wrapper
+        plain = plain.get_base_model()
+    return plain.config, family_of(plain.config.model_type).blocks(plain)
+
+
+def _unit(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
+    """[D] float32 of unit length on the CPU."""
+    vector = _checked(model, direction)
+    length = float(vector.norm())
+    if not length > 0:
+        raise InputError("the direction is zero: there is nothing to take out; pass another one")
+    return _float32(vector / length, "the direction")
+
+
+def _float32(vector: torch.Tensor, what: str) -> torch.Tensor:
+    rounded = vector.float()
+    if not rounded.isfinite().all():
+        raise InputError(f"{what} is beyond float32; pass smaller numbers")
+    return rounded
+
+
+def _on_device(vector: torch.Tensor) -> Change:
+    """The vector in the dtype and on the device of the tensor that it is used with, copied there once."""
+    copy = functools.cache(lambda device, dtype: vector.to(device, dtype))
+    return lambda hidden: copy(hidden.device, hidden.dtype)

@@ -1,0 +1,113 @@
+"""A probe of states with adapters scores those states alone: the same adapters in the same order, or a refusal."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_adapters import adapters, changed, extract, table, with_adapters
+
+from halp_probe.cli import main
+from halp_probe.errors import InputError
+from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.probes.card import vectors_card
+from halp_probe.probes.estimators import LinearProbe
+from halp_probe.probes.files import load_probe, save_probe
+from halp_probe.scoring.fitting import check_fits, check_same_states
+from halp_probe.scoring.scorer import RiskScorer
+from halp_probe.shards.reader import open_shards
+
+__all__ = ["adapters", "table"]  # fixtures
+REPRESENTATION = "query_token_representation/layer_5"
+
+
+@pytest.fixture(scope="module")
+def stack(adapters: Callable[..., Path]) -> list[Path]:
+    return [adapters("first"), adapters("second", seed=1)]
+
+
+@pytest.fixture(scope="module")
+def probe(stack: list[Path], table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A probe of the states with both adapters; beside it the shards of these states, and of those without."""
+    folder = tmp_path_factory.mktemp("probe")
+    assert extract(table, folder / "with", *(part for a in stack for part in ("--adapter", str(a)))) == 0
+    assert extract(table, folder / "without", "--model", "shapes") == 0
+    shards = open_shards(folder / "with")
+    y = np.random.default_rng(0).integers(0, 2, len(shards.question_ids))
+    fitted = LinearProbe(Cs=(1e-2,)).fit(shards.vectors(REPRESENTATION), y)
+    save_probe(folder / "probe", fitted, vectors_card(REPRESENTATION, shards.attributes))
+    return folder / "probe"
+
+
+def test_the_card_tells_the_adapters(probe: Path, stack: list[Path]) -> None:
+    card = load_probe(probe).metadata
+    assert card["adapters"] == with_adapters(*stack).checkpoint.stack and card["quantization"] is None
+    assert json.loads(card["adapter_names"]) == [str(folder) for folder in stack]
+
+
+def test_a_scorer_loads_them_from_the_card(probe: Path, table: Path) -> None:
+    scorer, shards = RiskScorer(None, probe), open_shards(probe.parent / "with")
+    expected = load_probe(probe).risk(shards.vectors(REPRESENTATION))
+    for row, question in enumerate(shards.text("question")[:4]):
+        picture = table / "images" / shards.text("image_id")[row]
+        assert scorer.score(picture, question) == pytest.approx(expected[row], abs=1e-5)
+
+
+def test_other_adapters_are_refused(probe: Path, stack: list[Path], tmp_path: Path) -> None:
+    saved, moved = load_probe(probe), changed(stack[0], tmp_path / "moved")
+    for folders in ([], stack[:1], stack[::-1], [*stack, stack[0]], [moved, stack[1]]):
+        loaded = with_adapters(*folders) if folders else load_model(open_checkpoint("shapes"))
+        with pytest.raises(
+            InputError, match=r"trained on shapes with adapters adapter-.*first, .*loaded with adapters "
+        ):
+            check_fits(saved, loaded)
+        check_fits(saved, loaded, allow_other_model=True)
+    loaded = with_adapters(*stack)
+    check_fits(saved, loaded)
+    with pytest.raises(InputError, match="with quantization none, the model is loaded with quantization 8bit"):
+        check_fits(saved, replace(loaded, quantization="8bit"))
+    plain = vectors_card(REPRESENTATION, open_shards(probe.parent / "without").attributes)
+    old = {name: value for name, value in plain.items() if name not in ("adapters", "adapter_names", "quantization")}
+    for card in (plain, old):  # a card of a release that knew no adapters
+        check_fits(replace(saved, metadata={**saved.metadata, "adapters": None, **card}), with_nothing())
+        with pytest.raises(InputError, match="with adapters none, the model is loaded with adapters adapter-"):
+            check_fits(replace(saved, metadata=card), loaded)
+
+
+def with_nothing() -> object:
+    return load_model(open_checkpoint("shapes"))
+
+
+def test_thresholds_come_from_the_same_adapters(probe: Path) -> None:
+    card = load_probe(probe).metadata
+    same, other = (dict(open_shards(probe.parent / name).attributes) for name in ("with", "without"))
+    check_same_states(card, same)
+    with pytest.raises(InputError, match=r"adapters adapter-.* in its card, none in these shards"):
+        check_same_states(card, other)
+    check_same_states(card, {"model_name": "other code's"})  # which tells nothing
+
+
+def score(probe: Path, table: Path, output: Path, *more: str) -> int:
+    tables = ["--vqa-dataset", str(table / "vqa.csv"), "--images-dir", str(table / "images")]
+    return main(["score", *tables, "--probe", str(probe), "--output-dir", str(output), "--no-answers", *more])
+
+
+def test_score_loads_them_too(
+    probe: Path, stack: list[Path], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = open_shards(probe.parent / "with")
+    expected = load_probe(probe).risk(shards.vectors(REPRESENTATION))
+    named = [part for folder in stack for part in ("--adapter", str(folder))]
+    for output, flags in (("card", []), ("flags", named)):
+        assert score(probe, table, tmp_path / output, *flags) == 0
+        with (tmp_path / output / "risks.csv").open() as file:
+            found = {row["question_id"]: float(row["risk"]) for row in csv.DictReader(file)}
+        assert [found[q] for q in shards.question_ids] == pytest.approx(list(expected), abs=1e-5)
+    for flags in (["--model", "shapes"], named[2:] + named[:2]):
+        assert score(probe, table, tmp_path / "other", *flags) == 2
+        assert "load it as for the probe (--adapter)" in capsys.readouterr().err
