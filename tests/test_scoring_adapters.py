@@ -111,3 +111,19 @@ def test_score_loads_them_too(
     for flags in (["--model", "shapes"], named[2:] + named[:2]):
         assert score(probe, table, tmp_path / "other", *flags) == 2
         assert "load it as for the probe (--adapter)" in capsys.readouterr().err
+
+
+def test_states_under_an_intervention_are_others(probe: Path, stack: list[Path]) -> None:
+    """Their probe reads no plain model, and a probe of plain states no shards of them."""
+    plain = open_shards(probe.parent / "with").attributes
+    moved = {**plain, "intervention": "the probe's direction: removed"}
+    saved, loaded = load_probe(probe), with_adapters(*stack)
+    check_fits(saved, loaded)
+    check_same_states(saved.metadata, plain)
+    with pytest.raises(InputError, match="intervention none in its card, the probe's direction: removed in"):
+        check_same_states(saved.metadata, moved)
+    of_moved = replace(saved, metadata={**saved.metadata, **vectors_card(REPRESENTATION, moved)})
+    check_same_states(of_moved.metadata, moved)
+    with pytest.raises(InputError, match="under an intervention"):
+        check_fits(of_moved, loaded)
+    check_fits(of_moved, loaded, allow_other_model=True)

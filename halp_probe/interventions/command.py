@@ -61,13 +61,13 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.extraction import command as extraction
     from halp_probe.interventions.directions import layer_read
     from halp_probe.probes.files import load_probe
-    from halp_probe.scoring.command import _options
+    from halp_probe.scoring.command import extract_options
     from halp_probe.scoring.fitting import check_fits
     from halp_probe.shards.columns import RESERVED_COLUMNS
 
     probe = load_probe(args.probe)
     layer, planned = layer_read(probe), _planned(args, probe)
-    options = _options(args, probe.metadata)
+    options = extract_options(args, probe.metadata)
     table = read_table(args.vqa_dataset, RESERVED_COLUMNS, answers=False)
     if not args.images_dir.is_dir():
         raise InputError(f"--images-dir {args.images_dir} is not a folder")

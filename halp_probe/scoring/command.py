@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     probe = load_probe(args.probe)
     highest = abstention_level(probe, args.abstain_above)
-    options = _options(args, probe.metadata)
+    options = extract_options(args, probe.metadata)
     table = read_table(args.vqa_dataset, RESERVED_COLUMNS, answers=False)
     if not args.images_dir.is_dir():
         raise InputError(f"--images-dir {args.images_dir} is not a folder")
@@ -86,7 +86,7 @@ def write_risks(folder: Path, probe: Any, abstain_above: float | None) -> None:
     print(f"{folder / RISKS_FILE}: {len(risks)} risks, mean {risks.mean():.3f}; {abstained} questions abstained from")
 
 
-def _options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
+def extract_options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
     """Those of an extraction that reads the probe's states as they were read for its training."""
     from halp_probe.extraction.command import ExtractOptions
     from halp_probe.scoring.fitting import layer_to_read

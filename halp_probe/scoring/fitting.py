@@ -58,7 +58,7 @@ def check_same_states(card: Mapping[str, Any], attributes: Mapping[str, Any]) ->
             )
     if card.get("revision") is None or attributes.get("revision") is None:
         return
-    for name in LOADED_WITH:
+    for name in (*LOADED_WITH, "intervention"):
         trained, here = card.get(name), attributes.get(name)
         if trained != here:
             raise InputError(
@@ -104,6 +104,11 @@ def _check_model(card: Mapping[str, Any], checkpoint: Checkpoint) -> None:
 
 def _check_loading(card: Mapping[str, Any], loaded: LoadedModel) -> None:
     """Adapters by the content of their files and by their order; a card that says nothing was of none."""
+    if card.get("intervention"):
+        raise InputError(
+            f"the probe was trained on states under an intervention ({card['intervention']}), which this model is not "
+            "under: train it on plain shards, or allow another model"
+        )
     here = {"adapters": loaded.checkpoint.stack, "quantization": loaded.quantization}
     for name in LOADED_WITH:
         if card.get(name) != here[name]:
