@@ -182,7 +182,9 @@ def test_code_of_a_third_repository_does_not_run(with_code: Path) -> None:
         open_checkpoint(str(with_code), trust_remote_code=str(with_code))
 
 
-def test_a_model_that_needs_its_code_says_how_to_allow_it(with_code: Path) -> None:
+def test_a_model_that_needs_its_code_says_how_to_allow_it(with_code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(with_code.parent / "modules"))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
     config = json.loads((with_code / "config.json").read_text())
     (with_code / "config.json").write_text(json.dumps({**config, "model_type": "own_vl"}))
     with pytest.raises(ModelError, match=r"brings Python code of its own; read it.*--trust-remote-code .*with_code"):
