@@ -17,6 +17,12 @@ def all_positions(_config: Any, read: list[Any], _inputs: Mapping[str, torch.Ten
     return torch.cat([states.flatten(0, -2) for states in read])
 
 
+def pooled_patches(_config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Of tiles that overlap, the patches that are pooled into image tokens; -1 stands for no patch."""
+    pooling = inputs["image_token_pooling"]
+    return torch.cat([states.flatten(0, -2) for states in read])[pooling[pooling >= 0]]
+
+
 def regrouped(config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """A pixel shuffle put several patches side by side; apart again, in another order, which no mean minds."""
     width = config.vision_config.hidden_size
