@@ -13,6 +13,12 @@ from transformers import (
     Gemma3ImageProcessor,
     Gemma3Processor,
     Gemma3TextConfig,
+    Gemma4AudioFeatureExtractor,
+    Gemma4Config,
+    Gemma4ForConditionalGeneration,
+    Gemma4ImageProcessor,
+    Gemma4Processor,
+    Gemma4VideoProcessor,
     GemmaConfig,
     PaliGemmaConfig,
     PaliGemmaForConditionalGeneration,
@@ -29,6 +35,13 @@ GEMMA3_TEMPLATE = (
     "{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<start_of_image>{% else %}{{ part['text'] | trim }}{% endif %}"
     "{% endfor %}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+# As google/gemma-4-31B-it has it, without thinking and tools.
+GEMMA4_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|turn>{{ message['role'] }}\n"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<|image|>{% else %}{{ part['text'] | trim }}{% endif %}"
+    "{% endfor %}<turn|>\n{% endfor %}{% if add_generation_prompt %}<|turn>model\n{% endif %}"
 )
 # PaliGemma's checkpoints have none; its processor adds <bos> after the image and a line's end after the question.
 PALIGEMMA_TEMPLATE = (
@@ -65,6 +78,100 @@ def _gemma3() -> tuple[Any, Any]:
         image_seq_length=9,
     )
     return without_zeros(Gemma3ForConditionalGeneration(config)), processor
+
+
+def _gemma4() -> tuple[Any, Any]:
+    """As the small ones: an embedding a layer, and two last blocks that read the keys and values of blocks 2 and 3."""
+    processor = _gemma4_processor()
+    model = _gemma4_of(
+        processor,
+        hidden_size_per_layer_input=8,
+        vocab_size_per_layer_input=len(processor.tokenizer),
+        num_kv_shared_layers=2,
+        use_double_wide_mlp=True,
+    )
+    return model, processor
+
+
+def _gemma4_large() -> tuple[Any, Any]:
+    """As the large ones: image tokens see each other both ways in sliding layers; experts, softcapped logits."""
+    processor = _gemma4_processor()
+    model = _gemma4_of(
+        processor,
+        standardize=True,
+        hidden_size_per_layer_input=0,
+        use_bidirectional_attention="vision",
+        attention_k_eq_v=True,
+        num_global_key_value_heads=1,
+        final_logit_softcapping=5.0,
+        enable_moe_block=True,
+        num_experts=2,
+        top_k_experts=2,  # all of them: bfloat16's rounding would choose others
+        moe_intermediate_size=16,
+    )
+    return model, processor
+
+
+def _gemma4_processor() -> Any:
+    tokens = {
+        "image_token": "<|image|>",
+        "boi_token": "<|image>",
+        "eoi_token": "<image|>",
+        "audio_token": "<|audio|>",
+        "boa_token": "<|audio>",
+        "eoa_token": "<audio|>",
+        "sot_token": "<|turn>",
+        "eot_token": "<turn|>",
+    }
+    return Gemma4Processor(
+        feature_extractor=Gemma4AudioFeatureExtractor(),
+        image_processor=Gemma4ImageProcessor(patch_size=4, pooling_kernel_size=2, max_soft_tokens=70),
+        tokenizer=gemma_tokenizer(tokens),
+        video_processor=Gemma4VideoProcessor(),
+        chat_template=GEMMA4_TEMPLATE,
+    )
+
+
+def _gemma4_of(processor: Any, standardize: bool = False, **text: Any) -> Any:
+    tokenizer = processor.tokenizer
+    ids = tokenizer.convert_tokens_to_ids
+    config = Gemma4Config(
+        text_config={
+            **_gemma_text(tokenizer),
+            "global_head_dim": 16,
+            "sliding_window": 512,
+            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
+            **text,
+        },
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "patch_size": 4,
+            "pooling_kernel_size": 2,
+            "position_embedding_size": 80,
+            "standardize": standardize,
+            "initializer_range": INITIALIZER_RANGE,
+        },
+        audio_config=None,
+        boi_token_id=ids("<|image>"),
+        eoi_token_id=ids("<image|>"),
+        image_token_id=ids("<|image|>"),
+        video_token_id=ids("<|video|>"),
+        boa_token_id=ids("<|audio>"),
+        eoa_token_index=ids("<audio|>"),
+        audio_token_id=ids("<|audio|>"),
+        initializer_range=INITIALIZER_RANGE,
+    )
+    model = without_zeros(Gemma4ForConditionalGeneration(config))
+    torch.nn.init.normal_(model.model.vision_tower.patch_embedder.position_embedding_table, std=INITIALIZER_RANGE)
+    if standardize:
+        torch.nn.init.normal_(model.model.vision_tower.std_bias)
+        torch.nn.init.uniform_(model.model.vision_tower.std_scale, 0.5, 1.5)
+    return model
 
 
 def _paligemma() -> tuple[Any, Any]:
@@ -111,8 +218,24 @@ def _patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.T
     return loaded.model.model.vision_tower(images["pixel_values"]).last_hidden_state[0]
 
 
+def _pooled(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """From the tower's last block on: means of 2 × 2 patches, one by one, of which padding is none."""
+    tower = loaded.model.model.vision_tower
+    places = images["image_position_ids"]
+    shown = (places >= 0).all(-1)  # [1, patches]
+    embedded = tower.patch_embedder(images["pixel_values"], places, ~shown)
+    patches = tower.encoder(inputs_embeds=embedded, attention_mask=shown, pixel_position_ids=places).last_hidden_state
+    cells: dict[tuple[int, int], list[torch.Tensor]] = {}
+    for state, (x, y) in zip(patches[shown], places[shown].tolist(), strict=True):
+        cells.setdefault((y // 2, x // 2), []).append(state)
+    pooled = torch.stack([torch.stack(cells[place]).mean(0) * 16**0.5 for place in sorted(cells)])
+    return (pooled - tower.std_bias) * tower.std_scale if tower.config.standardize else pooled
+
+
 TINY = {
     "gemma3": Tiny(_gemma3, _patches),
+    "gemma4": Tiny(_gemma4, _pooled),
+    "gemma4_large": Tiny(_gemma4_large, _pooled),
     "paligemma": Tiny(_paligemma, _patches),
     "paligemma2": Tiny(_paligemma2, _patches),
 }

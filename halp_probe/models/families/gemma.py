@@ -18,6 +18,23 @@ ROWS: dict[str, Family] = {
         images_together=True,
         token_types=TokenTypes("token_type_ids", for_decoder=True, padding=0),  # 1 = image, 0 = causal text
     ),
+    "gemma4": replace(
+        PLAIN,
+        notes=Notes(
+            "google/gemma-4-31B-it",
+            vision_encoder="mean over what the vision tower gives, one vector an image token: each the mean of 3 × 3 "
+            "patches, scaled (and standardised where the checkpoint says so); padding patches are no part of it",
+            attention="causal; in the checkpoints with use_bidirectional_attention (31B, 26B-A4B), within the image "
+            "both ways in sliding layers, causal in full ones; never the question",
+            oddities="pictures of any shape, at most 280 image tokens; in E2B and E4B each block adds an embedding of "
+            "the token's id (the padding token's at image tokens), and the last blocks read the keys and values of "
+            "earlier ones",
+        ),
+        projector="model.embed_vision",
+        image_inputs=("pixel_values", "image_position_ids"),
+        images_together=True,
+        token_types=TokenTypes("mm_token_type_ids", for_decoder=True, padding=0),  # 1 = image
+    ),
     "paligemma": replace(
         PLAIN,
         notes=Notes("google/paligemma2-3b-mix-448", attention="the whole prompt, both ways"),
