@@ -11,6 +11,13 @@ from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     Gemma3ImageProcessor,
+    Gemma3nAudioConfig,
+    Gemma3nAudioFeatureExtractor,
+    Gemma3nConfig,
+    Gemma3nForConditionalGeneration,
+    Gemma3nProcessor,
+    Gemma3nTextConfig,
+    Gemma3nVisionConfig,
     Gemma3Processor,
     Gemma3TextConfig,
     Gemma4AudioFeatureExtractor,
@@ -36,6 +43,8 @@ GEMMA3_TEMPLATE = (
     "{% if part['type'] == 'image' %}<start_of_image>{% else %}{{ part['text'] | trim }}{% endif %}"
     "{% endfor %}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
+# As google/gemma-3n-E4B-it has it.
+GEMMA3N_TEMPLATE = GEMMA3_TEMPLATE.replace("<start_of_image>", "<image_soft_token>")
 # As google/gemma-4-31B-it has it, without thinking and tools.
 GEMMA4_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|turn>{{ message['role'] }}\n"
@@ -78,6 +87,70 @@ def _gemma3() -> tuple[Any, Any]:
         image_seq_length=9,
     )
     return without_zeros(Gemma3ForConditionalGeneration(config)), processor
+
+
+def _gemma3n() -> tuple[Any, Any]:
+    """Four streams; two last blocks read the keys and values of blocks 2 and 3; image tokens have no text embedding."""
+    from timm.models._efficientnet_builder import decode_arch_def
+
+    names = ["<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<start_of_audio>"]
+    names += ["<end_of_image>", "<image_soft_token>", "<end_of_audio>", "<audio_soft_token>"]
+    keys = ["start_token", "end_token", "boi_token", "boa_token", "eoi_token", "image_token", "eoa_token", "audio_token"]
+    tokenizer = gemma_tokenizer(dict(zip(keys, names, strict=True)))
+    ids = {key: tokenizer.convert_tokens_to_ids(name) for key, name in zip(keys, names, strict=True)}
+    assert sorted(ids.values()) == list(range(len(tokenizer) - 8, len(tokenizer)))
+    text = Gemma3nTextConfig(
+        **_gemma_text(tokenizer),
+        vocab_size_per_layer_input=ids["eoi_token"],
+        hidden_size_per_layer_input=8,
+        num_kv_shared_layers=2,
+        laurel_rank=8,
+        sliding_window=256,
+        layer_types=["sliding_attention", "full_attention"] * 3,
+        activation_sparsity_pattern=[0.95, 0.5, 0.0, 0.0, 0.5, 0.0],
+        final_logit_softcapping=5.0,
+    )
+    stages = [
+        ["er_r1_k3_s2_e4_c8"],
+        ["uir_r1_a3_k5_s2_e4_c16"],
+        ["uir_r1_a5_k5_s2_e4_c16", "mqa_r1_k3_h2_v2_s1_d8_c16", "uir_r1_a0_k0_s1_e2_c16"],
+        ["uir_r1_a5_k5_s2_e4_c32", "mqa_r1_k3_h2_s1_d8_c32", "uir_r1_a0_k0_s1_e2_c32"],
+    ]
+    vision = Gemma3nVisionConfig(
+        initializer_range=INITIALIZER_RANGE,
+        model_args={
+            "block_args": decode_arch_def(stages),
+            "stem_size": 8,
+            "layer_scale_init_value": 0.5,
+            "msfa_output_resolution": 3,
+        },
+        vocab_offset=ids["eoi_token"],
+        vocab_size=2,
+    )
+    audio = Gemma3nAudioConfig(
+        hidden_size=16,
+        conf_num_attention_heads=2,
+        conf_num_hidden_layers=1,
+        sscp_conv_channel_size=(4, 4),
+        vocab_offset=ids["eoa_token"],
+        vocab_size=2,
+    )
+    config = Gemma3nConfig(
+        text_config=text,
+        vision_config=vision,
+        audio_config=audio,
+        vision_soft_tokens_per_image=9,
+        **{f"{key}_id": index for key, index in ids.items() if key not in ("start_token", "end_token")},
+        initializer_range=INITIALIZER_RANGE,
+    )
+    processor = Gemma3nProcessor(
+        feature_extractor=Gemma3nAudioFeatureExtractor(),
+        image_processor=SiglipImageProcessor(size={"height": 96, "width": 96}, do_normalize=False),
+        tokenizer=tokenizer,
+        chat_template=GEMMA3N_TEMPLATE,
+        image_seq_length=9,
+    )
+    return without_zeros(Gemma3nForConditionalGeneration(config)), processor
 
 
 def _gemma4() -> tuple[Any, Any]:
@@ -218,6 +291,21 @@ def _patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.T
     return loaded.model.model.vision_tower(images["pixel_values"]).last_hidden_state[0]
 
 
+def _cells(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Of the feature map of timm's own model, row by row."""
+    width_first = loaded.model.model.vision_tower.timm_model(images["pixel_values"])[0]  # [V, 3, 3]
+    return torch.stack([width_first[:, row, column] for row in range(3) for column in range(3)]) * 2048**0.5
+
+
+def _soft_tokens(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return loaded.model.model.embed_vision(inputs_embeds=_cells(loaded, images))
+
+
+def _stream(output: torch.Tensor) -> torch.Tensor:
+    assert output.ndim == 4
+    return output.select(0, 0)
+
+
 def _pooled(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """From the tower's last block on: means of 2 × 2 patches, one by one, of which padding is none."""
     tower = loaded.model.model.vision_tower
@@ -234,6 +322,7 @@ def _pooled(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Te
 
 TINY = {
     "gemma3": Tiny(_gemma3, _patches),
+    "gemma3n": Tiny(_gemma3n, _cells, vision_only=_soft_tokens, block_states=_stream, hidden_states=False),
     "gemma4": Tiny(_gemma4, _pooled),
     "gemma4_large": Tiny(_gemma4_large, _pooled),
     "paligemma": Tiny(_paligemma, _patches),

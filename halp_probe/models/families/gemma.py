@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from halp_probe.models.families.defaults import PLAIN, PREFIX_LM
 from halp_probe.models.family import Family, Notes, TokenTypes, plain_positions_from_one
+from halp_probe.models.image_entry import pooled_features
+
+
+
+def _first_stream(output: torch.Tensor) -> torch.Tensor:
+    """Of what a block of Gemma 3n returns, [4, B, T, D]: [B, T, D]."""
+    return output[0]
+
 
 ROWS: dict[str, Family] = {
     "gemma3": replace(
@@ -17,6 +27,22 @@ ROWS: dict[str, Family] = {
         ),
         images_together=True,
         token_types=TokenTypes("token_type_ids", for_decoder=True, padding=0),  # 1 = image, 0 = causal text
+    ),
+    "gemma3n": replace(
+        PLAIN,
+        notes=Notes(
+            "google/gemma-3n-E4B-it",
+            vision_encoder="mean over the 16 × 16 cells of the tower's last feature map, one an image token, times the "
+            "square root of its width",
+            oddities="a block works on four streams (AltUp): a state is stream 0, which its attention and feed-forward "
+            "read in the published checkpoints; the model's last norm reads a mean of all four, which is no state here. "
+            "Each block adds an embedding of the token's id; the last blocks read the keys and values of earlier ones. "
+            "The vision tower is a network of convolutions from timm (MobileNetV5): pip install 'halp_probe[timm]'",
+        ),
+        features=pooled_features,
+        projector="model.embed_vision.soft_embedding_norm",  # the whole embedder runs for some text tokens too
+        block_states=_first_stream,
+        unused_outputs=("token_type_ids",),  # attention is causal
     ),
     "gemma4": replace(
         PLAIN,
