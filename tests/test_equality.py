@@ -324,7 +324,8 @@ def test_features_that_no_call_took_are_an_error() -> None:
 def test_prompt_inputs_are_those_of_the_chat_template(family: Family) -> None:
     """transformers' own tokenised path, on pictures whose size needs no change."""
     checkpoint = family.loaded.checkpoint
-    factor = 2 * getattr(checkpoint.processor.image_processor, "patch_size", 14)
+    patch = getattr(checkpoint.processor.image_processor, "patch_size", 14)
+    factor = 2 * (patch["height"] if isinstance(patch, dict) else patch)
     picture = Image.new("RGB", (3 * factor, 4 * factor), (10, 200, 90))
     made = Prompter(checkpoint).prompt(Sample("q", "i", QUESTIONS[0], ""), LoadedImage(picture, ""))
     content = [{"type": "image", "image": picture}, {"type": "text", "text": QUESTIONS[0]}]

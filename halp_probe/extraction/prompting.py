@@ -159,7 +159,10 @@ class Prompter:
     def _special_tokens(self) -> tuple[str, ...]:
         tokenizer = self.checkpoint.processor.tokenizer
         image_token = tokenizer.convert_ids_to_tokens(self.checkpoint.image_token_id)
-        return tuple({*tokenizer.all_special_tokens, image_token})
+        placeholder = getattr(
+            self.checkpoint.processor, "image_placeholder_token", image_token
+        )  # where it is plain text
+        return tuple({*tokenizer.all_special_tokens, image_token, placeholder})
 
 
 def _image_end(family: Family, positions: TokenPositions, types: np.ndarray | None) -> int:

@@ -25,6 +25,12 @@ from transformers import (
     Gemma4ForConditionalGeneration,
     Gemma4ImageProcessor,
     Gemma4Processor,
+    Gemma4UnifiedAudioFeatureExtractor,
+    Gemma4UnifiedConfig,
+    Gemma4UnifiedForConditionalGeneration,
+    Gemma4UnifiedImageProcessor,
+    Gemma4UnifiedProcessor,
+    Gemma4UnifiedVideoProcessor,
     Gemma4VideoProcessor,
     GemmaConfig,
     PaliGemmaConfig,
@@ -52,6 +58,17 @@ GEMMA4_TEMPLATE = (
     "{% if part['type'] == 'image' %}<|image|>{% else %}{{ part['text'] | trim }}{% endif %}"
     "{% endfor %}<turn|>\n{% endfor %}{% if add_generation_prompt %}<|turn>model\n{% endif %}"
 )
+GEMMA4_TOKENS = {
+    "image_token": "<|image|>",
+    "boi_token": "<|image>",
+    "eoi_token": "<image|>",
+    "audio_token": "<|audio|>",
+    "boa_token": "<|audio>",
+    "eoa_token": "<audio|>",
+    "sot_token": "<|turn>",
+    "eot_token": "<turn|>",
+}
+GEMMA4_PIXELS = {"patch_size": 4, "pooling_kernel_size": 2, "max_soft_tokens": 70}  # the fewest that it takes
 # PaliGemma's checkpoints have none; its processor adds <bos> after the image and a line's end after the question.
 PALIGEMMA_TEMPLATE = (
     "{% for message in messages %}{% for part in message['content'] %}"
@@ -95,7 +112,16 @@ def _gemma3n() -> tuple[Any, Any]:
 
     names = ["<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<start_of_audio>"]
     names += ["<end_of_image>", "<image_soft_token>", "<end_of_audio>", "<audio_soft_token>"]
-    keys = ["start_token", "end_token", "boi_token", "boa_token", "eoi_token", "image_token", "eoa_token", "audio_token"]
+    keys = [
+        "start_token",
+        "end_token",
+        "boi_token",
+        "boa_token",
+        "eoi_token",
+        "image_token",
+        "eoa_token",
+        "audio_token",
+    ]
     tokenizer = gemma_tokenizer(dict(zip(keys, names, strict=True)))
     ids = {key: tokenizer.convert_tokens_to_ids(name) for key, name in zip(keys, names, strict=True)}
     assert sorted(ids.values()) == list(range(len(tokenizer) - 8, len(tokenizer)))
@@ -185,37 +211,43 @@ def _gemma4_large() -> tuple[Any, Any]:
     return model, processor
 
 
+def _gemma4_unified() -> tuple[Any, Any]:
+    """No vision encoder: pixels of patches, their places, two projections."""
+    processor = Gemma4UnifiedProcessor(
+        feature_extractor=Gemma4UnifiedAudioFeatureExtractor(),
+        image_processor=Gemma4UnifiedImageProcessor(**GEMMA4_PIXELS),
+        tokenizer=gemma_tokenizer(GEMMA4_TOKENS),
+        video_processor=Gemma4UnifiedVideoProcessor(),
+        chat_template=GEMMA4_TEMPLATE,
+    )
+    config = Gemma4UnifiedConfig(
+        text_config=_gemma4_text(processor.tokenizer, num_kv_shared_layers=2, use_bidirectional_attention="vision"),
+        vision_config={
+            "patch_size": 4,
+            "pooling_kernel_size": 2,
+            "mm_embed_dim": 16,
+            "mm_posemb_size": 80,
+            "output_proj_dims": 16,
+            "initializer_range": INITIALIZER_RANGE,
+        },
+        **_gemma4_ids(processor.tokenizer),
+    )
+    return _softened(without_zeros(Gemma4UnifiedForConditionalGeneration(config))), processor
+
+
 def _gemma4_processor() -> Any:
-    tokens = {
-        "image_token": "<|image|>",
-        "boi_token": "<|image>",
-        "eoi_token": "<image|>",
-        "audio_token": "<|audio|>",
-        "boa_token": "<|audio>",
-        "eoa_token": "<audio|>",
-        "sot_token": "<|turn>",
-        "eot_token": "<turn|>",
-    }
     return Gemma4Processor(
         feature_extractor=Gemma4AudioFeatureExtractor(),
-        image_processor=Gemma4ImageProcessor(patch_size=4, pooling_kernel_size=2, max_soft_tokens=70),
-        tokenizer=gemma_tokenizer(tokens),
+        image_processor=Gemma4ImageProcessor(**GEMMA4_PIXELS),
+        tokenizer=gemma_tokenizer(GEMMA4_TOKENS),
         video_processor=Gemma4VideoProcessor(),
         chat_template=GEMMA4_TEMPLATE,
     )
 
 
 def _gemma4_of(processor: Any, standardize: bool = False, **text: Any) -> Any:
-    tokenizer = processor.tokenizer
-    ids = tokenizer.convert_tokens_to_ids
     config = Gemma4Config(
-        text_config={
-            **_gemma_text(tokenizer),
-            "global_head_dim": 16,
-            "sliding_window": 512,
-            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
-            **text,
-        },
+        text_config=_gemma4_text(processor.tokenizer, **text),
         vision_config={
             "hidden_size": 16,
             "intermediate_size": 32,
@@ -229,22 +261,42 @@ def _gemma4_of(processor: Any, standardize: bool = False, **text: Any) -> Any:
             "standardize": standardize,
             "initializer_range": INITIALIZER_RANGE,
         },
-        audio_config=None,
-        boi_token_id=ids("<|image>"),
-        eoi_token_id=ids("<image|>"),
-        image_token_id=ids("<|image|>"),
-        video_token_id=ids("<|video|>"),
-        boa_token_id=ids("<|audio>"),
-        eoa_token_index=ids("<audio|>"),
-        audio_token_id=ids("<|audio|>"),
-        initializer_range=INITIALIZER_RANGE,
+        **_gemma4_ids(processor.tokenizer),
     )
-    model = without_zeros(Gemma4ForConditionalGeneration(config))
+    model = _softened(without_zeros(Gemma4ForConditionalGeneration(config)))
     torch.nn.init.normal_(model.model.vision_tower.patch_embedder.position_embedding_table, std=INITIALIZER_RANGE)
     if standardize:
         torch.nn.init.normal_(model.model.vision_tower.std_bias)
         torch.nn.init.uniform_(model.model.vision_tower.std_scale, 0.5, 1.5)
     return model
+
+
+def _softened(model: Any) -> Any:
+    """Attention's scores are not scaled by the width but by a trained norm: without one they magnify rounding."""
+    for block in model.model.language_model.layers:
+        torch.nn.init.constant_(block.self_attn.q_norm.weight, block.self_attn.head_dim**-0.5)
+    return model
+
+
+def _gemma4_text(tokenizer: Any, **more: Any) -> dict[str, Any]:
+    return {
+        **_gemma_text(tokenizer),
+        "global_head_dim": 16,
+        "sliding_window": 512,  # prefix, padding, suffix and answer fit it
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2,
+        **more,
+    }
+
+
+def _gemma4_ids(tokenizer: Any) -> dict[str, Any]:
+    names = {"boi_token_id": "<|image>", "eoi_token_id": "<image|>", "image_token_id": "<|image|>"}
+    names |= {"boa_token_id": "<|audio>", "eoa_token_index": "<audio|>", "audio_token_id": "<|audio|>"}
+    names |= {"video_token_id": "<|video|>"}
+    return {
+        **{field: tokenizer.convert_tokens_to_ids(name) for field, name in names.items()},
+        "audio_config": None,
+        "initializer_range": INITIALIZER_RANGE,
+    }
 
 
 def _paligemma() -> tuple[Any, Any]:
@@ -320,11 +372,21 @@ def _pooled(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Te
     return (pooled - tower.std_bias) * tower.std_scale if tower.config.standardize else pooled
 
 
+def _embedded(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Patches alone, without any padding, through the layers before the last projection."""
+    embedder, places = loaded.model.model.embed_vision, images["image_position_ids"][0]
+    count = next((k for k, place in enumerate(places.tolist()) if place == [-1, -1]), len(places))
+    embedded = embedder.patch_ln2(embedder.patch_dense(embedder.patch_ln1(images["pixel_values"][0, :count])))
+    across, down = (embedder.pos_embedding[places[:count, axis], axis] for axis in (0, 1))
+    return embedder.pos_norm(embedded + across + down)
+
+
 TINY = {
     "gemma3": Tiny(_gemma3, _patches),
     "gemma3n": Tiny(_gemma3n, _cells, vision_only=_soft_tokens, block_states=_stream, hidden_states=False),
     "gemma4": Tiny(_gemma4, _pooled),
     "gemma4_large": Tiny(_gemma4_large, _pooled),
+    "gemma4_unified": Tiny(_gemma4_unified, _embedded),
     "paligemma": Tiny(_paligemma, _patches),
     "paligemma2": Tiny(_paligemma2, _patches),
 }

@@ -31,7 +31,7 @@ MOLMO2_MARKERS = (
 
 
 def _molmo2() -> tuple[Any, Any]:
-    """Tiles of 3 × 3 patches that overlap in two: two layers of the tower, pooled by two to a side, the last one odd."""
+    """Tiles of 5 × 5 patches, 3 × 3 without their overlap; of two layers of the tower, pooled 2 × 2, the last odd."""
     tokenizer = tiny_tokenizer("<|image|>", "<|video|>", *MOLMO2_MARKERS)
     tower = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}
     ids = tokenizer.convert_tokens_to_ids
