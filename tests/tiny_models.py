@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import torch
-from tiny import fast_vlm, gemma, llava, molmo, ocr, qwen
+from tiny import fast_vlm, gemma, kimi, llava, molmo, ocr, qwen
 from tiny.parts import Tiny
 
 from halp_probe.models.families import family_of
 from halp_probe.models.loading import Checkpoint, LoadedModel
 
-TINY: dict[str, Tiny] = {**qwen.TINY, **llava.TINY, **gemma.TINY, **molmo.TINY, **fast_vlm.TINY, **ocr.TINY}
+TINY: dict[str, Tiny] = {
+    **qwen.TINY,
+    **llava.TINY,
+    **gemma.TINY,
+    **molmo.TINY,
+    **fast_vlm.TINY,
+    **ocr.TINY,
+    **kimi.TINY,
+}
 FAMILY_NAMES = tuple(TINY)
 
 

@@ -7,10 +7,18 @@ proves it. `docs/families.md` is written from the table.
 from __future__ import annotations
 
 from halp_probe.errors import InputError
-from halp_probe.models.families import fast_vlm, gemma, llava, molmo, ocr, qwen
+from halp_probe.models.families import fast_vlm, gemma, kimi, llava, molmo, ocr, qwen
 from halp_probe.models.family import Family
 
-FAMILIES: dict[str, Family] = {**qwen.ROWS, **llava.ROWS, **gemma.ROWS, **molmo.ROWS, **fast_vlm.ROWS, **ocr.ROWS}
+FAMILIES: dict[str, Family] = {
+    **qwen.ROWS,
+    **llava.ROWS,
+    **gemma.ROWS,
+    **molmo.ROWS,
+    **fast_vlm.ROWS,
+    **ocr.ROWS,
+    **kimi.ROWS,
+}
 
 
 def family_of(model_type: str) -> Family:
