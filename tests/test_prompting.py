@@ -159,6 +159,13 @@ def test_llava_has_one_size() -> None:
         prompt(llava, noise(30, 30), "What is in <image>?")
 
 
+def test_a_placeholder_that_is_no_special_token_is_refused_too() -> None:
+    checkpoint = tiny_model("qianfan_ocr").checkpoint
+    assert "<image>" not in checkpoint.processor.tokenizer.all_special_tokens
+    with pytest.raises(PromptError, match="special token '<image>'"):
+        prompt(checkpoint, noise(30, 30), "What is in <image>?")
+
+
 def test_a_prompter_that_has_seen_an_image_travels() -> None:
     """To workers that are started afresh."""
     prompter = Prompter(open_checkpoint("shapes"))

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import torch
-from tiny import gemma, llava, mllama, phi4, qwen
+from tiny import fast_vlm, gemma, kimi, llava, mllama, molmo, ocr, phi4, qwen
 from tiny.parts import Tiny
 
 from halp_probe.models.families import family_of
 from halp_probe.models.loading import Checkpoint, LoadedModel
 
-TINY: dict[str, Tiny] = {**qwen.TINY, **llava.TINY, **gemma.TINY, **mllama.TINY, **phi4.TINY}
+TINY: dict[str, Tiny] = {
+    **qwen.TINY,
+    **llava.TINY,
+    **gemma.TINY,
+    **molmo.TINY,
+    **fast_vlm.TINY,
+    **ocr.TINY,
+    **kimi.TINY,
+    **mllama.TINY,
+    **phi4.TINY,
+}
 FAMILY_NAMES = tuple(TINY)
 
 

@@ -53,7 +53,7 @@ def shared_tokens(prompts: Sequence[Prompt]) -> int:
 
     Raises PrefixError when they do not share the image, as with a template that puts the question before it.
     """
-    image_end = max(prompt.positions.vision_index for prompt in prompts) + 1
+    image_end = max(prompt.image_end for prompt in prompts)
     if len(prompts) == 1:
         return image_end
     query = min(prompt.positions.query_index for prompt in prompts)

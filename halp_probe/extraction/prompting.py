@@ -17,6 +17,7 @@ from halp_probe.errors import InputError
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.positions import TokenPositions, find_positions
 from halp_probe.extraction.preprocessing import ImageTexts
+from halp_probe.models.family import Family
 from halp_probe.models.loading import Checkpoint, ModelError
 from halp_probe.records import Sample
 
@@ -38,6 +39,7 @@ class Prompt:
     images: dict[str, torch.Tensor]  # pixel_values, image_grid_thw, …; one object for prompts made one after the other
     image_tokens: int
     positions: TokenPositions
+    image_end: int  # tokens up to the last one that image tokens see
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -100,14 +102,16 @@ class Prompter:
         needed = positions.query_index + 1 + self.answer_tokens
         self._check_length(needed)
         family = self.checkpoint.family
+        types = inputs[family.token_types.name][0].numpy() if family.token_types else None
         return Prompt(
             sample=sample,
             image_sha256=image.sha256,
             input_ids=inputs["input_ids"][0].numpy(),
-            token_types=inputs[family.token_types.name][0].numpy() if family.token_types else None,
+            token_types=types,
             images=self._last.setdefault("inputs", {name: inputs[name] for name in family.image_inputs}),
             image_tokens=int((inputs["input_ids"][0] == self.checkpoint.image_token_id).sum()),
             positions=positions,
+            image_end=_image_end(family, positions, types),
         )
 
     def _check_length(self, needed: int) -> None:
@@ -165,4 +169,14 @@ class Prompter:
     def _special_tokens(self) -> tuple[str, ...]:
         tokenizer = self.checkpoint.processor.tokenizer
         image_token = tokenizer.convert_ids_to_tokens(self.checkpoint.image_token_id)
-        return tuple({*tokenizer.all_special_tokens, image_token})
+        placeholder = getattr(
+            self.checkpoint.processor, "image_placeholder_token", image_token
+        )  # where it is plain text
+        return tuple({*tokenizer.all_special_tokens, image_token, placeholder})
+
+
+def _image_end(family: Family, positions: TokenPositions, types: np.ndarray | None) -> int:
+    """How many tokens stand up to the last one that image tokens see, markers behind the image among them."""
+    if types is None or family.token_types is None or family.token_types.block is None:
+        return positions.vision_index + 1
+    return int(np.flatnonzero(types == family.token_types.block)[-1]) + 1

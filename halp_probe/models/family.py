@@ -33,6 +33,7 @@ class TokenTypes:
     name: str  # as the processor returns it and the decoder takes it
     for_decoder: bool  # the prefill takes it (answer tokens never do); otherwise it is for `positions` alone
     padding: int  # the type of tokens that are part of no block
+    block: int | None = None  # the type of tokens that image tokens see both ways: a shared prefix holds them all
 
 
 def plain_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:

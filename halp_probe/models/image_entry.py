@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from halp_probe.models.compat import takes_features
 
@@ -28,6 +29,11 @@ def image_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
     """What transformers' own `get_image_features` returns."""
     owner = model if hasattr(model, "get_image_features") else model.model
     return owner.get_image_features(**inputs, return_dict=True)
+
+
+def pooled_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+    """The same in transformers' plainest class: that of a tower's own output may ask for more than is read here."""
+    return BaseModelOutputWithPooling(pooler_output=image_features(model, inputs).pooler_output)
 
 
 @contextmanager

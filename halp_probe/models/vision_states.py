@@ -17,6 +17,18 @@ def all_positions(_config: Any, read: list[Any], _inputs: Mapping[str, torch.Ten
     return torch.cat([states.flatten(0, -2) for states in read])
 
 
+def pooled_patches(_config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Of tiles that overlap, the patches that are pooled into image tokens; -1 stands for no patch."""
+    pooling = inputs["image_token_pooling"]
+    return torch.cat([states.flatten(0, -2) for states in read])[pooling[pooling >= 0]]
+
+
+def shown_patches(_config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Every patch but the padding behind an image's own, whose place in the picture is -1."""
+    shown = (inputs["image_position_ids"] >= 0).all(-1)
+    return torch.cat([states[shown.to(states.device)] for states in read])
+
+
 def regrouped(config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """A pixel shuffle put several patches side by side; apart again, in another order, which no mean minds."""
     width = config.vision_config.hidden_size

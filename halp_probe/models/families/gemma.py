@@ -4,8 +4,36 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+
 from halp_probe.models.families.defaults import PLAIN, PREFIX_LM
 from halp_probe.models.family import Family, Notes, TokenTypes, plain_positions_from_one
+from halp_probe.models.image_entry import pooled_features
+from halp_probe.models.vision_states import shown_patches
+
+
+def _first_stream(output: torch.Tensor) -> torch.Tensor:
+    """Of what a block of Gemma 3n returns, [4, B, T, D]: [B, T, D]."""
+    return output[0]
+
+
+_GEMMA4 = replace(
+    PLAIN,
+    notes=Notes(
+        "google/gemma-4-31B-it",
+        vision_encoder="mean over what the vision tower gives, one vector an image token: each the mean of 3 × 3 "
+        "patches, scaled (and standardised where the checkpoint says so); padding patches are no part of it",
+        attention="causal; in the checkpoints with use_bidirectional_attention (31B, 26B-A4B), within the image "
+        "both ways in sliding layers, causal in full ones; never the question",
+        oddities="pictures of any shape, at most 280 image tokens; in E2B and E4B each block adds an embedding of "
+        "the token's id (the padding token's at image tokens), and the last blocks read the keys and values of "
+        "earlier ones",
+    ),
+    projector="model.embed_vision",
+    image_inputs=("pixel_values", "image_position_ids"),
+    images_together=True,
+    token_types=TokenTypes("mm_token_type_ids", for_decoder=True, padding=0),  # 1 = image
+)
 
 ROWS: dict[str, Family] = {
     "gemma3": replace(
@@ -17,6 +45,36 @@ ROWS: dict[str, Family] = {
         ),
         images_together=True,
         token_types=TokenTypes("token_type_ids", for_decoder=True, padding=0),  # 1 = image, 0 = causal text
+    ),
+    "gemma3n": replace(
+        PLAIN,
+        notes=Notes(
+            "google/gemma-3n-E4B-it",
+            vision_encoder="mean over the 16 × 16 cells of the tower's last feature map, one an image token, times the "
+            "square root of its width",
+            oddities="blocks work on four streams (AltUp): a state is stream 0, the active one of the published "
+            "checkpoints; the last norm reads a mean made of all four, which is no state here. Each block adds an "
+            "embedding of the token's id to the other streams; the last blocks read the keys and values of earlier "
+            "ones. The vision tower is timm's MobileNetV5: pip install 'halp_probe[timm]'",
+        ),
+        features=pooled_features,
+        projector="model.embed_vision.soft_embedding_norm",  # the whole embedder runs for some text tokens too
+        block_states=_first_stream,
+        unused_outputs=("token_type_ids",),  # attention is causal
+    ),
+    "gemma4": _GEMMA4,
+    "gemma4_unified": replace(
+        _GEMMA4,
+        notes=Notes(
+            "google/gemma-4-12B-it",
+            vision_encoder="mean over the patches (48 × 48 pixels, one an image token) as the last projection reads "
+            "them: there is no vision encoder, they are a linear map of the pixels with their places added; padding "
+            "patches are no part of it",
+            attention=_GEMMA4.notes.attention,
+            oddities="no vision encoder; pictures of any shape, at most 280 image tokens",
+        ),
+        vision_states=shown_patches,
+        projector="model.embed_vision.multimodal_embedder",
     ),
     "paligemma": replace(
         PLAIN,
