@@ -7,10 +7,48 @@ from dataclasses import replace
 from halp_probe.models.families.defaults import PLAIN
 from halp_probe.models.family import Family, Notes
 
+TILES_AND_NEWLINES = (
+    "mean over the image's tokens as they enter the decoder: the overview's, the tiles' without their padded border, "
+    "and a learned newline behind each row of the tiles"
+)
+PADDED_TILES = "mean over the patches of overview and tiles, padded border included, of the block the projector reads"
+
 ROWS: dict[str, Family] = {
     "llava": replace(
         PLAIN,
         notes=Notes("llava-hf/llava-1.5-7b-hf", oddities="the class token is left out before the projector"),
         images_together=True,
+    ),
+    "vipllava": replace(
+        PLAIN,
+        notes=Notes(
+            "llava-hf/vip-llava-7b-hf",
+            vision_encoder="mean over the patches; five blocks' states of a patch side by side, as the projector reads",
+            oddities="the class token is left out before the projector",
+        ),
+        images_together=True,
+    ),
+    "llava_next": replace(
+        PLAIN,
+        notes=Notes(
+            "llava-hf/llava-v1.6-mistral-7b-hf",
+            vision_only=TILES_AND_NEWLINES,
+            vision_encoder=PADDED_TILES,
+            vision_token="the last image token: the newline that ends the tiles' last row",
+            oddities="the class token is left out before the projector (Granite Vision has none, and reads several "
+            "blocks' states side by side)",
+        ),
+        image_inputs=("pixel_values", "image_sizes"),
+    ),
+    "llava_onevision": replace(
+        PLAIN,
+        notes=Notes(
+            "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+            vision_only=TILES_AND_NEWLINES,
+            vision_encoder=PADDED_TILES,
+            vision_token="the last image token: the newline that ends the tiles' last row",
+            oddities="after the projector many tiles are shrunk to fewer tokens",
+        ),
+        image_inputs=("pixel_values", "image_sizes", "batch_num_images"),
     ),
 }
