@@ -6,12 +6,14 @@ from dataclasses import replace
 
 from halp_probe.models.families.defaults import PLAIN
 from halp_probe.models.family import Family, Notes
+from halp_probe.models.vision_states import regrouped
 
 TILES_AND_NEWLINES = (
     "mean over the image's tokens as they enter the decoder: the overview's, the tiles' without their padded border, "
     "and a learned newline behind each row of the tiles"
 )
 PADDED_TILES = "mean over the patches of overview and tiles, padded border included, of the block the projector reads"
+TILES_AND_OVERVIEW = "mean over the image's tokens as they enter the decoder: the tiles', then the overview's"
 
 ROWS: dict[str, Family] = {
     "llava": replace(
@@ -50,5 +52,37 @@ ROWS: dict[str, Family] = {
             oddities="after the projector many tiles are shrunk to fewer tokens",
         ),
         image_inputs=("pixel_values", "image_sizes", "batch_num_images"),
+    ),
+    "internvl": replace(
+        PLAIN,
+        notes=Notes(
+            "OpenGVLab/InternVL3-8B-hf",
+            vision_only=TILES_AND_OVERVIEW,
+            vision_encoder="mean over the patches of tiles and overview of the tower's last block, as the pixel "
+            "shuffle takes them",
+            vision_token="the last image token: the overview's last, in front of </img>",
+            oddities="the class token is left out before the projector; four patches become one image token",
+        ),
+        vision_states=regrouped,
+    ),
+    "aya_vision": replace(
+        PLAIN,
+        notes=Notes(
+            "CohereLabs/aya-vision-8b",
+            vision_only=TILES_AND_OVERVIEW,
+            vision_encoder="mean over the patches of tiles and overview of the block that the projector reads",
+            vision_token="the last <|IMG_PATCH|>: the overview's last, in front of <|END_OF_IMG|>",
+            oddities="four patches become one image token; tile names stand as text between the tiles",
+        ),
+    ),
+    "cohere2_vision": replace(
+        PLAIN,
+        notes=Notes(
+            "CohereLabs/command-a-vision-07-2025",
+            vision_only=TILES_AND_OVERVIEW,
+            vision_encoder="mean over the patches of tiles and overview of the tower's last block, normed",
+            vision_token="the last <|IMG_PATCH|>: the overview's last, in front of a line break and <|END_OF_IMG|>",
+            oddities="four patches become one image token; a line break token ends each tile",
+        ),
     ),
 }

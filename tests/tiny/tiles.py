@@ -1,0 +1,147 @@
+"""Tiny models that cut a picture into tiles and put the patches of a tile side by side, two by two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import (
+    AyaVisionConfig,
+    AyaVisionForConditionalGeneration,
+    AyaVisionProcessor,
+    Cohere2Config,
+    Cohere2VisionConfig,
+    Cohere2VisionForConditionalGeneration,
+    Cohere2VisionImageProcessor,
+    Cohere2VisionProcessor,
+    GotOcr2ImageProcessor,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
+    InternVLVideoProcessor,
+    Qwen2Config,
+)
+
+from halp_probe.models.loading import LoadedModel
+from tiny.parts import INITIALIZER_RANGE, Tiny, siglip, text_fields, tiny_tokenizer, without_zeros
+
+INTERNVL_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<IMG_CONTEXT>\n{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+COHERE_TEMPLATE = (  # as CohereForAI/aya-vision-8b has it; command-a-vision's has <|IMG_PATCH|> in place of <image>
+    "<BOS_TOKEN>{% for message in messages %}<|START_OF_TURN_TOKEN|><|USER_TOKEN|>{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}<|END_OF_TURN_TOKEN|>{% endfor %}"
+    "{% if add_generation_prompt %}<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{% endif %}"
+)
+COHERE_TOKENS = ("<BOS_TOKEN>", "<|START_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|END_OF_TURN_TOKEN|>")
+TILE = 56  # pixels; with patches of 14, sixteen patches and four image tokens a tile
+
+
+def _internvl() -> tuple[Any, Any]:
+    named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    tokenizer = _tokenizer({**named, "video_token": "<video>"})
+    config = InternVLConfig(
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "image_size": TILE,
+            "patch_size": 14,
+            "initializer_range": INITIALIZER_RANGE,
+        },
+        text_config=Qwen2Config(**text_fields(tokenizer)),
+        image_token_id=tokenizer.context_image_token_id,
+        image_seq_length=4,
+    )
+    processor = InternVLProcessor(
+        image_processor=_tiles(),
+        tokenizer=tokenizer,
+        video_processor=InternVLVideoProcessor(),
+        image_seq_length=4,
+        chat_template=INTERNVL_TEMPLATE,
+    )
+    return without_zeros(InternVLForConditionalGeneration(config)), processor
+
+
+def _aya_vision() -> tuple[Any, Any]:
+    named = {"start": "<|START_OF_IMG|>", "end": "<|END_OF_IMG|>", "patch": "<|IMG_PATCH|>", "image": "<image>"}
+    tokenizer = _tokenizer({f"{name}_token": token for name, token in named.items()}, *COHERE_TOKENS)
+    config = AyaVisionConfig(
+        vision_config=siglip(TILE),
+        text_config=_cohere2(tokenizer),
+        image_token_index=tokenizer.patch_token_id,
+        downsample_factor=2,
+        alignment_intermediate_size=64,
+    )
+    processor = AyaVisionProcessor(
+        image_processor=_tiles(),
+        tokenizer=tokenizer,
+        patch_size=14,
+        img_size=TILE,
+        downsample_factor=2,
+        chat_template=COHERE_TEMPLATE,
+    )
+    return without_zeros(AyaVisionForConditionalGeneration(config)), processor
+
+
+def _cohere2_vision() -> tuple[Any, Any]:
+    named = {"boi": "<|START_OF_IMG|>", "eoi": "<|END_OF_IMG|>", "image": "<|IMG_PATCH|>"}
+    named["img_line_break"] = "<|IMG_LINE_BREAK|>"
+    tokenizer = _tokenizer({f"{name}_token": token for name, token in named.items()}, *COHERE_TOKENS)
+    config = Cohere2VisionConfig(
+        vision_config=siglip(TILE),
+        text_config=_cohere2(tokenizer),
+        image_token_id=tokenizer.image_token_id,
+        downsample_factor=2,
+        alignment_intermediate_size=64,
+    )
+    processor = Cohere2VisionProcessor(
+        image_processor=Cohere2VisionImageProcessor(
+            size={"height": TILE, "width": TILE},
+            max_patches=3,
+            patch_size=2,  # its square is the number of a tile's tokens
+        ),
+        tokenizer=tokenizer,
+        chat_template=COHERE_TEMPLATE.replace("<image>", "<|IMG_PATCH|>"),
+    )
+    return without_zeros(Cohere2VisionForConditionalGeneration(config)), processor
+
+
+def _cohere2(tokenizer: Any) -> Cohere2Config:
+    """Three blocks with a sliding window and rotary positions, then one with neither, and so on."""
+    return Cohere2Config(**text_fields(tokenizer), sliding_window=256)
+
+
+def _tokenizer(named: dict[str, str], *more: str) -> Any:
+    tokenizer = tiny_tokenizer(*named.values(), *more)
+    tokenizer._set_model_specific_special_tokens(named)
+    return tokenizer
+
+
+def _tiles() -> Any:
+    return GotOcr2ImageProcessor(size={"height": TILE, "width": TILE}, crop_to_patches=True, max_patches=3)
+
+
+def _without_class_token(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return loaded.model.model.vision_tower(images["pixel_values"]).last_hidden_state[:, 1:].flatten(0, 1)
+
+
+def _patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    states = loaded.model.model.vision_tower(images["pixel_values"], output_hidden_states=True).hidden_states
+    return states[-1].flatten(0, 1)
+
+
+def _normed_patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return loaded.model.model.vision_tower(images["pixel_values"]).last_hidden_state.flatten(0, 1)
+
+
+TINY = {
+    "internvl": Tiny(_internvl, _without_class_token),
+    "aya_vision": Tiny(_aya_vision, _patches),
+    "cohere2_vision": Tiny(_cohere2_vision, _normed_patches),
+}
