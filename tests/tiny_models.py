@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from tiny import gemma, llava, qwen, tiles
+from tiny import gemma, llava, pixtral, qwen, tiles
 from tiny.parts import Tiny
 
 from halp_probe.models.families import family_of
 from halp_probe.models.loading import Checkpoint, LoadedModel
 
-TINY: dict[str, Tiny] = {**qwen.TINY, **llava.TINY, **tiles.TINY, **gemma.TINY}
+TINY: dict[str, Tiny] = {**qwen.TINY, **llava.TINY, **tiles.TINY, **pixtral.TINY, **gemma.TINY}
 FAMILY_NAMES = tuple(TINY)
 
 

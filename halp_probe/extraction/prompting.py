@@ -105,12 +105,13 @@ class Prompter:
                 "--max-new-tokens"
             )
         family = self.checkpoint.family
+        further = [name for name in family.optional_image_inputs if name in inputs]
         return Prompt(
             sample=sample,
             image_sha256=image.sha256,
             input_ids=inputs["input_ids"][0].numpy(),
             token_types=inputs[family.token_types.name][0].numpy() if family.token_types else None,
-            images=self._last.setdefault("inputs", {name: inputs[name] for name in family.image_inputs}),
+            images=self._last.setdefault("inputs", {name: inputs[name] for name in (*family.image_inputs, *further)}),
             image_tokens=int((inputs["input_ids"][0] == self.checkpoint.image_token_id).sum()),
             positions=positions,
         )
@@ -141,7 +142,8 @@ class Prompter:
         options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already
         inputs = self._last["texts"](text, **options)
         family = self.checkpoint.family
-        known = {"input_ids", "attention_mask", *family.image_inputs, *family.unused_outputs}
+        images = {*family.image_inputs, *family.optional_image_inputs}
+        known = {"input_ids", "attention_mask", *images, *family.unused_outputs}
         if family.token_types:
             known.add(family.token_types.name)
         if unknown := set(inputs) - known:

@@ -99,6 +99,7 @@ class Family:
     cross_attention: bool = False  # the image is no tokens of the prompt: one token stands for it
     image_token_id: str = "image_token_id"  # attribute of the config
     image_inputs: tuple[str, ...] = ("pixel_values",)  # what the processor returns for images
+    optional_image_inputs: tuple[str, ...] = ()  # further ones of some processors; images with them go one at a time
     images_together: bool = False  # one call for a batch's images, each with equally many patches an image token
     unused_outputs: tuple[str, ...] = ()  # what the processor returns that no prompt needs
     token_types: TokenTypes | None = None

@@ -18,7 +18,13 @@ TILES_AND_OVERVIEW = "mean over the image's tokens as they enter the decoder: th
 ROWS: dict[str, Family] = {
     "llava": replace(
         PLAIN,
-        notes=Notes("llava-hf/llava-1.5-7b-hf", oddities="the class token is left out before the projector"),
+        notes=Notes(
+            "llava-hf/llava-1.5-7b-hf",
+            oddities="the class token is left out before the projector; with Pixtral's tower "
+            "(mistral-community/pixtral-12b) there is none, and [IMG_BREAK] and [IMG_END] stand between the image "
+            "tokens and behind them, as text",
+        ),
+        optional_image_inputs=("image_sizes",),  # of Pixtral, whose tower lets one picture after the other attend alone
         images_together=True,
     ),
     "vipllava": replace(
@@ -84,5 +90,15 @@ ROWS: dict[str, Family] = {
             vision_token="the last <|IMG_PATCH|>: the overview's last, in front of a line break and <|END_OF_IMG|>",
             oddities="four patches become one image token; a line break token ends each tile",
         ),
+    ),
+    "mistral3": replace(
+        PLAIN,
+        notes=Notes(
+            "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
+            vision_only="mean over the [IMG] tokens as they enter the decoder, not the [IMG_BREAK] between them",
+            vision_token="the last [IMG]; an [IMG_END] follows",
+            oddities="four patches become one image token; the projector's norm comes after vision_encoder",
+        ),
+        image_inputs=("pixel_values", "image_sizes"),
     ),
 }
