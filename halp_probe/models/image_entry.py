@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers.modeling_outputs import BaseModelOutput
 
 from halp_probe.models.compat import takes_features
 
@@ -50,7 +51,7 @@ def pass_features(
         taken += 1
         return features
 
-    inner = model.model
+    inner = model.model if hasattr(model, "model") else model
     inner.get_image_features = hand_out  # on this instance, in front of the class's method
     try:
         yield ImageArguments(dict(images))
@@ -58,6 +59,29 @@ def pass_features(
         del inner.get_image_features
     if taken != 1:
         raise RuntimeError(f"{type(inner).__name__} took the image features {taken} times in one call, expected once")
+
+
+@dataclass(frozen=True)
+class ProjectedLate:
+    """Features of a model whose `forward` projects them itself."""
+
+    pooler_output: torch.Tensor  # [tiles, tokens, D], projected
+    unprojected: torch.Tensor  # [tiles, tokens, V], as `forward` takes them
+
+
+def projected_late(model: Any, inputs: Mapping[str, torch.Tensor]) -> ProjectedLate:
+    """What `get_image_features` returns has not met the projector yet."""
+    made = image_features(model, inputs).last_hidden_state
+    return ProjectedLate(pooler_output=model.multi_modal_projector(made), unprojected=made)
+
+
+@contextmanager
+def pass_unprojected(
+    model: Any, features: ProjectedLate, images: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]
+) -> Iterator[ImageArguments]:
+    """As `pass_features`, for what `projected_late` returned."""
+    with pass_features(model, BaseModelOutput(features.unprojected), images, inputs) as arguments:
+        yield arguments
 
 
 def one_each(features: Any, tokens: Sequence[int]) -> list[Any]:
@@ -105,4 +129,8 @@ def _by_layer(parts: Sequence[Any]) -> Any:
     return [_in_a_row(layer) for layer in zip(*parts, strict=True)]
 
 
-_JOIN: dict[str, Callable[[Sequence[Any]], Any]] = {"pooler_output": _in_a_row, "deepstack_features": _by_layer}
+_JOIN: dict[str, Callable[[Sequence[Any]], Any]] = {
+    "pooler_output": _in_a_row,
+    "deepstack_features": _by_layer,
+    "unprojected": _in_a_row,
+}

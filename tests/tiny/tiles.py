@@ -20,6 +20,11 @@ from transformers import (
     InternVLForConditionalGeneration,
     InternVLProcessor,
     InternVLVideoProcessor,
+    Llama4Config,
+    Llama4ForConditionalGeneration,
+    Llama4ImageProcessor,
+    Llama4Processor,
+    Llama4TextConfig,
     Qwen2Config,
 )
 
@@ -38,6 +43,8 @@ COHERE_TEMPLATE = (  # as CohereForAI/aya-vision-8b has it; command-a-vision's h
     "{% if add_generation_prompt %}<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{% endif %}"
 )
 COHERE_TOKENS = ("<BOS_TOKEN>", "<|START_OF_TURN_TOKEN|>", "<|USER_TOKEN|>", "<|END_OF_TURN_TOKEN|>")
+LLAMA4_TOKENS = ("<|header_start|>", "<|header_end|>", "<|eot|>", "<|image_start|>", "<|image_end|>", "<|image|>")
+LLAMA4_TOKENS += ("<|patch|>", "<|tile_x_separator|>", "<|tile_y_separator|>")
 TILE = 56  # pixels; with patches of 14, sixteen patches and four image tokens a tile
 
 
@@ -112,6 +119,44 @@ def _cohere2_vision() -> tuple[Any, Any]:
     return without_zeros(Cohere2VisionForConditionalGeneration(config)), processor
 
 
+def _llama4() -> tuple[Any, Any]:
+    """Every second block holds experts; each fourth has no rotary positions and attends to everything."""
+    tokenizer = tiny_tokenizer(*LLAMA4_TOKENS)
+    text = Llama4TextConfig(
+        **text_fields(tokenizer),
+        head_dim=8,
+        intermediate_size_mlp=64,
+        num_local_experts=4,
+        interleave_moe_layer_step=2,
+        attention_chunk_size=256,
+    )
+    config = Llama4Config(
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 64,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "image_size": TILE,
+            "patch_size": 14,
+            "projector_input_dim": 24,
+            "projector_output_dim": 24,
+            "vision_output_dim": 24,
+            "initializer_range": INITIALIZER_RANGE,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids("<|patch|>"),
+        boi_token_index=tokenizer.convert_tokens_to_ids("<|image_start|>"),
+        eoi_token_index=tokenizer.convert_tokens_to_ids("<|image_end|>"),
+    )
+    processor = Llama4Processor(  # its own chat template
+        image_processor=Llama4ImageProcessor(size={"height": TILE, "width": TILE}, max_patches=3),
+        tokenizer=tokenizer,
+        patch_size=14,
+    )
+    return Llama4ForConditionalGeneration(config), processor
+
+
 def _cohere2(tokenizer: Any) -> Cohere2Config:
     """Three blocks with a sliding window and rotary positions, then one with neither, and so on."""
     return Cohere2Config(**text_fields(tokenizer), sliding_window=256)
@@ -140,8 +185,15 @@ def _normed_patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> 
     return loaded.model.model.vision_tower(images["pixel_values"]).last_hidden_state.flatten(0, 1)
 
 
+def _llama4_patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    tower = loaded.model.vision_model
+    states = tower(images["pixel_values"], output_hidden_states=True).hidden_states[-1]
+    return tower.layernorm_post(states)[:, :-1].flatten(0, 1)
+
+
 TINY = {
     "internvl": Tiny(_internvl, _without_class_token),
     "aya_vision": Tiny(_aya_vision, _patches),
     "cohere2_vision": Tiny(_cohere2_vision, _normed_patches),
+    "llama4": Tiny(_llama4, _llama4_patches),
 }

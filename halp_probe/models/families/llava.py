@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from halp_probe.models.families.defaults import PLAIN
 from halp_probe.models.family import Family, Notes
+from halp_probe.models.image_entry import pass_unprojected, projected_late
 from halp_probe.models.vision_states import regrouped
 
 TILES_AND_NEWLINES = (
@@ -100,5 +101,22 @@ ROWS: dict[str, Family] = {
             oddities="four patches become one image token; the projector's norm comes after vision_encoder",
         ),
         image_inputs=("pixel_values", "image_sizes"),
+    ),
+    "llama4": replace(
+        PLAIN,
+        notes=Notes(
+            "meta-llama/Llama-4-Scout-17B-16E-Instruct",
+            vision_only="mean over the <|patch|> tokens as they enter the decoder: the tiles', then the overview's",
+            vision_encoder="mean over the patches of tiles and overview of the tower's last block, normed",
+            vision_token="the last <|patch|>: the overview's last, in front of <|image_end|>",
+            oddities="the class token is left out; four patches become one image token; blocks with rotary positions "
+            "attend within chunks of 8192 tokens, the others scale their queries by the column in the batch from "
+            "column 8191 on, padding included",
+        ),
+        features=projected_late,
+        entry=pass_unprojected,
+        decoder_blocks="language_model.model.layers",
+        feed_forward=None,  # experts, which give their routing as well
+        projector="vision_model.vision_adapter",  # the first half of it
     ),
 }
