@@ -97,9 +97,8 @@ class Prompter:
             positions = find_positions(inputs["input_ids"][0].tolist(), self.checkpoint.image_token_id)
         except ValueError as error:
             raise PromptError(str(error)) from error
-        limit = getattr(self.checkpoint.config.get_text_config(), "max_position_embeddings", None)
         needed = positions.query_index + 1 + self.answer_tokens
-        if limit is not None and needed > limit:
+        if (limit := self._token_limit) is not None and needed > limit:
             raise PromptError(
                 f"prompt and answer need {needed} tokens, the model takes {limit}; lower --max-pixels or "
                 "--max-new-tokens"
@@ -152,6 +151,13 @@ class Prompter:
                 f"{self.checkpoint.model_type!r} in halp_probe/models/families.py does not pass on"
             )
         return inputs
+
+    @cached_property
+    def _token_limit(self) -> int | None:
+        """How many tokens prompt and answer may have."""
+        text_config = self.checkpoint.config.get_text_config()
+        names = [name for name in ("max_position_embeddings", self.checkpoint.family.column_limit) if name]
+        return min((limit for name in names if (limit := getattr(text_config, name, None)) is not None), default=None)
 
     @cached_property
     def _special_tokens(self) -> tuple[str, ...]:

@@ -105,6 +105,7 @@ class Family:
     token_types: TokenTypes | None = None
     qwen_vl_utils: bool = False  # images are resized by qwen-vl-utils, and by nothing else
     unshared: str = ""  # why questions on one image cannot share its prefix; empty: they can
+    column_limit: str | None = None  # of the text config: padding would show in states from so many columns on
     right_padding: bool = True  # False: padding behind a prompt would show in its answer
     packed_tower: str | None = None  # the vision tower, where it attends within the chunks of `cu_seqlens`
     patch_projection: str | None = None  # a convolution over patches that are cut already, each as large as its kernel

@@ -110,13 +110,14 @@ ROWS: dict[str, Family] = {
             vision_encoder="mean over the patches of tiles and overview of the tower's last block, normed",
             vision_token="the last <|patch|>: the overview's last, in front of <|image_end|>",
             oddities="the class token is left out; four patches become one image token; blocks with rotary positions "
-            "attend within chunks of 8192 tokens, the others scale their queries by the column in the batch from "
-            "column 8191 on, padding included",
+            "attend within chunks of 8192 tokens, the others' queries grow there with the column in the batch, padding "
+            "included: longer prompts are refused",
         ),
         features=projected_late,
         entry=pass_unprojected,
         decoder_blocks="language_model.model.layers",
         feed_forward=None,  # experts, which give their routing as well
+        column_limit="floor_scale",
         projector="vision_model.vision_adapter",  # the first half of it
     ),
 }
