@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from halp_probe.models.compat import takes_features
@@ -82,6 +83,34 @@ def pass_unprojected(
     """As `pass_features`, for what `projected_late` returned."""
     with pass_features(model, BaseModelOutput(features.unprojected), images, inputs) as arguments:
         yield arguments
+
+
+@dataclass(frozen=True)
+class Injected:
+    """Features of a model that adds others in front of several of its blocks."""
+
+    pooler_output: Sequence[torch.Tensor]  # [image tokens, D] of each image, in front of the first of these blocks
+    deepstack_features: Sequence[Sequence[torch.Tensor]]  # the same in front of each of them, in the config's order
+
+
+def injected_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Injected:
+    """Granite 4 Vision's: its image tokens are zero until features are added to them."""
+    by_block = image_features(model, inputs).deepstack_features  # [(block, features)]
+    return Injected(min(by_block, key=lambda pair: pair[0])[1], [added for _, added in by_block])
+
+
+@contextmanager
+def pass_injected(
+    model: Any, features: Injected, images: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]
+) -> Iterator[ImageArguments]:
+    """As `pass_features`, for what `injected_features` returned."""
+    config = model.config
+    blocks = [*(block for _, block in config.deepstack_layer_map), *config.spatial_target_layers]
+    made = BaseModelOutput()
+    made.deepstack_features = list(zip(blocks, features.deepstack_features, strict=True))
+    cache = DynamicCache(config=config.get_text_config())  # the decoder makes none by itself
+    with pass_features(model, made, images, inputs) as arguments:
+        yield ImageArguments({**arguments.now, "past_key_values": cache})
 
 
 def one_each(features: Any, tokens: Sequence[int]) -> list[Any]:

@@ -9,6 +9,10 @@ import torch
 from transformers import (
     CLIPImageProcessor,
     CLIPVisionConfig,
+    Granite4VisionConfig,
+    Granite4VisionForConditionalGeneration,
+    Granite4VisionProcessor,
+    Granite4VisionTextConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -29,7 +33,7 @@ from transformers import (
 )
 
 from halp_probe.models.loading import LoadedModel
-from tiny.parts import INITIALIZER_RANGE, Tiny, siglip, text_fields, tiny_tokenizer
+from tiny.parts import INITIALIZER_RANGE, Tiny, siglip, text_fields, tiny_tokenizer, without_zeros
 
 LLAVA_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: "
@@ -146,6 +150,42 @@ def _llava_onevision() -> tuple[Any, Any]:
     return LlavaOnevisionForConditionalGeneration(config), processor
 
 
+def _granite4_vision() -> tuple[Any, Any]:
+    """Features are added to the image tokens in front of six blocks; sixteen patches a tile become four tokens."""
+    tokenizer = tiny_tokenizer("<image>")
+    text = Granite4VisionTextConfig(
+        **text_fields(tokenizer),
+        embedding_multiplier=3.0,
+        logits_scaling=2.0,
+        residual_multiplier=0.7,
+        attention_multiplier=0.3,
+    )
+    vision = siglip(TILE)
+    vision.patch_size, vision.hidden_size = 7, 64  # the Q-Former's heads are 64 wide
+    config = Granite4VisionConfig(
+        vision_config=vision,
+        text_config=text,
+        qformer_config={"num_hidden_layers": 1, "intermediate_size": 32, "cross_attention_frequency": 1},
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_grid_pinpoints=PINPOINTS,
+        vision_feature_select_strategy="full",
+        downsample_rate="1/2",
+        deepstack_layer_map=[[1, 3], [-1, 0]],
+        spatial_target_layers=[1, 2, 4, 5],
+    )
+    processor = Granite4VisionProcessor(
+        image_processor=LlavaNextImageProcessor(
+            size={"shortest_edge": TILE}, crop_size={"height": TILE, "width": TILE}, image_grid_pinpoints=PINPOINTS
+        ),
+        tokenizer=tokenizer,
+        patch_size=7,
+        vision_feature_select_strategy="full",
+        downsample_rate="1/2",
+        chat_template=CHAT_TEMPLATE,
+    )
+    return without_zeros(Granite4VisionForConditionalGeneration(config)), processor
+
+
 def _clip(image_size: int) -> CLIPVisionConfig:
     return CLIPVisionConfig(
         hidden_size=16,
@@ -190,4 +230,5 @@ TINY = {
     "llava_next": Tiny(_llava_next, _tiles),
     "granite_vision": Tiny(_granite_vision, _tiles_side_by_side),
     "llava_onevision": Tiny(_llava_onevision, _last_of_tiles),
+    "granite4_vision": Tiny(_granite4_vision, _last_of_tiles),
 }

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from halp_probe.models.families.defaults import PLAIN
 from halp_probe.models.family import Family, Notes
-from halp_probe.models.image_entry import pass_unprojected, projected_late
+from halp_probe.models.image_entry import injected_features, pass_injected, pass_unprojected, projected_late
 from halp_probe.models.vision_states import regrouped
 
 TILES_AND_NEWLINES = (
@@ -119,5 +119,22 @@ ROWS: dict[str, Family] = {
         feed_forward=None,  # experts, which give their routing as well
         column_limit="floor_scale",
         projector="vision_model.vision_adapter",  # the first half of it
+    ),
+    "granite4_vision": replace(
+        PLAIN,
+        notes=Notes(
+            "ibm-granite/granite-4.0-3b-vision",
+            vision_only="mean over the image's tokens as the first features are added to them, in front of block 0: "
+            "overview, tiles without their padded border, a learned newline behind each row of the tiles",
+            vision_encoder="mean over the patches of overview and tiles, padded border included, of the block that the "
+            "spatial projectors read: the tower's last",
+            vision_token="the last image token: the newline that ends the tiles' last row",
+            oddities="image tokens are zero at first; features of several of the tower's blocks are added to them in "
+            "front of several of the decoder's: a state is read before that of the next block",
+        ),
+        features=injected_features,
+        entry=pass_injected,
+        projector="model.spatial_projectors.0",
+        image_inputs=("pixel_values", "image_sizes"),
     ),
 }
