@@ -71,8 +71,8 @@ class ProjectedLate:
 
 
 def projected_late(model: Any, inputs: Mapping[str, torch.Tensor]) -> ProjectedLate:
-    """What `get_image_features` returns has not met the projector yet."""
-    made = image_features(model, inputs).last_hidden_state
+    """Llama 4's: its vision tower ends in front of the projector."""
+    made = model.vision_model(**inputs).last_hidden_state
     return ProjectedLate(pooler_output=model.multi_modal_projector(made), unprojected=made)
 
 

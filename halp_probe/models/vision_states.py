@@ -21,3 +21,8 @@ def regrouped(config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor])
     """A pixel shuffle put several patches side by side; apart again, in another order, which no mean minds."""
     width = config.vision_config.hidden_size
     return torch.cat([states.reshape(-1, width) for states in read])
+
+
+def channels_first(_config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What was read is a map, [images, V, rows, columns]."""
+    return torch.cat([states.flatten(2).transpose(1, 2).flatten(0, 1) for states in read])

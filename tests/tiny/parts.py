@@ -37,6 +37,7 @@ class Tiny:
     added_after: int = 0  # so many first blocks have image features added to their output at image tokens (DeepStack)
     hidden_states: bool = True  # `output_hidden_states` tells the blocks' outputs; False: plain hooks are the reference
     inputs: Callable[[LoadedModel, Prompt], Mapping[str, torch.Tensor]] | None = None  # further inputs of one prompt
+    tokenized_template: bool = True  # False: the processor refuses pictures as `apply_chat_template` passes them
     handed_out: bool = True  # also fed as in transformers 5.17, where it was there already
 
 

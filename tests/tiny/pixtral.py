@@ -51,9 +51,7 @@ def _ministral3() -> tuple[Any, Any]:
     tokenizer = tiny_tokenizer(*IMAGE_TOKENS)
     rope = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 16.0, "original_max_position_embeddings": 16}
     rope |= {"max_position_embeddings": 256, "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0}
-    text = Ministral3Config(
-        **text_fields(tokenizer), head_dim=8, rope_parameters={**rope, "llama_4_scaling_beta": 0.5}
-    )
+    text = Ministral3Config(**text_fields(tokenizer), head_dim=8, rope_parameters={**rope, "llama_4_scaling_beta": 0.5})
     return _mistral3_of(text, tokenizer)
 
 

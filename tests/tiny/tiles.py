@@ -15,7 +15,10 @@ from transformers import (
     Cohere2VisionForConditionalGeneration,
     Cohere2VisionImageProcessor,
     Cohere2VisionProcessor,
+    GotOcr2Config,
+    GotOcr2ForConditionalGeneration,
     GotOcr2ImageProcessor,
+    GotOcr2Processor,
     InternVLConfig,
     InternVLForConditionalGeneration,
     InternVLProcessor,
@@ -157,6 +160,33 @@ def _llama4() -> tuple[Any, Any]:
     return Llama4ForConditionalGeneration(config), processor
 
 
+def _got_ocr2() -> tuple[Any, Any]:
+    """No tiles; two convolutions between tower and projector make four tokens of 64 patches."""
+    tokenizer = tiny_tokenizer("<img>", "</img>", "<imgpad>")
+    config = GotOcr2Config(
+        vision_config={
+            "hidden_size": 16,
+            "mlp_dim": 32,
+            "output_channels": 8,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+            "image_size": 128,
+            "window_size": 3,
+            "global_attn_indexes": [1],
+            "initializer_range": INITIALIZER_RANGE,
+        },
+        text_config=Qwen2Config(**text_fields(tokenizer)),
+        image_token_index=tokenizer.convert_tokens_to_ids("<imgpad>"),
+    )
+    processor = GotOcr2Processor(
+        image_processor=GotOcr2ImageProcessor(size={"height": 128, "width": 128}),
+        tokenizer=tokenizer,
+        chat_template=INTERNVL_TEMPLATE.replace("<IMG_CONTEXT>", "<img><imgpad></img>"),
+    )
+    processor.num_image_tokens = 4
+    return without_zeros(GotOcr2ForConditionalGeneration(config)), processor
+
+
 def _cohere2(tokenizer: Any) -> Cohere2Config:
     """Three blocks with a sliding window and rotary positions, then one with neither, and so on."""
     return Cohere2Config(**text_fields(tokenizer), sliding_window=256)
@@ -191,9 +221,15 @@ def _llama4_patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> 
     return tower.layernorm_post(states)[:, :-1].flatten(0, 1)
 
 
+def _neck(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    channels = loaded.model.model.vision_tower(images["pixel_values"]).last_hidden_state[0]  # [V, rows, columns]
+    return torch.stack([channels[:, row, column] for row in range(8) for column in range(8)])
+
+
 TINY = {
     "internvl": Tiny(_internvl, _without_class_token),
     "aya_vision": Tiny(_aya_vision, _patches),
     "cohere2_vision": Tiny(_cohere2_vision, _normed_patches),
     "llama4": Tiny(_llama4, _llama4_patches),
+    "got_ocr2": Tiny(_got_ocr2, _neck, tokenized_template=False),
 }

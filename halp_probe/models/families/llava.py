@@ -7,7 +7,7 @@ from dataclasses import replace
 from halp_probe.models.families.defaults import PLAIN
 from halp_probe.models.family import Family, Notes
 from halp_probe.models.image_entry import injected_features, pass_injected, pass_unprojected, projected_late
-from halp_probe.models.vision_states import regrouped
+from halp_probe.models.vision_states import channels_first, regrouped
 
 TILES_AND_NEWLINES = (
     "mean over the image's tokens as they enter the decoder: the overview's, the tiles' without their padded border, "
@@ -136,5 +136,16 @@ ROWS: dict[str, Family] = {
         entry=pass_injected,
         projector="model.spatial_projectors.0",
         image_inputs=("pixel_values", "image_sizes"),
+    ),
+    "got_ocr2": replace(
+        PLAIN,
+        notes=Notes(
+            "stepfun-ai/GOT-OCR-2.0-hf",
+            vision_encoder="mean over the places of the tower's neck, in front of the convolutions to fewer tokens",
+            vision_token="the last image token, in front of </img>",
+            oddities="made for reading text; its checkpoint has no chat template: add one",
+        ),
+        images_together=True,
+        vision_states=channels_first,
     ),
 }
