@@ -29,6 +29,7 @@ from transformers import (
     Llama4Processor,
     Llama4TextConfig,
     Qwen2Config,
+    Qwen3MoeConfig,
 )
 
 from halp_probe.models.loading import LoadedModel
@@ -52,6 +53,15 @@ TILE = 56  # pixels; with patches of 14, sixteen patches and four image tokens a
 
 
 def _internvl() -> tuple[Any, Any]:
+    return _internvl_of(Qwen2Config)
+
+
+def _internvl_moe() -> tuple[Any, Any]:
+    """InternVL 3.5's decoder in its larger sizes."""
+    return _internvl_of(Qwen3MoeConfig, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32)
+
+
+def _internvl_of(text: Any, **chosen: Any) -> tuple[Any, Any]:
     named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
     tokenizer = _tokenizer({**named, "video_token": "<video>"})
     config = InternVLConfig(
@@ -64,7 +74,7 @@ def _internvl() -> tuple[Any, Any]:
             "patch_size": 14,
             "initializer_range": INITIALIZER_RANGE,
         },
-        text_config=Qwen2Config(**text_fields(tokenizer)),
+        text_config=text(**text_fields(tokenizer), **chosen),
         image_token_id=tokenizer.context_image_token_id,
         image_seq_length=4,
     )
@@ -228,6 +238,7 @@ def _neck(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tens
 
 TINY = {
     "internvl": Tiny(_internvl, _without_class_token),
+    "internvl_moe": Tiny(_internvl_moe, _without_class_token),
     "aya_vision": Tiny(_aya_vision, _patches),
     "cohere2_vision": Tiny(_cohere2_vision, _normed_patches),
     "llama4": Tiny(_llama4, _llama4_patches),

@@ -98,7 +98,8 @@ ROWS: dict[str, Family] = {
             "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
             vision_only="mean over the [IMG] tokens as they enter the decoder, not the [IMG_BREAK] between them",
             vision_token="the last [IMG]; an [IMG_END] follows",
-            oddities="four patches become one image token; the projector's norm comes after vision_encoder",
+            oddities="four patches become one image token; the projector's norm comes after vision_encoder; the "
+            "checkpoint's chat template tells today's date, so a run resumed on another day has other prompts",
         ),
         image_inputs=("pixel_values", "image_sizes"),
     ),
