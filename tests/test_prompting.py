@@ -112,6 +112,15 @@ def test_prompt_and_answer_must_fit_the_context(qwen: Checkpoint) -> None:
         prompt(qwen, noise(56, 56), answer_tokens=room + 1)
 
 
+def test_a_prompt_so_long_that_padding_would_show_is_refused() -> None:
+    """Some of Llama 4's blocks scale queries by the column in the batch from `floor_scale` on."""
+    llama = tiny_model("llama4").checkpoint
+    llama.config.text_config.floor_scale = len(prompt(llama, noise(56, 56)))
+    assert prompt(llama, noise(56, 56))
+    with pytest.raises(PromptError, match=f"the model takes {llama.config.text_config.floor_scale}"):
+        prompt(llama, noise(56, 56), answer_tokens=1)
+
+
 def test_a_template_that_begins_with_bos_gets_no_second_one() -> None:
     llava = tiny_model("llava").checkpoint
     tokenizer = llava.processor.tokenizer

@@ -49,7 +49,11 @@ def tried(loaded: LoadedModel, images_dir: Path, *groups: list[Sample]) -> shari
     return try_sharing(loaded, LAYERS, Preparer(Prompter(loaded.checkpoint), images_dir), groups)
 
 
-@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava", "gemma3"])
+SHARING = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava", "gemma3"]
+SHARING += ["llava_next", "internvl", "cohere2_vision", "mistral3", "llama4", "granite4_vision"]
+
+
+@pytest.mark.parametrize("name", SHARING)
 def test_families_that_share(name: str, images_dir: Path) -> None:
     found = tried(tiny_model(name), images_dir, samples("a", *QUESTIONS))
     assert found.shared and found.reason == ""
@@ -221,6 +225,8 @@ def test_a_sliding_window_that_padding_could_shorten_is_not_shared(images_dir: P
         ({"sliding_window": 64}, 64),
         ({"sliding_window": None}, None),
         ({}, None),
+        ({"attention_chunk_size": 64, "layer_types": ["full_attention", "chunked_attention"]}, 64),
+        ({"attention_chunk_size": 64, "layer_types": ["full_attention"]}, None),
     ],
 )
 def test_sliding_windows(config: dict[str, object], window: int | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tiny import fast_vlm, gemma, kimi, llava, mllama, molmo, ocr, phi4, qwen
+from tiny import fast_vlm, gemma, kimi, llava, mllama, molmo, ocr, phi4, pixtral, qwen, tiles
 from tiny.parts import Tiny
 
 from halp_probe.models.families import family_of
@@ -19,6 +19,8 @@ TINY: dict[str, Tiny] = {
     **kimi.TINY,
     **mllama.TINY,
     **phi4.TINY,
+    **pixtral.TINY,
+    **tiles.TINY,
 }
 FAMILY_NAMES = tuple(TINY)
 

@@ -153,9 +153,15 @@ class Engine:
 
 
 def _sliding_window(text_config: Any) -> int | None:
-    """In tokens; None when every layer attends to everything. Without `layer_types` all layers slide, as in Mistral."""
+    """In tokens; None when every layer attends to everything. Without `layer_types` all layers slide, as in Mistral.
+
+    Llama 4's chunks count columns too.
+    """
     window, types = getattr(text_config, "sliding_window", None), getattr(text_config, "layer_types", None)
-    return int(window) if window and (types is None or "sliding_attention" in types) else None
+    chunk = getattr(text_config, "attention_chunk_size", None)
+    windows = [int(window)] if window and (types is None or "sliding_attention" in types) else []
+    windows += [int(chunk)] if chunk and types is not None and "chunked_attention" in types else []
+    return min(windows, default=None)
 
 
 def _to_host(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:

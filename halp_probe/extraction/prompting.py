@@ -103,26 +103,26 @@ class Prompter:
         self._check_length(needed)
         family = self.checkpoint.family
         types = inputs[family.token_types.name][0].numpy() if family.token_types else None
+        names = [*family.image_inputs, *(name for name in family.optional_image_inputs if name in inputs)]
         return Prompt(
             sample=sample,
             image_sha256=image.sha256,
             input_ids=inputs["input_ids"][0].numpy(),
             token_types=types,
-            images=self._last.setdefault("inputs", {name: inputs[name] for name in family.image_inputs}),
+            images=self._last.setdefault("inputs", {name: inputs[name] for name in names}),
             image_tokens=int((inputs["input_ids"][0] == self.checkpoint.image_token_id).sum()),
             positions=positions,
             image_end=_image_end(family, positions, types),
         )
 
     def _check_length(self, needed: int) -> None:
-        config = self.checkpoint.config.get_text_config()
-        limit = getattr(config, "max_position_embeddings", None)
-        if limit is not None and needed > limit:
+        """Raise PromptError for more tokens than the model takes, or takes as it takes the shorter rows of a batch."""
+        if (limit := self._token_limit) is not None and needed > limit:
             raise PromptError(
                 f"prompt and answer need {needed} tokens, the model takes {limit}; lower --max-pixels or "
                 "--max-new-tokens"
             )
-        rope = getattr(config, "rope_parameters", None) or {}
+        rope = getattr(self.checkpoint.config.get_text_config(), "rope_parameters", None) or {}
         if rope.get("rope_type") == "longrope" and needed > (short := rope["original_max_position_embeddings"]):
             raise PromptError(  # the longest row decides for its batch, and for keys that are in the cache already
                 f"prompt and answer need {needed} tokens; beyond {short} this model's positions are another function "
@@ -155,7 +155,8 @@ class Prompter:
         options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already
         inputs = self._last["texts"](text, **options)
         family = self.checkpoint.family
-        known = {"input_ids", "attention_mask", *family.image_inputs, *family.unused_outputs}
+        images = {*family.image_inputs, *family.optional_image_inputs}
+        known = {"input_ids", "attention_mask", *images, *family.unused_outputs}
         if family.token_types:
             known.add(family.token_types.name)
         if unknown := set(inputs) - known:
@@ -164,6 +165,13 @@ class Prompter:
                 f"{self.checkpoint.model_type!r} in halp_probe/models/families.py does not pass on"
             )
         return inputs
+
+    @cached_property
+    def _token_limit(self) -> int | None:
+        """How many tokens prompt and answer may have."""
+        text_config = self.checkpoint.config.get_text_config()
+        names = [name for name in ("max_position_embeddings", self.checkpoint.family.column_limit) if name]
+        return min((limit for name in names if (limit := getattr(text_config, name, None)) is not None), default=None)
 
     @cached_property
     def _special_tokens(self) -> tuple[str, ...]:

@@ -37,16 +37,17 @@ def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Seen:
     Raises RuntimeError when an image has another number of features than its prompt has image tokens.
     """
     family = loaded.checkpoint.family
-    groups = [list(prompts)] if family.images_together else [[prompt] for prompt in prompts]
+    together = family.images_together and not any(name in prompts[0].images for name in family.optional_image_inputs)
+    groups = [list(prompts)] if together else [[prompt] for prompt in prompts]
     features: list[Any] = []
     means: list[torch.Tensor] = []
     for group in groups:
         inputs = _inputs(loaded, group)
         made, patches = _run(loaded, inputs)
         counts = [prompt.image_tokens for prompt in group]
-        features += one_each(made, counts) if family.images_together else [made]
-        merged = len(patches) // sum(counts) if family.images_together else 0  # patches that become one image token
-        parts = patches.split([merged * count for count in counts]) if family.images_together else [patches]
+        features += one_each(made, counts) if together else [made]
+        merged = len(patches) // sum(counts) if together else 0  # patches that become one image token
+        parts = patches.split([merged * count for count in counts]) if together else [patches]
         means += [part.float().mean(0) for part in parts]
     tokens = [image_tokens(image) for image in features]
     for prompt, image in zip(prompts, tokens, strict=True):
@@ -62,7 +63,7 @@ def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Seen:
 
 def _inputs(loaded: LoadedModel, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
     """The images of these prompts as the tower takes them: pixels in the model's dtype."""
-    names = loaded.checkpoint.family.image_inputs
+    names = prompts[0].images
     inputs = {name: torch.cat([prompt.images[name] for prompt in prompts]).to(loaded.device) for name in names}
     dtype = loaded.model.dtype
     return {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}

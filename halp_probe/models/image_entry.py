@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers import DynamicCache
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 
 from halp_probe.models.compat import takes_features
 
@@ -56,7 +57,7 @@ def pass_features(
         taken += 1
         return features
 
-    inner = model.model
+    inner = model.model if hasattr(model, "model") else model
     inner.get_image_features = hand_out  # on this instance, in front of the class's method
     try:
         yield ImageArguments(dict(images))
@@ -64,6 +65,57 @@ def pass_features(
         del inner.get_image_features
     if taken != 1:
         raise RuntimeError(f"{type(inner).__name__} took the image features {taken} times in one call, expected once")
+
+
+@dataclass(frozen=True)
+class ProjectedLate:
+    """Features of a model whose `forward` projects them itself."""
+
+    pooler_output: torch.Tensor  # [tiles, tokens, D], projected
+    unprojected: torch.Tensor  # [tiles, tokens, V], as `forward` takes them
+
+
+def projected_late(model: Any, inputs: Mapping[str, torch.Tensor]) -> ProjectedLate:
+    """Llama 4's: its vision tower ends in front of the projector."""
+    made = model.vision_model(**inputs).last_hidden_state
+    return ProjectedLate(pooler_output=model.multi_modal_projector(made), unprojected=made)
+
+
+@contextmanager
+def pass_unprojected(
+    model: Any, features: ProjectedLate, images: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]
+) -> Iterator[ImageArguments]:
+    """As `pass_features`, for what `projected_late` returned."""
+    with pass_features(model, BaseModelOutput(features.unprojected), images, inputs) as arguments:
+        yield arguments
+
+
+@dataclass(frozen=True)
+class Injected:
+    """Features of a model that adds others in front of several of its blocks."""
+
+    pooler_output: Sequence[torch.Tensor]  # [image tokens, D] of each image, in front of the first of these blocks
+    deepstack_features: Sequence[Sequence[torch.Tensor]]  # the same in front of each of them, in the config's order
+
+
+def injected_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Injected:
+    """Granite 4 Vision's: its image tokens are zero until features are added to them."""
+    by_block = image_features(model, inputs).deepstack_features  # [(block, features)]
+    return Injected(min(by_block, key=lambda pair: pair[0])[1], [added for _, added in by_block])
+
+
+@contextmanager
+def pass_injected(
+    model: Any, features: Injected, images: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]
+) -> Iterator[ImageArguments]:
+    """As `pass_features`, for what `injected_features` returned."""
+    config = model.config
+    blocks = [*(block for _, block in config.deepstack_layer_map), *config.spatial_target_layers]
+    made = BaseModelOutput()
+    made.deepstack_features = list(zip(blocks, features.deepstack_features, strict=True))
+    cache = DynamicCache(config=config.get_text_config())  # the decoder makes none by itself
+    with pass_features(model, made, images, inputs) as arguments:
+        yield ImageArguments({**arguments.now, "past_key_values": cache})
 
 
 def one_each(features: Any, tokens: Sequence[int]) -> list[Any]:
@@ -116,4 +168,5 @@ _JOIN: dict[str, Callable[[Sequence[Any]], Any]] = {
     "deepstack_features": _by_layer,
     "cross_attention_states": _in_a_row,  # these two of images that enter by cross-attention
     "tile_mask": _in_a_row,
+    "unprojected": _in_a_row,
 }

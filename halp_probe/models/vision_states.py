@@ -52,3 +52,8 @@ def maps_without_padding(_config: Any, read: list[Any], inputs: Mapping[str, tor
     (maps,) = read
     patches: torch.Tensor = maps.movedim(1, -1)[inputs["image_attention_mask"][0].bool()]
     return patches
+
+
+def channels_first(_config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What was read is a map, [images, V, rows, columns]."""
+    return torch.cat([states.flatten(2).transpose(1, 2).flatten(0, 1) for states in read])
