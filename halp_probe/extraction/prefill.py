@@ -76,6 +76,8 @@ class Prefiller:
         self._blocks = {layer: blocks[layer] for layer in layers}
         feed_forward = self.family.feed_forward
         self._last_feed_forward = None if feed_forward is None else blocks[-1].get_submodule(feed_forward)
+        marks = self.family.image_marks
+        self._marks = () if marks is None else tuple(getattr(loaded.checkpoint.config, marks))
         padding_id = loaded.checkpoint.processor.tokenizer.pad_token_id
         self._padding_id = 0 if padding_id is None else int(padding_id)
 
@@ -150,7 +152,7 @@ class Prefiller:
 
     def _prefixes(self, groups: Sequence[Sequence[Prompt]], seen: Seen) -> _Prefixes:
         """Read what each image's prompts share."""
-        firsts, lengths = [group[0] for group in groups], [shared_tokens(group) for group in groups]
+        firsts, lengths = [group[0] for group in groups], [shared_tokens(group, self._marks) for group in groups]
         inputs, positions = self._placed(firsts, lengths)
         ends = _columns(inputs, [prompt.positions.vision_index for prompt in firsts])
         with (

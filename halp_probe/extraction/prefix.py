@@ -48,12 +48,13 @@ def _same_tensors(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) 
     return a is b or all(torch.equal(tensor, b[name]) for name, tensor in a.items())
 
 
-def shared_tokens(prompts: Sequence[Prompt]) -> int:
+def shared_tokens(prompts: Sequence[Prompt], marks: Sequence[int] = ()) -> int:
     """How many leading tokens prompts on one image share: their image ends in there, each query token stands behind.
 
+    Tokens of the ids `marks` are part of the image.
     Raises PrefixError when they do not share the image, as with a template that puts the question before it.
     """
-    image_end = max(prompt.positions.vision_index for prompt in prompts) + 1
+    image_end = max(_image_end(prompt, marks) for prompt in prompts)
     if len(prompts) == 1:
         return image_end
     query = min(prompt.positions.query_index for prompt in prompts)
@@ -64,6 +65,11 @@ def shared_tokens(prompts: Sequence[Prompt]) -> int:
             f"{prompts[0].sample.question_id!r})"
         )
     return shared
+
+
+def _image_end(prompt: Prompt, marks: Sequence[int]) -> int:
+    marked = np.flatnonzero(np.isin(prompt.input_ids, marks))
+    return max(prompt.positions.vision_index, int(marked.max(initial=0))) + 1
 
 
 def common_prefix(sequences: Sequence[np.ndarray]) -> int:

@@ -98,6 +98,7 @@ class Family:
     encoder: str | None = None  # … or this module's output, where the two are not the same place
     cross_attention: bool = False  # the image is no tokens of the prompt: one token stands for it
     image_token_id: str = "image_token_id"  # attribute of the config
+    image_marks: str | None = None  # attribute of the config: ids of tokens that mean nothing without the image's features
     image_inputs: tuple[str, ...] = ("pixel_values",)  # what the processor returns for images
     images_together: bool = False  # one call for a batch's images, each with equally many patches an image token
     unused_outputs: tuple[str, ...] = ()  # what the processor returns that no prompt needs

@@ -105,4 +105,12 @@ def _by_layer(parts: Sequence[Any]) -> Any:
     return [_in_a_row(layer) for layer in zip(*parts, strict=True)]
 
 
-_JOIN: dict[str, Callable[[Sequence[Any]], Any]] = {"pooler_output": _in_a_row, "deepstack_features": _by_layer}
+def _same_in_all(parts: Sequence[Any]) -> Any:
+    return parts[0]
+
+
+_JOIN: dict[str, Callable[[Sequence[Any]], Any]] = {
+    "pooler_output": _in_a_row,
+    "deepstack_features": _by_layer,
+    "visual_indicator_features": _same_in_all,  # Ovis 2: rows of a table, not of a picture
+}
