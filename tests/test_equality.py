@@ -301,7 +301,7 @@ def test_after_an_error_the_model_is_itself_again(family: Family, monkeypatch: p
     with torch.no_grad():
         images = {name: prompt.images[name] for name in family.loaded.checkpoint.family.image_inputs}
         expected = model(**single_inputs(family.loaded, prompt, family.tiny)).logits
-        other = model.get_image_features(**{**images, "pixel_values": -images["pixel_values"]}, return_dict=True)
+        other = image_entry.image_features(model, {**images, "pixel_values": -images["pixel_values"]})
         with pytest.raises(torch.OutOfMemoryError), image_entry.pass_features(model, other, images, {}):
             raise torch.OutOfMemoryError("pretended")
         assert torch.equal(model(**single_inputs(family.loaded, prompt, family.tiny)).logits, expected)

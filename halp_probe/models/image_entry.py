@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from halp_probe.models.compat import takes_features
 
@@ -28,6 +29,16 @@ def image_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
     """What transformers' own `get_image_features` returns."""
     owner = model if hasattr(model, "get_image_features") else model.model
     return owner.get_image_features(**inputs, return_dict=True)
+
+
+def image_features_of_layer(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+    """The same where `get_image_features` must be told the layer that `forward` takes from the config."""
+    return model.get_image_features(**inputs, vision_feature_layer=model.config.vision_feature_layer, return_dict=True)
+
+
+def pooled_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+    """Nothing but what the decoder reads, where the tower's own output can be made of no less than all it has."""
+    return BaseModelOutputWithPooling(pooler_output=image_features(model, inputs).pooler_output)
 
 
 @contextmanager

@@ -27,8 +27,17 @@ def whole_patches(config: Any, read: list[Any], inputs: Mapping[str, torch.Tenso
     """Patches without padding: a smaller tile stands in the upper left corner of a frame as large as the largest."""
     side = config.vision_config.patch_size
     pixels = inputs["pixel_attention_mask"].flatten(0, 1)  # [tiles, height, width]
-    real = pixels[:, side - 1 :: side, side - 1 :: side].flatten(1).bool()  # [tiles, patches], by the last pixel of each
-    states = torch.cat(read)
-    if len(states) != len(real):
-        raise RuntimeError(f"the vision tower left out {len(real) - len(states)} of {len(real)} tiles")
-    return states[real]
+    return _real(torch.cat(read), pixels[:, side - 1 :: side, side - 1 :: side])  # the last pixel of each patch
+
+
+def touched_patches(config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Patches that are not padding alone: a picture stands in the upper left corner of a square."""
+    side = config.vision_config.patch_size
+    return _real(torch.cat(read), inputs["pixel_mask"][:, ::side, ::side])  # the first pixel of each patch
+
+
+def _real(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """States [tiles, patches, V] where the mask [tiles, rows, columns] is set."""
+    if len(states) != len(mask):
+        raise RuntimeError(f"the vision tower left out {len(mask) - len(states)} of {len(mask)} tiles")
+    return states[mask.flatten(1).bool()]

@@ -6,6 +6,10 @@ from dataclasses import replace
 
 from halp_probe.models.families.defaults import PLAIN, RECURRENT
 from halp_probe.models.family import Family, Notes
+from halp_probe.models.image_entry import image_features_of_layer, pooled_features
+from halp_probe.models.vision_states import touched_patches
+
+_DEEPSEEK = replace(PLAIN, projector="model.aligner", images_together=True)
 
 ROWS: dict[str, Family] = {
     "lfm2_vl": replace(
@@ -38,5 +42,57 @@ ROWS: dict[str, Family] = {
         ),
         encoder="model.vision_tower.transformer.rms_norm",
         image_marks="visual_indicator_token_ids",
+    ),
+    "janus": replace(
+        _DEEPSEEK,
+        notes=Notes(
+            "deepseek-community/Janus-Pro-7B",
+            vision_encoder="mean over the patches of the last block, after the tower's last norm",
+            oddities="the part that makes pictures is not used; a guidance scale in its generation_config is for it",
+        ),
+        ignored_generation=("guidance_scale",),
+    ),
+    "deepseek_vl": replace(
+        _DEEPSEEK,
+        notes=Notes(
+            "deepseek-community/deepseek-vl-1.3b-chat",
+            vision_encoder="mean over the patches of the last block, after the tower's last norm",
+        ),
+    ),
+    "deepseek_vl_hybrid": replace(
+        _DEEPSEEK,
+        notes=Notes(
+            "deepseek-community/deepseek-vl-7b-chat",
+            vision_encoder="mean over the patches of the tower for low resolution (SigLIP) alone, after its last norm; "
+            "the one for high resolution (SAM) is in vision_only",
+            oddities="two towers look at two sizes of the picture; each image token is made of both",
+        ),
+        image_inputs=("pixel_values", "high_res_pixel_values"),
+    ),
+    "perception_lm": replace(
+        PLAIN,
+        notes=Notes(
+            "facebook/Perception-LM-1B",
+            vision_only="mean over the image tokens of the thumbnail and of all tiles, as they enter the decoder",
+            vision_encoder="mean over the patches of the thumbnail and of all tiles as the projector reads them: before "
+            "its pooling, without the class token",
+            vision_token="the last image token: of the last tile",
+            oddities="the vision tower is a model of timm",
+        ),
+        features=pooled_features,
+    ),
+    "aria": replace(
+        PLAIN,
+        notes=Notes(
+            "rhymes-ai/Aria",
+            vision_only="mean over the image tokens, as they enter the decoder: 256 latents of the projector for each "
+            "crop of 980 × 980 pixels",
+            vision_encoder="mean over the patches of the block that the projector reads, before the tower's last norm; "
+            "patches of padding alone are left out",
+            oddities="a mixture of experts",
+        ),
+        features=image_features_of_layer,
+        vision_states=touched_patches,
+        image_inputs=("pixel_values", "pixel_mask"),
     ),
 }
