@@ -153,6 +153,8 @@ class Prompter:
 
     @cached_property
     def _special_tokens(self) -> tuple[str, ...]:
-        tokenizer = self.checkpoint.processor.tokenizer
+        processor, tokenizer = self.checkpoint.processor, self.checkpoint.processor.tokenizer
         image_token = tokenizer.convert_ids_to_tokens(self.checkpoint.image_token_id)
-        return tuple({*tokenizer.all_special_tokens, image_token})
+        placeholder = getattr(processor, "image_token", image_token)  # Ovis 2 puts others in its place
+        added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        return tuple({*tokenizer.all_special_tokens, *added, image_token, placeholder})

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from halp_probe.errors import InputError
 from halp_probe.models.compat import takes_features
 
 
@@ -34,6 +35,20 @@ def image_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
 def image_features_of_layer(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
     """The same where `get_image_features` must be told the layer that `forward` takes from the config."""
     return model.get_image_features(**inputs, vision_feature_layer=model.config.vision_feature_layer, return_dict=True)
+
+
+def features_of_every_tile(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+    """The same of `pixel_values` [1, tiles, C, height, width], where the model takes a tile of zeros for padding.
+
+    Raises InputError for such a tile: the model would leave it out.
+    """
+    seen = inputs["pixel_values"].flatten(2).any(-1)
+    if not seen.all():
+        raise InputError(
+            f"{int((~seen).sum())} of {seen.numel()} tiles of a picture are zero throughout, and the model would leave "
+            "them out; load a processor that normalises pixels (do_normalize), so that black is not zero"
+        )
+    return image_features(model, inputs)
 
 
 def pooled_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:

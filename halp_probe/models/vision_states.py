@@ -38,6 +38,4 @@ def touched_patches(config: Any, read: list[Any], inputs: Mapping[str, torch.Ten
 
 def _real(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """States [tiles, patches, V] where the mask [tiles, rows, columns] is set."""
-    if len(states) != len(mask):
-        raise RuntimeError(f"the vision tower left out {len(mask) - len(states)} of {len(mask)} tiles")
     return states[mask.flatten(1).bool()]

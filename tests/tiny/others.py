@@ -32,6 +32,11 @@ from transformers import (
     Lfm2VlForConditionalGeneration,
     Lfm2VlImageProcessor,
     Lfm2VlProcessor,
+    Lfm3Config,
+    Lfm3VlConfig,
+    Lfm3VlForConditionalGeneration,
+    Lfm3VlProcessor,
+    Lfm3VlVisionConfig,
     LlamaConfig,
     Ovis2Config,
     Ovis2ForConditionalGeneration,
@@ -44,6 +49,8 @@ from transformers import (
     PerceptionLMProcessor,
     PerceptionLMVideoProcessor,
     Qwen2Config,
+    Qwen2VLImageProcessor,
+    Qwen3VLVideoProcessor,
     SamVisionConfig,
     Siglip2VisionConfig,
     TimmWrapperConfig,
@@ -74,7 +81,7 @@ VISION = {
 
 
 def _lfm2_vl() -> tuple[Any, Any]:
-    """Attention in two of six blocks; a wide picture becomes tiles and a thumbnail, each with another number of patches."""
+    """Attention in two of six blocks; a wide picture becomes tiles and a thumbnail with other numbers of patches."""
     places = [f"<|img_row_{row}_col_{column}|>" for row in range(1, 5) for column in range(1, 5)]
     tokenizer = tiny_tokenizer("<image>", "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>", *places)
     text = Lfm2Config(
@@ -93,6 +100,37 @@ def _lfm2_vl() -> tuple[Any, Any]:
     )
     processor = Lfm2VlProcessor(images, tokenizer, chat_template=CHATML)
     return Lfm2VlForConditionalGeneration(config), processor
+
+
+def _lfm3_vl() -> tuple[Any, Any]:
+    """Convolutions, a sliding window and attention in both halves; four patches become one image token."""
+    tokenizer = tiny_tokenizer()
+    text = Lfm3Config(
+        **text_fields(tokenizer, head_dim=8),
+        conv_L_cache=4,
+        sliding_window=24,
+        layer_types=["conv", "sliding_attention", "full_attention"] * 2,
+    )
+    vision = Lfm3VlVisionConfig(
+        **{**VISION, "patch_size": 16}, num_key_value_heads=1, layer_types=["conv", "full_attention", "conv"]
+    )
+    ids = tokenizer.convert_tokens_to_ids
+    config = Lfm3VlConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=ids("<|image_pad|>"),
+        video_token_id=ids("<|video_pad|>"),
+        vision_start_token_id=ids("<|vision_start|>"),
+        vision_end_token_id=ids("<|vision_end|>"),
+        projector_hidden_size=48,
+    )
+    processor = Lfm3VlProcessor(
+        image_processor=Qwen2VLImageProcessor(min_pixels=64 * 64, max_pixels=160 * 160, patch_size=16, merge_size=2),
+        tokenizer=tokenizer,
+        video_processor=Qwen3VLVideoProcessor(),
+        chat_template=CHATML.replace("<image>", "<|vision_start|><|image_pad|><|vision_end|>"),
+    )
+    return Lfm3VlForConditionalGeneration(config), processor
 
 
 def _ovis2() -> tuple[Any, Any]:
@@ -211,7 +249,7 @@ def _perception_lm() -> tuple[Any, Any]:
 
 
 def _aria() -> tuple[Any, Any]:
-    """Its processor knows squares of 980 pixels, so patches are large here; the projector reads the block before last."""
+    """Its processor knows squares of 980 pixels, so patches are large; the projector reads the block before last."""
     tokenizer = _named("<|img|>")
     config = AriaConfig(
         text_config=AriaTextConfig(**text_fields(tokenizer), moe_num_experts=4),
@@ -250,6 +288,10 @@ def _naflex(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Te
     return torch.cat([state.last_hidden_state[0] for state in states])
 
 
+def _packed(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return loaded.model.model.vision_tower(images["pixel_values"], grid_thw=images["image_grid_thw"]).last_hidden_state
+
+
 def _ovis2_patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return loaded.model.model.vision_tower.transformer(images["pixel_values"]).last_hidden_state.flatten(0, 1)
 
@@ -272,6 +314,7 @@ def _cut_square(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torc
 
 TINY = {
     "lfm2_vl": Tiny(_lfm2_vl, _naflex),
+    "lfm3_vl": Tiny(_lfm3_vl, _packed),
     "ovis2": Tiny(_ovis2, _ovis2_patches),
     "janus": Tiny(_janus, _siglip),
     "deepseek_vl": Tiny(_deepseek_vl, _siglip),

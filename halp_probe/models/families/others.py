@@ -28,6 +28,19 @@ ROWS: dict[str, Family] = {
         unshared=RECURRENT,
         right_padding=False,
     ),
+    "lfm3_vl": replace(
+        PLAIN,
+        notes=Notes(
+            "LiquidAI/LFM3-VL-2B",
+            vision_encoder="mean over the patches of the last block, before the projector's norm",
+            attention="causal; many blocks are short convolutions or look through a sliding window",
+        ),
+        feed_forward="feed_forward",
+        image_inputs=("pixel_values", "image_grid_thw"),
+        images_together=True,
+        unshared=RECURRENT,
+        right_padding=False,
+    ),
     "ovis2": replace(
         PLAIN,
         notes=Notes(
@@ -74,8 +87,8 @@ ROWS: dict[str, Family] = {
         notes=Notes(
             "facebook/Perception-LM-1B",
             vision_only="mean over the image tokens of the thumbnail and of all tiles, as they enter the decoder",
-            vision_encoder="mean over the patches of the thumbnail and of all tiles as the projector reads them: before "
-            "its pooling, without the class token",
+            vision_encoder="mean over the patches of the thumbnail and of all tiles as the projector reads them: "
+            "before its pooling, without the class token",
             vision_token="the last image token: of the last tile",
             oddities="the vision tower is a model of timm",
         ),
