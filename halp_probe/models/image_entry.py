@@ -26,18 +26,23 @@ class ImageArguments:
     later: dict[str, torch.Tensor] = field(default_factory=dict)  # [B, 1, …] of each token after it, with the cache
 
 
-def image_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+def image_features(model: Any, inputs: Mapping[str, torch.Tensor], **options: Any) -> Any:
     """What transformers' own `get_image_features` returns."""
     owner = model if hasattr(model, "get_image_features") else model.model
-    return owner.get_image_features(**inputs, return_dict=True)
+    return owner.get_image_features(**inputs, **options, return_dict=True)
 
 
-def image_features_of_layer(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+def pooled_features(model: Any, inputs: Mapping[str, torch.Tensor], **options: Any) -> Any:
+    """Nothing but what the decoder reads, where the tower's own output cannot be made of that alone."""
+    return BaseModelOutputWithPooling(pooler_output=image_features(model, inputs, **options).pooler_output)
+
+
+def pooled_features_of_layer(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
     """The same where `get_image_features` must be told the layer that `forward` takes from the config."""
-    return model.get_image_features(**inputs, vision_feature_layer=model.config.vision_feature_layer, return_dict=True)
+    return pooled_features(model, inputs, vision_feature_layer=model.config.vision_feature_layer)
 
 
-def features_of_every_tile(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+def pooled_features_of_every_tile(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
     """The same of `pixel_values` [1, tiles, C, height, width], where the model takes a tile of zeros for padding.
 
     Raises InputError for such a tile: the model would leave it out.
@@ -48,12 +53,7 @@ def features_of_every_tile(model: Any, inputs: Mapping[str, torch.Tensor]) -> An
             f"{int((~seen).sum())} of {seen.numel()} tiles of a picture are zero throughout, and the model would leave "
             "them out; load a processor that normalises pixels (do_normalize), so that black is not zero"
         )
-    return image_features(model, inputs)
-
-
-def pooled_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
-    """Nothing but what the decoder reads, where the tower's own output can be made of no less than all it has."""
-    return BaseModelOutputWithPooling(pooler_output=image_features(model, inputs).pooler_output)
+    return pooled_features(model, inputs)
 
 
 @contextmanager

@@ -32,11 +32,6 @@ from transformers import (
     Lfm2VlForConditionalGeneration,
     Lfm2VlImageProcessor,
     Lfm2VlProcessor,
-    Lfm3Config,
-    Lfm3VlConfig,
-    Lfm3VlForConditionalGeneration,
-    Lfm3VlProcessor,
-    Lfm3VlVisionConfig,
     LlamaConfig,
     Ovis2Config,
     Ovis2ForConditionalGeneration,
@@ -104,6 +99,14 @@ def _lfm2_vl() -> tuple[Any, Any]:
 
 def _lfm3_vl() -> tuple[Any, Any]:
     """Convolutions, a sliding window and attention in both halves; four patches become one image token."""
+    from transformers import (  # later than transformers 5.17
+        Lfm3Config,
+        Lfm3VlConfig,
+        Lfm3VlForConditionalGeneration,
+        Lfm3VlProcessor,
+        Lfm3VlVisionConfig,
+    )
+
     tokenizer = tiny_tokenizer()
     text = Lfm3Config(
         **text_fields(tokenizer, head_dim=8),

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from halp_probe.models.families.defaults import PLAIN
 from halp_probe.models.family import Family, Notes
-from halp_probe.models.image_entry import features_of_every_tile
+from halp_probe.models.image_entry import pooled_features_of_every_tile
 from halp_probe.models.vision_states import whole_patches
 
 _IDEFICS = replace(
     PLAIN,
-    features=features_of_every_tile,
+    features=pooled_features_of_every_tile,
     decoder_blocks="model.text_model.layers",
     projector="model.connector",
     image_inputs=("pixel_values", "pixel_attention_mask"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from halp_probe.models.families.defaults import PLAIN, RECURRENT
 from halp_probe.models.family import Family, Notes
-from halp_probe.models.image_entry import image_features_of_layer, pooled_features
+from halp_probe.models.image_entry import pooled_features, pooled_features_of_layer
 from halp_probe.models.vision_states import touched_patches
 
 _DEEPSEEK = replace(PLAIN, projector="model.aligner", images_together=True)
@@ -104,7 +104,7 @@ ROWS: dict[str, Family] = {
             "patches of padding alone are left out",
             oddities="a mixture of experts",
         ),
-        features=image_features_of_layer,
+        features=pooled_features_of_layer,
         vision_states=touched_patches,
         image_inputs=("pixel_values", "pixel_mask"),
     ),
