@@ -252,11 +252,11 @@ def _perception_lm() -> tuple[Any, Any]:
 
 
 def _aria() -> tuple[Any, Any]:
-    """Its processor knows squares of 980 pixels, so patches are large; the projector reads the block before last."""
+    """Its processor knows squares of 490 pixels, so patches are large; the projector reads the block before last."""
     tokenizer = _named("<|img|>")
     config = AriaConfig(
         text_config=AriaTextConfig(**text_fields(tokenizer), moe_num_experts=4),
-        vision_config=Idefics3VisionConfig(**{**VISION, "patch_size": 140}, image_size=980),
+        vision_config=Idefics3VisionConfig(**{**VISION, "patch_size": 70}, image_size=490),
         vision_feature_layer=-2,
         projector_patch_to_query_dict={49: 5},
         image_token_index=tokenizer.image_token_id,
@@ -266,8 +266,9 @@ def _aria() -> tuple[Any, Any]:
         AriaImageProcessor(),
         tokenizer,
         chat_template=CHATML.replace("<image>", "<fim_prefix><|img|><fim_suffix>"),
-        size_conversion={980: 5},
+        size_conversion={490: 5},
     )
+    processor.images_kwargs = {**processor.images_kwargs, "max_image_size": 490}  # its own wish, of every checkpoint
     return without_zeros(AriaForConditionalGeneration(config)), processor
 
 
@@ -310,7 +311,7 @@ def _timm(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tens
 
 def _cut_square(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Without the rows and columns of patches that hold padding alone."""
-    height, width = (140 * -(-int(images["pixel_mask"][0].any(axis).sum()) // 140) for axis in (1, 0))
+    height, width = (70 * -(-int(images["pixel_mask"][0].any(axis).sum()) // 70) for axis in (1, 0))
     pixels = images["pixel_values"][:, :, :height, :width]
     return loaded.model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2][0]
 

@@ -99,7 +99,7 @@ ROWS: dict[str, Family] = {
         notes=Notes(
             "rhymes-ai/Aria",
             vision_only="mean over the image tokens, as they enter the decoder: 256 latents of the projector for each "
-            "crop of 980 × 980 pixels",
+            "crop of 980 × 980 pixels (128 for 490 × 490)",
             vision_encoder="mean over the patches of the block that the projector reads, before the tower's last norm; "
             "patches of padding alone are left out",
             oddities="a mixture of experts",
