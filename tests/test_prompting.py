@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from dataclasses import replace
 
@@ -141,6 +142,20 @@ def test_checkpoints_that_cannot_be_prompted_are_refused() -> None:
     llava.processor.chat_template = None
     with pytest.raises(ModelError, match="no chat template"):
         Prompter(llava)
+
+
+def test_added_special_tokens_and_the_placeholder_are_refused() -> None:
+    """Tokenizers do not list what was added to them later, as Ovis 2's tokens were; nor is its placeholder special."""
+    checkpoint = tiny_model("ovis2").checkpoint
+    processor = copy.copy(checkpoint.processor)
+    processor.tokenizer = copy.deepcopy(processor.tokenizer)
+    processor.tokenizer.add_tokens(["<IMG_LATER>"], special_tokens=True)
+    processor.image_token = "<picture>"
+    for question in ("An <IMG_LATER>?", "A <picture>?", "An <IMG_END>?"):
+        with pytest.raises(PromptError, match="special token"):
+            Prompter(replace(checkpoint, processor=processor)).prompt(
+                Sample("q", "i", question, ""), LoadedImage(noise(56, 56), "")
+            )
 
 
 def test_pixel_bounds_under_either_name(qwen: Checkpoint) -> None:

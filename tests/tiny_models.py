@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tiny import fast_vlm, gemma, kimi, llava, mllama, molmo, ocr, phi4, pixtral, qwen, tiles
+from tiny import fast_vlm, gemma, idefics, kimi, llava, mllama, molmo, ocr, others, phi4, pixtral, qwen, tiles
 from tiny.parts import Tiny
 
 from halp_probe.models.families import family_of
@@ -13,12 +13,14 @@ TINY: dict[str, Tiny] = {
     **qwen.TINY,
     **llava.TINY,
     **gemma.TINY,
+    **idefics.TINY,
     **molmo.TINY,
     **fast_vlm.TINY,
     **ocr.TINY,
     **kimi.TINY,
     **mllama.TINY,
     **phi4.TINY,
+    **others.TINY,
     **pixtral.TINY,
     **tiles.TINY,
 }

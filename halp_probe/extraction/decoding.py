@@ -7,6 +7,7 @@ Legend: B rows of a batch, T prompt tokens (padded).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,13 +52,19 @@ class GreedyRules:
         return LogitsProcessorList([RepetitionPenaltyLogitsProcessor(self.repetition_penalty)])
 
 
-def greedy_rules(generation: GenerationConfig, tokenizer_end_id: int | None) -> GreedyRules:
-    """The rules in a checkpoint's generation config.
+def greedy_rules(
+    generation: GenerationConfig, tokenizer_end_id: int | None, ignored: Collection[str] = ()
+) -> GreedyRules:
+    """The rules in a checkpoint's generation config; the settings `ignored` are none that its `generate` follows.
 
     Raises InputError for a setting that this decoding does not follow: an answer that `generate` would not give is
     worse than none.
     """
-    asked = [name for name, neutral in _UNSUPPORTED.items() if getattr(generation, name, None) not in (None, *neutral)]
+    asked = [
+        name
+        for name, neutral in _UNSUPPORTED.items()
+        if name not in ignored and getattr(generation, name, None) not in (None, *neutral)
+    ]
     if (generation.num_beams or 1) > 1:
         asked.append("num_beams")
     if asked:

@@ -71,9 +71,8 @@ class Engine:
         self._prefiller = Prefiller(loaded, spec.layers, padding_side)
         self._window = _sliding_window(loaded.checkpoint.config.get_text_config())
         self._tokenizer = loaded.checkpoint.processor.tokenizer
-        self._rules = (
-            greedy_rules(loaded.model.generation_config, self._tokenizer.eos_token_id) if spec.max_new_tokens else None
-        )
+        settings, ignored = loaded.model.generation_config, loaded.checkpoint.family.ignored_generation
+        self._rules = greedy_rules(settings, self._tokenizer.eos_token_id, ignored) if spec.max_new_tokens else None
 
     def run(self, prompts: Sequence[Prompt]) -> list[Captured]:
         """Captured samples in the order of the prompts, vectors as float32 on the CPU; nothing is checked for NaN."""

@@ -17,7 +17,6 @@ from halp_probe.errors import InputError
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.positions import TokenPositions, find_positions
 from halp_probe.extraction.preprocessing import ImageTexts
-from halp_probe.models.family import Family
 from halp_probe.models.loading import Checkpoint, ModelError
 from halp_probe.records import Sample
 
@@ -39,7 +38,7 @@ class Prompt:
     images: dict[str, torch.Tensor]  # pixel_values, image_grid_thw, …; one object for prompts made one after the other
     image_tokens: int
     positions: TokenPositions
-    image_end: int  # tokens up to the last one that image tokens see
+    image_end: int  # tokens up to the last one that belongs to the image or that image tokens see
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -102,17 +101,18 @@ class Prompter:
         needed = positions.query_index + 1 + self.answer_tokens
         self._check_length(needed)
         family = self.checkpoint.family
+        ids = inputs["input_ids"][0].numpy()
         types = inputs[family.token_types.name][0].numpy() if family.token_types else None
         names = [*family.image_inputs, *(name for name in family.optional_image_inputs if name in inputs)]
         return Prompt(
             sample=sample,
             image_sha256=image.sha256,
-            input_ids=inputs["input_ids"][0].numpy(),
+            input_ids=ids,
             token_types=types,
             images=self._last.setdefault("inputs", {name: inputs[name] for name in names}),
-            image_tokens=int((inputs["input_ids"][0] == self.checkpoint.image_token_id).sum()),
+            image_tokens=int((ids == self.checkpoint.image_token_id).sum()),
             positions=positions,
-            image_end=_image_end(family, positions, types),
+            image_end=_image_end(self.checkpoint, ids, types, positions),
         )
 
     def _check_length(self, needed: int) -> None:
@@ -175,16 +175,18 @@ class Prompter:
 
     @cached_property
     def _special_tokens(self) -> tuple[str, ...]:
-        tokenizer = self.checkpoint.processor.tokenizer
+        processor, tokenizer = self.checkpoint.processor, self.checkpoint.processor.tokenizer
         image_token = tokenizer.convert_ids_to_tokens(self.checkpoint.image_token_id)
-        placeholder = getattr(
-            self.checkpoint.processor, "image_placeholder_token", image_token
-        )  # where it is plain text
-        return tuple({*tokenizer.all_special_tokens, image_token, placeholder})
+        placeholders = (getattr(processor, name, image_token) for name in ("image_token", "image_placeholder_token"))
+        added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        return tuple({*tokenizer.all_special_tokens, *added, image_token, *placeholders})
 
 
-def _image_end(family: Family, positions: TokenPositions, types: np.ndarray | None) -> int:
-    """How many tokens stand up to the last one that image tokens see, markers behind the image among them."""
-    if types is None or family.token_types is None or family.token_types.block is None:
-        return positions.vision_index + 1
-    return int(np.flatnonzero(types == family.token_types.block)[-1]) + 1
+def _image_end(checkpoint: Checkpoint, ids: np.ndarray, types: np.ndarray | None, positions: TokenPositions) -> int:
+    """How many tokens stand up to the last one that belongs to the image or that image tokens see."""
+    family, ends = checkpoint.family, [positions.vision_index]
+    if types is not None and family.token_types is not None and family.token_types.block is not None:
+        ends += np.flatnonzero(types == family.token_types.block).tolist()
+    if family.image_marks is not None:
+        ends += np.flatnonzero(np.isin(ids, getattr(checkpoint.config, family.image_marks))).tolist()
+    return max(ends) + 1

@@ -99,12 +99,14 @@ class Family:
     encoder: str | None = None  # … or this module's output, where the two are not the same place
     cross_attention: bool = False  # the image is no tokens of the prompt: one token stands for it
     image_token_id: str = "image_token_id"  # attribute of the config (dotted where it is in a part of it)
+    image_marks: str | None = None  # attribute of the config: ids of further tokens whose embeddings are the image's
     image_inputs: tuple[str, ...] = ("pixel_values",)  # what the processor returns for images
     optional_image_inputs: tuple[str, ...] = ()  # further ones of some processors; images with them go one at a time
     images_together: bool = False  # one call for a batch's images, each with equally many patches an image token
     unused_outputs: tuple[str, ...] = ()  # what the processor returns that no prompt needs
     token_types: TokenTypes | None = None
     qwen_vl_utils: bool = False  # images are resized by qwen-vl-utils, and by nothing else
+    ignored_generation: tuple[str, ...] = ()  # of generation_config, what the model's own `generate` ignores for text
     unshared: str = ""  # why questions on one image cannot share its prefix; empty: they can
     column_limit: str | None = None  # of the text config: padding would show in states from so many columns on
     right_padding: bool = True  # False: padding behind a prompt would show in its answer

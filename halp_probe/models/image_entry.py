@@ -15,6 +15,7 @@ import torch
 from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 
+from halp_probe.errors import InputError
 from halp_probe.models.compat import takes_features
 
 
@@ -26,15 +27,34 @@ class ImageArguments:
     later: dict[str, torch.Tensor] = field(default_factory=dict)  # [B, 1, …] of each token after it, with the cache
 
 
-def image_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+def image_features(model: Any, inputs: Mapping[str, torch.Tensor], **options: Any) -> Any:
     """What transformers' own `get_image_features` returns."""
     owner = model if hasattr(model, "get_image_features") else model.model
-    return owner.get_image_features(**inputs, return_dict=True)
+    return owner.get_image_features(**inputs, **options, return_dict=True)
 
 
-def pooled_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
-    """The same in transformers' plainest class: that of a tower's own output may ask for more than is read here."""
-    return BaseModelOutputWithPooling(pooler_output=image_features(model, inputs).pooler_output)
+def pooled_features(model: Any, inputs: Mapping[str, torch.Tensor], **options: Any) -> Any:
+    """Nothing but what the decoder reads, where the tower's own output cannot be made of that alone."""
+    return BaseModelOutputWithPooling(pooler_output=image_features(model, inputs, **options).pooler_output)
+
+
+def pooled_features_of_layer(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+    """The same where `get_image_features` must be told the layer that `forward` takes from the config."""
+    return pooled_features(model, inputs, vision_feature_layer=model.config.vision_feature_layer)
+
+
+def pooled_features_of_every_tile(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+    """The same of `pixel_values` [1, tiles, C, height, width], where the model takes a tile of zeros for padding.
+
+    Raises InputError for such a tile: the model would leave it out.
+    """
+    seen = inputs["pixel_values"].flatten(2).any(-1)
+    if not seen.all():
+        raise InputError(
+            f"{int((~seen).sum())} of {seen.numel()} tiles of a picture are zero throughout, and the model would leave "
+            "them out; load a processor that normalises pixels (do_normalize), so that black is not zero"
+        )
+    return pooled_features(model, inputs)
 
 
 @contextmanager
@@ -163,10 +183,15 @@ def _by_layer(parts: Sequence[Any]) -> Any:
     return [_in_a_row(layer) for layer in zip(*parts, strict=True)]
 
 
+def _same_in_all(parts: Sequence[Any]) -> Any:
+    return parts[0]
+
+
 _JOIN: dict[str, Callable[[Sequence[Any]], Any]] = {
     "pooler_output": _in_a_row,
     "deepstack_features": _by_layer,
     "cross_attention_states": _in_a_row,  # these two of images that enter by cross-attention
     "tile_mask": _in_a_row,
     "unprojected": _in_a_row,
+    "visual_indicator_features": _same_in_all,  # Ovis 2: rows of a table, not of a picture
 }

@@ -57,3 +57,21 @@ def maps_without_padding(_config: Any, read: list[Any], inputs: Mapping[str, tor
 def channels_first(_config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """What was read is a map, [images, V, rows, columns]."""
     return torch.cat([states.flatten(2).transpose(1, 2).flatten(0, 1) for states in read])
+
+
+def whole_patches(config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Patches without padding: a smaller tile stands in the upper left corner of a frame as large as the largest."""
+    side = config.vision_config.patch_size
+    pixels = inputs["pixel_attention_mask"].flatten(0, 1)  # [tiles, height, width]
+    return _real(torch.cat(read), pixels[:, side - 1 :: side, side - 1 :: side])  # the last pixel of each patch
+
+
+def touched_patches(config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Patches that are not padding alone: a picture stands in the upper left corner of a square."""
+    side = config.vision_config.patch_size
+    return _real(torch.cat(read), inputs["pixel_mask"][:, ::side, ::side])  # the first pixel of each patch
+
+
+def _real(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """States [tiles, patches, V] where the mask [tiles, rows, columns] is set."""
+    return states[mask.flatten(1).bool()]

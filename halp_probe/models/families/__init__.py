@@ -7,19 +7,21 @@ proves it. `docs/families.md` is written from the table.
 from __future__ import annotations
 
 from halp_probe.errors import InputError
-from halp_probe.models.families import fast_vlm, gemma, kimi, llava, mllama, molmo, ocr, phi4, qwen
+from halp_probe.models.families import fast_vlm, gemma, idefics, kimi, llava, mllama, molmo, ocr, others, phi4, qwen
 from halp_probe.models.family import Family
 
 FAMILIES: dict[str, Family] = {
     **qwen.ROWS,
     **llava.ROWS,
     **gemma.ROWS,
+    **idefics.ROWS,
     **molmo.ROWS,
     **fast_vlm.ROWS,
     **ocr.ROWS,
     **kimi.ROWS,
     **mllama.ROWS,
     **phi4.ROWS,
+    **others.ROWS,
 }
 
 
