@@ -16,7 +16,7 @@ import torch
 
 from halp_probe.extraction.decoding import decode_greedy, greedy_rules
 from halp_probe.extraction.prefill import Prefill, Prefiller
-from halp_probe.extraction.prefix import by_image
+from halp_probe.extraction.prefix import ByImage, by_image, shared_tokens
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.vision import see
 from halp_probe.models.loading import LoadedModel
@@ -83,7 +83,7 @@ class Engine:
         """The part that keeps the device busy."""
         images = by_image(prompts)
         seen = see(self.loaded, [prompts[row] for row in images.first_rows])
-        if self.share_prefix and len(images.rows) < len(prompts) and self._fits_window(prompts):
+        if self.share_prefix and len(images.rows) < len(prompts) and self._fits_window(prompts, images):
             prefill = self._prefiller.shared(prompts, images, seen)
         else:
             prefill = self._prefiller.whole(prompts, images, seen, keep_cache=self._rules is not None)
@@ -119,10 +119,13 @@ class Engine:
                 answers[row] = answer
         return answers, logprobs
 
-    def _fits_window(self, prompts: Sequence[Prompt]) -> bool:
+    def _fits_window(self, prompts: Sequence[Prompt], images: ByImage) -> bool:
         """Whether a sliding window holds all columns: it counts padding, which here stands inside the prompts too."""
-        columns = 2 * max(map(len, prompts)) + self.spec.max_new_tokens  # prefix, padding, suffix, answer: no more
-        return self._window is None or columns <= self._window
+        if self._window is None:
+            return True
+        prefixes = [shared_tokens([prompts[row] for row in rows]) for rows in images.rows]
+        suffixes = [len(prompt) - prefixes[image] for prompt, image in zip(prompts, images.image_of, strict=True)]
+        return max(prefixes) + max(suffixes) + self.spec.max_new_tokens <= self._window
 
     def collect(self, computed: Computed) -> list[Captured]:
         """What was computed, sample by sample."""
