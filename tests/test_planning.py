@@ -17,7 +17,7 @@ from halp_probe.extraction.batching import batches, grouped, windows
 from halp_probe.extraction.capture import capture_input, capture_outputs, only_at
 from halp_probe.extraction.decoding import _without_padding, greedy_rules
 from halp_probe.extraction.positions import find_positions, parse_layers, probed_layers
-from halp_probe.models.compat import select_images
+from halp_probe.models.image_entry import joined, one_each
 
 IMAGE = 9
 
@@ -165,7 +165,8 @@ def test_features_of_images_are_selected(split: bool) -> None:
     deep = [10 * torch.cat(pooled), 20 * torch.cat(pooled)]
     layers = [layer.split([1, 2, 3]) for layer in deep] if split else deep
     features = BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=layers)
-    chosen = select_images(features, [1, 2, 3], [2, 0, 2])
+    alone = one_each(features, [1, 2, 3])
+    chosen = joined([alone[image] for image in (2, 0, 2)])
     expected = torch.cat([pooled[2], pooled[0], pooled[2]])
     assert torch.equal(torch.cat(list(chosen.pooler_output)), expected)
     for k, layer in enumerate(chosen.deepstack_features):

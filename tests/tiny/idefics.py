@@ -23,7 +23,6 @@ from transformers import (
     SmolVLMProcessor,
     SmolVLMVideoProcessor,
 )
-from transformers.models.smolvlm import processing_smolvlm
 
 from halp_probe.models.loading import LoadedModel
 from tiny.parts import INITIALIZER_RANGE, WIDTH, Tiny, text_fields, tiny_tokenizer
@@ -59,8 +58,6 @@ def _idefics3() -> tuple[Any, Any]:
 def _smolvlm() -> tuple[Any, Any]:
     tokenizer = _tokenizer()
     config = SmolVLMConfig(**_shuffled(tokenizer))
-    # The processor asks for num2words, which spells numbers beside a video's frames; here is no video.
-    processing_smolvlm.num2words = processing_smolvlm.num2words or str
     processor = SmolVLMProcessor(
         SmolVLMImageProcessor(**TILES),
         tokenizer,
