@@ -17,6 +17,8 @@ from transformers import (
     Qwen2VLVideoProcessor,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeConfig,
+    Qwen3VLMoeForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
@@ -71,10 +73,23 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
 
 def _qwen3_vl() -> tuple[Any, Any]:
     tokenizer = tiny_tokenizer()
+    config = Qwen3VLConfig(**_qwen3_vl_fields(tokenizer))
+    return Qwen3VLForConditionalGeneration(config), _qwen3_vl_processor(tokenizer)
+
+
+def _qwen3_vl_moe() -> tuple[Any, Any]:
+    tokenizer = tiny_tokenizer()
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+    config = Qwen3VLMoeConfig(**_qwen3_vl_fields(tokenizer, **experts))
+    return Qwen3VLMoeForConditionalGeneration(config), _qwen3_vl_processor(tokenizer)
+
+
+def _qwen3_vl_fields(tokenizer: Any, **more: Any) -> dict[str, Any]:
+    rope = {**_mrope(2, 1, 1), "mrope_interleaved": True}
     vision = {"depth": 4, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": WIDTH}
-    config = Qwen3VLConfig(
-        text_config=text_fields(tokenizer, head_dim=8, rope_parameters={**_mrope(2, 1, 1), "mrope_interleaved": True}),
-        vision_config={
+    return {
+        "text_config": text_fields(tokenizer, head_dim=8, rope_parameters=rope, **more),
+        "vision_config": {
             **vision,
             "patch_size": 16,
             "num_position_embeddings": 64,
@@ -82,15 +97,17 @@ def _qwen3_vl() -> tuple[Any, Any]:
             "initializer_range": INITIALIZER_RANGE,
         },
         **_vision_ids(tokenizer),
-    )
+    }
+
+
+def _qwen3_vl_processor(tokenizer: Any) -> Any:
     pixels = {"min_pixels": 64 * 64, "max_pixels": 160 * 160, "patch_size": 16, "merge_size": 2}
-    processor = Qwen3VLProcessor(
+    return Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(**pixels),
         tokenizer=tokenizer,
         video_processor=Qwen3VLVideoProcessor(),
         chat_template=CHAT_TEMPLATE,
     )
-    return Qwen3VLForConditionalGeneration(config), processor
 
 
 def _qwen_parts(tokenizer: Any) -> dict[str, Any]:
@@ -111,4 +128,5 @@ TINY = {
     "qwen2_vl": Tiny(_qwen2_vl, _patches),
     "qwen2_5_vl": Tiny(_qwen2_5_vl, _patches),
     "qwen3_vl": Tiny(_qwen3_vl, _patches, added_after=3),
+    "qwen3_vl_moe": Tiny(_qwen3_vl_moe, _patches, added_after=3),
 }

@@ -31,4 +31,12 @@ ROWS: dict[str, Family] = {
             oddities="DeepStack adds to the image positions after blocks 0 to 2: a state is read before that",
         ),
     ),
+    "qwen3_vl_moe": replace(
+        _QWEN,
+        notes=Notes(
+            "Qwen/Qwen3-VL-30B-A3B-Instruct",
+            oddities="DeepStack adds to the image positions after blocks 0 to 2: a state is read before that; "
+            "mixture of experts",
+        ),
+    ),
 }
