@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from tiny import gemma, llava, qwen
+from tiny import gemma, glm, llava, qwen
 from tiny.parts import Tiny
 
 from halp_probe.models.families import family_of
 from halp_probe.models.loading import Checkpoint, LoadedModel
 
-TINY: dict[str, Tiny] = {**qwen.TINY, **llava.TINY, **gemma.TINY}
+TINY: dict[str, Tiny] = {**qwen.TINY, **llava.TINY, **gemma.TINY, **glm.TINY}
 FAMILY_NAMES = tuple(TINY)
 
 

@@ -7,10 +7,10 @@ proves it. `docs/families.md` is written from the table.
 from __future__ import annotations
 
 from halp_probe.errors import InputError
-from halp_probe.models.families import gemma, llava, qwen
+from halp_probe.models.families import gemma, glm, llava, qwen
 from halp_probe.models.family import Family
 
-FAMILIES: dict[str, Family] = {**qwen.ROWS, **llava.ROWS, **gemma.ROWS}
+FAMILIES: dict[str, Family] = {**qwen.ROWS, **llava.ROWS, **gemma.ROWS, **glm.ROWS}
 
 
 def family_of(model_type: str) -> Family:
