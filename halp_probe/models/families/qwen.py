@@ -20,6 +20,16 @@ _QWEN = replace(
     packed_tower="model.visual",
     patch_projection="model.visual.patch_embed.proj",
 )
+_RECURRENT = replace(
+    _QWEN,
+    unshared="its recurrent layers would read the padding between image and question",
+    right_padding=False,  # the state goes on fading behind the prompt
+)
+_QWEN3_5 = Notes(
+    "Qwen/Qwen3.5-9B",
+    attention="causal; three blocks of four are recurrent (gated delta rule)",
+    oddities="the chat template opens <think>: the first answer token is the thinking's",
+)
 
 ROWS: dict[str, Family] = {
     "qwen2_vl": replace(_QWEN, notes=Notes("Qwen/Qwen2-VL-7B-Instruct")),
@@ -37,6 +47,13 @@ ROWS: dict[str, Family] = {
             "Qwen/Qwen3-VL-30B-A3B-Instruct",
             oddities="DeepStack adds to the image positions after blocks 0 to 2: a state is read before that; "
             "mixture of experts",
+        ),
+    ),
+    "qwen3_5": replace(_RECURRENT, notes=_QWEN3_5),
+    "qwen3_5_moe": replace(
+        _RECURRENT,
+        notes=replace(
+            _QWEN3_5, checkpoint="Qwen/Qwen3.5-35B-A3B", oddities=f"{_QWEN3_5.oddities}; mixture of experts"
         ),
     ),
 }
