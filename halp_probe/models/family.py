@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class RowPositions:
     """Positions of a padded prompt batch."""
 
-    ids: torch.Tensor  # what the decoder takes: [3, B, T] (mRoPE) or [B, T]
+    ids: torch.Tensor  # what the decoder takes: [axes, B, T] (mRoPE) or [B, T]
     next: torch.Tensor  # [B], the position of the first answer token
 
 
@@ -89,7 +89,7 @@ class Family:
     entry: Entry
     vision_states: VisionStates
     positions: Positions = plain_positions
-    position_axes: int = 1  # 3 for mRoPE
+    position_axes: int = 1  # 3 or 4 for mRoPE
     position_inputs: tuple[str, ...] = ()  # the image inputs that `positions` needs
     decoder_blocks: str = "model.language_model.layers"
     feed_forward: str | None = "mlp"  # of the last decoder block: a module that treats each position by itself
@@ -115,7 +115,7 @@ class Family:
 
     def on_axes(self, text_positions: torch.Tensor) -> torch.Tensor:
         """Positions [B, T] of text tokens as the decoder takes them: the same on all axes."""
-        return text_positions.expand(3, -1, -1) if self.position_axes == 3 else text_positions
+        return text_positions.expand(self.position_axes, -1, -1) if self.position_axes > 1 else text_positions
 
     @property
     def decoder_inputs(self) -> tuple[str, ...]:

@@ -7,6 +7,10 @@ from typing import Any
 
 import torch
 from transformers import (
+    Exaone4_5_Config,
+    Exaone4_5_ForConditionalGeneration,
+    Exaone4_5_Processor,
+    Exaone4Config,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
@@ -157,6 +161,22 @@ def _qwen3_vl_processor(tokenizer: Any, template: str = CHAT_TEMPLATE) -> Any:
     )
 
 
+def _exaone4_5() -> tuple[Any, Any]:
+    """As Qwen2.5-VL, with shared keys in the tower; four decoder blocks attend within a window."""
+    tokenizer = tiny_tokenizer()
+    vision = {"depth": 3, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "num_key_value_heads": 1}
+    windows = {"out_hidden_size": WIDTH, "window_size": 56, "fullatt_block_indexes": [1]}
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"] * 2
+    config = Exaone4_5_Config(
+        text_config=Exaone4Config(**text_fields(tokenizer, sliding_window=256, layer_types=kinds)),
+        vision_config={**vision, **windows, "initializer_range": INITIALIZER_RANGE},
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+    )
+    processor = Exaone4_5_Processor(**_qwen_parts(tokenizer), chat_template=CHAT_TEMPLATE)
+    return Exaone4_5_ForConditionalGeneration(config), processor
+
+
 def _qwen_parts(tokenizer: Any) -> dict[str, Any]:
     pixels = {"min_pixels": 56 * 56, "max_pixels": 140 * 140}
     return {
@@ -178,4 +198,5 @@ TINY = {
     "qwen3_vl_moe": Tiny(_qwen3_vl_moe, _patches, added_after=3),
     "qwen3_5": Tiny(_qwen3_5, _patches),
     "qwen3_5_moe": Tiny(_qwen3_5_moe, _patches),
+    "exaone4_5": Tiny(_exaone4_5, _patches),
 }

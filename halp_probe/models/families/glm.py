@@ -1,4 +1,4 @@
-"""GLM's vision-language models: a packed tower as Qwen-VL's, with a convolution between it and the projector."""
+"""GLM's vision-language models and others whose pictures are packed patches of any number, as Qwen-VL's are."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ _NOTES = Notes(
     vision_encoder="mean over the patches after the tower's last norm, before 2 × 2 of them are one token",
     oddities="answers begin with the model's thinking: the first answer token is <think>",
 )
+_LAST_NORM = "mean over the patches after the tower's last norm"
 
 ROWS: dict[str, Family] = {
     "glm4v": replace(_GLM, notes=_NOTES),
@@ -32,5 +33,40 @@ ROWS: dict[str, Family] = {
     "glm4v_moe": replace(
         _GLM,
         notes=replace(_NOTES, checkpoint="zai-org/GLM-4.5V", oddities=f"{_NOTES.oddities}; mixture of experts"),
+    ),
+    "paddleocr_vl": replace(
+        PLAIN,
+        notes=Notes("PaddlePaddle/PaddleOCR-VL", vision_encoder=_LAST_NORM),
+        projector="model.projector",
+        image_inputs=("pixel_values", "image_grid_thw"),
+        images_together=True,
+        token_types=MM_TOKEN_TYPES,
+        positions=mrope_positions,
+        position_axes=3,
+        position_inputs=("image_grid_thw",),
+    ),
+    "video_llama_3": replace(
+        PLAIN,
+        notes=Notes("lkhl/VideoLLaMA3-2B-Image-HF", vision_encoder=_LAST_NORM),
+        projector="model.projector",
+        encoder="model.vision_model.post_layernorm",  # with a merge size, patches are averaged after it
+        image_inputs=("pixel_values", "image_grid_thw", "image_merge_sizes"),
+        images_together=True,
+    ),
+    "hunyuan_vl": replace(
+        PLAIN,
+        notes=Notes(
+            "tencent/HunyuanOCR",
+            vision_only="mean over the image's tokens as they enter the decoder, the learned ones at its begin and end "
+            "and behind each row among them",
+            vision_token="the learned token at the image's end",
+            oddities="mRoPE with a fourth axis",
+        ),
+        projector="model.vision_tower.patch_merger",
+        image_inputs=("pixel_values", "image_grid_thw"),
+        token_types=MM_TOKEN_TYPES,
+        positions=mrope_positions,
+        position_axes=4,
+        position_inputs=("image_grid_thw",),
     ),
 }

@@ -56,4 +56,14 @@ ROWS: dict[str, Family] = {
             _QWEN3_5, checkpoint="Qwen/Qwen3.5-35B-A3B", oddities=f"{_QWEN3_5.oddities}; mixture of experts"
         ),
     ),
+    "exaone4_5": replace(
+        PLAIN,
+        notes=Notes(
+            "LGAI-EXAONE/EXAONE-4.5-33B",
+            oddities="the tower of Qwen2.5-VL, but plain positions; three decoder blocks of four attend within a window",
+        ),
+        projector="model.visual.merger",
+        image_inputs=("pixel_values", "image_grid_thw"),
+        images_together=True,
+    ),
 }
