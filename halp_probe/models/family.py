@@ -58,6 +58,17 @@ def mrope_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositi
     return RowPositions(ids=ids, next=inputs["attention_mask"].sum(1) + delta[:, 0])
 
 
+def mrope_positions_by_row(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
+    """The same, one row at a time: where a position counts images, `get_rope_index` counts on through the batch."""
+    import torch
+
+    rows = [
+        mrope_positions(model, {name: tensor[row : row + 1] for name, tensor in inputs.items()})
+        for row in range(len(inputs["input_ids"]))
+    ]
+    return RowPositions(ids=torch.cat([row.ids for row in rows], dim=1), next=torch.cat([row.next for row in rows]))
+
+
 Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
 Positions: TypeAlias = "Callable[[Any, Tensors], RowPositions]"  # (model, prompt inputs) -> position ids
 # (config, what the encoder's end gave in each call, the image inputs) -> [patches, V]; see `vision_states.py`

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from halp_probe.models.families.defaults import MM_TOKEN_TYPES, PLAIN
-from halp_probe.models.family import Family, Notes, mrope_positions
+from halp_probe.models.family import Family, Notes, mrope_positions, mrope_positions_by_row
 
 _GLM = replace(
     PLAIN,
@@ -60,12 +60,12 @@ ROWS: dict[str, Family] = {
             vision_only="mean over the image's tokens as they enter the decoder, the learned ones at its begin and end "
             "and behind each row among them",
             vision_token="the learned token at the image's end",
-            oddities="mRoPE with a fourth axis",
+            oddities="mRoPE with a fourth axis; the text after the image counts all of its tokens",
         ),
         projector="model.vision_tower.patch_merger",
         image_inputs=("pixel_values", "image_grid_thw"),
         token_types=MM_TOKEN_TYPES,
-        positions=mrope_positions,
+        positions=mrope_positions_by_row,
         position_axes=4,
         position_inputs=("image_grid_thw",),
     ),
