@@ -136,6 +136,7 @@ class Prefiller:
                 past_key_values=prefix.cache,
                 use_cache=True,
                 **asked,
+                **self._types_behind(prompts, starts),
                 **along(later, suffix["input_ids"].shape[1]),
             )
         return Prefill(
@@ -189,6 +190,14 @@ class Prefiller:
         grids = {name: torch.cat([prompt.images[name] for prompt in prompts]).to(self.device) for name in names}
         positions = self.family.positions(self.model, {**inputs, **grids})
         return {name: inputs[name] for name in self.family.decoder_inputs}, positions
+
+    def _types_behind(self, prompts: Sequence[Prompt], starts: Sequence[int]) -> dict[str, torch.Tensor]:
+        """What the decoder takes beside the tokens from `starts[k]` on: [B, S] each."""
+        types = self.family.token_types
+        if types is None or not types.after_prefix:
+            return {}
+        rows = [prompt.token_types for prompt in prompts if prompt.token_types is not None]
+        return {types.name: self._pad([row[start:] for row, start in zip(rows, starts, strict=True)], types.padding)}
 
     def _padded(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask`, [B, T] each."""

@@ -33,6 +33,7 @@ class TokenTypes:
     name: str  # as the processor returns it and the decoder takes it
     for_decoder: bool  # the prefill takes it (answer tokens never do); otherwise it is for `positions` alone
     padding: int  # the type of tokens that are part of no block
+    after_prefix: bool = False  # the tokens behind a shared prefix take theirs too
 
 
 def plain_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
@@ -56,6 +57,11 @@ def mrope_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositi
         attention_mask=inputs["attention_mask"],
     )
     return RowPositions(ids=ids, next=inputs["attention_mask"].sum(1) + delta[:, 0])
+
+
+def mrope_positions_by_id(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
+    """The same, where the row's token types are others: image tokens are told by their id."""
+    return mrope_positions(model, {**inputs, "mm_token_type_ids": inputs["input_ids"] == model.config.image_token_id})
 
 
 def mrope_positions_by_row(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:

@@ -7,6 +7,11 @@ from typing import Any
 
 import torch
 from transformers import (
+    Ernie4_5_VLMoeConfig,
+    Ernie4_5_VLMoeForConditionalGeneration,
+    Ernie4_5_VLMoeImageProcessor,
+    Ernie4_5_VLMoeProcessor,
+    Ernie4_5_VLMoeVideoProcessor,
     Glm4vConfig,
     Glm4vForConditionalGeneration,
     Glm4vImageProcessor,
@@ -36,6 +41,7 @@ from transformers import (
     VideoLlama3VideoProcessor,
 )
 
+from halp_probe.extraction.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
 from tiny.parts import INITIALIZER_RANGE, WIDTH, Tiny, text_fields, tiny_tokenizer, without_zeros
 
@@ -46,10 +52,10 @@ GLM_TEMPLATE = (
     "{% if part['type'] == 'image' %}<|begin_of_image|><|image|><|end_of_image|>{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
-# As PaddlePaddle/PaddleOCR-VL has it.
-PADDLE_TEMPLATE = (
+# As PaddlePaddle/PaddleOCR-VL and baidu/ERNIE-4.5-VL-28B-A3B-PT have it, but for the names of the tokens.
+BAIDU_TEMPLATE = (
     "{% for message in messages %}User: {% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|IMAGE_START|><|IMAGE_PLACEHOLDER|><|IMAGE_END|>{% else %}{{ part['text'] }}"
+    "{% if part['type'] == 'image' %}<|image_start|><|image|><|image_end|>{% else %}{{ part['text'] }}"
     "{% endif %}{% endfor %}\n{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
 )
 # As lkhl/VideoLLaMA3-2B-Image-HF has it.
@@ -61,10 +67,10 @@ VIDEO_LLAMA_TEMPLATE = (
 # As tencent/HunyuanOCR has it.
 HUNYUAN_TEMPLATE = (
     "<|hy_begin|>{% for message in messages %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|img_start|><|img|><|img_end|>{% else %}{{ part['text'] }}{% endif %}"
+    "{% if part['type'] == 'image' %}<|image_start|><|image|><|image_end|>{% else %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endfor %}{% if add_generation_prompt %}<|hy_User|>{% endif %}"
 )
-_MARKS = tuple(f"<|{name}|>" for name in ("image", "video", "user", "assistant")) + ("[gMASK]", "<sop>")
+_MARKS = (*(f"<|{name}|>" for name in ("image", "video", "user", "assistant")), "[gMASK]", "<sop>")
 _ENDS = tuple(f"<|{end}_of_{kind}|>" for kind in ("image", "video") for end in ("begin", "end"))
 _TOWER = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
 _PIXELS = {"size": {"shortest_edge": 2 * 56 * 56, "longest_edge": 2 * 140 * 140}}  # twice: a picture is two frames
@@ -96,10 +102,41 @@ def _glm4v_moe() -> tuple[Any, Any]:
     return Glm4vMoeForConditionalGeneration(config), _processor(tokenizer)
 
 
+def _ernie4_5_vl_moe() -> tuple[Any, Any]:
+    """A block with one network for all tokens, then five in which images have other experts than text."""
+    named = {f"{kind}{end}_token": f"<|{kind}{end}|>" for kind in ("image", "video") for end in ("", "_start", "_end")}
+    tokenizer = _named_tokens(named)
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+    experts = {"moe_num_experts": 4, "moe_k": 2, "moe_num_shared_experts": 1, "moe_intermediate_size": [32, 24]}
+    tower = {"depth": 3, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2}
+    config = Ernie4_5_VLMoeConfig(
+        text_config=text_fields(tokenizer, rope_parameters=rope, **experts),
+        vision_config={**tower, "initializer_range": INITIALIZER_RANGE},
+        tie_word_embeddings=False,
+        **{f"{name}_id": tokenizer.convert_tokens_to_ids(token) for name, token in named.items()},
+    )
+    processor = Ernie4_5_VLMoeProcessor(
+        image_processor=Ernie4_5_VLMoeImageProcessor(size={"shortest_edge": 56 * 56, "longest_edge": 140 * 140}),
+        tokenizer=tokenizer,
+        video_processor=Ernie4_5_VLMoeVideoProcessor(),
+        chat_template=BAIDU_TEMPLATE,
+    )
+    return without_zeros(Ernie4_5_VLMoeForConditionalGeneration(config)), processor
+
+
+def _named_tokens(named: Mapping[str, str]) -> Any:
+    """The tiny tokenizer with these special tokens, known by these names too: `image_token` and `image_token_id`."""
+    tokenizer = tiny_tokenizer(*named.values())
+    for name, token in named.items():
+        setattr(tokenizer, name, token)
+        setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
+    return tokenizer
+
+
 def _paddleocr_vl() -> tuple[Any, Any]:
-    tokenizer = tiny_tokenizer("<|IMAGE_START|>", "<|IMAGE_PLACEHOLDER|>", "<|IMAGE_END|>")
-    tokenizer.image_token = "<|IMAGE_PLACEHOLDER|>"
-    tokenizer.image_token_id = tokenizer.convert_tokens_to_ids(tokenizer.image_token)
+    tokenizer = _named_tokens(
+        {"image_token": "<|image|>", "image_start": "<|image_start|>", "image_end": "<|image_end|>"}
+    )
     vision = PaddleOCRVisionConfig(**_TOWER, image_size=112)
     vision.initializer_range = INITIALIZER_RANGE
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
@@ -107,14 +144,14 @@ def _paddleocr_vl() -> tuple[Any, Any]:
         text_config=text_fields(tokenizer, head_dim=8, rope_parameters=rope),
         vision_config=vision,
         image_token_id=tokenizer.image_token_id,
-        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|IMAGE_START|>"),
-        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|IMAGE_END|>"),
+        vision_start_token_id=tokenizer.image_start_id,
+        vision_end_token_id=tokenizer.image_end_id,
         tie_word_embeddings=False,
     )
     processor = PaddleOCRVLProcessor(
         image_processor=PaddleOCRVLImageProcessor(size={"shortest_edge": 56 * 56, "longest_edge": 140 * 140}),
         tokenizer=tokenizer,
-        chat_template=PADDLE_TEMPLATE,
+        chat_template=BAIDU_TEMPLATE,
     )
     return PaddleOCRVLForConditionalGeneration(config), processor
 
@@ -139,10 +176,8 @@ def _video_llama_3() -> tuple[Any, Any]:
 
 
 def _hunyuan_vl() -> tuple[Any, Any]:
-    tokenizer = tiny_tokenizer("<|hy_begin|>", "<|hy_User|>", "<|img|>", "<|img_start|>", "<|img_end|>")
-    for name, token in (("image", "<|img|>"), ("image_start", "<|img_start|>"), ("image_end", "<|img_end|>")):
-        setattr(tokenizer, f"{name}_token", token)
-        setattr(tokenizer, f"{name}_token_id", tokenizer.convert_tokens_to_ids(token))
+    images = {f"{name}_token": f"<|{name}|>" for name in ("image", "image_start", "image_end")}
+    tokenizer = _named_tokens({**images, "begin": "<|hy_begin|>", "user": "<|hy_User|>"})
     rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 1000.0, "factor": 1.0}
     rope["mrope_section"] = [1, 1, 1, 1]
     vision = {**_TOWER, "patch_size": 16, "max_image_size": 128, "out_hidden_size": WIDTH, "text_hidden_size": WIDTH}
@@ -202,6 +237,10 @@ def _patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.T
     return tower.post_layernorm(blocks[0])
 
 
+def _before_resampler(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return loaded.model.model.vision_tower(images["pixel_values"], images["image_grid_thw"]).last_hidden_state
+
+
 def _before_projector(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
     tower, pixels = loaded.model.model.visual.vision_model, images["pixel_values"][None]
     return tower(pixel_values=pixels, grid_thw=images["image_grid_thw"]).last_hidden_state.flatten(0, -2)
@@ -219,10 +258,16 @@ def _before_merger(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> t
     return loaded.model.model.vision_tower(images["pixel_values"], images["image_grid_thw"]).last_hidden_state[0]
 
 
+def _all_types(loaded: LoadedModel, prompt: Prompt) -> dict[str, torch.Tensor]:
+    ids = torch.from_numpy(prompt.input_ids)[None]
+    return {"mm_token_type_ids": (ids == loaded.checkpoint.image_token_id).long()}
+
+
 TINY = {
     "glm4v": Tiny(_glm4v, _patches),
     "glm46v": Tiny(_glm46v, _patches),
     "glm4v_moe": Tiny(_glm4v_moe, _patches),
+    "ernie4_5_vl_moe": Tiny(_ernie4_5_vl_moe, _before_resampler, inputs=_all_types),
     "paddleocr_vl": Tiny(_paddleocr_vl, _before_projector),
     "video_llama_3": Tiny(_video_llama_3, _before_merging),
     "hunyuan_vl": Tiny(_hunyuan_vl, _before_merger),

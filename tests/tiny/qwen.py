@@ -19,16 +19,16 @@ from transformers import (
     Qwen2VLImageProcessor,
     Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
+    Qwen3_5MoeConfig,
+    Qwen3_5MoeForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeConfig,
     Qwen3VLMoeForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
-    Qwen3_5Config,
-    Qwen3_5ForConditionalGeneration,
-    Qwen3_5MoeConfig,
-    Qwen3_5MoeForConditionalGeneration,
 )
 
 from halp_probe.models.loading import LoadedModel
@@ -121,9 +121,7 @@ def _qwen3_5_fields(tokenizer: Any, **more: Any) -> dict[str, Any]:
     widths = {"head_dim": 8, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
     kinds = ["linear_attention", "linear_attention", "full_attention"] * 2
     return {
-        "text_config": text_fields(
-            tokenizer, rope_parameters=rope, layer_types=kinds, **recurrent, **widths, **more
-        ),
+        "text_config": text_fields(tokenizer, rope_parameters=rope, layer_types=kinds, **recurrent, **widths, **more),
         "vision_config": _qwen3_tower(),
         **_vision_ids(tokenizer),
     }

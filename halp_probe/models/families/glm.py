@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from halp_probe.models.families.defaults import MM_TOKEN_TYPES, PLAIN
-from halp_probe.models.family import Family, Notes, mrope_positions, mrope_positions_by_row
+from halp_probe.models.family import (
+    Family,
+    Notes,
+    TokenTypes,
+    mrope_positions,
+    mrope_positions_by_id,
+    mrope_positions_by_row,
+)
 
 _GLM = replace(
     PLAIN,
@@ -33,6 +40,23 @@ ROWS: dict[str, Family] = {
     "glm4v_moe": replace(
         _GLM,
         notes=replace(_NOTES, checkpoint="zai-org/GLM-4.5V", oddities=f"{_NOTES.oddities}; mixture of experts"),
+    ),
+    "ernie4_5_vl_moe": replace(
+        PLAIN,
+        notes=Notes(
+            "baidu/ERNIE-4.5-VL-28B-A3B-PT",
+            vision_encoder=_LAST_NORM,
+            oddities="mixture of experts; the image's tokens and the marks around it have experts of their own",
+        ),
+        feed_forward=None,  # it also takes the tokens' types
+        projector="model.resampler_model",
+        image_inputs=("pixel_values", "image_grid_thw"),
+        images_together=True,
+        unused_outputs=("mm_token_type_ids",),
+        token_types=TokenTypes("moe_mm_token_type_ids", for_decoder=True, padding=0, after_prefix=True),
+        positions=mrope_positions_by_id,
+        position_axes=3,
+        position_inputs=("image_grid_thw",),
     ),
     "paddleocr_vl": replace(
         PLAIN,

@@ -52,15 +52,13 @@ ROWS: dict[str, Family] = {
     "qwen3_5": replace(_RECURRENT, notes=_QWEN3_5),
     "qwen3_5_moe": replace(
         _RECURRENT,
-        notes=replace(
-            _QWEN3_5, checkpoint="Qwen/Qwen3.5-35B-A3B", oddities=f"{_QWEN3_5.oddities}; mixture of experts"
-        ),
+        notes=replace(_QWEN3_5, checkpoint="Qwen/Qwen3.5-35B-A3B", oddities=f"{_QWEN3_5.oddities}; mixture of experts"),
     ),
     "exaone4_5": replace(
         PLAIN,
         notes=Notes(
             "LGAI-EXAONE/EXAONE-4.5-33B",
-            oddities="the tower of Qwen2.5-VL, but plain positions; three decoder blocks of four attend within a window",
+            oddities="the tower of Qwen2.5-VL, but plain positions; three blocks of four attend within a window",
         ),
         projector="model.visual.merger",
         image_inputs=("pixel_values", "image_grid_thw"),
