@@ -157,7 +157,7 @@ def _paddleocr_vl() -> tuple[Any, Any]:
 
 
 def _video_llama_3() -> tuple[Any, Any]:
-    """Each token of an image is 2 × 2 patches, as with the published model's larger merge size."""
+    """Each token of an image is made of 3 × 3 patches, and not their mean: at the published 1 nothing would show."""
     tokenizer = tiny_tokenizer()
     config = VideoLlama3Config(
         text_config=Qwen2Config(**text_fields(tokenizer)),
@@ -165,9 +165,9 @@ def _video_llama_3() -> tuple[Any, Any]:
         image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
         video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
     )
-    size = {"shortest_edge": 56 * 56, "longest_edge": 140 * 140}
+    size = {"shortest_edge": 84 * 84, "longest_edge": 168 * 168}
     processor = VideoLlama3Processor(
-        image_processor=VideoLlama3ImageProcessor(size=size, merge_size=2),
+        image_processor=VideoLlama3ImageProcessor(size=size, merge_size=3),
         tokenizer=tokenizer,
         video_processor=VideoLlama3VideoProcessor(),
         chat_template=VIDEO_LLAMA_TEMPLATE,

@@ -7,6 +7,7 @@ from halp_probe.models.image_entry import image_features, pass_features
 from halp_probe.models.vision_states import all_positions
 
 PREFIX_LM = "in this family image tokens see the question (prefix-LM)"
+EXPERTS = "mixture of experts: in half precision, rounding may choose another expert"
 MM_TOKEN_TYPES = TokenTypes("mm_token_type_ids", for_decoder=False, padding=0)  # 1 = image
 
 PLAIN = Family(  # attention is causal, also among image tokens; positions count the tokens

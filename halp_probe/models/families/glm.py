@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from halp_probe.models.families.defaults import MM_TOKEN_TYPES, PLAIN
+from halp_probe.models.families.defaults import EXPERTS, MM_TOKEN_TYPES, PLAIN
 from halp_probe.models.family import (
     Family,
     Notes,
@@ -30,7 +30,7 @@ _GLM = replace(
 _NOTES = Notes(
     "zai-org/GLM-4.1V-9B-Thinking",
     vision_encoder="mean over the patches after the tower's last norm, before 2 × 2 of them are one token",
-    oddities="answers begin with the model's thinking: the first answer token is <think>",
+    oddities="where the model thinks first, the first answer token is <think>",
 )
 _LAST_NORM = "mean over the patches after the tower's last norm"
 
@@ -39,14 +39,14 @@ ROWS: dict[str, Family] = {
     "glm46v": replace(_GLM, notes=replace(_NOTES, checkpoint="zai-org/GLM-4.6V-Flash")),
     "glm4v_moe": replace(
         _GLM,
-        notes=replace(_NOTES, checkpoint="zai-org/GLM-4.5V", oddities=f"{_NOTES.oddities}; mixture of experts"),
+        notes=replace(_NOTES, checkpoint="zai-org/GLM-4.5V", oddities=f"{_NOTES.oddities}; {EXPERTS}"),
     ),
     "ernie4_5_vl_moe": replace(
         PLAIN,
         notes=Notes(
             "baidu/ERNIE-4.5-VL-28B-A3B-PT",
             vision_encoder=_LAST_NORM,
-            oddities="mixture of experts; the image's tokens and the marks around it have experts of their own",
+            oddities=f"{EXPERTS}; the image's tokens and the marks around it have experts of their own",
         ),
         feed_forward=None,  # it also takes the tokens' types
         projector="model.resampler_model",

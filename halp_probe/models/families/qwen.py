@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from halp_probe.models.families.defaults import MM_TOKEN_TYPES, PLAIN
+from halp_probe.models.families.defaults import EXPERTS, MM_TOKEN_TYPES, PLAIN
 from halp_probe.models.family import Family, Notes, mrope_positions
 
 _QWEN = replace(
@@ -28,7 +28,7 @@ _RECURRENT = replace(
 _QWEN3_5 = Notes(
     "Qwen/Qwen3.5-9B",
     attention="causal; three blocks of four are recurrent (gated delta rule)",
-    oddities="the chat template opens <think>: the first answer token is the thinking's",
+    oddities="where the chat template opens <think>, the first answer token is the thinking's",
 )
 
 ROWS: dict[str, Family] = {
@@ -46,7 +46,7 @@ ROWS: dict[str, Family] = {
         notes=Notes(
             "Qwen/Qwen3-VL-30B-A3B-Instruct",
             oddities="DeepStack adds to the image positions after blocks 0 to 2: a state is read before that; "
-            "mixture of experts",
+            + EXPERTS,
         ),
     ),
     "qwen3_5": replace(_RECURRENT, notes=_QWEN3_5),
