@@ -137,6 +137,8 @@ def test_what_it_cannot_do_is_refused(what: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", QWEN)
 def test_packed_tower_equals_the_loop(name: str, grids: list[list[int]]) -> None:
     loaded = tiny_model(name)
+    if name.startswith("glm"):  # its tower takes a video's frames as pictures
+        grids = [[1, *size] for frames, *size in grids for _ in range(frames)]
     loop = see(tower_of(loaded), grids)
     pack_vision_attention(loaded.model, FAMILIES[name])
     packed = see(tower_of(loaded), grids)
@@ -180,7 +182,8 @@ def test_only_the_vision_tower_is_switched(name: str) -> None:
     assert {block.attn.config._attn_implementation for block in tower_of(loaded).blocks} == {BY_LENGTH}
     assert model.config._attn_implementation == model.config.text_config._attn_implementation == "sdpa"
     assert model.model.language_model.config._attn_implementation == "sdpa"
-    assert model.model.language_model.layers[0].self_attn.config._attn_implementation == "sdpa"
+    blocks = model.model.language_model.layers
+    assert {block.self_attn.config._attn_implementation for block in blocks if hasattr(block, "self_attn")} == {"sdpa"}
 
 
 @pytest.mark.parametrize("asked", ["eager", "flash_attention_2"])
@@ -278,20 +281,20 @@ def test_packed_tower_equals_the_loop_on_cuda(name: str) -> None:
 @pytest.mark.parametrize("name", QWEN)
 def test_patches_are_projected_as_by_the_convolution(name: str) -> None:
     loaded = tiny_model(name)
-    family, model = loaded.checkpoint.family, loaded.model
+    family, model = loaded.checkpoint.family, loaded.model.double()  # sums of 1536 products: float32 would hide much
     convolution = model.get_submodule(family.patch_projection)
     assert isinstance(convolution, torch.nn.Conv3d)
-    patches = torch.randn(11, *convolution.weight.shape[1:])
+    patches = torch.randn(11, *convolution.weight.shape[1:], dtype=torch.float64)
     with torch.no_grad():
         expected = convolution(patches).flatten(1)
         names = list(model.state_dict())
         flatten_patch_projection(model, family)
         projection = model.get_submodule(family.patch_projection)
         assert not isinstance(projection, torch.nn.Conv3d)
-        assert (projection(patches) - expected).abs().max() <= 1e-6 * expected.abs().max()
+        assert (projection(patches) - expected).abs().max() <= 1e-12 * expected.abs().max()
         assert list(model.state_dict()) == names
         with pytest.raises(ValueError, match="kernel's size"):
-            projection(torch.randn(3, 3, 2, 28, 28))
+            projection(torch.randn(3, 3, 2, 28, 28, dtype=torch.float64))
 
 
 def test_a_family_without_a_convolution_keeps_its_own() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tiny import fast_vlm, gemma, idefics, kimi, llava, mllama, molmo, ocr, others, phi4, pixtral, qwen, tiles
+from tiny import fast_vlm, gemma, glm, idefics, kimi, llava, mllama, molmo, ocr, others, phi4, pixtral, qwen, tiles
 from tiny.parts import Tiny
 
 from halp_probe.models.families import family_of
@@ -11,6 +11,7 @@ from halp_probe.models.loading import Checkpoint, LoadedModel
 
 TINY: dict[str, Tiny] = {
     **qwen.TINY,
+    **glm.TINY,
     **llava.TINY,
     **gemma.TINY,
     **idefics.TINY,

@@ -78,6 +78,16 @@ def only_at(feed_forward: nn.Module | None, rows: torch.Tensor, columns: torch.T
 
 
 @contextmanager
+def only_columns(module: nn.Module, columns: torch.Tensor) -> Iterator[None]:
+    """Inside the context, a module that is called with states [B, T, D] sees these columns alone: [B, K, D]."""
+    hook = module.register_forward_pre_hook(lambda _module, args: args[0][:, columns.to(args[0].device)])
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
 def capture_input(module: nn.Module) -> Iterator[list[Any]]:
     """Inside the context, every call of the module appends its first argument."""
     seen: list[Any] = []

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from halp_probe.extraction.capture import capture_outputs, only_at
+from halp_probe.extraction.capture import capture_outputs, only_at, only_columns
 from halp_probe.extraction.prefix import ByImage, shared_tokens
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.vision import Seen
+from halp_probe.models.compat import takes_columns
 from halp_probe.models.family import RowPositions
 from halp_probe.models.loading import LoadedModel
 
@@ -89,13 +90,14 @@ class Prefiller:
         with (
             self.family.entry(self.model, seen.features_of(images.image_of), seen.inputs, inputs) as image,
             self._read_at(rows.repeat(2), torch.cat([ends, queries])) as states,
+            self._logits_at(kept) as asked,
         ):
             outputs = self.model(
                 **inputs,
                 **image.now,
+                **asked,
                 position_ids=positions.ids,
                 use_cache=keep_cache,
-                logits_to_keep=kept,
             )
         stacked = self._stacked(states)  # [L, 2B, D]
         return Prefill(
@@ -126,14 +128,15 @@ class Prefiller:
         prefix.cache.reorder_cache(image)
         later = {name: tensor[image] for name, tensor in prefix.later.items()}
         kept, at = queries.unique(return_inverse=True)
-        with self._read_at(rows, queries) as states:
+        with self._read_at(rows, queries) as states, self._logits_at(kept) as asked:
             outputs = self.model(
                 input_ids=suffix["input_ids"],
                 attention_mask=mask,
                 position_ids=self.family.on_axes(ids),
                 past_key_values=prefix.cache,
                 use_cache=True,
-                logits_to_keep=kept,
+                **asked,
+                **self._types_behind(prompts, starts),
                 **along(later, suffix["input_ids"].shape[1]),
             )
         return Prefill(
@@ -156,13 +159,14 @@ class Prefiller:
         with (
             self.family.entry(self.model, seen.features_of(range(len(groups))), seen.inputs, inputs) as image,
             self._read_at(torch.arange(len(groups), device=self.device), ends) as states,
+            self._logits_at(ends.new_empty(0)) as asked,
         ):
             outputs = self.model(
                 **inputs,
                 **image.now,
+                **asked,
                 position_ids=positions.ids,
                 use_cache=True,
-                logits_to_keep=ends.new_empty(0),
             )
         return _Prefixes(
             lengths=lengths,
@@ -187,6 +191,14 @@ class Prefiller:
         positions = self.family.positions(self.model, {**inputs, **grids})
         return {name: inputs[name] for name in self.family.decoder_inputs}, positions
 
+    def _types_behind(self, prompts: Sequence[Prompt], starts: Sequence[int]) -> dict[str, torch.Tensor]:
+        """What the decoder takes beside the tokens from `starts[k]` on: [B, S] each."""
+        types = self.family.token_types
+        if types is None or not types.after_prefix:
+            return {}
+        rows = [prompt.token_types for prompt in prompts if prompt.token_types is not None]
+        return {types.name: self._pad([row[start:] for row, start in zip(rows, starts, strict=True)], types.padding)}
+
     def _padded(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask`, [B, T] each."""
         return {
@@ -202,6 +214,15 @@ class Prefiller:
             capture_outputs(self._blocks, rows, columns, self.family.block_states) as states,
         ):
             yield states
+
+    @contextmanager
+    def _logits_at(self, columns: torch.Tensor) -> Iterator[dict[str, torch.Tensor]]:
+        """Inside the context, one call with these arguments gives logits at these columns alone."""
+        if takes_columns(self.model):
+            yield {"logits_to_keep": columns}
+            return
+        with only_columns(self.model.get_output_embeddings(), columns):
+            yield {}
 
     def _stacked(self, states: dict[int, torch.Tensor]) -> torch.Tensor:
         return torch.stack([states[layer].to(self.device) for layer in self.layers])

@@ -23,6 +23,11 @@ def takes_features(model: Any) -> bool:
     return "mm_encoder_outputs" in inspect.signature(type(model).forward).parameters
 
 
+def takes_columns(model: Any) -> bool:
+    """Whether `forward` names `logits_to_keep`: some families' does not, and would give all logits, without a word."""
+    return "logits_to_keep" in inspect.signature(type(model).forward).parameters
+
+
 def hub_commit(name: str, revision: str | None, *, cache_dir: str | None) -> str | None:
     """The hub's commit of `revision` (None = the default branch) of the model `name`, from the cache when offline.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class RowPositions:
     """Positions of a padded prompt batch."""
 
-    ids: torch.Tensor  # what the decoder takes: [3, B, T] (mRoPE) or [B, T]
+    ids: torch.Tensor  # what the decoder takes: [axes, B, T] (mRoPE) or [B, T]
     next: torch.Tensor  # [B], the position of the first answer token
 
 
@@ -34,6 +34,7 @@ class TokenTypes:
     for_decoder: bool  # the prefill takes it (answer tokens never do); otherwise it is for `positions` alone
     padding: int  # the type of tokens that are part of no block
     block: int | None = None  # the type of tokens that image tokens see both ways: a shared prefix holds them all
+    after_prefix: bool = False  # the tokens behind a shared prefix take theirs too
 
 
 def plain_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
@@ -57,6 +58,22 @@ def mrope_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositi
         attention_mask=inputs["attention_mask"],
     )
     return RowPositions(ids=ids, next=inputs["attention_mask"].sum(1) + delta[:, 0])
+
+
+def mrope_positions_by_id(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
+    """The same, where the row's token types are others: image tokens are told by their id."""
+    return mrope_positions(model, {**inputs, "mm_token_type_ids": inputs["input_ids"] == model.config.image_token_id})
+
+
+def mrope_positions_by_row(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
+    """The same, one row at a time: where a position counts images, `get_rope_index` counts on through the batch."""
+    import torch
+
+    rows = [
+        mrope_positions(model, {name: tensor[row : row + 1] for name, tensor in inputs.items()})
+        for row in range(len(inputs["input_ids"]))
+    ]
+    return RowPositions(ids=torch.cat([row.ids for row in rows], dim=1), next=torch.cat([row.next for row in rows]))
 
 
 Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
@@ -90,7 +107,7 @@ class Family:
     entry: Entry
     vision_states: VisionStates
     positions: Positions = plain_positions
-    position_axes: int = 1  # 3 for mRoPE
+    position_axes: int = 1  # 3 or 4 for mRoPE
     position_inputs: tuple[str, ...] = ()  # the image inputs that `positions` needs
     decoder_blocks: str = "model.language_model.layers"
     feed_forward: str | None = "mlp"  # of the last decoder block: a module that treats each position by itself
@@ -121,7 +138,7 @@ class Family:
 
     def on_axes(self, text_positions: torch.Tensor) -> torch.Tensor:
         """Positions [B, T] of text tokens as the decoder takes them: the same on all axes."""
-        return text_positions.expand(3, -1, -1) if self.position_axes == 3 else text_positions
+        return text_positions.expand(self.position_axes, -1, -1) if self.position_axes > 1 else text_positions
 
     @property
     def decoder_inputs(self) -> tuple[str, ...]:

@@ -7,11 +7,25 @@ proves it. `docs/families.md` is written from the table.
 from __future__ import annotations
 
 from halp_probe.errors import InputError
-from halp_probe.models.families import fast_vlm, gemma, idefics, kimi, llava, mllama, molmo, ocr, others, phi4, qwen
+from halp_probe.models.families import (
+    fast_vlm,
+    gemma,
+    glm,
+    idefics,
+    kimi,
+    llava,
+    mllama,
+    molmo,
+    ocr,
+    others,
+    phi4,
+    qwen,
+)
 from halp_probe.models.family import Family
 
 FAMILIES: dict[str, Family] = {
     **qwen.ROWS,
+    **glm.ROWS,
     **llava.ROWS,
     **gemma.ROWS,
     **idefics.ROWS,

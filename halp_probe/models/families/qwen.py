@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from halp_probe.models.families.defaults import MM_TOKEN_TYPES, PLAIN
+from halp_probe.models.families.defaults import EXPERTS, MM_TOKEN_TYPES, PLAIN
 from halp_probe.models.family import Family, Notes, mrope_positions
 
 _QWEN = replace(
@@ -20,6 +20,16 @@ _QWEN = replace(
     packed_tower="model.visual",
     patch_projection="model.visual.patch_embed.proj",
 )
+_RECURRENT = replace(
+    _QWEN,
+    unshared="its recurrent layers would read the padding between image and question",
+    right_padding=False,  # the state goes on fading behind the prompt
+)
+_QWEN3_5 = Notes(
+    "Qwen/Qwen3.5-9B",
+    attention="causal; three blocks of four are recurrent (gated delta rule)",
+    oddities="where the chat template opens <think>, the first answer token is the thinking's",
+)
 
 ROWS: dict[str, Family] = {
     "qwen2_vl": replace(_QWEN, notes=Notes("Qwen/Qwen2-VL-7B-Instruct")),
@@ -30,5 +40,28 @@ ROWS: dict[str, Family] = {
             "Qwen/Qwen3-VL-8B-Instruct",
             oddities="DeepStack adds to the image positions after blocks 0 to 2: a state is read before that",
         ),
+    ),
+    "qwen3_vl_moe": replace(
+        _QWEN,
+        notes=Notes(
+            "Qwen/Qwen3-VL-30B-A3B-Instruct",
+            oddities="DeepStack adds to the image positions after blocks 0 to 2: a state is read before that; "
+            + EXPERTS,
+        ),
+    ),
+    "qwen3_5": replace(_RECURRENT, notes=_QWEN3_5),
+    "qwen3_5_moe": replace(
+        _RECURRENT,
+        notes=replace(_QWEN3_5, checkpoint="Qwen/Qwen3.5-35B-A3B", oddities=f"{_QWEN3_5.oddities}; mixture of experts"),
+    ),
+    "exaone4_5": replace(
+        PLAIN,
+        notes=Notes(
+            "LGAI-EXAONE/EXAONE-4.5-33B",
+            oddities="the tower of Qwen2.5-VL, but plain positions; three blocks of four attend within a window",
+        ),
+        projector="model.visual.merger",
+        image_inputs=("pixel_values", "image_grid_thw"),
+        images_together=True,
     ),
 }

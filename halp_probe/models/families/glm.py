@@ -1,0 +1,96 @@
+"""GLM's vision-language models and others whose pictures are packed patches of any number, as Qwen-VL's are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from halp_probe.models.families.defaults import EXPERTS, MM_TOKEN_TYPES, PLAIN
+from halp_probe.models.family import (
+    Family,
+    Notes,
+    TokenTypes,
+    mrope_positions,
+    mrope_positions_by_id,
+    mrope_positions_by_row,
+)
+
+_GLM = replace(
+    PLAIN,
+    projector="model.visual.merger",
+    encoder="model.visual.post_layernorm",  # a convolution makes one token of 2 × 2 patches between it and the merger
+    image_inputs=("pixel_values", "image_grid_thw"),
+    images_together=True,
+    token_types=MM_TOKEN_TYPES,
+    positions=mrope_positions,
+    position_axes=3,
+    position_inputs=("image_grid_thw",),
+    packed_tower="model.visual",
+    patch_projection="model.visual.patch_embed.proj",
+)
+_NOTES = Notes(
+    "zai-org/GLM-4.1V-9B-Thinking",
+    vision_encoder="mean over the patches after the tower's last norm, before 2 × 2 of them are one token",
+    oddities="where the model thinks first, the first answer token is <think>",
+)
+_LAST_NORM = "mean over the patches after the tower's last norm"
+
+ROWS: dict[str, Family] = {
+    "glm4v": replace(_GLM, notes=_NOTES),
+    "glm46v": replace(_GLM, notes=replace(_NOTES, checkpoint="zai-org/GLM-4.6V-Flash")),
+    "glm4v_moe": replace(
+        _GLM,
+        notes=replace(_NOTES, checkpoint="zai-org/GLM-4.5V", oddities=f"{_NOTES.oddities}; {EXPERTS}"),
+    ),
+    "ernie4_5_vl_moe": replace(
+        PLAIN,
+        notes=Notes(
+            "baidu/ERNIE-4.5-VL-28B-A3B-PT",
+            vision_encoder=_LAST_NORM,
+            oddities=f"{EXPERTS}; the image's tokens and the marks around it have experts of their own",
+        ),
+        feed_forward=None,  # it also takes the tokens' types
+        projector="model.resampler_model",
+        image_inputs=("pixel_values", "image_grid_thw"),
+        images_together=True,
+        unused_outputs=("mm_token_type_ids",),
+        token_types=TokenTypes("moe_mm_token_type_ids", for_decoder=True, padding=0, after_prefix=True),
+        positions=mrope_positions_by_id,
+        position_axes=3,
+        position_inputs=("image_grid_thw",),
+    ),
+    "paddleocr_vl": replace(
+        PLAIN,
+        notes=Notes("PaddlePaddle/PaddleOCR-VL", vision_encoder=_LAST_NORM),
+        projector="model.projector",
+        image_inputs=("pixel_values", "image_grid_thw"),
+        images_together=True,
+        token_types=MM_TOKEN_TYPES,
+        positions=mrope_positions,
+        position_axes=3,
+        position_inputs=("image_grid_thw",),
+    ),
+    "video_llama_3": replace(
+        PLAIN,
+        notes=Notes("lkhl/VideoLLaMA3-2B-Image-HF", vision_encoder=_LAST_NORM),
+        projector="model.projector",
+        encoder="model.vision_model.post_layernorm",  # with a merge size, patches are averaged after it
+        image_inputs=("pixel_values", "image_grid_thw", "image_merge_sizes"),
+        images_together=True,
+    ),
+    "hunyuan_vl": replace(
+        PLAIN,
+        notes=Notes(
+            "tencent/HunyuanOCR",
+            vision_only="mean over the image's tokens as they enter the decoder, the learned ones at its begin and end "
+            "and behind each row among them",
+            vision_token="the learned token at the image's end",
+            oddities="mRoPE with a fourth axis; the text after the image counts all of its tokens",
+        ),
+        projector="model.vision_tower.patch_merger",
+        image_inputs=("pixel_values", "image_grid_thw"),
+        token_types=MM_TOKEN_TYPES,
+        positions=mrope_positions_by_row,
+        position_axes=4,
+        position_inputs=("image_grid_thw",),
+    ),
+}
