@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from halp_probe.models.families.defaults import EXPERTS, MM_TOKEN_TYPES, PLAIN
+from halp_probe.models.families.defaults import EXPERTS, MM_TOKEN_TYPES, PLAIN, RECURRENT
 from halp_probe.models.family import Family, Notes, mrope_positions
 
 _QWEN = replace(
@@ -22,7 +22,7 @@ _QWEN = replace(
 )
 _RECURRENT = replace(
     _QWEN,
-    unshared="its recurrent layers would read the padding between image and question",
+    unshared=RECURRENT,
     right_padding=False,  # the state goes on fading behind the prompt
 )
 _QWEN3_5 = Notes(
