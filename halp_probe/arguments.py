@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 
 
 def positive(text: str) -> int:
@@ -43,3 +44,8 @@ def not_negative(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative")
     return value
+
+
+def iso_date(text: str) -> str:
+    """A day as YYYY-MM-DD, for argparse's `type`."""
+    return datetime.date.fromisoformat(text).isoformat()

@@ -427,3 +427,26 @@ def test_an_unknown_model_type_says_what_to_add(data: Path, tmp_path: Path, caps
     assert extract(data, tmp_path / "out", "--model", str(tmp_path / "model")) == 2
     error = capsys.readouterr().err
     assert "'bert' is not supported" in error and "halp_probe/models/families/" in error
+
+
+def test_a_run_keeps_the_date_of_its_prompts(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The bundled model with a template that writes the day's date."""
+    model = tmp_path / "model"
+    shutil.copytree(BUNDLED_FOLDER, model)
+    template = model / "chat_template.jinja"
+    template.write_text(template.read_text() + "{{ strftime_now('%Y-%m-%d') }}")
+    call = ["--model", str(model), "--layers", "0", "--no-answers"]
+    assert extract(data, tmp_path / "out", *call, "--prompt-date", "2025-02-03", "--test") == 0
+    assert extract(data, tmp_path / "out", *call) == 0  # today, and yet
+    shards = open_shards(tmp_path / "out")
+    assert shards.attributes["prompt_date"] == "2025-02-03"
+    assert extract(data, tmp_path / "whole", *call, "--prompt-date", "2025-02-03") == 0
+    whole = open_shards(tmp_path / "whole")
+    assert shards.question_ids == whole.question_ids
+    assert np.array_equal(shards.numbers("token_id/query"), whole.numbers("token_id/query"))
+    assert main(["audit", "--shards", str(tmp_path / "out"), "--images-dir", str(data / "images")]) == 0
+    capsys.readouterr()
+    assert extract(data, tmp_path / "out", *call, "--prompt-date", "2025-02-04") == 2
+    assert "prompt_date is '2025-02-03' there and '2025-02-04' now" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        extract(data, tmp_path / "out", *call, "--prompt-date", "yesterday")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import pickle
 from dataclasses import replace
 
@@ -198,3 +199,43 @@ def test_a_prompter_that_has_seen_an_image_travels() -> None:
     there = pickle.loads(pickle.dumps(prompter)).prompt(sample, image)
     assert here.input_ids.tolist() == there.input_ids.tolist()
     assert torch.equal(here.images["pixel_values"], there.images["pixel_values"])
+
+
+DATED = "{{ strftime_now('%d %B %Y') }} {% for message in messages %}{% for part in message['content'] %}"
+DATED += "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endfor %} A:"
+
+
+def dated_llava() -> Checkpoint:
+    checkpoint = tiny_model("llava").checkpoint
+    checkpoint.processor.chat_template = DATED
+    return checkpoint
+
+
+def test_a_dated_template_writes_the_date_that_was_asked_for() -> None:
+    """Templates of Llama 3.2 and Mistral do: a run that goes on tomorrow must have today's prompts."""
+    checkpoint = dated_llava()
+    sample, image = Sample("q", "i", "Why?", ""), LoadedImage(noise(56, 56), "")
+    text = checkpoint.processor.tokenizer.decode(
+        Prompter(checkpoint, date="2025-02-03").prompt(sample, image).input_ids
+    )
+    assert text.startswith("03 February 2025")
+    today = Prompter(checkpoint)
+    assert today.prompt_date == datetime.date.today().isoformat()
+    assert pickle.loads(pickle.dumps(today)).__dict__["prompt_date"] == today.prompt_date  # told before it travels
+    assert Prompter(tiny_model("llava").checkpoint, date="2025-02-03").prompt_date is None
+
+
+def test_a_date_in_a_computed_format_is_refused() -> None:
+    checkpoint = dated_llava()
+    checkpoint.processor.chat_template = "{% set format = '%Y' %}{{ strftime_now(format) }}" + DATED
+    with pytest.raises(ModelError, match="format that it computes"):
+        Prompter(checkpoint)
+    checkpoint.processor.chat_template = "{% if strftime_now is defined %}" + DATED + "{% endif %}"
+    assert Prompter(checkpoint, date="2025-02-03").prompt_date == "2025-02-03"
+
+
+def test_a_template_for_plain_text_is_refused() -> None:
+    checkpoint = tiny_model("llava").checkpoint
+    checkpoint.processor.chat_template = "{{ messages[0]['content'] + ' A:' }}"
+    with pytest.raises(PromptError, match="chat template refuses the question"):
+        prompt(checkpoint, noise(56, 56))

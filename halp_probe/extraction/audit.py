@@ -64,7 +64,8 @@ def audit(shards: Shards, images_dir: Path, model: str | None, cache_dir: str | 
     revision = None if stored_revision.startswith("local-") else stored_revision
     checkpoint = open_checkpoint(model or str(shards.attributes["model_name"]), cache_dir=cache_dir, revision=revision)
     attributes = shards.attributes
-    prompter = Prompter(checkpoint, attributes.get("min_pixels"), attributes.get("max_pixels"))
+    bounds = (attributes.get("min_pixels"), attributes.get("max_pixels"))
+    prompter = Prompter(checkpoint, *bounds, date=attributes.get("prompt_date"))
     stored = {name: shards.numbers(name) for name in _NUMBERS}
     texts = [shards.text(name) for name in ("image_id", "question", "image_sha256")]
     for row, (question_id, image_id, question, sha256) in enumerate(zip(shards.question_ids, *texts, strict=True)):

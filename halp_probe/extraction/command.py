@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.arguments import not_negative, positive
+from halp_probe.arguments import iso_date, not_negative, positive
 from halp_probe.datasets import Table, read_table
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
@@ -52,6 +52,7 @@ class ExtractOptions:
     no_prefix_sharing: bool
     min_pixels: int | None
     max_pixels: int | None
+    prompt_date: str | None
     no_question_view: bool
     store_dtype: str
     seed: int
@@ -83,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-prefix-sharing", action="store_true", help="read the image anew for every question")
     add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
     add("--max-pixels", type=positive, help="largest image area after resizing (the processor's)")
+    add("--prompt-date", type=iso_date, help="YYYY-MM-DD that a dated chat template writes (today; the run's own)")
     add("--no-question-view", action="store_true", help="columns only, without the groups by question")
     add("--store-dtype", default="float32", choices=STORE_DTYPES, help="of the vectors on disk (%(default)s)")
     add("--seed", type=int, default=0, help="torch's seed (%(default)s)")
@@ -106,6 +108,7 @@ def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     import torch
     import transformers
 
+    from halp_probe.extraction.manifest import read_prompt_date
     from halp_probe.extraction.prompting import Prompter
 
     huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what fails in the end is our error
@@ -113,7 +116,8 @@ def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
         transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(options.seed)
     checkpoint = open_model(options.model)
-    prompter = Prompter(checkpoint, options.min_pixels, options.max_pixels, _answer_tokens(options))
+    date = options.prompt_date or read_prompt_date(options.output_dir)
+    prompter = Prompter(checkpoint, options.min_pixels, options.max_pixels, _answer_tokens(options), date)
     return load_opened(options.model, checkpoint), prompter
 
 

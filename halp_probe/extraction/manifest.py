@@ -42,6 +42,7 @@ def run_settings(loaded: LoadedModel, prompter: Prompter, spec: CaptureSpec) -> 
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "attn_implementation": loaded.model.config._attn_implementation,
         "prompt": PROMPT,
+        "prompt_date": prompter.prompt_date,
         "chat_template_sha256": hashlib.sha256(str(checkpoint.processor.chat_template).encode()).hexdigest(),
         "min_pixels": bounds[0] if bounds else None,
         "max_pixels": bounds[1] if bounds else None,
@@ -87,6 +88,14 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
             f"{folder} was captured with other settings: {'; '.join(differences)}. "
             "Use the same ones to go on, or choose another --output-dir"
         )
+
+
+def read_prompt_date(folder: Path) -> str | None:
+    """The date in the prompts of a run that is there already; None where there is none."""
+    if not (folder / MANIFEST_FILE).exists():
+        return None
+    written: str | None = _read(folder)["settings"].get("prompt_date")
+    return written
 
 
 def write_manifest(folder: Path, settings: dict[str, Any], about: dict[str, Any]) -> None:

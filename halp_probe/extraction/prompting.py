@@ -5,6 +5,9 @@ Legend: T tokens of one unpadded prompt.
 
 from __future__ import annotations
 
+import datetime
+import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,6 +22,8 @@ from halp_probe.extraction.positions import TokenPositions, find_positions
 from halp_probe.extraction.preprocessing import ImageTexts
 from halp_probe.models.loading import Checkpoint, ModelError
 from halp_probe.records import Sample
+
+_NOW = re.compile(r"""strftime_now\s*\(\s*(?P<quote>["'])(?P<format>.*?)(?P=quote)\s*\)""")
 
 PROMPT = "image, then question, in one user turn; the model's chat template with generation prompt"
 
@@ -54,13 +59,15 @@ class Prompter:
     """Makes prompts for one checkpoint. An image is preprocessed once for all prompts that follow each other on it.
 
     `min_pixels` and `max_pixels` bound an image's area (None = the processor's own); `answer_tokens` is the room that
-    an answer needs after the prompt. Raises InputError for bounds or a checkpoint that cannot be used.
+    an answer needs after the prompt; `date` (YYYY-MM-DD) is for a chat template that writes the day's. Raises
+    InputError for bounds or a checkpoint that cannot be used.
     """
 
     checkpoint: Checkpoint
     min_pixels: int | None = None
     max_pixels: int | None = None
     answer_tokens: int = 0
+    date: str | None = None  # None: today's
     _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # image, texts, inputs
 
     def __post_init__(self) -> None:
@@ -72,6 +79,7 @@ class Prompter:
                 f"--min-pixels/--max-pixels: {checkpoint.model_type}'s own processor decides the image size; "
                 "leave them out"
             )
+        _ = self.prompt_date  # told once: the day may change before the last prompt, and in worker processes
         low, high = self.pixel_bounds or (0, 0)
         if low > high:
             raise InputError(f"--min-pixels {low} is larger than --max-pixels {high}")
@@ -86,6 +94,27 @@ class Prompter:
         if low is None or high is None:  # the same two areas under their other names
             low, high = size["min_pixels"], size["max_pixels"]
         return self.min_pixels or int(low), self.max_pixels or int(high)
+
+    @cached_property
+    def _template(self) -> str | None:
+        """The chat template with `prompt_date` where it asks for the day's date; None: as the processor has it."""
+        if self.prompt_date is None:
+            return None
+        day = datetime.date.fromisoformat(self.prompt_date)
+        return _NOW.sub(lambda call: json.dumps(day.strftime(call["format"])), _template_of(self.checkpoint))
+
+    @cached_property
+    def prompt_date(self) -> str | None:
+        """The date in every prompt, YYYY-MM-DD; None where the template writes none."""
+        template = _template_of(self.checkpoint)
+        if not re.search(r"strftime_now\s*\(", template):
+            return None
+        if re.search(r"strftime_now\s*\(", _NOW.sub("", template)):
+            raise ModelError(
+                f"the chat template of {self.checkpoint.name!r} writes the day's date in a format that it computes, so "
+                "its prompts would change from day to day; write a date into the template"
+            )
+        return self.date or datetime.date.today().isoformat()
 
     def prompt(self, sample: Sample, image: LoadedImage) -> Prompt:
         """The sample's whole prompt.
@@ -136,9 +165,12 @@ class Prompter:
         content = [{"type": "image", "image": image.pixels}, {"type": "text", "text": sample.question}]
         try:
             text: str = self.checkpoint.processor.apply_chat_template(
-                [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+                [{"role": "user", "content": content}],
+                chat_template=self._template,
+                tokenize=False,
+                add_generation_prompt=True,
             )
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, TypeError) as error:
             raise PromptError(f"the model's chat template refuses the question: {error}") from error
         return text
 
@@ -180,6 +212,12 @@ class Prompter:
         placeholders = (getattr(processor, name, image_token) for name in ("image_token", "image_placeholder_token"))
         added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         return tuple({*tokenizer.all_special_tokens, *added, image_token, *placeholders})
+
+
+def _template_of(checkpoint: Checkpoint) -> str:
+    """The chat template that is used when none is named; a processor may have several."""
+    template = checkpoint.processor.chat_template
+    return str(template.get("default", "")) if isinstance(template, dict) else str(template)
 
 
 def _image_end(checkpoint: Checkpoint, ids: np.ndarray, types: np.ndarray | None, positions: TokenPositions) -> int:

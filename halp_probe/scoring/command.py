@@ -106,6 +106,7 @@ def extract_options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
         no_prefix_sharing=False,
         min_pixels=card.get("min_pixels"),
         max_pixels=card.get("max_pixels"),
+        prompt_date=card.get("prompt_date"),
         no_question_view=True,
         store_dtype="float32",
         seed=0,

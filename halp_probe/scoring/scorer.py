@@ -63,8 +63,10 @@ class RiskScorer:
         self.loaded = model if isinstance(model, LoadedModel) else _load(model, self.probe, device, dtype, cache_dir)
         check_fits(self.probe, self.loaded, allow_other_model=allow_other_model)
         self._representation = str(self.probe.metadata["representation"])
-        bounds = (self.probe.metadata.get("min_pixels"), self.probe.metadata.get("max_pixels"))
-        self._prompter = Prompter(self.loaded.checkpoint, *bounds)
+        card = self.probe.metadata
+        self._prompter = Prompter(
+            self.loaded.checkpoint, card.get("min_pixels"), card.get("max_pixels"), date=card.get("prompt_date")
+        )
 
     def score(self, image: str | os.PathLike[str] | Image.Image | LoadedImage, question: str) -> float:
         """The calibrated risk that the model's greedy answer would be wrong, from one prefill.
