@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,12 @@ def test_the_families_of_the_paper_are_there_with_what_its_code_reads() -> None:
     assert set(RELEASED_CODE) == set(HALP_PAPER) and set(HALP_PAPER) <= set(FAMILIES)
     for name, code in RELEASED_CODE.items():
         assert f"| `{name}` | {code.vision_token} |" in families_page()
+
+
+def test_tokens_are_code_and_not_html() -> None:
+    details = families_page().split("## What is read", 1)[1]
+    assert "`<|image|>`" in details and "`[IMG]`" in details
+    assert not re.search(r"(?<!`)<[^<>\s]+>", details)
 
 
 def test_the_list_for_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

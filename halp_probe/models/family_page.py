@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from halp_probe.models.families import FAMILIES
 from halp_probe.models.families.released_code import RELEASED_CODE
 from halp_probe.models.family import Family
+
+_TOKEN = re.compile(r"</?[|\w][^<>\s]*>|\[IMG\w*\]")  # <|image|>: readers of Markdown would take it for HTML
 
 _HEAD = """\
 # Model families
@@ -72,8 +76,8 @@ def _details(name: str, family: Family) -> str:
         f"- *Vision token*: {notes.vision_token}.",
         f"- *Vision-only*: {notes.vision_only}.",
         f"- *Vision-encoder*: {notes.vision_encoder}.",
-        f"- Image tokens see: {notes.attention}.",
+        f"- Attention of image tokens: {notes.attention}.",
     ]
     if notes.oddities:
         lines.append(f"- {notes.oddities[0].upper()}{notes.oddities[1:]}.")
-    return "\n".join(lines) + "\n"
+    return _TOKEN.sub(r"`\g<0>`", "\n".join(lines)) + "\n"

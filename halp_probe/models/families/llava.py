@@ -99,7 +99,7 @@ ROWS: dict[str, Family] = {
             vision_only="mean over the [IMG] tokens as they enter the decoder, not the [IMG_BREAK] between them",
             vision_token="the last [IMG]; an [IMG_END] follows",
             oddities="four patches become one image token; the projector's norm comes after vision_encoder; the "
-            "checkpoint's chat template tells today's date, so a run resumed on another day has other prompts",
+            "checkpoint's chat template writes the day's date: that of the run's beginning",
         ),
         image_inputs=("pixel_values", "image_sizes"),
     ),
