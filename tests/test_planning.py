@@ -173,6 +173,23 @@ def test_features_of_images_are_selected(split: bool) -> None:
         assert torch.equal(torch.cat(list(layer)) if split else layer, 10 * (k + 1) * expected)
 
 
+def test_a_module_that_returns_more_than_states_does_so_at_the_named_places_too() -> None:
+    """Mixtures of experts hand out their routers' scores beside the states."""
+
+    class Experts(nn.Linear):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, str]:  # type: ignore[override]
+            return super().forward(x), "scores"
+
+    torch.manual_seed(0)
+    experts, x = Experts(4, 4), torch.randn(2, 5, 4)
+    whole, _ = experts(x)
+    rows, columns = torch.tensor([0, 1]), torch.tensor([4, 2])
+    with only_at(experts, rows, columns):
+        few, scores = experts(x)
+    assert scores == "scores" and torch.allclose(few[rows, columns], whole[rows, columns])
+    assert few.shape == whole.shape and few.count_nonzero() == 8
+
+
 def test_a_module_works_at_the_named_places_only() -> None:
     torch.manual_seed(0)
     feed_forward = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))

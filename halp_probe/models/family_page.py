@@ -45,7 +45,8 @@ def families_page() -> str:
     rows = "".join(_table_row(name, family) for name, family in FAMILIES.items())
     details = "\n".join(_details(name, family) for name, family in FAMILIES.items())
     published = "".join(
-        f"| `{name}` | {code.vision_token} | {code.besides or '–'} |\n" for name, code in RELEASED_CODE.items()
+        f"| `{name}` | {_in_cell(code.vision_token)} | {_in_cell(code.besides or '–')} |\n"
+        for name, code in RELEASED_CODE.items()
     )
     head = (
         f"{len(FAMILIES)} families, by `config.model_type`:\n\n"
@@ -67,6 +68,10 @@ def _table_row(name: str, family: Family) -> str:
     shared = f"no: {family.unshared}" if family.unshared else "yes"
     padding = "either side" if family.right_padding else "left"
     return f"| `{name}` | {family.notes.checkpoint} | {entry} | {shared} | {padding} |\n"
+
+
+def _in_cell(text: str) -> str:
+    return text.replace("|", "\\|")  # also in code
 
 
 def _details(name: str, family: Family) -> str:
