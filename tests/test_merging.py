@@ -92,7 +92,8 @@ def test_the_folder_is_a_checkpoint_of_its_own(
     printed = capsys.readouterr().out
     assert f"{output}: shapes with {first} merged" in printed and "float16" in printed
     config = json.loads((output / "config.json").read_text())
-    assert config["dtype"] == "float16" and "adapter" not in json.dumps(config) and "peft" not in json.dumps(config)
+    assert {config[part]["dtype"] for part in ("text_config", "vision_config")} == {config["dtype"]} == {"float16"}
+    assert "adapter" not in json.dumps(config) and "peft" not in json.dumps(config)
     record = json.loads((output / "merged_from.json").read_text())
     stacked = open_checkpoint("shapes", adapters=[str(first)])
     assert record["base_revision"] == stacked.revision
@@ -207,6 +208,7 @@ def test_what_cannot_be_merged_is_refused(
         (lambda: merge(tmp_path / "full" / "file", first), "exists and is not empty"),
         (lambda: merge(tmp_path / "full" / "file" / "merged", first), "cannot be written"),
         (lambda: merge(tmp_path / "merged", first, model="./nothing"), "does not exist"),
+        (lambda: merge(Path("."), first), "--output-dir .: name a new folder"),
     ):
         assert call() == 2
         assert message in capsys.readouterr().err
