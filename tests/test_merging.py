@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,6 +113,14 @@ def test_the_folder_is_a_checkpoint_of_its_own(
     a, b = ours.vectors(name), theirs.vectors(name)
     assert (np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)).max() < 1e-2  # float16's weights
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_libraries_keep_quiet(adapters: Callable[..., Path], tmp_path: Path) -> None:
+    """In a process of its own, as a user sees it: no progress bar in a log, no warning that nobody can act on."""
+    command = [sys.executable, "-c", "from halp_probe.cli import main; raise SystemExit(main())"]
+    arguments = ["merge", "--adapter", str(adapters("first")), "--output-dir", str(tmp_path / "merged")]
+    ran = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+    assert ran.stderr == "" and len(ran.stdout.splitlines()) == 2
 
 
 def test_large_weights_are_cut_into_files(adapters: Callable[..., Path], tmp_path: Path) -> None:

@@ -102,15 +102,10 @@ def run(args: argparse.Namespace) -> int:
 
 def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     """The model on its device, and what makes prompts for it."""
-    import huggingface_hub
     import torch
-    import transformers
 
     from halp_probe.extraction.prompting import Prompter
 
-    huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what fails in the end is our error
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(options.seed)
     checkpoint = open_model(options.model)
     prompter = Prompter(checkpoint, options.min_pixels, options.max_pixels, _answer_tokens(options))
