@@ -171,7 +171,7 @@ def write_merge_record(folder: Path, model: str, revision: str, adapters: Sequen
 
 
 def _identity(folder: Path, config: Mapping[str, Any]) -> str:
-    """The same for a configuration that was saved again: PEFT writes its sets in any order, and new settings as null."""
+    """The same for a configuration saved again: PEFT writes its sets in any order, and new settings as null."""
     settings = {
         name: sorted(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else value
         for name, value in config.items()

@@ -80,7 +80,7 @@ def add_naming_arguments(parser: argparse.ArgumentParser, *, default: str | None
 
 
 def open_model(options: ModelOptions) -> Checkpoint:
-    """Configuration, processor and adapters; raises what `open_checkpoint` raises. Libraries keep quiet from here on."""
+    """Configuration, processor and adapters; libraries keep quiet from here on. Raises as `open_checkpoint` does."""
     import huggingface_hub
     import transformers
 
