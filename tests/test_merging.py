@@ -20,9 +20,9 @@ from tiny_models import tiny_model
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from halp_probe.cli import main
-from halp_probe.models import merging
+from halp_probe.merging import checkpoint as merging
+from halp_probe.merging.checkpoint import TOLERANCE, largest_difference, own_dtype, read
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
-from halp_probe.models.merging import TOLERANCE, largest_difference, own_dtype, read
 from halp_probe.models.naming import BUNDLED_FOLDER
 from halp_probe.shards.reader import open_shards
 
@@ -218,7 +218,7 @@ def test_what_cannot_be_merged_is_refused(
         (lambda: merge(tmp_path / "full" / "file", first), "exists and is not empty"),
         (lambda: merge(tmp_path / "full" / "file" / "merged", first), "cannot be written"),
         (lambda: merge(tmp_path / "merged", first, model="./nothing"), "does not exist"),
-        (lambda: merge(Path("."), first), "--output-dir .: name a new folder"),
+        (lambda: merge(Path(), first), "--output-dir .: name a new folder"),
     ):
         assert call() == 2
         assert message in capsys.readouterr().err
