@@ -261,6 +261,8 @@ def test_a_name_tells_the_adapters(tmp_path: Path) -> None:
     assert side_name(stored(tmp_path / "a", data())) == f"{KNOWN['model_name']} at abc"
     with_adapters = stored(tmp_path / "b", data(), {"adapter_names": '["one", "two"]'})
     assert side_name(with_adapters) == f"{KNOWN['model_name']} at abc with adapter one, two"
+    changed = stored(tmp_path / "c", data(), {"intervention": "the probe's direction: removed"})
+    assert side_name(changed) == f"{KNOWN['model_name']} at abc under the probe's direction: removed"
 
 
 def test_the_command_compares_two_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

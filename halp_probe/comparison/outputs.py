@@ -29,12 +29,13 @@ _REVISION = 12  # characters that tell one from another
 
 
 def side_name(shards: Shards) -> str:
-    """The model, its revision, and the adapters on it."""
+    """The model, its revision, the adapters on it, and what was done to its states."""
     told = shards.attributes
     adapters = json.loads(told.get("adapter_names", "[]"))
     revision = f" at {str(told['revision'])[:_REVISION]}" if "revision" in told else ""
     with_adapters = f" with adapter {', '.join(adapters)}" if adapters else ""
-    return f"{told.get('model_name', 'unknown model')}{revision}{with_adapters}"
+    under = f" under {told['intervention']}" if "intervention" in told else ""
+    return f"{told.get('model_name', 'unknown model')}{revision}{with_adapters}{under}"
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
