@@ -25,7 +25,7 @@ COMMANDS = {
     "inspect": ("halp_probe.shards.inspection", "show what a shard holds and whether it is valid"),
     "compare": ("halp_probe.comparison.command", "which layers moved between two models, or through an adapter"),
     "label": ("halp_probe.labels.command", "judge the answers: right, hallucinated or unknown"),
-    "merge": ("halp_probe.models.merge_command", "merge adapters into a model's weights, proved before it is kept"),
+    "merge": ("halp_probe.merging.command", "merge adapters into a model's weights, proved before it is kept"),
     "score": ("halp_probe.scoring.command", "risk of a wrong answer before the first token; answers what is safe"),
     "set-threshold": ("halp_probe.scoring.threshold", "choose above which risk a saved probe abstains"),
     "train-probes": ("halp_probe.probes.command", "train a probe on every representation and compare with baselines"),

@@ -262,7 +262,7 @@ def test_what_is_no_adapter_is_refused(
     bare = Path(shutil.copytree(adapters("first"), tmp_path / "bare"))
     weights = (bare / WEIGHTS).read_bytes()
     (bare / WEIGHTS).write_bytes(weights[:1000])
-    with pytest.raises(ModelError, match="does not fit the model"):
+    with pytest.raises(ModelError, match=r"bare: its weights cannot be read \(.*\); save or fetch it again"):
         with_adapters(bare)
     (bare / WEIGHTS).unlink()
     with pytest.raises(ModelError, match=f"holds no {WEIGHTS}"):
@@ -280,6 +280,37 @@ def test_an_adapter_s_identity_is_its_files(adapters: Callable[..., Path], tmp_p
     other = with_weights(adapters("first"), tmp_path / "other", lambda w: {k: v * (1 + 1e-6) for k, v in w.items()})
     scaled = changed(adapters("first"), tmp_path / "scaled", lora_alpha=17)
     assert len({here.identity, open_adapter(str(other)).identity, open_adapter(str(scaled)).identity}) == 3
+
+
+def test_saving_a_configuration_again_changes_no_identity(adapters: Callable[..., Path], tmp_path: Path) -> None:
+    """PEFT writes sets in any order and settings of later releases as null; a base may be called otherwise."""
+    folder = adapters("two modules", target_modules=["q_proj", "v_proj"])
+    config = json.loads((folder / CONFIG).read_text())
+    again = Path(shutil.copytree(folder, tmp_path / "again"))
+    other = {**config, "target_modules": config["target_modules"][::-1], "of_a_later_release": None}
+    other |= {"base_model_name_or_path": "elsewhere", "inference_mode": False, "peft_version": "99"}
+    (again / CONFIG).write_text(json.dumps(dict(reversed(other.items()))))
+    (again / "README.md").write_text("other words")
+    assert open_adapter(str(again)).identity == open_adapter(str(folder)).identity
+    for change in ({"target_modules": ["q_proj"]}, {"use_rslora": True}, {"alpha_pattern": {"q_proj": 3}}):
+        changed_so = changed(again, tmp_path / next(iter(change)), **change)
+        assert open_adapter(str(changed_so)).identity != open_adapter(str(folder)).identity
+
+
+def test_a_model_with_an_adapter_among_its_files_is_refused(adapters: Callable[..., Path], tmp_path: Path) -> None:
+    """transformers would put it on the model, and the record would say that there is none."""
+    both = Path(shutil.copytree(BUNDLED_FOLDER, tmp_path / "both"))
+    for file in (CONFIG, WEIGHTS):
+        shutil.copy(adapters("first") / file, both / file)
+    for name in (str(both), str(adapters("first"))):
+        with pytest.raises(ModelError, match=f"{name} holds a PEFT adapter .*: pass it as --adapter {name}"):
+            open_checkpoint(name)
+    repository = tmp_path / "models--somebody--both"
+    shutil.copytree(both, repository / "snapshots" / ("0" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    with pytest.raises(ModelError, match="somebody/both holds a PEFT adapter"):
+        open_checkpoint("somebody/both", cache_dir=str(tmp_path))
 
 
 def test_a_hub_adapter_comes_from_the_cache(adapters: Callable[..., Path], tmp_path: Path) -> None:

@@ -70,6 +70,16 @@ def test_what_did_not_move_is_told_exactly_and_in_words(tmp_path: Path) -> None:
     assert found.notes == ()
 
 
+def test_small_numbers_and_their_intervals_stand_apart(tmp_path: Path) -> None:
+    """As between a model with an adapter and a merge of it."""
+    found = compared(tmp_path, data(), moved(1.23e-5))
+    (line,) = (line for line in table(found).splitlines() if line.startswith(f"{LAST} "))
+    l2, low, to, high = line.split()[1:5]
+    estimate = by_name(found)[LAST].relative_l2
+    assert (l2, low, to, high) == (f"{estimate.value:.3g}", f"{estimate.low:.3g}", "to", f"{estimate.high:.3g}")
+    assert all("e-0" in number for number in (l2, low, high))
+
+
 def test_what_moved_in_few_rows_or_by_little_is_not_called_identical(tmp_path: Path) -> None:
     few = data()
     few.vectors[LAST][7] *= np.float32(1.000001)
@@ -251,6 +261,8 @@ def test_a_name_tells_the_adapters(tmp_path: Path) -> None:
     assert side_name(stored(tmp_path / "a", data())) == f"{KNOWN['model_name']} at abc"
     with_adapters = stored(tmp_path / "b", data(), {"adapter_names": '["one", "two"]'})
     assert side_name(with_adapters) == f"{KNOWN['model_name']} at abc with adapter one, two"
+    changed = stored(tmp_path / "c", data(), {"intervention": "the probe's direction: removed"})
+    assert side_name(changed) == f"{KNOWN['model_name']} at abc under the probe's direction: removed"
 
 
 def test_the_command_compares_two_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

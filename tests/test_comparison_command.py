@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,6 +164,16 @@ def test_both_sides_take_the_commit_that_the_adapter_names(monkeypatch: pytest.M
     a, b = two_extractions(parsed("--adapter", "l1", "--adapter", "l2"))
     assert named(a) == ("owner/model", "f" * 40, None, "out/a")
     assert named(b) == ("owner/model", "f" * 40, ["l1", "l2"], "out/b")
+
+
+def test_a_folder_has_no_commit_to_take(tmp_path: Path) -> None:
+    """Not even a snapshot in a hub's cache, which is called by its owner and name."""
+    snapshot = tmp_path / "models--somebody--tiny" / "snapshots" / ("1" * 40)
+    shutil.copytree(BUNDLED_FOLDER, snapshot)
+    adapter = train_lora(tmp_path / "adapter", base=snapshot, steps=1)
+    for side in two_extractions(parsed("--model", str(snapshot), "--adapter", str(adapter))):
+        assert (side.model, side.revision) == (str(snapshot), None)
+        assert options.open_model(options.ModelOptions.of(side)).revision.startswith("local-")
 
 
 def test_a_side_that_cannot_be_extracted_ends_the_command(data: Path, tmp_path: Path) -> None:

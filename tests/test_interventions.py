@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 from test_equality import single_inputs
-from tiny_models import FAMILY_NAMES, WIDTH, tiny_model
+from tiny.parts import WIDTH
+from tiny_models import TINY, tiny_model
 
 import halp_probe
 from halp_probe.errors import InputError
@@ -27,6 +28,8 @@ from halp_probe.interventions.steering import ablate_direction, steer
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 
+# One of each kind: mRoPE of several makes, DeepStack, plain positions, attention both ways, cross-attention, experts.
+FAMILY_NAMES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava", "gemma3", "paligemma", "mllama", "glm4v")
 LAYERS = (0, 2, 5)  # the first, where Qwen3-VL's DeepStack adds; one between; the last
 NEW_TOKENS = 5
 QUESTIONS = ("Is there a red circle?", "What colour is the very small square left of the triangle?", "How many?")
@@ -39,13 +42,16 @@ class Setting:
     loaded: LoadedModel
     prompts: list[Prompt]  # three questions on one picture, two on another of another size
 
+    def inputs(self, prompt: Prompt) -> dict[str, Any]:
+        return single_inputs(self.loaded, prompt, TINY[self.loaded.checkpoint.name.removeprefix("tiny-")])
+
     @property
     def model(self) -> Any:
         return self.loaded.model
 
     @property
     def blocks(self) -> Any:
-        return self.model.model.language_model.layers
+        return self.loaded.checkpoint.family.blocks(self.model)
 
 
 @pytest.fixture(scope="module", params=FAMILY_NAMES)
@@ -77,7 +83,7 @@ def outputs(setting: Setting, prompt: Prompt) -> list[torch.Tensor]:
     hooks = [b.register_forward_hook(lambda _m, _a, out: found.append(out[0].clone())) for b in setting.blocks]
     try:
         with torch.no_grad():
-            logits = setting.model(**single_inputs(setting.loaded, prompt)).logits
+            logits = setting.model(**setting.inputs(prompt)).logits
     finally:
         for hook in hooks:
             hook.remove()
@@ -211,7 +217,7 @@ def test_nested_interventions_act_from_the_inside(qwen: Setting) -> None:
 
 def test_whoever_reads_the_block_reads_the_changed_state(qwen: Setting) -> None:
     """A capture entered before, and transformers' own hooks, which stay from the first `output_hidden_states` on."""
-    inputs, layer = single_inputs(qwen.loaded, qwen.prompts[0]), 2
+    inputs, layer = qwen.inputs(qwen.prompts[0]), 2
     rows, columns = torch.tensor([0, 0]), torch.tensor([1, len(qwen.prompts[0]) - 1])
     with torch.no_grad():
         plain = qwen.model(**inputs, output_hidden_states=True).hidden_states[layer + 1]
@@ -260,9 +266,7 @@ def test_the_engine_is_changed_as_the_model_is(setting: Setting, layer: int, int
 
 
 def reference(setting: Setting, prompt: Prompt) -> tuple[list[torch.Tensor], list[int], str]:
-    generated = setting.model.generate(
-        **single_inputs(setting.loaded, prompt), do_sample=False, max_new_tokens=NEW_TOKENS
-    )
+    generated = setting.model.generate(**setting.inputs(prompt), do_sample=False, max_new_tokens=NEW_TOKENS)
     tokens = generated[0, len(prompt) :].tolist()
     text = setting.loaded.checkpoint.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
     return outputs(setting, prompt), tokens, text
@@ -319,8 +323,16 @@ def test_a_model_in_the_wrapper_of_peft(qwen: Setting) -> None:
     plain = outputs(setting, setting.prompts[0])[2]
     assert not torch.equal(plain, outputs(qwen, qwen.prompts[0])[2])  # the adapter is at work
     with steer(wrapped, 2, DIRECTION, 1.0), torch.no_grad():
-        steered = wrapped(**single_inputs(setting.loaded, setting.prompts[0]), output_hidden_states=True)
+        steered = wrapped(**setting.inputs(setting.prompts[0]), output_hidden_states=True)
     assert torch.equal(steered.hidden_states[3][0], plain + torch.from_numpy(DIRECTION).float())
+
+
+def test_blocks_of_several_streams_are_refused() -> None:
+    """Gemma 3n's blocks work on four: adding to all of them would be another thing than adding to what is read."""
+    loaded = tiny_model("gemma3n")
+    for model in (loaded, loaded.model):
+        with pytest.raises(InputError, match="gemma3n passes on more"), steer(model, 2, DIRECTION, 1.0):
+            pass
 
 
 def test_what_cannot_be_done_is_refused(qwen: Setting) -> None:

@@ -212,3 +212,13 @@ def test_the_base_s_revision_is_the_adapter_s(adapters: Callable[..., Path], tmp
             found = open_checkpoint(name, adapters=[str(folder)], cache_dir=str(tmp_path), revision=revision)
             assert (found.name, found.revision) == ("somebody/tiny-vl", expected)
     assert open_checkpoint("somebody/tiny-vl", cache_dir=str(tmp_path)).revision == new
+
+
+def test_a_folder_has_no_revision(tmp_path: Path) -> None:
+    """A flag that would change nothing is refused; a snapshot's own commit is one that it has."""
+    snapshot = tmp_path / "models--somebody--tiny-vl" / "snapshots" / ("1" * 40)
+    shutil.copytree(BUNDLED_FOLDER, snapshot)
+    for name in ("shapes", str(BUNDLED_FOLDER), str(snapshot)):
+        with pytest.raises(ModelError, match=f"--revision v2: {name} is a folder"):
+            open_checkpoint(name, revision="v2")
+    assert open_checkpoint(str(snapshot), revision="1" * 40).revision == open_checkpoint(str(snapshot)).revision

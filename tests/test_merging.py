@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,9 +20,9 @@ from tiny_models import tiny_model
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from halp_probe.cli import main
-from halp_probe.models import merging
+from halp_probe.merging import checkpoint as merging
+from halp_probe.merging.checkpoint import TOLERANCE, largest_difference, own_dtype, read
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
-from halp_probe.models.merging import TOLERANCE, largest_difference, own_dtype, read
 from halp_probe.models.naming import BUNDLED_FOLDER
 from halp_probe.shards.reader import open_shards
 
@@ -92,7 +94,8 @@ def test_the_folder_is_a_checkpoint_of_its_own(
     printed = capsys.readouterr().out
     assert f"{output}: shapes with {first} merged" in printed and "float16" in printed
     config = json.loads((output / "config.json").read_text())
-    assert config["dtype"] == "float16" and "adapter" not in json.dumps(config) and "peft" not in json.dumps(config)
+    assert {config[part]["dtype"] for part in ("text_config", "vision_config")} == {config["dtype"]} == {"float16"}
+    assert "adapter" not in json.dumps(config) and "peft" not in json.dumps(config)
     record = json.loads((output / "merged_from.json").read_text())
     stacked = open_checkpoint("shapes", adapters=[str(first)])
     assert record["base_revision"] == stacked.revision
@@ -110,6 +113,14 @@ def test_the_folder_is_a_checkpoint_of_its_own(
     a, b = ours.vectors(name), theirs.vectors(name)
     assert (np.linalg.norm(a - b, axis=1) / np.linalg.norm(b, axis=1)).max() < 1e-2  # float16's weights
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_libraries_keep_quiet(adapters: Callable[..., Path], tmp_path: Path) -> None:
+    """In a process of its own, as a user sees it: no progress bar in a log, no warning that nobody can act on."""
+    command = [sys.executable, "-c", "from halp_probe.cli import main; raise SystemExit(main())"]
+    arguments = ["merge", "--adapter", str(adapters("first")), "--output-dir", str(tmp_path / "merged")]
+    ran = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+    assert ran.stderr == "" and len(ran.stdout.splitlines()) == 2
 
 
 def test_large_weights_are_cut_into_files(adapters: Callable[..., Path], tmp_path: Path) -> None:
@@ -207,6 +218,7 @@ def test_what_cannot_be_merged_is_refused(
         (lambda: merge(tmp_path / "full" / "file", first), "exists and is not empty"),
         (lambda: merge(tmp_path / "full" / "file" / "merged", first), "cannot be written"),
         (lambda: merge(tmp_path / "merged", first, model="./nothing"), "does not exist"),
+        (lambda: merge(Path(), first), "--output-dir .: name a new folder"),
     ):
         assert call() == 2
         assert message in capsys.readouterr().err

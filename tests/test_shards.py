@@ -205,6 +205,17 @@ def test_the_same_id_in_two_files_is_refused(tmp_path: Path) -> None:
         open_shards(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["revision", "adapters", "quantization", "intervention", "max_pixels"])
+def test_files_of_other_states_are_no_folder(name: str, tmp_path: Path) -> None:
+    """They would all pass for what the first one says; what says nothing was of none."""
+    write_shard(tmp_path / shard_name("m", 1), columns(["q0"]), ATTRIBUTES)
+    write_shard(tmp_path / shard_name("m", 2), columns(["q1"]), {**ATTRIBUTES, "device": "elsewhere"})
+    assert open_shards(tmp_path).question_ids == ("q0", "q1")
+    write_shard(tmp_path / shard_name("m", 3), columns(["q2"]), {**ATTRIBUTES, name: "another"})
+    with pytest.raises(ShardError, match=rf"part_001.h5 and .*part_003.h5 hold .*: {name} is .* and another in the"):
+        open_shards(tmp_path)
+
+
 def test_group_per_question_files_are_read(tmp_path: Path) -> None:
     data = columns(["q2", "q1", "q10"])
     write_group_per_question(tmp_path / "halp.h5", data)

@@ -29,12 +29,13 @@ _REVISION = 12  # characters that tell one from another
 
 
 def side_name(shards: Shards) -> str:
-    """The model, its revision, and the adapters on it."""
+    """The model, its revision, the adapters on it, and what was done to its states."""
     told = shards.attributes
     adapters = json.loads(told.get("adapter_names", "[]"))
     revision = f" at {str(told['revision'])[:_REVISION]}" if "revision" in told else ""
     with_adapters = f" with adapter {', '.join(adapters)}" if adapters else ""
-    return f"{told.get('model_name', 'unknown model')}{revision}{with_adapters}"
+    under = f" under {told['intervention']}" if "intervention" in told else ""
+    return f"{told.get('model_name', 'unknown model')}{revision}{with_adapters}{under}"
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
@@ -54,7 +55,7 @@ def table(comparison: Comparison) -> str:
     lines = [
         f"{comparison.rows} questions on {comparison.images} images",
         "",
-        f"{'representation':<40}{'relative L2':>12}{'95 %':>20}{'max':>10}{'cosine':>10}{'min':>10}{'CKA':>9}",
+        f"{'representation':<40}{'relative L2':>12}{'95 %':>24}{'max':>10}{'cosine':>10}{'min':>10}{'CKA':>9}",
         *(_row(movement) for movement in comparison.movements),
         "",
         *(_filled(sentence) for sentence in summary(comparison)),
@@ -85,7 +86,7 @@ def _row(movement: Movement) -> str:
     l2 = movement.relative_l2
     interval = f"{l2.low:.3g} to {l2.high:.3g}" if np.isfinite(l2.low) and l2.high > l2.low else ""
     return (
-        f"{movement.representation:<40}{_short(l2.value):>12}{interval:>20}{_short(movement.relative_l2_max):>10}"
+        f"{movement.representation:<40}{_short(l2.value):>12}{interval:>24}{_short(movement.relative_l2_max):>10}"
         f"{_cosine(movement.cosine.value):>10}{_cosine(movement.cosine_min):>10}{_cosine(movement.cka, 3):>9}"
     )
 

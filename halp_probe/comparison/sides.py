@@ -41,13 +41,12 @@ def _without_and_with(
     args: argparse.Namespace, model: str | None, revision: str | None
 ) -> tuple[argparse.Namespace, argparse.Namespace]:
     """An adapter may name the model and the commit that it was trained on: both sides take these."""
-    from halp_probe.models.naming import parse_name
     from halp_probe.models.options import ModelOptions, open_model
 
     adapted = _side(args, FOLDERS[1], model=model, revision=revision, adapter=args.adapter)
     opened = open_model(ModelOptions.of(adapted))
     pinned: dict[str, Any] = {"model": opened.name}
-    if parse_name(opened.name).on_hub:
+    if not opened.revision.startswith("local-"):
         pinned["revision"] = opened.revision
     return _side(args, FOLDERS[0], **pinned), _side(args, FOLDERS[1], **pinned, adapter=args.adapter)
 

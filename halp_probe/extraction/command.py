@@ -104,16 +104,11 @@ def run(args: argparse.Namespace) -> int:
 
 def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     """The model on its device, and what makes prompts for it."""
-    import huggingface_hub
     import torch
-    import transformers
 
     from halp_probe.extraction.manifest import read_prompt_date
     from halp_probe.extraction.prompting import Prompter
 
-    huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what fails in the end is our error
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(options.seed)
     checkpoint = open_model(options.model)
     date = options.prompt_date or read_prompt_date(options.output_dir)

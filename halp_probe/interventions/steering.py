@@ -35,8 +35,9 @@ def steer(model: LoadedModel | nn.Module, layer: int, direction: Any, strength: 
     is [D] float, an array or a tensor, in the units of the residual stream: it is taken as it is, never brought to unit
     length. The sum is computed in float32 (or finer, as the model) and rounded once to the model's dtype: in float32
     the state changes by exactly `strength · direction`, up to the sum's own rounding. Steers on one layer add up. The
-    hook is removed at the end, also after an error. Raises InputError for a layer that is not there, and for a
-    direction of another width or with a number that is not finite.
+    hook is removed at the end, also after an error. Raises InputError for a layer that is not there, for a
+    direction of another width or with a number that is not finite, and for a family whose blocks pass on more than
+    their states.
     """
     block, vector = _block(model, layer), _checked(model, direction)
     if not math.isfinite(strength):
@@ -107,12 +108,18 @@ def _checked(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
 
 def _parts(model: LoadedModel | nn.Module) -> tuple[Any, nn.ModuleList]:
     """Its config and its decoder blocks."""
-    if isinstance(model, LoadedModel):
-        return model.model.config, model.checkpoint.family.blocks(model.model)
     plain: Any = model
-    if hasattr(plain, "get_base_model"):  # PEFT's wrapper
-        plain = plain.get_base_model()
-    return plain.config, family_of(plain.config.model_type).blocks(plain)
+    if isinstance(model, LoadedModel):
+        plain, family = model.model, model.checkpoint.family
+    else:
+        plain = plain.get_base_model() if hasattr(plain, "get_base_model") else plain  # PEFT's wrapper
+        family = family_of(plain.config.model_type)
+    if family.block_states is not None:
+        raise InputError(
+            f"a block of {plain.config.model_type} passes on more than the states that are read as its layer, so an "
+            "intervention there has no one meaning; choose a model whose blocks pass on their states alone"
+        )
+    return plain.config, family.blocks(plain)
 
 
 def _unit(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:

@@ -9,8 +9,11 @@ Prompts are the base model's: a chat template or tokenizer beside an adapter is 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,8 @@ MERGE_RECORD = "merged_from.json"  # beside a checkpoint that `halp-probe merge`
 KINDS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "VERA", "OFT", "BOFT", "LN_TUNING", "TRAINABLE_TOKENS")
 _ROUTED = ("alora_invocation_tokens", "arrow_config", "layer_replication")  # LoRA's settings of that kind
 _NAME = "default"  # PEFT's own, in the model's parameter names
+# Of a configuration, what changes no state: where the base lies, and what saving it again may change.
+_NOT_OF_STATES = ("base_model_name_or_path", "revision", "inference_mode", "peft_version")
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Adapter:
 
     name: str  # as it was asked for: a folder or a hub name
     folder: Path
-    identity: str  # a fingerprint of its files
+    identity: str  # a fingerprint of its weights and of the settings that change states
     base: str  # the model that it says it was trained on
     base_revision: str | None  # of a hub model, where it says so
     peft_type: str
@@ -65,8 +70,23 @@ def open_adapter(name: str, *, cache_dir: str | None = None) -> Adapter:
     if not any((folder / file).is_file() for file in _WEIGHTS):
         raise ModelError(f"--adapter {name}: {folder} holds no {_WEIGHTS[0]}; save the trained adapter again")
     named = parse_name(str(base))
-    identity = f"adapter-{folder_fingerprint(folder, (CONFIG_FILE, *_WEIGHTS))}"
-    return Adapter(name, folder, identity, named.name, config.get("revision") or named.revision, peft_type)
+    return Adapter(
+        name, folder, _identity(folder, config), named.name, config.get("revision") or named.revision, peft_type
+    )
+
+
+def check_no_adapter_inside(name: str, source: str, commit: str | None, cache_dir: str | None) -> None:
+    """Raise ModelError for a model with an adapter among its files.
+
+    Where PEFT is installed transformers puts that adapter on the model without a word, and else it leaves it out.
+    """
+    from transformers.utils import find_adapter_config_file
+
+    if find_adapter_config_file(source, cache_dir=cache_dir, revision=commit) is not None:
+        raise ModelError(
+            f"{name} holds a PEFT adapter ({CONFIG_FILE}): pass it as --adapter {name}; where the model's own weights "
+            "lie beside it, move the adapter's files into a folder of their own"
+        )
 
 
 def check_bases(adapters: Sequence[Adapter], model: str, revision: str) -> None:
@@ -98,15 +118,23 @@ def attach(model: Any, adapter: Adapter) -> Any:
     try:
         config = peft.PeftConfig.from_pretrained(str(adapter.folder))
         config.inference_mode = True
-        wrapped = peft.PeftModel(model, config, _NAME)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PEFT asks the model by a name that transformers will drop
+            wrapped = peft.PeftModel(model, config, _NAME)
         result = wrapped.load_adapter(
             str(adapter.folder),
             _NAME,
             torch_device=str(model.device),
             key_mapping=getattr(model, "_checkpoint_conversion_mapping", None),
         )
-    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
-        raise ModelError(f"--adapter {adapter.name} does not fit the model: {one_line(error)}") from error
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"--adapter {adapter.name}: its weights cannot be read ({one_line(error)}); save or fetch it again"
+        ) from error
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"--adapter {adapter.name} does not fit the model: {one_line(error)}; pass the model that it was trained on"
+        ) from error
     for keys, what in (
         (result.unexpected_keys, "weights are of no module of the model"),
         (result.missing_keys, "of its modules have no weights in its file"),
@@ -142,6 +170,17 @@ def write_merge_record(folder: Path, model: str, revision: str, adapters: Sequen
     (folder / MERGE_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
+def _identity(folder: Path, config: Mapping[str, Any]) -> str:
+    """The same for a configuration saved again: PEFT writes its sets in any order, and new settings as null."""
+    settings = {
+        name: sorted(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else value
+        for name, value in config.items()
+        if name not in _NOT_OF_STATES and value is not None
+    }
+    told = json.dumps(settings, sort_keys=True) + folder_fingerprint(folder, _WEIGHTS)
+    return f"adapter-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+
+
 def _merged_from(folder: str) -> tuple[str, list[str]] | None:
     """The revision and the adapters' identities in a folder's merge record; None where there is none."""
     path = Path(folder) / MERGE_RECORD
@@ -171,6 +210,7 @@ def _folder(name: str, cache_dir: str | None) -> Path:
 
 
 def _peft() -> Any:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # which PEFT imports: it tells of kernels not needed here
     try:
         import peft
     except ImportError as error:

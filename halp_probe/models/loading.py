@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoProcessor
 
 from halp_probe.errors import InputError
-from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, open_adapter
+from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, check_no_adapter_inside, open_adapter
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.cpu_memory import keep_freed_memory
 from halp_probe.models.errors import ModelError as ModelError
@@ -102,10 +102,13 @@ def open_checkpoint(
     source = str(BUNDLED_FOLDER) if named.name == BUNDLED else name
     trusted = check_code(name, source, trust_remote_code)
     local = Path(source).is_dir()
+    if local and revision != named.revision:
+        raise ModelError(f"--revision {revision}: {name} is a folder, which has no revisions; leave it out")
     if not local and (source.startswith((".", "/", "~")) or source.count("/") > 1):
         raise ModelError(f"the folder {source} does not exist; pass a checkpoint's folder, or a hub name (owner/model)")
     try:
         commit = revision if local else hub_commit(source, revision, cache_dir=cache_dir)
+        check_no_adapter_inside(name, source, commit, cache_dir)
         if trusted:
             check_own_code(source, commit, cache_dir)
         where = {"cache_dir": cache_dir, "revision": commit, "trust_remote_code": trusted}

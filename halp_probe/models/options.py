@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -79,9 +80,15 @@ def add_naming_arguments(parser: argparse.ArgumentParser, *, default: str | None
 
 
 def open_model(options: ModelOptions) -> Checkpoint:
-    """Configuration, processor and adapters; raises what `open_checkpoint` raises."""
+    """Configuration, processor and adapters; libraries keep quiet from here on. Raises as `open_checkpoint` does."""
+    import huggingface_hub
+    import transformers
+
     from halp_probe.models.loading import open_checkpoint
 
+    huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what fails in the end is our error
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
     return open_checkpoint(
         options.model,
         adapters=options.adapter,

@@ -24,6 +24,16 @@ from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
 
 _SUFFIXES = (".h5", ".hdf5")
 JOURNAL = "journal"
+# Attributes without which a vector is another one.
+_OF_STATES = (
+    "revision",
+    "adapters",
+    "quantization",
+    "intervention",
+    "chat_template_sha256",
+    "min_pixels",
+    "max_pixels",
+)
 T = TypeVar("T")
 
 
@@ -125,7 +135,9 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
             names.update(dict.fromkeys(_representations(file)))
             numbers = _numbers_of(file) if numbers is None else numbers & _numbers_of(file)
             texts.update(dict.fromkeys(_texts_of(file)))
-            attributes = attributes or {key: _plain(value) for key, value in file.attrs.items()}
+            own = {key: _plain(value) for key, value in file.attrs.items()}
+        attributes = attributes or own
+        _check_same_states(files[0], attributes, file_path, own)
         for question_id in here:
             if question_id in seen:
                 raise ShardError(
@@ -144,6 +156,18 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
         number_columns=tuple(name for name in NUMBERS if name in (numbers or ())),
         attributes=attributes,
     )
+
+
+def _check_same_states(first: Path, attributes: dict[str, Any], path: Path, own: dict[str, Any]) -> None:
+    """Files of one folder pass for one run under the first one's attributes. Files of other HALP code do not tell."""
+    if "format" not in attributes or "format" not in own:
+        return
+    for name in _OF_STATES:
+        if attributes.get(name) != own.get(name):
+            raise ShardError(
+                f"{first.name} and {path.name} hold states of different kinds: {name} is {attributes.get(name)} in one "
+                f"and {own.get(name)} in the other; keep one run a folder"
+            )
 
 
 def read_columns(path: Path) -> Columns:

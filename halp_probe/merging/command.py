@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Merge and prove; exit status 0. Raises InputError, with nothing left behind, for what cannot be merged."""
-    from halp_probe.models.merging import TOLERANCE, merge_adapters
+    from halp_probe.merging.checkpoint import TOLERANCE, merge_adapters
 
     checkpoint = open_model(ModelOptions.of(args))
     merged = merge_adapters(

@@ -104,6 +104,8 @@ def _merge_into(
         model, step, beside = _merge_one(checkpoint, model, adapter)
         merging = max(merging, step)
     _cast(model, getattr(torch, dtype))
+    for part in model.config.sub_configs:
+        getattr(model.config, part).dtype = getattr(torch, dtype)
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     checkpoint.processor.save_pretrained(folder)
     write_merge_record(folder, checkpoint.name, checkpoint.revision, checkpoint.adapters)
@@ -176,6 +178,8 @@ def _cast(model: Any, dtype: torch.dtype) -> None:
 
 def _new_folder(output: Path) -> Path:
     """An empty folder under a temporary name beside `output`."""
+    if not output.name:
+        raise InputError(f"--output-dir {output}: name a new folder, which is written whole or not at all")
     partial = output.with_name(f".{output.name}.partial")
     try:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
