@@ -122,6 +122,40 @@ def test_a_prompt_so_long_that_padding_would_show_is_refused() -> None:
         prompt(llama, noise(56, 56), answer_tokens=1)
 
 
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("{{ part.get('content', '') }}", "leaves the question out"),  # as pixtral-12b's first template read it
+        ("{{ part.text | upper }}", "leaves the question out"),
+        ("{{ 'a' + part }}", "refuses the question"),
+        ("{{ part.text | trim }}", None),
+    ],
+)
+def test_a_template_that_loses_the_question_is_refused(part: str, message: str | None) -> None:
+    llava = tiny_model("llava").checkpoint
+    llava.processor.chat_template = (
+        "{% for part in messages[0].content %}"
+        f"{{% if part.type == 'image' %}}<image>{{% else %}}{part}{{% endif %}}"
+        "{% endfor %} Answer:"
+    )
+    question = " Is it red? "
+    if message is None:
+        made = llava.processor.tokenizer.decode(prompt(llava, noise(60, 60), question).input_ids)
+        assert made.endswith("Is it red? Answer:")
+    else:
+        with pytest.raises(PromptError, match=message):
+            prompt(llava, noise(60, 60), question)
+
+
+def test_a_processor_that_pads_a_single_prompt_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding would be read as part of the prompt."""
+    llava = tiny_model("llava").checkpoint
+    prompt(llava, noise(60, 60))
+    monkeypatch.setattr(type(llava.processor), "text_kwargs", {"padding": "max_length", "max_length": 400}, raising=False)
+    with pytest.raises(ModelError, match="pads a single prompt"):
+        prompt(llava, noise(60, 60))
+
+
 def test_a_template_that_begins_with_bos_gets_no_second_one() -> None:
     llava = tiny_model("llava").checkpoint
     tokenizer = llava.processor.tokenizer

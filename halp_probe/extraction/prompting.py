@@ -138,8 +138,13 @@ class Prompter:
             text: str = self.checkpoint.processor.apply_chat_template(
                 [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
             )
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, TypeError) as error:  # the second: a template that adds a string to the content
             raise PromptError(f"the model's chat template refuses the question: {error}") from error
+        if sample.question.strip() not in text:  # one that looks for it elsewhere leaves it out without a word
+            raise PromptError(
+                "the model's chat template leaves the question out: it does not read the key 'text' of a part of the "
+                "content, or changes it; mend the checkpoint's chat_template.jinja"
+            )
         return text
 
     def _inputs(self, text: str, image: LoadedImage) -> Any:
@@ -154,6 +159,11 @@ class Prompter:
         bos = self.checkpoint.processor.tokenizer.bos_token
         options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already
         inputs = self._last["texts"](text, **options)
+        if not inputs["attention_mask"].all():
+            raise ModelError(
+                f"the processor of {self.checkpoint.name!r} pads a single prompt; take `padding` and "
+                "`pad_to_multiple_of` out of its tokenizer_config.json and processor_config.json"
+            )
         family = self.checkpoint.family
         images = {*family.image_inputs, *family.optional_image_inputs}
         known = {"input_ids", "attention_mask", *images, *family.unused_outputs}
