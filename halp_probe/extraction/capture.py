@@ -64,10 +64,11 @@ def only_at(feed_forward: nn.Module | None, rows: torch.Tensor, columns: torch.T
         shapes.append(args[0].shape)
         return args[0][rows.to(args[0].device), columns.to(args[0].device)][None]  # [1, K, D]
 
-    def spread(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        whole = output.new_zeros(shapes.pop())
-        whole[rows.to(output.device), columns.to(output.device)] = output[0]
-        return whole
+    def spread(_module: nn.Module, _args: tuple[torch.Tensor, ...], output: Any) -> Any:
+        states, *routing = (output,) if isinstance(output, torch.Tensor) else output  # experts may tell theirs as well
+        whole = states.new_zeros(shapes.pop())
+        whole[rows.to(states.device), columns.to(states.device)] = states[0]
+        return (whole, *routing) if routing else whole
 
     hooks = [feed_forward.register_forward_pre_hook(select), feed_forward.register_forward_hook(spread)]
     try:
