@@ -232,3 +232,12 @@ def test_a_prompter_that_has_seen_an_image_travels() -> None:
     there = pickle.loads(pickle.dumps(prompter)).prompt(sample, image)
     assert here.input_ids.tolist() == there.input_ids.tolist()
     assert torch.equal(here.images["pixel_values"], there.images["pixel_values"])
+
+
+def test_an_empty_special_token_is_in_no_question() -> None:
+    """Some tokenizers name one (`"unk_token": ""`), and some processors have None for their placeholder."""
+    llava = tiny_model("llava").checkpoint
+    llava.processor.tokenizer.unk_token = ""
+    llava.processor.image_placeholder_token = None
+    assert "" in llava.processor.tokenizer.all_special_tokens
+    assert prompt(llava, noise(56, 56)).image_tokens

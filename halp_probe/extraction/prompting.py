@@ -189,7 +189,8 @@ class Prompter:
         image_token = tokenizer.convert_ids_to_tokens(self.checkpoint.image_token_id)
         placeholders = (getattr(processor, name, image_token) for name in ("image_token", "image_placeholder_token"))
         added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-        return tuple({*tokenizer.all_special_tokens, *added, image_token, *placeholders})
+        named = {*tokenizer.all_special_tokens, *added, image_token, *placeholders}
+        return tuple(token for token in named if token)  # some tokenizers name an empty one
 
 
 def _image_end(checkpoint: Checkpoint, ids: np.ndarray, types: np.ndarray | None, positions: TokenPositions) -> int:
