@@ -151,7 +151,9 @@ def test_a_processor_that_pads_a_single_prompt_is_refused(monkeypatch: pytest.Mo
     """Padding would be read as part of the prompt."""
     llava = tiny_model("llava").checkpoint
     prompt(llava, noise(60, 60))
-    monkeypatch.setattr(type(llava.processor), "text_kwargs", {"padding": "max_length", "max_length": 400}, raising=False)
+    monkeypatch.setattr(
+        type(llava.processor), "text_kwargs", {"padding": "max_length", "max_length": 400}, raising=False
+    )
     with pytest.raises(ModelError, match="pads a single prompt"):
         prompt(llava, noise(60, 60))
 

@@ -78,7 +78,12 @@ ROWS: dict[str, Family] = {
     ),
     "paligemma": replace(
         PLAIN,
-        notes=Notes("google/paligemma2-3b-mix-448", attention="the whole prompt, both ways"),
+        notes=Notes(
+            "google/paligemma2-3b-mix-448",
+            attention="the whole prompt, both ways",
+            oddities="its checkpoints have no chat template: add one that writes <image> and the task (answer en …); "
+            "the processor adds <bos> behind the image and a line break at the end, which is the query token",
+        ),
         images_together=True,
         token_types=TokenTypes("token_type_ids", for_decoder=True, padding=1),  # 0 = prompt, 1 = causal answer
         positions=plain_positions_from_one,
