@@ -159,7 +159,7 @@ class Prompter:
         bos = self.checkpoint.processor.tokenizer.bos_token
         options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already
         inputs = self._last["texts"](text, **options)
-        if not inputs["attention_mask"].all():
+        if "attention_mask" in inputs and not inputs["attention_mask"].all():
             raise ModelError(
                 f"the processor of {self.checkpoint.name!r} pads a single prompt; take `padding` and "
                 "`pad_to_multiple_of` out of its tokenizer_config.json and processor_config.json"
