@@ -177,10 +177,10 @@ def test_answers_equal_generate(family: Family, penalty: float, share_prefix: bo
 
 def test_answers_hold_no_suppressed_token(family: Family, share_prefix: bool) -> None:
     """Gemma 4's generation_config names some; here those that the answers would begin with."""
-    config = family.loaded.model.generation_config
-    config.suppress_tokens = sorted({int(generated(family, prompt)[0][0]) for prompt in family.prompts})
+    config, few = family.loaded.model.generation_config, replace(family, prompts=family.prompts[:4])
+    config.suppress_tokens = sorted({int(generated(family, prompt)[0][0]) for prompt in few.prompts})
     try:
-        for row, prompt in zip(run(family, 8, share_prefix=share_prefix), family.prompts, strict=True):
+        for row, prompt in zip(run(few, 4, share_prefix=share_prefix), few.prompts, strict=True):
             assert_answer(family, row, prompt)
     finally:
         config.suppress_tokens = None
