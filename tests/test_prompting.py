@@ -243,3 +243,16 @@ def test_an_empty_special_token_is_in_no_question() -> None:
     llava.processor.image_placeholder_token = None
     assert "" in llava.processor.tokenizer.all_special_tokens
     assert prompt(llava, noise(56, 56)).image_tokens
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("glm4v", (900, 3)), ("phi4_multimodal", (3, 900)), ("idefics2", (1, 1)), ("pixtral", (3, 900))],
+)
+def test_an_image_that_the_processor_refuses_is_one_failure(name: str, size: tuple[int, int]) -> None:
+    """And the run goes on: processors raise errors of several kinds for pictures that are too narrow or too small."""
+    checkpoint = tiny_model(name).checkpoint
+    prompter = Prompter(checkpoint)
+    with pytest.raises(PromptError, match=f"refuses an image of {size[0]}×{size[1]}"):
+        prompter.prompt(Sample("q", "i", "Why?", ""), LoadedImage(noise(*size), "odd"))
+    assert prompter.prompt(Sample("q", "j", "Why?", ""), LoadedImage(noise(120, 120), "plain")).image_tokens

@@ -17,7 +17,8 @@ from halp_probe.errors import InputError
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.positions import TokenPositions, find_positions
 from halp_probe.extraction.preprocessing import ImageTexts
-from halp_probe.models.loading import Checkpoint, ModelError
+from halp_probe.models.errors import ModelError, one_line
+from halp_probe.models.loading import Checkpoint
 from halp_probe.records import Sample
 
 PROMPT = "image, then question, in one user turn; the model's chat template with generation prompt"
@@ -90,8 +91,8 @@ class Prompter:
     def prompt(self, sample: Sample, image: LoadedImage) -> Prompt:
         """The sample's whole prompt.
 
-        Raises PromptError when the question holds one of the model's special tokens, the image's shape is refused, or
-        the prompt (with room for the answer) is longer than the model's context.
+        Raises PromptError when the question holds one of the model's special tokens or the template loses it, the
+        image's shape is refused, or the prompt (with room for the answer) is longer than the model's context.
         """
         inputs = self._inputs(self._text(sample, image), image)
         try:
@@ -158,7 +159,14 @@ class Prompter:
             self._last.update(image=image, texts=texts)
         bos = self.checkpoint.processor.tokenizer.bos_token
         options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already
-        inputs = self._last["texts"](text, **options)
+        try:
+            inputs = self._last["texts"](text, **options)
+        except (
+            ValueError,
+            ArithmeticError,
+        ) as error:  # what processors raise for a picture that is too narrow or small
+            size = f"{image.pixels.width}×{image.pixels.height}"
+            raise PromptError(f"the processor refuses an image of {size} or its prompt: {one_line(error)}") from error
         if "attention_mask" in inputs and not inputs["attention_mask"].all():
             raise ModelError(
                 f"the processor of {self.checkpoint.name!r} pads a single prompt; take `padding` and "
