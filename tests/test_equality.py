@@ -169,22 +169,21 @@ def test_answers_equal_generate(family: Family, penalty: float, share_prefix: bo
     model.generation_config.repetition_penalty = penalty
     try:
         rows = run(family, 8, share_prefix=share_prefix)
-        answers = [(row.answer, row.answer_tokens, row.answer_logprob) for row in rows]
-        for (answer, tokens, logprob), prompt in zip(answers, family.prompts, strict=True):
-            generated = model.generate(
-                **single_inputs(family.loaded, prompt, family.tiny),
-                do_sample=False,
-                max_new_tokens=NEW_TOKENS,
-                return_dict_in_generate=True,
-                output_logits=True,
-            )
-            new = generated.sequences[0, len(prompt) :]
-            assert answer == decoded(family, new)
-            assert tokens == len(new)
-            steps = [step[0].log_softmax(-1)[token] for step, token in zip(generated.logits, new, strict=True)]
-            assert logprob == pytest.approx(float(sum(steps)), rel=1e-4, abs=1e-4)
+        for row, prompt in zip(rows, family.prompts, strict=True):
+            assert_answer(family, row, prompt)
     finally:
         model.generation_config.repetition_penalty = None
+
+
+def test_answers_hold_no_suppressed_token(family: Family, share_prefix: bool) -> None:
+    """Gemma 4's generation_config names some; here those that the answers would begin with."""
+    config, few = family.loaded.model.generation_config, replace(family, prompts=family.prompts[:4])
+    config.suppress_tokens = sorted({int(generated(family, prompt)[0][0]) for prompt in few.prompts})
+    try:
+        for row, prompt in zip(run(few, 4, share_prefix=share_prefix), few.prompts, strict=True):
+            assert_answer(family, row, prompt)
+    finally:
+        config.suppress_tokens = None
 
 
 def test_positions_equal_those_of_generate(family: Family) -> None:
@@ -227,17 +226,7 @@ def test_answers_end_at_end_tokens_while_others_go_on(family: Family, share_pref
         short = run(family, 8, share_prefix=share_prefix)
         assert len({row.answer_tokens for row in short}) > 1
         for row, prompt in zip(short, family.prompts, strict=True):
-            alone = model.generate(
-                **single_inputs(family.loaded, prompt, family.tiny),
-                do_sample=False,
-                max_new_tokens=NEW_TOKENS,
-                return_dict_in_generate=True,
-                output_logits=True,
-            )
-            new = alone.sequences[0, len(prompt) :]
-            assert (row.answer_tokens, row.answer) == (len(new), decoded(family, new))
-            steps = [step[0].log_softmax(-1)[token] for step, token in zip(alone.logits, new, strict=True)]
-            assert row.answer_logprob == pytest.approx(float(sum(steps)), rel=1e-4, abs=1e-4)
+            assert_answer(family, row, prompt)
     finally:
         config.eos_token_id, config.repetition_penalty = before, None
 
@@ -383,6 +372,26 @@ def test_hooks_are_gone_afterwards(family: Family) -> None:
     run(family, 8, share_prefix=True)
     run(family, 8, share_prefix=False)
     assert count() == before
+
+
+def generated(family: Family, prompt: Prompt) -> tuple[torch.Tensor, float]:
+    """What `generate` answers this prompt alone, and the sum of its tokens' log-probabilities."""
+    alone = family.loaded.model.generate(
+        **single_inputs(family.loaded, prompt, family.tiny),
+        do_sample=False,
+        max_new_tokens=NEW_TOKENS,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    new = alone.sequences[0, len(prompt) :]
+    steps = [step[0].log_softmax(-1)[token] for step, token in zip(alone.logits, new, strict=True)]
+    return new, float(sum(steps))
+
+
+def assert_answer(family: Family, row: Captured, prompt: Prompt) -> None:
+    new, logprob = generated(family, prompt)
+    assert (row.answer, row.answer_tokens) == (decoded(family, new), len(new))
+    assert row.answer_logprob == pytest.approx(logprob, rel=1e-4, abs=1e-4)
 
 
 def decoded(family: Family, ids: torch.Tensor) -> str:

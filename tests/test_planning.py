@@ -221,7 +221,7 @@ def test_generation_settings_that_are_not_followed_are_refused() -> None:
     assert greedy_rules(GenerationConfig(do_sample=True, temperature=0.1, top_p=0.5, eos_token_id=3), None).end_ids == (
         3,
     )
-    refused = ({"no_repeat_ngram_size": 2}, {"min_new_tokens": 3}, {"num_beams": 4}, {"suppress_tokens": [1]})
+    refused = ({"no_repeat_ngram_size": 2}, {"min_new_tokens": 3}, {"num_beams": 4}, {"begin_suppress_tokens": [1]})
     equal_to_something_neutral = ({"min_new_tokens": 1}, {"min_length": 1}, {"forced_eos_token_id": 1})
     for setting in (*refused, *equal_to_something_neutral, {"forced_bos_token_id": 0}):
         with pytest.raises(InputError, match=f"{next(iter(setting))}.*--no-answers"):

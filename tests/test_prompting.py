@@ -123,6 +123,42 @@ def test_a_prompt_so_long_that_padding_would_show_is_refused() -> None:
         prompt(llama, noise(56, 56), answer_tokens=1)
 
 
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("{{ part.get('content', '') }}", "leaves the question out"),  # as pixtral-12b's first template read it
+        ("{{ part.text | upper }}", "leaves the question out"),
+        ("{{ 'a' + part }}", "refuses the question"),
+        ("{{ part.text | trim }}", None),
+    ],
+)
+def test_a_template_that_loses_the_question_is_refused(part: str, message: str | None) -> None:
+    llava = tiny_model("llava").checkpoint
+    llava.processor.chat_template = (
+        "{% for part in messages[0].content %}"
+        f"{{% if part.type == 'image' %}}<image>{{% else %}}{part}{{% endif %}}"
+        "{% endfor %} Answer:"
+    )
+    question = " Is it red? "
+    if message is None:
+        made = llava.processor.tokenizer.decode(prompt(llava, noise(60, 60), question).input_ids)
+        assert made.endswith("Is it red? Answer:")
+    else:
+        with pytest.raises(PromptError, match=message):
+            prompt(llava, noise(60, 60), question)
+
+
+def test_a_processor_that_pads_a_single_prompt_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding would be read as part of the prompt."""
+    llava = tiny_model("llava").checkpoint
+    prompt(llava, noise(60, 60))
+    monkeypatch.setattr(
+        type(llava.processor), "text_kwargs", {"padding": "max_length", "max_length": 400}, raising=False
+    )
+    with pytest.raises(ModelError, match="pads a single prompt"):
+        prompt(llava, noise(60, 60))
+
+
 def test_a_template_that_begins_with_bos_gets_no_second_one() -> None:
     llava = tiny_model("llava").checkpoint
     tokenizer = llava.processor.tokenizer
@@ -239,3 +275,25 @@ def test_a_template_for_plain_text_is_refused() -> None:
     checkpoint.processor.chat_template = "{{ messages[0]['content'] + ' A:' }}"
     with pytest.raises(PromptError, match="chat template refuses the question"):
         prompt(checkpoint, noise(56, 56))
+
+
+def test_an_empty_special_token_is_in_no_question() -> None:
+    """Some tokenizers name one (`"unk_token": ""`), and some processors have None for their placeholder."""
+    llava = tiny_model("llava").checkpoint
+    llava.processor.tokenizer.unk_token = ""
+    llava.processor.image_placeholder_token = None
+    assert "" in llava.processor.tokenizer.all_special_tokens
+    assert prompt(llava, noise(56, 56)).image_tokens
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("glm4v", (900, 3)), ("phi4_multimodal", (3, 900)), ("idefics2", (1, 1)), ("pixtral", (3, 900))],
+)
+def test_an_image_that_the_processor_refuses_is_one_failure(name: str, size: tuple[int, int]) -> None:
+    """And the run goes on: processors raise errors of several kinds for pictures that are too narrow or too small."""
+    checkpoint = tiny_model(name).checkpoint
+    prompter = Prompter(checkpoint)
+    with pytest.raises(PromptError, match=f"refuses an image of {size[0]}×{size[1]}"):
+        prompter.prompt(Sample("q", "i", "Why?", ""), LoadedImage(noise(*size), "odd"))
+    assert prompter.prompt(Sample("q", "j", "Why?", ""), LoadedImage(noise(120, 120), "plain")).image_tokens

@@ -12,14 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    SuppressTokensLogitsProcessor,
+)
 
 from halp_probe.errors import InputError
 from halp_probe.extraction.prefill import Prefill
 from halp_probe.models.loading import LoadedModel
 
-# What a checkpoint's generation_config may ask of greedy decoding beyond the repetition penalty, which is applied here;
-# and the values, beside None, with which it asks nothing.
+# What a checkpoint's generation_config may ask of greedy decoding beyond the repetition penalty and suppressed tokens,
+# which are applied here; and the values, beside None, with which it asks nothing.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "no_repeat_ngram_size": (0,),
     "encoder_no_repeat_ngram_size": (0,),
@@ -30,7 +35,6 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "min_new_tokens": (0,),
     "forced_bos_token_id": (),
     "forced_eos_token_id": (),
-    "suppress_tokens": ([],),
     "begin_suppress_tokens": ([],),
     "exponential_decay_length_penalty": (),
     "guidance_scale": (1.0,),
@@ -41,15 +45,19 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class GreedyRules:
-    """How a model's answers end, and its repetition penalty (1 = none)."""
+    """How a model's answers end, its repetition penalty (1 = none), and the tokens that it may not say."""
 
     end_ids: tuple[int, ...]
     repetition_penalty: float
+    suppressed: tuple[int, ...] = ()  # Gemma 4's are the marks of media
 
-    def processors(self) -> LogitsProcessorList:
-        if self.repetition_penalty == 1.0:
-            return LogitsProcessorList()
-        return LogitsProcessorList([RepetitionPenaltyLogitsProcessor(self.repetition_penalty)])
+    def processors(self, device: torch.device) -> LogitsProcessorList:
+        processors = LogitsProcessorList()
+        if self.repetition_penalty != 1.0:
+            processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
+        if self.suppressed:
+            processors.append(SuppressTokensLogitsProcessor(self.suppressed, device=device))
+        return processors
 
 
 def greedy_rules(
@@ -74,7 +82,7 @@ def greedy_rules(
         )
     ends = generation.eos_token_id if generation.eos_token_id is not None else tokenizer_end_id
     ids = () if ends is None else tuple(ends) if isinstance(ends, list | tuple) else (int(ends),)
-    return GreedyRules(ids, float(generation.repetition_penalty or 1.0))
+    return GreedyRules(ids, float(generation.repetition_penalty or 1.0), tuple(generation.suppress_tokens or ()))
 
 
 @torch.no_grad()
@@ -86,7 +94,7 @@ def decode_greedy(
 
     Rows whose answer has ended leave the batch. The prefill's cache is used up.
     """
-    processors, ends = rules.processors(), frozenset(rules.end_ids)
+    processors, ends = rules.processors(prefill.logits.device), frozenset(rules.end_ids)
     answers: list[list[int]] = [[] for _ in prefill.input_ids]
     totals = torch.zeros(len(answers), device=prefill.logits.device)
     running = list(range(len(answers)))  # the rows that are still in the batch

@@ -20,7 +20,8 @@ from halp_probe.errors import InputError
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.positions import TokenPositions, find_positions
 from halp_probe.extraction.preprocessing import ImageTexts
-from halp_probe.models.loading import Checkpoint, ModelError
+from halp_probe.models.errors import ModelError, one_line
+from halp_probe.models.loading import Checkpoint
 from halp_probe.records import Sample
 
 _NOW = re.compile(r"""strftime_now\s*\(\s*(?P<quote>["'])(?P<format>.*?)(?P=quote)\s*\)""")
@@ -119,8 +120,8 @@ class Prompter:
     def prompt(self, sample: Sample, image: LoadedImage) -> Prompt:
         """The sample's whole prompt.
 
-        Raises PromptError when the question holds one of the model's special tokens, the image's shape is refused, or
-        the prompt (with room for the answer) is longer than the model's context.
+        Raises PromptError when the question holds one of the model's special tokens or the template loses it, the
+        image's shape is refused, or the prompt (with room for the answer) is longer than the model's context.
         """
         inputs = self._inputs(self._text(sample, image), image)
         try:
@@ -170,8 +171,13 @@ class Prompter:
                 tokenize=False,
                 add_generation_prompt=True,
             )
-        except (jinja2.TemplateError, TypeError) as error:
+        except (jinja2.TemplateError, TypeError) as error:  # the second: a template that adds a string to the content
             raise PromptError(f"the model's chat template refuses the question: {error}") from error
+        if sample.question.strip() not in text:  # one that looks for it elsewhere leaves it out without a word
+            raise PromptError(
+                "the model's chat template leaves the question out: it does not read the key 'text' of a part of the "
+                "content, or changes it; mend the checkpoint's chat_template.jinja"
+            )
         return text
 
     def _inputs(self, text: str, image: LoadedImage) -> Any:
@@ -185,7 +191,19 @@ class Prompter:
             self._last.update(image=image, texts=texts)
         bos = self.checkpoint.processor.tokenizer.bos_token
         options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already
-        inputs = self._last["texts"](text, **options)
+        try:
+            inputs = self._last["texts"](text, **options)
+        except (
+            ValueError,
+            ArithmeticError,
+        ) as error:  # what processors raise for a picture that is too narrow or small
+            size = f"{image.pixels.width}×{image.pixels.height}"
+            raise PromptError(f"the processor refuses an image of {size} or its prompt: {one_line(error)}") from error
+        if "attention_mask" in inputs and not inputs["attention_mask"].all():
+            raise ModelError(
+                f"the processor of {self.checkpoint.name!r} pads a single prompt; take `padding` and "
+                "`pad_to_multiple_of` out of its tokenizer_config.json and processor_config.json"
+            )
         family = self.checkpoint.family
         images = {*family.image_inputs, *family.optional_image_inputs}
         known = {"input_ids", "attention_mask", *images, *family.unused_outputs}
@@ -211,7 +229,8 @@ class Prompter:
         image_token = tokenizer.convert_ids_to_tokens(self.checkpoint.image_token_id)
         placeholders = (getattr(processor, name, image_token) for name in ("image_token", "image_placeholder_token"))
         added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-        return tuple({*tokenizer.all_special_tokens, *added, image_token, *placeholders})
+        named = {*tokenizer.all_special_tokens, *added, image_token, *placeholders}
+        return tuple(token for token in named if token)  # some tokenizers name an empty one
 
 
 def _template_of(checkpoint: Checkpoint) -> str:

@@ -19,6 +19,7 @@ from transformers import (
     GotOcr2ForConditionalGeneration,
     GotOcr2ImageProcessor,
     GotOcr2Processor,
+    GptOssConfig,
     InternVLConfig,
     InternVLForConditionalGeneration,
     InternVLProcessor,
@@ -59,6 +60,12 @@ def _internvl() -> tuple[Any, Any]:
 def _internvl_moe() -> tuple[Any, Any]:
     """InternVL 3.5's decoder in its larger sizes."""
     return _internvl_of(Qwen3MoeConfig, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32)
+
+
+def _internvl_gpt_oss() -> tuple[Any, Any]:
+    """InternVL 3.5 on GPT-OSS, whose feed-forward gives its routing as well."""
+    rope = {"rope_type": "default", "rope_theta": 150000.0}
+    return _internvl_of(GptOssConfig, head_dim=8, num_local_experts=4, num_experts_per_tok=2, rope_parameters=rope)
 
 
 def _internvl_of(text: Any, **chosen: Any) -> tuple[Any, Any]:
@@ -239,6 +246,7 @@ def _neck(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tens
 TINY = {
     "internvl": Tiny(_internvl, _without_class_token),
     "internvl_moe": Tiny(_internvl_moe, _without_class_token),
+    "internvl_gpt_oss": Tiny(_internvl_gpt_oss, _without_class_token),
     "aya_vision": Tiny(_aya_vision, _patches),
     "cohere2_vision": Tiny(_cohere2_vision, _normed_patches),
     "llama4": Tiny(_llama4, _llama4_patches),

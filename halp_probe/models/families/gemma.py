@@ -17,6 +17,7 @@ def _first_stream(output: torch.Tensor) -> torch.Tensor:
     return output[0]
 
 
+_LAST_NORM = "mean over the patches of the last block, after the tower's last norm"
 _GEMMA4 = replace(
     PLAIN,
     notes=Notes(
@@ -40,6 +41,7 @@ ROWS: dict[str, Family] = {
         PLAIN,
         notes=Notes(
             "google/gemma-3-12b-it",
+            vision_encoder=_LAST_NORM,
             attention="causal, and within the image both ways; never the question after it",
             oddities="the projector pools 4096 patches into 256 image tokens",
         ),
@@ -78,7 +80,13 @@ ROWS: dict[str, Family] = {
     ),
     "paligemma": replace(
         PLAIN,
-        notes=Notes("google/paligemma2-3b-mix-448", attention="the whole prompt, both ways"),
+        notes=Notes(
+            "google/paligemma2-3b-mix-448",
+            vision_encoder=_LAST_NORM,
+            attention="the whole prompt, both ways",
+            oddities="its checkpoints have no chat template: add one that writes <image> and the task (answer en …); "
+            "the processor adds <bos> behind the image and a line break at the end, which is the query token",
+        ),
         images_together=True,
         token_types=TokenTypes("token_type_ids", for_decoder=True, padding=1),  # 0 = prompt, 1 = causal answer
         positions=plain_positions_from_one,

@@ -36,7 +36,7 @@ _LAST_NORM = "mean over the patches after the tower's last norm"
 
 ROWS: dict[str, Family] = {
     "glm4v": replace(_GLM, notes=_NOTES),
-    "glm46v": replace(_GLM, notes=replace(_NOTES, checkpoint="zai-org/GLM-4.6V-Flash")),
+    "glm46v": replace(_GLM, notes=replace(_NOTES, checkpoint="none known (zai-org/GLM-4.6V-Flash is a glm4v)")),
     "glm4v_moe": replace(
         _GLM,
         notes=replace(_NOTES, checkpoint="zai-org/GLM-4.5V", oddities=f"{_NOTES.oddities}; {EXPERTS}"),

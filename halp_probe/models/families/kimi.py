@@ -14,7 +14,8 @@ ROWS: dict[str, Family] = {
             "moonshotai/Kimi-K2.6",
             vision_encoder="mean over the patches of the vision tower's output, those among them that pad the picture "
             "on its right and below to whole image tokens",
-            oddities="the projector merges 2 × 2 patches into an image token",
+            oddities="the projector merges 2 × 2 patches into an image token; where the chat template opens <think>, "
+            "the first answer token is the thinking's",
         ),
         projector="model.mm_projector",
         image_inputs=("pixel_values", "image_grid_thw"),

@@ -20,7 +20,8 @@ ROWS: dict[str, Family] = {
             "before pooling; padding left out",
             vision_token="the last image token: the separator after the last row of the whole image, which stands "
             "behind its crops",
-            oddities="the published answers need the repository's vision-lora adapter; prompts longer than 4096 tokens "
+            oddities="pass --revision refs/pr/70: the main branch holds code of its own (`phi4mm`), not transformers' "
+            "class; the published answers need the repository's vision-lora adapter; prompts longer than 4096 tokens "
             "(images of more than about 14 crops of 448 × 448) are refused, since beyond them LongRoPE turns a whole "
             "batch's positions another way",
         ),

@@ -18,8 +18,9 @@ class ReleasedCode:
 
 RELEASED_CODE: dict[str, ReleasedCode] = {
     "gemma3": ReleasedCode(
-        vision_token="`min(255, tokens // 2)`: as if the image's 256 tokens began the prompt. The turn's opening "
-        "tokens stand before them, so this is an image token a few places before the last",
+        vision_token="`min(255, tokens // 2)`: the middle of the prompt, so an image token near the image's middle; in "
+        "prompts of 510 tokens or more the image's 256 are taken to begin the prompt, and one a few places before the "
+        "last is read, since the turn's opening tokens stand before them",
         besides="",
     ),
     "fast_vlm": ReleasedCode(
