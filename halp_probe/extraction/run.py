@@ -23,6 +23,7 @@ from halp_probe.extraction.preparing import Prepared, Preparer, prepared
 from halp_probe.extraction.progress import Progress
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.threads import Behind, ahead
+from halp_probe.extraction.vision import VisionError
 from halp_probe.records import Failure, Sample
 from halp_probe.shards.columns import table_texts
 from halp_probe.shards.run_folder import RunFolder
@@ -151,9 +152,17 @@ class Extraction:
         return False
 
     def _compute(self, prompts: list[Prompt]) -> tuple[list[Computed], list[Failure]]:
-        """Run a batch; in halves, and then all later ones smaller, when it does not fit the device's memory."""
+        """Run a batch; in halves, and then all later ones smaller, when it does not fit the device's memory.
+
+        The prompts on an image that the vision tower fails on are failures, the others run without them.
+        """
         try:
             return [self.engine.compute(prompts)], []
+        except VisionError as error:
+            failed = [prompt for prompt in prompts if prompt.image_sha256 == error.image_sha256]
+            others = [prompt for prompt in prompts if prompt.image_sha256 != error.image_sha256]
+            computed, failures = self._compute(others) if others else ([], [])
+            return computed, [Failure(prompt.sample.question_id, "forward", str(error)) for prompt in failed] + failures
         except torch.OutOfMemoryError:
             if len(prompts) == 1:
                 reason = f"out of memory with {len(prompts[0])} tokens; lower --max-pixels"

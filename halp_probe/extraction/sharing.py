@@ -7,7 +7,7 @@ How much rounding makes is measured on the spot: how far the same prompts are ap
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from halp_probe.extraction.engine import Engine
 from halp_probe.extraction.prefix import PrefixError
 from halp_probe.extraction.preparing import Preparer
 from halp_probe.extraction.prompting import Prompt
+from halp_probe.extraction.vision import VisionError
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 
@@ -46,9 +47,15 @@ def try_sharing(
     """Compute the first image with two good questions or more both ways."""
     if loaded.checkpoint.family.unshared:
         return Sharing(False, loaded.checkpoint.family.unshared)
-    prompts = _first_group(preparer, images)
-    if not prompts:
-        return Sharing(False, "no image with two questions can be read", decided=False)
+    for prompts in _groups(preparer, images):
+        try:
+            return _tried(loaded, layers, prompts)
+        except VisionError:
+            continue  # this image fails in the run as well, and is listed there
+    return Sharing(False, "no image with two questions can be read", decided=False)
+
+
+def _tried(loaded: LoadedModel, layers: tuple[int, ...], prompts: Sequence[Prompt]) -> Sharing:
     # Of the last block come the confidence and the answers, whatever layers are stored.
     spec = CaptureSpec(tuple(sorted({*layers, loaded.num_layers - 1})), max_new_tokens=0)
     plain = Engine(loaded, spec)
@@ -86,14 +93,14 @@ def largest_difference(rows: Sequence[Captured], reference: Sequence[Captured]) 
     return float(np.max([_relative(a, b) for a, b in pairs]))
 
 
-def _first_group(preparer: Preparer, images: Iterable[list[Sample]]) -> list[Prompt]:
+def _groups(preparer: Preparer, images: Iterable[list[Sample]]) -> Iterator[list[Prompt]]:
+    """Two good questions or more of each image that has them."""
     for samples in images:
         if len(samples) < 2:
             continue
         prompts = [prompt for prompt in preparer(samples[:_TRIED]) if isinstance(prompt, Prompt)]
         if len({prompt.input_ids.tobytes() for prompt in prompts}) > 1:
-            return prompts
-    return []
+            yield prompts
 
 
 def _vectors(row: Captured) -> list[np.ndarray]:

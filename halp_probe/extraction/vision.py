@@ -11,10 +11,20 @@ from typing import Any
 
 import torch
 
+from halp_probe.errors import InputError
 from halp_probe.extraction.capture import capture_input, capture_output
 from halp_probe.extraction.prompting import Prompt
+from halp_probe.models.errors import one_line
 from halp_probe.models.image_entry import image_tokens, joined, one_each
 from halp_probe.models.loading import LoadedModel
+
+
+class VisionError(InputError):
+    """An image that the vision tower cannot look at, by the sha256 of its content."""
+
+    def __init__(self, image_sha256: str, reason: str) -> None:
+        super().__init__(f"the model's vision tower fails on this image: {reason}; resize it, or leave it out")
+        self.image_sha256 = image_sha256
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,8 @@ class Seen:
 def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Seen:
     """Run the vision tower once over the images of these prompts.
 
-    Raises RuntimeError when an image has another number of features than its prompt has image tokens.
+    Raises VisionError for an image that the tower fails on, where it looks at one at a time, and for one that has
+    another number of features than its prompt has image tokens.
     """
     family = loaded.checkpoint.family
     together = family.images_together and not any(name in prompts[0].images for name in family.optional_image_inputs)
@@ -43,7 +54,14 @@ def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Seen:
     means: list[torch.Tensor] = []
     for group in groups:
         inputs = _inputs(loaded, group)
-        made, patches = _run(loaded, inputs)
+        try:
+            made, patches = _run(loaded, inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, IndexError, ValueError) as error:  # shapes that its arithmetic does not expect
+            if len(group) > 1:
+                raise
+            raise VisionError(group[0].image_sha256, one_line(error)) from error
         counts = [prompt.image_tokens for prompt in group]
         features += one_each(made, counts) if together else [made]
         merged = len(patches) // sum(counts) if together else 0  # patches that become one image token
@@ -52,7 +70,8 @@ def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Seen:
     tokens = [image_tokens(image) for image in features]
     for prompt, image in zip(prompts, tokens, strict=True):
         if not family.cross_attention and len(image) != prompt.image_tokens:
-            raise RuntimeError(f"{len(image)} image features for a prompt with {prompt.image_tokens} image tokens")
+            reason = f"it gives {len(image)} features for {prompt.image_tokens} image tokens"
+            raise VisionError(prompt.image_sha256, reason)
     return Seen(
         inputs=inputs,
         features=features,
