@@ -212,7 +212,7 @@ class Prompter:
         if unknown := set(inputs) - known:
             raise ModelError(
                 f"the processor of {self.checkpoint.name!r} returns {', '.join(sorted(unknown))}, which the family "
-                f"{self.checkpoint.model_type!r} in halp_probe/models/families.py does not pass on"
+                f"{self.checkpoint.model_type!r} in halp_probe/models/families/ does not pass on"
             )
         return inputs
 
