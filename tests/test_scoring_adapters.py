@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,13 @@ from test_adapters import adapters, changed, extract, table, with_adapters
 
 from halp_probe.cli import main
 from halp_probe.errors import InputError
+from halp_probe.interventions import command as ablation
 from halp_probe.models.loading import load_model, open_checkpoint
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import load_probe, save_probe
+from halp_probe.scoring import command as scoring
+from halp_probe.scoring.command import extract_options
 from halp_probe.scoring.fitting import check_fits, check_same_states
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shards.reader import open_shards
@@ -59,8 +64,8 @@ def test_a_scorer_loads_them_from_the_card(probe: Path, table: Path) -> None:
 
 
 def test_other_adapters_are_refused(probe: Path, stack: list[Path], tmp_path: Path) -> None:
-    saved, moved = load_probe(probe), changed(stack[0], tmp_path / "moved")
-    for folders in ([], stack[:1], stack[::-1], [*stack, stack[0]], [moved, stack[1]]):
+    saved, scaled = load_probe(probe), changed(stack[0], tmp_path / "scaled", lora_alpha=17)
+    for folders in ([], stack[:1], stack[::-1], [*stack, stack[0]], [scaled, stack[1]]):
         loaded = with_adapters(*folders) if folders else load_model(open_checkpoint("shapes"))
         with pytest.raises(
             InputError, match=r"trained on shapes with adapters adapter-.*first, .*loaded with adapters "
@@ -127,3 +132,26 @@ def test_states_under_an_intervention_are_others(probe: Path, stack: list[Path])
     with pytest.raises(InputError, match="under an intervention"):
         check_fits(of_moved, loaded)
     check_fits(of_moved, loaded, allow_other_model=True)
+
+
+@pytest.mark.parametrize("command", [scoring, ablation], ids=["score", "ablate"])
+def test_the_card_says_how_to_load_unless_a_model_is_named(command: Any) -> None:
+    card = {
+        "model_name": "owner/model",
+        "revision": "c" * 40,
+        "adapter_names": '["one", "two"]',
+        "quantization": "8bit",
+    }
+    card["representation"] = REPRESENTATION
+
+    def loaded_as(*flags: str) -> tuple[str | None, tuple[str, ...], str | None, str | None]:
+        parser = argparse.ArgumentParser()
+        command.add_arguments(parser)
+        tables = ["--vqa-dataset", "t.csv", "--images-dir", "i", "--probe", "p", "--output-dir", "o"]
+        model = extract_options(parser.parse_args([*tables, *flags]), card).model
+        return model.model, model.adapter, model.revision, model.quantization
+
+    assert loaded_as() == ("owner/model", ("one", "two"), "c" * 40, "8bit")
+    assert loaded_as("--adapter", "three", "--quantization", "4bit") == ("owner/model", ("three",), "c" * 40, "4bit")
+    assert loaded_as("--model", "owner/model") == ("owner/model", (), "c" * 40, None)
+    assert loaded_as("--model", "another") == ("another", (), None, None)
