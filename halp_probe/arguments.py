@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 
 
 def positive(text: str) -> int:
@@ -44,6 +45,17 @@ def not_negative(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative")
     return value
+
+
+def template_option(text: str) -> tuple[str, object]:
+    """NAME=VALUE for argparse's `type`; the value as JSON where it is that, else as it stands."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
 
 
 def iso_date(text: str) -> str:

@@ -427,6 +427,10 @@ def test_an_unknown_model_type_says_what_to_add(data: Path, tmp_path: Path, caps
     assert extract(data, tmp_path / "out", "--model", str(tmp_path / "model")) == 2
     error = capsys.readouterr().err
     assert "'bert' is not supported" in error and "halp_probe/models/families/" in error
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "nonesuch"}')
+    assert extract(data, tmp_path / "out", "--model", str(tmp_path / "model")) == 2
+    error = capsys.readouterr().err
+    assert "model_type 'nonesuch'" in error and "upgrade transformers" in error and "halp-probe families" in error
 
 
 def test_a_run_keeps_the_date_of_its_prompts(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -450,3 +454,23 @@ def test_a_run_keeps_the_date_of_its_prompts(data: Path, tmp_path: Path, capsys:
     assert "prompt_date is '2025-02-03' there and '2025-02-04' now" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         extract(data, tmp_path / "out", *call, "--prompt-date", "yesterday")
+
+
+def test_template_options_are_part_of_a_run(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(BUNDLED_FOLDER, model)
+    template = model / "chat_template.jinja"
+    template.write_text(template.read_text() + "{% if brief is defined and brief %}yes or no{% endif %}")
+    call = ["--model", str(model), "--layers", "0", "--no-answers", "--test"]
+    assert extract(data, tmp_path / "brief", *call, "--template-option", "brief=true") == 0
+    assert extract(data, tmp_path / "plain", *call) == 0
+    brief, plain = open_shards(tmp_path / "brief"), open_shards(tmp_path / "plain")
+    assert brief.attributes["template_options"] == '{"brief": true}' and "template_options" not in plain.attributes
+    assert (brief.numbers("prompt_tokens") > plain.numbers("prompt_tokens")).all()
+    assert main(["audit", "--shards", str(tmp_path / "brief"), "--images-dir", str(data / "images")]) == 0
+    capsys.readouterr()
+    assert extract(data, tmp_path / "brief", *call) == 2
+    assert "template_options is '{\"brief\": true}' there and None now" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        extract(data, tmp_path / "none", *call, "--template-option", "brief")
+    assert "is not NAME=VALUE" in capsys.readouterr().err

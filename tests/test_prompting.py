@@ -297,3 +297,25 @@ def test_an_image_that_the_processor_refuses_is_one_failure(name: str, size: tup
     with pytest.raises(PromptError, match=f"refuses an image of {size[0]}×{size[1]}"):
         prompter.prompt(Sample("q", "i", "Why?", ""), LoadedImage(noise(*size), "odd"))
     assert prompter.prompt(Sample("q", "j", "Why?", ""), LoadedImage(noise(120, 120), "plain")).image_tokens
+
+
+THINKING = (
+    "{% if enable_thinking is not defined or enable_thinking %}think {% else %}at once {% endif %}"
+    + DATED.split("}} ", 1)[1]
+)
+
+
+def test_template_options_reach_the_template() -> None:
+    """Without them a short answer of a model that thinks first is nothing but the beginning of its thoughts."""
+    checkpoint = tiny_model("llava").checkpoint
+    checkpoint.processor.chat_template = THINKING
+    sample, image = Sample("q", "i", "Why?", ""), LoadedImage(noise(56, 56), "")
+
+    def beginning(options: str | None) -> str:
+        ids = Prompter(checkpoint, template_options=options).prompt(sample, image).input_ids
+        return str(checkpoint.processor.tokenizer.decode(ids)).split("<image>")[0].strip()
+
+    assert beginning(None) == beginning('{"enable_thinking": true}') == "think"
+    assert beginning('{"enable_thinking": false}') == "at once"
+    with pytest.raises(InputError, match="knows no thinking_budget"):
+        Prompter(checkpoint, template_options='{"thinking_budget": 8}')

@@ -64,8 +64,13 @@ def audit(shards: Shards, images_dir: Path, model: str | None, cache_dir: str | 
     revision = None if stored_revision.startswith("local-") else stored_revision
     checkpoint = open_checkpoint(model or str(shards.attributes["model_name"]), cache_dir=cache_dir, revision=revision)
     attributes = shards.attributes
-    bounds = (attributes.get("min_pixels"), attributes.get("max_pixels"))
-    prompter = Prompter(checkpoint, *bounds, date=attributes.get("prompt_date"))
+    prompter = Prompter(
+        checkpoint,
+        attributes.get("min_pixels"),
+        attributes.get("max_pixels"),
+        date=attributes.get("prompt_date"),
+        template_options=attributes.get("template_options"),
+    )
     stored = {name: shards.numbers(name) for name in _NUMBERS}
     texts = [shards.text(name) for name in ("image_id", "question", "image_sha256")]
     for row, (question_id, image_id, question, sha256) in enumerate(zip(shards.question_ids, *texts, strict=True)):

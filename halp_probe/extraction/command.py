@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.arguments import iso_date, not_negative, positive
+from halp_probe.arguments import iso_date, not_negative, positive, template_option
 from halp_probe.datasets import Table, read_table
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
@@ -53,6 +54,7 @@ class ExtractOptions:
     min_pixels: int | None
     max_pixels: int | None
     prompt_date: str | None
+    template_options: str | None  # a JSON object
     no_question_view: bool
     store_dtype: str
     seed: int
@@ -60,8 +62,9 @@ class ExtractOptions:
     @classmethod
     def of(cls, args: argparse.Namespace) -> ExtractOptions:
         """From parsed flags."""
-        values = {field.name: getattr(args, field.name) for field in fields(cls)}
-        return cls(**{**values, "model": ModelOptions.of(args)})
+        told: dict[str, Any] = {"model": ModelOptions.of(args), "template_options": _json_object(args.template_option)}
+        values = {field.name: getattr(args, field.name) for field in fields(cls) if field.name not in told}
+        return cls(**values, **told)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +88,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
     add("--max-pixels", type=positive, help="largest image area after resizing (the processor's)")
     add("--prompt-date", type=iso_date, help="YYYY-MM-DD that a dated chat template writes (today; the run's own)")
+    add(
+        "--template-option",
+        action="append",
+        type=template_option,
+        metavar="NAME=VALUE",
+        help="variable of the chat template, such as enable_thinking=false",
+    )
     add("--no-question-view", action="store_true", help="columns only, without the groups by question")
     add("--store-dtype", default="float32", choices=STORE_DTYPES, help="of the vectors on disk (%(default)s)")
     add("--seed", type=int, default=0, help="torch's seed (%(default)s)")
@@ -112,7 +122,9 @@ def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     torch.manual_seed(options.seed)
     checkpoint = open_model(options.model)
     date = options.prompt_date or read_prompt_date(options.output_dir)
-    prompter = Prompter(checkpoint, options.min_pixels, options.max_pixels, _answer_tokens(options), date)
+    prompter = Prompter(
+        checkpoint, options.min_pixels, options.max_pixels, _answer_tokens(options), date, options.template_options
+    )
     return load_opened(options.model, checkpoint), prompter
 
 
@@ -220,6 +232,10 @@ def _report(outcome: Outcome, output_dir: Path, shards: int) -> None:
         print("Stopped as asked. Nothing finished is lost: run the same command again to go on.")
     else:
         print(f"{output_dir} holds {shards} {'shard' if shards == 1 else 'shards'}")
+
+
+def _json_object(options: list[tuple[str, object]] | None) -> str | None:
+    return json.dumps(dict(options), sort_keys=True) if options else None
 
 
 def _answer_tokens(options: ExtractOptions) -> int:

@@ -43,6 +43,7 @@ def run_settings(loaded: LoadedModel, prompter: Prompter, spec: CaptureSpec) -> 
         "attn_implementation": loaded.model.config._attn_implementation,
         "prompt": PROMPT,
         "prompt_date": prompter.prompt_date,
+        "template_options": prompter.template_options,
         "chat_template_sha256": hashlib.sha256(str(checkpoint.processor.chat_template).encode()).hexdigest(),
         "min_pixels": bounds[0] if bounds else None,
         "max_pixels": bounds[1] if bounds else None,

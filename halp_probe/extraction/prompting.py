@@ -60,8 +60,9 @@ class Prompter:
     """Makes prompts for one checkpoint. An image is preprocessed once for all prompts that follow each other on it.
 
     `min_pixels` and `max_pixels` bound an image's area (None = the processor's own); `answer_tokens` is the room that
-    an answer needs after the prompt; `date` (YYYY-MM-DD) is for a chat template that writes the day's. Raises
-    InputError for bounds or a checkpoint that cannot be used.
+    an answer needs after the prompt; `date` (YYYY-MM-DD) is for a chat template that writes the day's, and
+    `template_options` are variables that it takes. Raises InputError for bounds, options or a checkpoint that cannot
+    be used.
     """
 
     checkpoint: Checkpoint
@@ -69,6 +70,7 @@ class Prompter:
     max_pixels: int | None = None
     answer_tokens: int = 0
     date: str | None = None  # None: today's
+    template_options: str | None = None  # a JSON object, such as {"enable_thinking": false}
     _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # image, texts, inputs
 
     def __post_init__(self) -> None:
@@ -79,6 +81,11 @@ class Prompter:
             raise InputError(
                 f"--min-pixels/--max-pixels: {checkpoint.model_type}'s own processor decides the image size; "
                 "leave them out"
+            )
+        unknown = [name for name in self._options if not re.search(rf"\b{re.escape(name)}\b", _template_of(checkpoint))]
+        if unknown:
+            raise InputError(
+                f"--template-option: the chat template of {checkpoint.name!r} knows no {', '.join(unknown)}"
             )
         _ = self.prompt_date  # told once: the day may change before the last prompt, and in worker processes
         low, high = self.pixel_bounds or (0, 0)
@@ -95,6 +102,11 @@ class Prompter:
         if low is None or high is None:  # the same two areas under their other names
             low, high = size["min_pixels"], size["max_pixels"]
         return self.min_pixels or int(low), self.max_pixels or int(high)
+
+    @cached_property
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = json.loads(self.template_options or "{}")
+        return options
 
     @cached_property
     def _template(self) -> str | None:
@@ -170,6 +182,7 @@ class Prompter:
                 chat_template=self._template,
                 tokenize=False,
                 add_generation_prompt=True,
+                **self._options,
             )
         except (jinja2.TemplateError, TypeError) as error:  # the second: a template that adds a string to the content
             raise PromptError(f"the model's chat template refuses the question: {error}") from error

@@ -128,10 +128,15 @@ def open_checkpoint(
     return Checkpoint(name, source, identity, config, processor, family, stack, trusted)
 
 
-def _not_opened(name: str, error: Exception) -> InputError:
-    """The error to show; one of ours stays as it is."""
-    if isinstance(error, InputError):
-        return error
+def _not_opened(name: str, error: Exception) -> ModelError:
+    """What transformers or the hub found, with the remedy."""
+    if unknown := re.search(r"model type `(.+?)` but Transformers does not recognize", str(error)):
+        return ModelError(
+            f"model_type {unknown[1]!r} of {name!r} is not supported: transformers {transformers.__version__} does not "
+            "know it. `halp-probe families` lists what is supported; for a newer family upgrade transformers, then add "
+            f"a row {unknown[1]!r} in halp_probe/models/families/ and a tiny model in tests/tiny/ that proves it, or "
+            "try --trust-lookup"
+        )
     if "trust_remote_code" in str(error):  # transformers' own remedy
         return ModelError(
             f"{name} brings Python code of its own; read it, and if it may run pass --trust-remote-code {name}"

@@ -107,6 +107,7 @@ def extract_options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
         min_pixels=card.get("min_pixels"),
         max_pixels=card.get("max_pixels"),
         prompt_date=card.get("prompt_date"),
+        template_options=card.get("template_options"),
         no_question_view=True,
         store_dtype="float32",
         seed=0,

@@ -65,7 +65,11 @@ class RiskScorer:
         self._representation = str(self.probe.metadata["representation"])
         card = self.probe.metadata
         self._prompter = Prompter(
-            self.loaded.checkpoint, card.get("min_pixels"), card.get("max_pixels"), date=card.get("prompt_date")
+            self.loaded.checkpoint,
+            card.get("min_pixels"),
+            card.get("max_pixels"),
+            date=card.get("prompt_date"),
+            template_options=card.get("template_options"),
         )
 
     def score(self, image: str | os.PathLike[str] | Image.Image | LoadedImage, question: str) -> float:

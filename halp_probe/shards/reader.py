@@ -31,6 +31,8 @@ _OF_STATES = (
     "quantization",
     "intervention",
     "chat_template_sha256",
+    "prompt_date",
+    "template_options",
     "min_pixels",
     "max_pixels",
 )
