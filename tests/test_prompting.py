@@ -270,13 +270,6 @@ def test_a_date_in_a_computed_format_is_refused() -> None:
     assert Prompter(checkpoint, date="2025-02-03").prompt_date == "2025-02-03"
 
 
-def test_a_template_for_plain_text_is_refused() -> None:
-    checkpoint = tiny_model("llava").checkpoint
-    checkpoint.processor.chat_template = "{{ messages[0]['content'] + ' A:' }}"
-    with pytest.raises(PromptError, match="chat template refuses the question"):
-        prompt(checkpoint, noise(56, 56))
-
-
 def test_an_empty_special_token_is_in_no_question() -> None:
     """Some tokenizers name one (`"unk_token": ""`), and some processors have None for their placeholder."""
     llava = tiny_model("llava").checkpoint

@@ -14,8 +14,15 @@ import numpy as np
 from halp_probe.errors import InputError
 from halp_probe.shards.reader import Shards
 
-_PROMPT_SETTINGS = ("prompt", "prompt_date", "template_options", "chat_template_sha256", "min_pixels", "max_pixels")
-_PROMPT_SETTINGS += ("layer_meaning",)
+_PROMPT_SETTINGS = (
+    "prompt",
+    "prompt_date",
+    "template_options",
+    "chat_template_sha256",
+    "min_pixels",
+    "max_pixels",
+    "layer_meaning",
+)
 _POSITIONS = ("prompt_tokens", "token_index/vision", "token_index/query", "token_id/vision", "token_id/query")
 
 
