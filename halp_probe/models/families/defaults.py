@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from halp_probe.models.family import Family, Notes, TokenTypes
+from dataclasses import replace
+
+from halp_probe.models.family import Family, Notes, TokenTypes, mrope_positions
 from halp_probe.models.image_entry import image_features, pass_features
 from halp_probe.models.vision_states import all_positions
 
@@ -16,4 +18,13 @@ PLAIN = Family(  # attention is causal, also among image tokens; positions count
     features=image_features,
     entry=pass_features,
     vision_states=all_positions,
+)
+MROPE = replace(  # three-dimensional positions; pictures are packed patches of any number
+    PLAIN,
+    image_inputs=("pixel_values", "image_grid_thw"),
+    images_together=True,
+    token_types=MM_TOKEN_TYPES,
+    positions=mrope_positions,
+    position_axes=3,
+    position_inputs=("image_grid_thw",),
 )

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from halp_probe.models.families.defaults import EXPERTS, MM_TOKEN_TYPES, PLAIN
+from halp_probe.models.families.defaults import EXPERTS, MROPE, PLAIN
 from halp_probe.models.family import (
     Family,
     Notes,
     TokenTypes,
-    mrope_positions,
     mrope_positions_by_id,
     mrope_positions_by_row,
 )
 
 _GLM = replace(
-    PLAIN,
+    MROPE,
     projector="model.visual.merger",
     encoder="model.visual.post_layernorm",  # a convolution makes one token of 2 × 2 patches between it and the merger
-    image_inputs=("pixel_values", "image_grid_thw"),
-    images_together=True,
-    token_types=MM_TOKEN_TYPES,
-    positions=mrope_positions,
-    position_axes=3,
-    position_inputs=("image_grid_thw",),
     packed_tower="model.visual",
     patch_projection="model.visual.patch_embed.proj",
 )
@@ -42,7 +35,7 @@ ROWS: dict[str, Family] = {
         notes=replace(_NOTES, checkpoint="zai-org/GLM-4.5V", oddities=f"{_NOTES.oddities}; {EXPERTS}"),
     ),
     "ernie4_5_vl_moe": replace(
-        PLAIN,
+        MROPE,
         notes=Notes(
             "baidu/ERNIE-4.5-VL-28B-A3B-PT",
             vision_encoder=_LAST_NORM,
@@ -50,24 +43,14 @@ ROWS: dict[str, Family] = {
         ),
         feed_forward=None,  # it also takes the tokens' types
         projector="model.resampler_model",
-        image_inputs=("pixel_values", "image_grid_thw"),
-        images_together=True,
         unused_outputs=("mm_token_type_ids",),
         token_types=TokenTypes("moe_mm_token_type_ids", for_decoder=True, padding=0, after_prefix=True),
         positions=mrope_positions_by_id,
-        position_axes=3,
-        position_inputs=("image_grid_thw",),
     ),
     "paddleocr_vl": replace(
-        PLAIN,
+        MROPE,
         notes=Notes("PaddlePaddle/PaddleOCR-VL", vision_encoder=_LAST_NORM),
         projector="model.projector",
-        image_inputs=("pixel_values", "image_grid_thw"),
-        images_together=True,
-        token_types=MM_TOKEN_TYPES,
-        positions=mrope_positions,
-        position_axes=3,
-        position_inputs=("image_grid_thw",),
     ),
     "video_llama_3": replace(
         PLAIN,
@@ -78,7 +61,7 @@ ROWS: dict[str, Family] = {
         images_together=True,
     ),
     "hunyuan_vl": replace(
-        PLAIN,
+        MROPE,
         notes=Notes(
             "tencent/HunyuanOCR",
             vision_only="mean over the image's tokens as they enter the decoder, the learned ones at its begin and end "
@@ -87,10 +70,8 @@ ROWS: dict[str, Family] = {
             oddities="mRoPE with a fourth axis; the text after the image counts all of its tokens",
         ),
         projector="model.vision_tower.patch_merger",
-        image_inputs=("pixel_values", "image_grid_thw"),
-        token_types=MM_TOKEN_TYPES,
+        images_together=False,  # how many patches become a token differs from image to image
         positions=mrope_positions_by_row,
         position_axes=4,
-        position_inputs=("image_grid_thw",),
     ),
 }

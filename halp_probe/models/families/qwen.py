@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from halp_probe.models.families.defaults import EXPERTS, MM_TOKEN_TYPES, PLAIN, RECURRENT
-from halp_probe.models.family import Family, Notes, mrope_positions
+from halp_probe.models.families.defaults import EXPERTS, MROPE, PLAIN, RECURRENT
+from halp_probe.models.family import Family, Notes
 
 _QWEN = replace(
-    PLAIN,
+    MROPE,
     projector="model.visual.merger",
-    image_inputs=("pixel_values", "image_grid_thw"),
-    images_together=True,
-    token_types=MM_TOKEN_TYPES,
-    positions=mrope_positions,
-    position_axes=3,
-    position_inputs=("image_grid_thw",),
     qwen_vl_utils=True,
     packed_tower="model.visual",
     patch_projection="model.visual.patch_embed.proj",
