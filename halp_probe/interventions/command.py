@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.arguments import not_negative, positive
+from halp_probe.arguments import not_negative
 from halp_probe.errors import InputError
 from halp_probe.labels.rules import RULES
 from halp_probe.models.options import add_model_arguments
+from halp_probe.scoring.command import add_run_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,11 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "moves it (%(default)s)",
     )
     add("--rule", default="auto", choices=RULES, help="how answers are judged, as in `label` (%(default)s)")
-    add("--max-new-tokens", type=positive, default=64, help="longest answer in tokens (%(default)s)")
-    add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
-    add("--workers", type=not_negative, help="processes that prepare images ahead (cuda up to 8, cpu 0)")
     add("--seed", type=not_negative, default=0, help="of the random direction and of the bootstrap (%(default)s)")
-    add("--allow-other-model", action="store_true", help="let a probe of another model, revision or template pass")
+    add_run_arguments(parser)
     parser.set_defaults(no_answers=False)
 
 

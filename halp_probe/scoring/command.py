@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser, default=None, otherwise="that of the probe's card, with the adapters named there")
     add("--abstain-above", help="no answer above this risk; 'threshold': the one in the probe's card (always answer)")
     add("--no-answers", action="store_true", help="risks only")
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that runs a probe's model over a table; see `extract_options`."""
+    add = parser.add_argument
     add("--max-new-tokens", type=positive, default=64, help="longest answer in tokens (%(default)s)")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
     add("--workers", type=not_negative, help="processes that prepare images ahead (cuda up to 8, cpu 0)")
