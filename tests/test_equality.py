@@ -68,7 +68,7 @@ def feeding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fam
     """Both ways in which the image's features reach the decoder; the second is that of transformers 5.17."""
     if request.param == "handed out":
         if not family.tiny.handed_out:
-            pytest.skip("this family is supported in later releases of transformers")
+            pytest.skip("this family's images do not enter by get_image_features: there is one way to feed them")
         monkeypatch.setattr(image_entry, "takes_features", lambda model: False)
 
 
@@ -284,7 +284,7 @@ def counted_patches(family: Family) -> Iterator[list[int]]:
 
 def test_after_an_error_the_model_is_itself_again(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     if not family.tiny.handed_out:
-        pytest.skip("this family is supported in later releases of transformers")
+        pytest.skip("this family's images do not enter by get_image_features: there is one way to feed them")
     monkeypatch.setattr(image_entry, "takes_features", lambda model: False)
     model, prompt, table = family.loaded.model, family.prompts[0], family.loaded.checkpoint.family
     with torch.no_grad():

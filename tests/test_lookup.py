@@ -68,6 +68,7 @@ def test_with_trust_states_are_those_of_the_table(
     monkeypatch.setattr(lookup, "FAMILIES", FAMILIES)
     assert extract(data, unknown, tmp_path / "table") == 0
     ours, table = open_shards(tmp_path / "looked_up"), open_shards(tmp_path / "table")
+    assert ours.attributes["family_looked_up"] and "family_looked_up" not in table.attributes
     assert ours.text("answer") == table.text("answer")
     for name in table.representations:
         if name == "vision_encoder_representation" and "llava" in str(table.attributes["config_model_type"]):

@@ -42,6 +42,7 @@ def run_settings(loaded: LoadedModel, prompter: Prompter, spec: CaptureSpec) -> 
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "attn_implementation": loaded.model.config._attn_implementation,
         "prompt": PROMPT,
+        "family_looked_up": checkpoint.family.looked_up or None,
         "prompt_date": prompter.prompt_date,
         "template_options": prompter.template_options,
         "chat_template_sha256": hashlib.sha256(str(checkpoint.processor.chat_template).encode()).hexdigest(),
