@@ -155,3 +155,14 @@ def test_the_card_says_how_to_load_unless_a_model_is_named(command: Any) -> None
     assert loaded_as("--adapter", "three", "--quantization", "4bit") == ("owner/model", ("three",), "c" * 40, "4bit")
     assert loaded_as("--model", "owner/model") == ("owner/model", (), "c" * 40, None)
     assert loaded_as("--model", "another") == ("another", (), None, None)
+
+
+def test_states_of_a_looked_up_family_are_others(probe: Path, stack: list[Path]) -> None:
+    saved, loaded = load_probe(probe), with_adapters(*stack)
+    looked_up = replace(saved, metadata={**saved.metadata, "family_looked_up": True})
+    with pytest.raises(InputError, match="as transformers' lookups say"):
+        check_fits(looked_up, loaded)
+    with pytest.raises(InputError, match="family_looked_up True in its card, none in these shards"):
+        check_same_states(looked_up.metadata, open_shards(probe.parent / "with").attributes)
+    family = replace(loaded.checkpoint.family, looked_up=True)
+    check_fits(looked_up, replace(loaded, checkpoint=replace(loaded.checkpoint, family=family)))

@@ -16,7 +16,13 @@ POSITION_RULES = {
 }
 # Attributes of shards that decide what a vector is; a card has null for one that the shards do not have.
 MODEL = ("model_name", "revision", "model_type", "config_model_type", "num_layers", "layers", "layer_meaning")
-LOADED_WITH = ("adapters", "adapter_names", "quantization", "intervention")  # null also where there were none
+LOADED_WITH = (
+    "adapters",
+    "adapter_names",
+    "quantization",
+    "intervention",
+    "family_looked_up",
+)  # null also where there were none
 PROMPT = ("prompt", "prompt_date", "template_options", "chat_template_sha256", "min_pixels", "max_pixels", "dtype")
 
 

@@ -58,7 +58,7 @@ def check_same_states(card: Mapping[str, Any], attributes: Mapping[str, Any]) ->
             )
     if card.get("revision") is None or attributes.get("revision") is None:
         return
-    for name in (*LOADED_WITH, "intervention"):
+    for name in (*LOADED_WITH, "intervention", "family_looked_up"):
         trained, here = card.get(name), attributes.get(name)
         if trained != here:
             raise InputError(
@@ -110,6 +110,12 @@ def _check_loading(card: Mapping[str, Any], loaded: LoadedModel) -> None:
             "under: train it on plain shards, or allow another model"
         )
     here = {"adapters": loaded.checkpoint.stack, "quantization": loaded.quantization}
+    if bool(card.get("family_looked_up")) != loaded.checkpoint.family.looked_up:
+        raise InputError(
+            f"one of the probe's states and {loaded.checkpoint.name} was read as transformers' lookups say "
+            "(--trust-lookup), the other as the table of families says: train a probe on states read as these are, or "
+            "allow another model"
+        )
     for name in LOADED_WITH:
         if card.get(name) != here[name]:
             which = f" ({', '.join(trained_adapters(card))})" if name == "adapters" and card.get(name) else ""

@@ -30,6 +30,7 @@ _OF_STATES = (
     "adapters",
     "quantization",
     "intervention",
+    "family_looked_up",
     "chat_template_sha256",
     "prompt_date",
     "template_options",
