@@ -17,13 +17,23 @@ QUERY_TOKEN = "query_token_representation"
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of the VQA table. `answer` is the ground truth, `extra` the table's further columns."""
+    """One row of the VQA table, or one prompt of a task. `answer` is the ground truth, `extra` the further columns.
+
+    `images` are the files that the prompt shows, in order, where that is not the one file `image_id`: none for a prompt
+    of text alone, or several. `image_id` is then a name of what the prompt is about: rows with one stay together.
+    """
 
     question_id: str
     image_id: str
     question: str
     answer: str
     extra: Mapping[str, str] = field(default_factory=dict)
+    images: tuple[str, ...] | None = None  # None: the one file `image_id`
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The images of the prompt, in order."""
+        return (self.image_id,) if self.images is None else self.images
 
 
 @dataclass(frozen=True)
