@@ -19,6 +19,7 @@ from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, ReplyLog, fingerprint
 from halp_probe.answering.run import answer_task
 from halp_probe.errors import InputError
+from halp_probe.extraction.sampling import Decoding
 from halp_probe.labels.verdict import unknown
 from halp_probe.models.options import ModelOptions
 from halp_probe.records import Failure, Sample
@@ -78,6 +79,18 @@ def test_a_reply_that_was_cut_off_says_so(data, tmp_path):
     long = answer_task(given(data), OPTIONS, tmp_path / "long.csv")
     short = answer_task(given(data), replace(OPTIONS, max_new_tokens=1), tmp_path / "short.csv")
     assert {key for key, reply in short.replies.items() if not reply.finished} == set(long.replies)
+
+
+def test_sampled_replies_depend_on_seed_and_key_alone(data, tmp_path):
+    hot = replace(OPTIONS, decoding=Decoding(2.0, 0.95, seed=3))
+    first = answer_task(given(data), hot, tmp_path / "first.csv")
+    lines = (tmp_path / "first.replies.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "cut.replies.jsonl").write_bytes(b"".join(lines[:20]))
+    again = answer_task(given(data), hot, tmp_path / "cut.csv")
+    other = answer_task(given(data), replace(hot, decoding=replace(hot.decoding, seed=4)), tmp_path / "other.csv")
+    assert texts(again) == texts(first) != texts(other)
+    with pytest.raises(InputError, match="seed is 3 there and 4 now"):
+        answer_task(given(data), replace(hot, decoding=replace(hot.decoding, seed=4)), tmp_path / "first.csv")
 
 
 def test_a_batch_holds_so_many_images(data, tmp_path):
@@ -238,7 +251,7 @@ def test_a_fingerprint_tells_prompts_apart():
     [
         (["--engine", "server"], "--base-url URL go together"),
         (["--base-url", "http://localhost:1/v1"], "--engine server and --base-url"),
-        (["--top-p", "0.9"], "--top-p 0.9 does nothing without --temperature"),
+        (["--top-p", "0.9"], "top_p 0.9 would do nothing"),
     ],
 )
 def test_flags_that_contradict_each_other_are_refused(data, tmp_path, capsys, flags, message):
