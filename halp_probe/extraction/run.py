@@ -25,7 +25,7 @@ from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.threads import Behind, ahead
 from halp_probe.extraction.vision import VisionError
 from halp_probe.records import Failure, Sample
-from halp_probe.shards.columns import table_texts
+from halp_probe.shards.columns import image_files, table_texts
 from halp_probe.shards.run_folder import RunFolder
 
 
@@ -69,9 +69,27 @@ class _Batch:
 
 
 def samples_by_image(samples: Sequence[Sample], images_dir: Path) -> list[list[Sample]]:
-    """The samples of each image, in the run's order. Files of one content are one image."""
-    first = by_content(images_dir, (sample.image_id for sample in samples))
-    return batching.grouped(samples, lambda sample: first[sample.image_id])
+    """The samples of each image, in the run's order. Files of one content are one image.
+
+    Samples that show several images stand together where these are the same; those that show none, by `image_id`.
+    """
+    first = by_content(images_dir, (file for sample in samples for file in sample.files))
+
+    def shown(sample: Sample) -> tuple[str, ...]:
+        return tuple(first[file] for file in sample.files) or (sample.image_id,)
+
+    return batching.grouped(samples, shown)
+
+
+def text_only(samples: Sequence[Sample]) -> bool:
+    """Whether the samples show no images. Raises InputError, naming one, where some do and others do not."""
+    without = [sample for sample in samples if not sample.files]
+    if 0 < len(without) < len(samples):
+        raise InputError(
+            f"{len(without)} of {len(samples)} prompts show no image (first: {without[0].question_id!r}), so vectors "
+            "of images would have holes; run those with images and those without by themselves"
+        )
+    return bool(without)
 
 
 def check_against_table(folder: RunFolder, samples: Sequence[Sample]) -> None:
@@ -114,7 +132,10 @@ class Extraction:
         self.engine, self.preparer, self.folder = engine, preparer, folder
         self.token_budget, self.workers, self.should_stop = token_budget, workers, should_stop
         self._stored = dict(folder.done)  # by earlier runs; this run's own writing does not change its plan
-        self._captured_images = {stored.texts["image_id"]: stored.image_sha256 for stored in self._stored.values()}
+        self._captured_images = {
+            image_files(stored.texts) or (stored.texts["image_id"],): stored.image_sha256
+            for stored in self._stored.values()
+        }
 
     def run(
         self, images: Sequence[list[Sample]], table_failures: Sequence[Failure], failed_before: Sequence[Failure]
@@ -222,11 +243,12 @@ class Extraction:
         if isinstance(result, Failure):
             return result
         sample = result.sample
-        if self._captured_images.setdefault(sample.image_id, result.image_sha256) == result.image_sha256:
+        shown = sample.files or (sample.image_id,)
+        if self._captured_images.setdefault(shown, result.image_sha256) == result.image_sha256:
             return result
         reason = (
-            f"{sample.image_id} is not the file that was captured for other questions of this run; put that file back, "
-            "or choose another --output-dir"
+            f"{', '.join(shown)} is not the file that was captured for other questions of this run; put that file "
+            "back, or choose another --output-dir"
         )
         return Failure(sample.question_id, "image", reason)
 
@@ -235,11 +257,16 @@ class Extraction:
 
     def _size(self, image: list[Sample]) -> tuple[int, int, str]:
         """Grows with the length of the image's prefix, then with that of its longest question."""
-        first = image[0].image_id
+        area = sum(map(self._area, image[0].files))
+        return area, max(len(sample.question) for sample in image), image[0].image_id
+
+    def _area(self, file: str) -> int:
+        """Of an image after resizing, in pixels, as far as it can be told without decoding it."""
+        bounds = self.preparer.prompter.pixel_bounds
+        if bounds is None:
+            return 0
         try:
-            pixels = pixel_count(image_path(self.preparer.images_dir, first))
+            pixels = pixel_count(image_path(self.preparer.images_dir, file))
         except ImageError:
             pixels = 0
-        bounds = self.preparer.prompter.pixel_bounds
-        area = min(max(pixels, bounds[0]), bounds[1]) if bounds else 0
-        return area, max(len(sample.question) for sample in image), first
+        return min(max(pixels, bounds[0]), bounds[1])
