@@ -35,6 +35,11 @@ class Sample:
         """The images of the prompt, in order."""
         return (self.image_id,) if self.images is None else self.images
 
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """What tells samples on the same images from others: the files, or `image_id` where there are none."""
+        return self.files or (self.image_id,)
+
 
 @dataclass(frozen=True)
 class Failure:

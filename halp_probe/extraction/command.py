@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,10 @@ from halp_probe.arguments import iso_date, not_negative, positive, template_opti
 from halp_probe.datasets import Table, read_table
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
+from halp_probe.locking import locked
 from halp_probe.models.options import ModelOptions, add_model_arguments, load_opened, open_model
 from halp_probe.records import CaptureSpec, Sample
-from halp_probe.shards.columns import RESERVED_COLUMNS
+from halp_probe.shards.columns import RESERVED_COLUMNS, subject
 from halp_probe.shards.failures import FAILURES_FILE, read_failures
 from halp_probe.shards.names import model_slug
 from halp_probe.shards.writer import STORE_DTYPES, check_store_dtype
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 TEST_SAMPLES = 3
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
+BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class ExtractOptions:
     max_pixels: int | None
     prompt_date: str | None
     template_options: str | None  # a JSON object
+    system_prompt: str | None
     no_question_view: bool
     store_dtype: str
     seed: int
@@ -95,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="variable of the chat template, such as enable_thinking=false",
     )
+    add("--system-prompt", metavar="TEXT", help="system message in front of every question (none)")
     add("--no-question-view", action="store_true", help="columns only, without the groups by question")
     add("--store-dtype", default="float32", choices=STORE_DTYPES, help="of the vectors on disk (%(default)s)")
     add("--seed", type=int, default=0, help="torch's seed (%(default)s)")
@@ -123,7 +125,13 @@ def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     checkpoint = open_model(options.model)
     date = options.prompt_date or read_prompt_date(options.output_dir)
     prompter = Prompter(
-        checkpoint, options.min_pixels, options.max_pixels, _answer_tokens(options), date, options.template_options
+        checkpoint,
+        options.min_pixels,
+        options.max_pixels,
+        _answer_tokens(options),
+        date,
+        options.template_options,
+        options.system_prompt,
     )
     return load_opened(options.model, checkpoint), prompter
 
@@ -140,23 +148,26 @@ def extract(
 
     A `gate` says which questions are answered; `gate_settings` tell of it in the folder's record, which refuses others.
     """
+    from halp_probe.extraction.batched import Batched, samples_by_image, text_only
     from halp_probe.extraction.engine import Engine
     from halp_probe.extraction.manifest import check_settings, run_settings, shard_attributes, write_manifest
     from halp_probe.extraction.preparing import Preparer, default_workers
     from halp_probe.extraction.proving import prove_looked_up
-    from halp_probe.extraction.run import Extraction, check_against_table, samples_by_image
+    from halp_probe.extraction.run import Extraction, check_against_table, with_files_told
     from halp_probe.extraction.stopping import StopSignals
     from halp_probe.shards.run_folder import RunFolder
 
     spec = CaptureSpec(parse_layers(options.layers, loaded.num_layers), _answer_tokens(options))
-    settings = {**run_settings(loaded, prompter, spec), **(gate_settings or {})}
+    samples = with_files_told(table.samples)
+    prompter.check(samples)
+    settings = {**run_settings(loaded, prompter, spec, text_only=text_only(samples)), **(gate_settings or {})}
     check_settings(options.output_dir, settings)
     names = ("vqa_dataset", "images_dir", "checkpoint_interval", "store_dtype", "seed")
     about = {name: _plain(getattr(options, name)) for name in names}
     adapters = [adapter.name for adapter in loaded.checkpoint.adapters]
     write_manifest(options.output_dir, settings, {**about, "adapter_names": adapters} if adapters else about)
     preparer = Preparer(prompter, options.images_dir)
-    images = samples_by_image(table.samples, options.images_dir)
+    images = samples_by_image(samples, options.images_dir)
     if loaded.checkpoint.family.looked_up:
         prove_looked_up(loaded, spec.layers, preparer, images)
         print(f"Family {loaded.checkpoint.model_type} was looked up, and checked on these images.", file=sys.stderr)
@@ -171,20 +182,20 @@ def extract(
         question_view=not options.no_question_view,
         store_dtype=options.store_dtype,
     )
-    check_against_table(folder, table.samples)
+    check_against_table(folder, samples)
     known = set(ids)
     failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in known]
     on_cuda = loaded.device.type == "cuda"
+    batched = Batched(
+        engine,
+        preparer,
+        folder.done,
+        token_budget=options.batch_tokens or BATCH_TOKENS["cuda" if on_cuda else "cpu"],
+        workers=default_workers(on_cuda) if options.workers is None else options.workers,
+        contents={subject(stored.texts): stored.image_sha256 for stored in folder.done.values()},
+    )
     with contextlib.closing(folder), StopSignals() as stop:
-        extraction = Extraction(
-            engine,
-            preparer,
-            folder,
-            token_budget=options.batch_tokens or _BATCH_TOKENS["cuda" if on_cuda else "cpu"],
-            workers=default_workers(on_cuda) if options.workers is None else options.workers,
-            should_stop=stop,
-        )
-        outcome = extraction.run(
+        outcome = Extraction(batched, folder, should_stop=stop).run(
             _first(images, TEST_SAMPLES) if options.test else images, table.failures, failed_before
         )
     _report(outcome, options.output_dir, len(folder.shards()))
@@ -198,7 +209,7 @@ def _shares_prefix(
 ) -> bool:
     """As the folder's record says; a new run tries it, and says why when questions on one image cannot."""
     from halp_probe.extraction.manifest import read_sharing, record_sharing
-    from halp_probe.extraction.sharing import SWITCHED_OFF, try_sharing
+    from halp_probe.extraction.sharing import NO_IMAGES, SWITCHED_OFF, try_sharing
 
     sharing = read_sharing(options.output_dir)
     if sharing is not None:
@@ -210,7 +221,7 @@ def _shares_prefix(
     sharing = SWITCHED_OFF if options.no_prefix_sharing else try_sharing(loaded, spec.layers, preparer, images)
     if sharing.decided:
         record_sharing(options.output_dir, sharing)
-    if not sharing.shared and sharing != SWITCHED_OFF and any(len(image) > 1 for image in images):
+    if not sharing.shared and sharing not in (SWITCHED_OFF, NO_IMAGES) and any(len(image) > 1 for image in images):
         print(f"Questions on one image run one by one: {sharing.reason}.", file=sys.stderr)
     return sharing.shared
 
@@ -244,19 +255,3 @@ def _answer_tokens(options: ExtractOptions) -> int:
 
 def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Create the folder and keep other runs out. The lock is this process's alone, and goes with it when killed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"--output-dir {folder} cannot be written: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise InputError(f"another run is writing to {folder}; wait for it, or choose another one") from None
-        yield

@@ -5,7 +5,7 @@ Legend: T tokens of one unpadded prompt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -100,6 +100,15 @@ class Prompter:
     def prompt_date(self) -> str | None:
         """The date in every prompt, YYYY-MM-DD; None where the template writes none."""
         return self._chat.prompt_date
+
+    def check(self, samples: Iterable[Sample]) -> None:
+        """Raise InputError, naming the first, for samples with more or fewer images than the family takes."""
+        for sample in samples:
+            if reason := self.checkpoint.family.refuses(len(sample.files)):
+                raise InputError(
+                    f"question {sample.question_id!r} shows {len(sample.files) or 'no'} images, but "
+                    f"{self.checkpoint.model_type!r} takes {reason}; choose another model"
+                )
 
     def prompt(self, sample: Sample, *images: LoadedImage) -> Prompt:
         """The sample's whole prompt: the images in order, then the question.

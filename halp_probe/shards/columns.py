@@ -80,9 +80,14 @@ def table_texts(sample: Sample) -> dict[str, str]:
     }
 
 
-def image_files(texts: Mapping[str, str]) -> tuple[str, ...] | None:
-    """`Sample.images` of what `table_texts` gave."""
-    return tuple(json.loads(texts[IMAGES])) if IMAGES in texts else None
+def image_files(stored: str) -> tuple[str, ...]:
+    """`Sample.images` from what `table_texts` made of them."""
+    return tuple(json.loads(stored))
+
+
+def subject(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """`Sample.subject` of the sample that `table_texts` gave these of."""
+    return (image_files(texts[IMAGES]) if IMAGES in texts else ()) or (texts["image_id"],)
 
 
 def from_captured(rows: Sequence[Captured]) -> Columns:
