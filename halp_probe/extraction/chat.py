@@ -44,8 +44,7 @@ class Chat:
         unknown = [option for option in self._options if not re.search(rf"\b{re.escape(option)}\b", self._source)]
         if unknown:
             raise InputError(f"--template-option: the chat template of {name!r} knows no {', '.join(unknown)}")
-        _ = self.prompt_date  # told once: the day may change before the last prompt, and in worker processes
-        _ = self._system_turns
+        _ = self.prompt_date, self._system_turns
 
     @cached_property
     def prompt_date(self) -> str | None:

@@ -71,7 +71,7 @@ class Prompter:
 
     def __post_init__(self) -> None:
         checkpoint = self.checkpoint
-        _ = self._chat
+        _ = self.prompt_date  # told once: the day may change before the last prompt, and in worker processes
         if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
             raise InputError(
                 f"--min-pixels/--max-pixels: {checkpoint.model_type}'s own processor decides the image size; "
@@ -96,7 +96,7 @@ class Prompter:
     def _chat(self) -> Chat:
         return Chat(self.checkpoint, self.date, self.template_options, self.system)
 
-    @property
+    @cached_property
     def prompt_date(self) -> str | None:
         """The date in every prompt, YYYY-MM-DD; None where the template writes none."""
         return self._chat.prompt_date

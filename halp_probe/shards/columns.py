@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from halp_probe.errors import InputError
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, Sample
 from halp_probe.shards.names import layer_name
 
@@ -81,8 +82,11 @@ def table_texts(sample: Sample) -> dict[str, str]:
 
 
 def image_files(stored: str) -> tuple[str, ...]:
-    """`Sample.images` from what `table_texts` made of them."""
-    return tuple(json.loads(stored))
+    """`Sample.images` from what `table_texts` made of them. Raises InputError for other text."""
+    try:
+        return tuple(map(str, json.loads(stored)))
+    except (ValueError, TypeError):
+        raise InputError(f"column {IMAGES!r} holds {stored!r}, no JSON list of files: it is one of the table") from None
 
 
 def subject(texts: Mapping[str, str]) -> tuple[str, ...]:
