@@ -31,15 +31,16 @@ class Patience:
     """Ends with an endpoint that is down; one that merely refuses some items has replied to others."""
 
     def __init__(self) -> None:
+        self.works = False  # whether it has replied to anything, in an earlier run perhaps
         self.replies = 0
         self._in_a_row = 0
 
     def replied(self) -> None:
-        self._in_a_row, self.replies = 0, self.replies + 1
+        self.works, self._in_a_row, self.replies = True, 0, self.replies + 1
 
     def ends_with(self, failed: Failed) -> bool:
         """Whether this failure is one too many."""
-        self._in_a_row += failed.passing or not self.replies
+        self._in_a_row += failed.passing or not self.works
         return self._in_a_row >= _IN_A_ROW
 
     def told(self, items: str, last: Failed) -> str:
@@ -74,7 +75,8 @@ def ask_all(
         if askers.raised is not None:
             raise askers.raised
     finally:
-        stop.set()
+        if askers.running:
+            stop.set()
         ending.begin()
         askers.join(ending)
 

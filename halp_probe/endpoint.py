@@ -174,7 +174,7 @@ def read_body(text: str) -> Completion | Failed:
     words = ["" if part is None else part for part in parts]
     if not all(isinstance(word, str) for word in words):
         return Failed("HTTP 200, but no chat completion", passing=False, detail=text[:200])
-    content, finish, refusal, served = words
+    content, finish, refusal, served = (word.encode(errors="replace").decode() for word in words)  # no lone surrogates
     return Completion(content, finish, refusal, served, _tokens(body))
 
 
