@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _LONGEST_WAIT = 60.0  # seconds between two tries, also where the server asks for more
+_SHOWN = 200  # characters of a body that is not what it should be
 _SHORTEST_KEY = 8  # characters; a shorter "key" of a local server is no secret and may be any word
 
 
@@ -148,7 +149,7 @@ class Endpoint:
             return self._refused(error), _retry_after(error)
 
     def _refused(self, error: openai.APIStatusError) -> Failed:
-        status, detail, flags = error.status_code, self.redacted(error.message), self._flags
+        status, detail, flags = error.status_code, self.redacted(_words(error)), self._flags
         if status == 401:
             raise flags.error(f"{flags.who} wants a key ({detail}); set {KEY_VARIABLE}") from None
         if status == 404:
@@ -170,10 +171,10 @@ def read_body(text: str) -> Completion | Failed:
         message = choice["message"]
         parts = (message.get("content"), choice.get("finish_reason"), message.get("refusal"), body.get("model"))
     except (ValueError, LookupError, TypeError, AttributeError):
-        return Failed("HTTP 200, but no chat completion", passing=False, detail=text[:200])
+        return Failed("HTTP 200, but no chat completion", passing=False, detail=text[:_SHOWN])
     words = ["" if part is None else part for part in parts]
     if not all(isinstance(word, str) for word in words):
-        return Failed("HTTP 200, but no chat completion", passing=False, detail=text[:200])
+        return Failed("HTTP 200, but no chat completion", passing=False, detail=text[:_SHOWN])
     content, finish, refusal, served = (word.encode(errors="replace").decode() for word in words)  # no lone surrogates
     return Completion(content, finish, refusal, served, _tokens(body))
 
@@ -206,6 +207,13 @@ def _client(url: str, key: str, timeout: float, flags: EndpointFlags) -> openai.
         needed = f"{flags.needs} needs the openai client; run: pip install 'halp_probe[{flags.extra}]'"
         raise flags.error(needed) from error
     return openai.OpenAI(base_url=url, api_key=key or "none", timeout=timeout, max_retries=0)
+
+
+def _words(error: openai.APIStatusError) -> str:
+    """The server's own: the client tells them only where they stand in one certain field."""
+    body = error.body
+    message = body.get("message") or body.get("detail") if isinstance(body, dict) else None
+    return message if isinstance(message, str) else error.response.text[:_SHOWN]
 
 
 def _retry_after(error: openai.APIStatusError) -> float:
