@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 from task_server import ModelServer, serving_model
+from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply
@@ -92,6 +95,32 @@ def test_a_reply_at_the_limit_is_cut_off(server: ModelServer, shapes: Path, tmp_
     )
     answered = answer_task(replace(given, items=given.items[:2]), options, tmp_path / "vqa.csv")
     assert [(reply.finished, reply.tokens) for reply in answered.replies.values()] == [(False, 1)] * 2
+
+
+@pytest.mark.parametrize("names", [(), ("scene_000001.png",), ("scene_000002.png", "scene_000005.png")])
+def test_system_message_and_images_reach_the_model_in_order(
+    server: ModelServer, shapes: Path, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The oracle is transformers alone: the processor's chat template and `generate`."""
+    system, questions = "You name one colour.", [f"What colour is the {shape}?" for shape in ("circle", "star")]
+    samples = [Sample(question, "these", question, "", images=names) for question in questions]
+    given = TaskInput(replace(VQA, system=system), samples, (), shapes / "images", {})
+    answered = ask(given, server, tmp_path / "vqa.csv")
+    pictures = [Image.open(shapes / "images" / name) for name in names]
+    assert {key: reply.text for key, reply in answered.replies.items()} == {
+        question: generated(system, pictures, question) for question in questions
+    }
+
+
+def generated(system: str, pictures: Sequence[Image.Image], question: str) -> str:
+    model = Qwen2_5_VLForConditionalGeneration.from_pretrained(BUNDLED_FOLDER, dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(BUNDLED_FOLDER)
+    content = [*({"type": "image", "image": picture} for picture in pictures), {"type": "text", "text": question}]
+    chat = [{"role": "system", "content": system}, {"role": "user", "content": content}]
+    text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    inputs = processor(text=[text], images=list(pictures) or None, return_tensors="pt")
+    ids = model.generate(**inputs, max_new_tokens=16, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    return processor.decode(ids, skip_special_tokens=True).strip()
 
 
 def test_a_server_killed_in_the_middle_loses_nothing(
