@@ -86,6 +86,10 @@ def answer_task(
 
 def open_answerer(given: TaskInput[Any, Any], options: AnswerOptions, log: Path) -> Answerer:
     """The model or the server that the options name; `log` may hold the replies of a run that goes on."""
+    if options.engine == "server":
+        from halp_probe.answering.server import ServerAnswerer
+
+        return ServerAnswerer(options, given.task.system, given.images_dir)
     from halp_probe.answering.local import LocalAnswerer
 
     if options.system_prompt is None:
