@@ -20,7 +20,7 @@ from test_equality import single_inputs
 from tiny_models import TINY, tiny_model
 
 from halp_probe.errors import InputError
-from halp_probe.extraction.decoding import answer_rules
+from halp_probe.extraction.decoding import _sampled, answer_rules
 from halp_probe.extraction.engine import Computed, Engine
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.prompting import Prompt, Prompter
@@ -305,6 +305,14 @@ def assert_drawn(counts: Counter[int], probabilities: np.ndarray) -> None:
         observed, wanted = np.append(observed[:-2], observed[-2:].sum()), np.append(wanted[:-2], wanted[-2:].sum())
     statistic = ((observed - wanted) ** 2 / wanted).sum()
     assert chi2.sf(statistic, len(wanted) - 1) > 1e-3
+
+
+def test_no_random_number_draws_what_has_no_probability() -> None:
+    """The least and the greatest, and scores that are not numbers still give a token's id."""
+    scores = torch.tensor([-np.inf, 1.0, -np.inf, 1.0, -np.inf]).repeat(5, 1)
+    scores[4] = np.nan
+    drawn = _sampled(scores, torch.tensor([0.0, 0.4999, 0.5001, 1 - 2.0**-53, 0.5], dtype=torch.float64))
+    assert drawn[:4].tolist() == [1, 1, 3, 3] and 0 <= drawn[4] < 5
 
 
 def test_random_numbers_are_uniform_and_each_row_s_own() -> None:
