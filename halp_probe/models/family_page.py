@@ -84,9 +84,8 @@ def _details(name: str, family: Family) -> str:
         f"- *Vision-encoder*: {notes.vision_encoder}.",
         f"- Attention of image tokens: {notes.attention}.",
     ]
-    told = [f"takes {reason}" for images in (2, 0) if (reason := family.refuses(images))]
-    if told:
-        lines.append(f"- It {'; '.join(told)}.")
+    told = [f"Takes {reason}" for images in (2, 0) if (reason := family.refuses(images))]
+    lines += [f"- {sentence}." for sentence in told]
     if notes.oddities:
         lines.append(f"- {notes.oddities[0].upper()}{notes.oddities[1:]}.")
     return _TOKEN.sub(r"`\g<0>`", "\n".join(lines)) + "\n"
