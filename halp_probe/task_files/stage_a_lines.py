@@ -10,18 +10,13 @@ from typing import Any
 
 from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
+from halp_probe.task_files.json_lines import json_line
 from halp_probe.tasks.missions import mission
 from halp_probe.tasks.stage_groups import FAIL, LABEL_FOLDERS, PASS, GroupLine, Summarised
 
 IMAGE_KEYS = ("图片", "image")  # 图片_1 …, image_1 …
 _KEY = re.compile(rf"(?:{'|'.join(IMAGE_KEYS)})_([1-9][0-9]{{0,5}})")
 _LABELS = {PASS: PASS, FAIL: FAIL, **LABEL_FOLDERS}
-_BREAKS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})  # some readers split lines there
-
-
-def json_line(record: Mapping[str, Any]) -> str:
-    """One line with its end. Only "\\n" breaks it, whatever the texts hold."""
-    return json.dumps(record, ensure_ascii=False).translate(_BREAKS) + "\n"
 
 
 def as_json(line: GroupLine, image_key: str) -> dict[str, Any]:

@@ -33,27 +33,28 @@ class ImageItem:
     label: str  # of the group: "pass" or "fail"
     group_id: str
     image: str  # file below the data root
-    index: int  # in the group, from 1
-    n_images: int  # of the group
     focused: bool = True  # whether the prompt says what the mission looks at
 
     @property
     def key(self) -> str:
-        """The label tells groups of one id apart."""
-        return image_key(f"{self.label}/{self.group_id}", self.index)
+        """The label tells groups of one id apart; the file's name stays when others are added to the group."""
+        return image_key(self.label, self.group_id, self.image.rpartition("/")[2])
 
 
-def image_key(group_key: str, index: int) -> str:
-    return f"{group_key}#{index}"
+def image_key(label: str, group_id: str, name: str) -> str:
+    return f"{label}/{group_id}/{name}"
+
+
+def image_keys(group: Group) -> list[str]:
+    """The key of each image, in order."""
+    return [image_key(group.label, group.group_id, name) for name in group.images]
 
 
 def items_of(group: Group, *, focused: bool) -> list[ImageItem]:
     """One item an image, in order."""
     return [
-        ImageItem(
-            group.mission, group.label, group.group_id, f"{group.folder}/{name}", index, len(group.images), focused
-        )
-        for index, name in enumerate(group.images, start=1)
+        ImageItem(group.mission, group.label, group.group_id, f"{group.folder}/{name}", focused)
+        for name in group.images
     ]
 
 

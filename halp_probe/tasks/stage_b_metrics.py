@@ -19,19 +19,16 @@ class Judged:
     reply: str
 
 
-def metrics(judged: Sequence[Judged], not_answered: Sequence[GroupItem] = ()) -> dict[str, Any]:
+def metrics(judged: Sequence[Judged], not_answered: Sequence[str]) -> dict[str, Any]:
     """All numbers, and once more for each mission where there are several. JSON values; a rate of nothing is null.
 
-    `not_answered` are groups without a reply: they are counted, and stand in no rate.
+    `not_answered` are the missions of groups without a reply: these are counted, and stand in no rate.
     """
     found = _of(judged, len(not_answered))
-    names = dict.fromkeys(item.mission for item in [*(each.item for each in judged), *not_answered])
+    names = dict.fromkeys([*(each.item.mission for each in judged), *not_answered])
     if len(names) > 1:
         found["missions"] = {
-            name: _of(
-                [each for each in judged if each.item.mission == name],
-                sum(item.mission == name for item in not_answered),
-            )
+            name: _of([each for each in judged if each.item.mission == name], not_answered.count(name))
             for name in names
         }
     return found

@@ -19,11 +19,6 @@ class Group:
     images: tuple[str, ...]  # file names, in order
     folder: str  # of the images, below the data root, with "/"
 
-    @property
-    def key(self) -> str:
-        """The group among those of its mission."""
-        return f"{self.label}/{self.group_id}"
-
 
 @dataclass(frozen=True)
 class Described:
