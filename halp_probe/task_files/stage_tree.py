@@ -49,9 +49,9 @@ def read_tree(root: Path, mission: str) -> Tree:
             elif found is not None:
                 failures.append(found)
     if not groups:
-        why = f"; {len(failures)} folders are none, the first because it {failures[0].reason}" if failures else ""
+        first = f"; {failures[0].question_id}: {failures[0].reason}" if failures else ""
         raise InputError(
-            f"{folder} holds no group: put images into {'|'.join(LABEL_FOLDERS)}/<group>/*.{{jpg,jpeg,png}}{why}"
+            f"{folder} holds no group: put images into {'|'.join(LABEL_FOLDERS)}/<group>/*.{{jpg,jpeg,png}}{first}"
         )
     return Tree(tuple(groups), tuple(failures))
 
