@@ -70,9 +70,12 @@ def read_files(paths: Sequence[Path]) -> list[Summarised]:
                 group = _group(json.loads(row, object_pairs_hook=_without_repeats))
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{place}: {error}") from error
-            first = seen.setdefault((group.mission, group.label, group.group_id), place)
-            if first != place:
-                raise InputError(f"{place}: group {group.group_id!r} is there already ({first}); delete one of the two")
+            key = (group.mission, group.label, group.group_id)
+            if key in seen:
+                raise InputError(
+                    f"{place}: group {group.group_id!r} is there already ({seen[key]}); delete one of them"
+                )
+            seen[key] = place
             groups.append(group)
         if len(groups) == before:
             raise InputError(f"{path} holds no group; pass files that stage-a wrote")
