@@ -74,11 +74,11 @@ def _groups(args: argparse.Namespace) -> list[Summarised]:
 
 
 def _input(groups: Sequence[Summarised]) -> TaskInput[GroupItem, Decision]:
-    items = [
+    items: list[GroupItem] = [
         GroupItem(group.mission, group.label, group.group_id, group.summaries) for group in groups if not group.lacking
     ]
     incomplete = [Failure(_key(group), "table", group.lacking) for group in groups if group.lacking]
-    return TaskInput(STAGE_B, items, incomplete, Path(), {})
+    return TaskInput(STAGE_B, items, incomplete, Path())
 
 
 def _key(group: Summarised) -> str:
