@@ -1,4 +1,4 @@
-"""A tree of groups of images for Stage-A, and what a fake inspector says of them."""
+"""A tree of groups of images for Stage-A."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ GROUPS = {
 }
 
 
+def colour(seed: int) -> tuple[int, int, int]:
+    """Of the background: no two of the first twenty pictures are near each other."""
+    return seed * 231 % 256, seed * 147 % 256, 200
+
+
 def draw(path: Path, seed: int) -> None:
     """A picture that no other seed gives."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.new("RGB", (64, 48), (seed * 37 % 256, seed * 91 % 256, 200))
+    image = Image.new("RGB", (64, 48), colour(seed))
     ImageDraw.Draw(image).rectangle((seed % 20, 5, 20 + seed % 20, 30), fill=(255, seed * 13 % 256, 0))
     image.save(path)
 
