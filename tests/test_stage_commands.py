@@ -227,8 +227,10 @@ def test_what_another_run_left_in_the_file_goes(tmp_path: Path) -> None:
     root, out = write_tree(tmp_path / "data"), tmp_path / "out"
     out.mkdir()
     (out / f"{MISSION}_stage_a.jsonl").write_text('{"group_id": "old"}\n{"torn')
-    with serving(Inspector()) as server:
+    seen: list[str] = []
+    with serving(Inspector(before=lambda n: seen.append(lines_of(out)))) as server:
         assert main(stage_a(server.url, root, out)) == 0
+    assert seen[0] == ""  # before the first reply
     assert lines_of(out) == expected(out)
 
 
@@ -359,6 +361,14 @@ def test_verdicts_and_rates_to_the_byte(tmp_path: Path, capsys: pytest.CaptureFi
     told = capsys.readouterr().out
     assert "accuracy of valid verdicts: 0.750 (3 of 4)" in told
     assert "通过 on groups labelled fail: 0.333 (1 of 3)" in told
+
+
+def test_a_verdict_that_was_cut_off_is_none(tmp_path: Path) -> None:
+    path = stage_a_file(tmp_path / "x.jsonl", [("A", "pass", "全")])
+    with serving(lambda asked, n: completion(SAID["全"], finish="length")) as server:
+        assert stage_b(server.url, tmp_path, path) == 0
+    (line,) = map(json.loads, (tmp_path / "x_stage_b.jsonl").read_text().splitlines())
+    assert (line["verdict"], line["problem"]) == (None, "was cut off at the token limit")
 
 
 def test_several_files_and_missions(tmp_path: Path) -> None:
