@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from halp_probe.arguments import iso_date, not_negative, positive, template_opti
 from halp_probe.datasets import Table, read_table
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
+from halp_probe.locking import locked
 from halp_probe.models.options import ModelOptions, add_model_arguments, load_opened, open_model
 from halp_probe.records import CaptureSpec, Sample
 from halp_probe.shards.columns import RESERVED_COLUMNS
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 TEST_SAMPLES = 3
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
+BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 
 
 @dataclass(frozen=True)
@@ -140,11 +140,12 @@ def extract(
 
     A `gate` says which questions are answered; `gate_settings` tell of it in the folder's record, which refuses others.
     """
+    from halp_probe.extraction.batched import Batched, samples_by_image
     from halp_probe.extraction.engine import Engine
     from halp_probe.extraction.manifest import check_settings, run_settings, shard_attributes, write_manifest
     from halp_probe.extraction.preparing import Preparer, default_workers
     from halp_probe.extraction.proving import prove_looked_up
-    from halp_probe.extraction.run import Extraction, check_against_table, samples_by_image
+    from halp_probe.extraction.run import Extraction, check_against_table
     from halp_probe.extraction.stopping import StopSignals
     from halp_probe.shards.run_folder import RunFolder
 
@@ -175,16 +176,16 @@ def extract(
     known = set(ids)
     failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in known]
     on_cuda = loaded.device.type == "cuda"
+    batched = Batched(
+        engine,
+        preparer,
+        folder.done,
+        token_budget=options.batch_tokens or BATCH_TOKENS["cuda" if on_cuda else "cpu"],
+        workers=default_workers(on_cuda) if options.workers is None else options.workers,
+        names={stored.texts["image_id"]: stored.image_sha256 for stored in folder.done.values()},
+    )
     with contextlib.closing(folder), StopSignals() as stop:
-        extraction = Extraction(
-            engine,
-            preparer,
-            folder,
-            token_budget=options.batch_tokens or _BATCH_TOKENS["cuda" if on_cuda else "cpu"],
-            workers=default_workers(on_cuda) if options.workers is None else options.workers,
-            should_stop=stop,
-        )
-        outcome = extraction.run(
+        outcome = Extraction(batched, folder, should_stop=stop).run(
             _first(images, TEST_SAMPLES) if options.test else images, table.failures, failed_before
         )
     _report(outcome, options.output_dir, len(folder.shards()))
@@ -244,19 +245,3 @@ def _answer_tokens(options: ExtractOptions) -> int:
 
 def _plain(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Create the folder and keep other runs out. The lock is this process's alone, and goes with it when killed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"--output-dir {folder} cannot be written: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise InputError(f"another run is writing to {folder}; wait for it, or choose another one") from None
-        yield

@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.datasets import read_table
     from halp_probe.extraction import command as extraction
     from halp_probe.interventions.directions import layer_read
+    from halp_probe.locking import locked
     from halp_probe.probes.files import load_probe
     from halp_probe.scoring.command import extract_options
     from halp_probe.scoring.fitting import check_fits
@@ -69,12 +70,12 @@ def run(args: argparse.Namespace) -> int:
     table = read_table(args.vqa_dataset, RESERVED_COLUMNS, answers=False)
     if not args.images_dir.is_dir():
         raise InputError(f"--images-dir {args.images_dir} is not a folder")
-    with extraction.locked(args.output_dir):
+    with locked(args.output_dir):
         loaded, prompter = extraction.load(options)
         check_fits(probe, loaded, allow_other_model=args.allow_other_model)
         for each in planned:
             own = replace(options, output_dir=args.output_dir / each.name)
-            with extraction.locked(own.output_dir), _intervention(loaded, layer, each):
+            with locked(own.output_dir), _intervention(loaded, layer, each):
                 status = extraction.extract(own, table, loaded, prompter, gate_settings=each.settings)
             if status:
                 return status

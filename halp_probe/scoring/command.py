@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Score; the exit status is that of an extraction. Raises InputError for input that cannot be used."""
     from halp_probe.datasets import read_table
     from halp_probe.extraction import command as extraction
+    from halp_probe.locking import locked
     from halp_probe.probes.files import load_probe
     from halp_probe.scoring.fitting import check_fits
     from halp_probe.scoring.scorer import abstention_level, risk_gate
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     table = read_table(args.vqa_dataset, RESERVED_COLUMNS, answers=False)
     if not args.images_dir.is_dir():
         raise InputError(f"--images-dir {args.images_dir} is not a folder")
-    with extraction.locked(args.output_dir):
+    with locked(args.output_dir):
         loaded, prompter = extraction.load(options)
         check_fits(probe, loaded, allow_other_model=args.allow_other_model)
         calibration = json.dumps(probe.calibration.as_json(), sort_keys=True).encode()
