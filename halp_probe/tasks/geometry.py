@@ -66,12 +66,13 @@ def iou(a: DenseObject, b: DenseObject) -> float:
     reach = LINE_REACH if a.kind == "line" else 0.0
     if _apart(hull(a.points), hull(b.points), 2 * reach):
         return 0.0
+    both: tuple[float, ...]
     if a.kind == "line":
         both = _tubes(a.points, b.points)
     elif a.kind == b.kind == "bbox_2d":
         both = _boxes(hull(a.points), hull(b.points))
     else:
-        both = _covered([_corners(a), _corners(b)])
+        both = tuple(_covered([_corners(a), _corners(b)]))
     one, other, either = both
     return min(1.0, max(0.0, float((one + other - either) / either))) if either > 0 else 0.0
 

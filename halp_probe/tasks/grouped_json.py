@@ -15,17 +15,17 @@ from typing import Any
 from halp_probe.tasks.dense_object import faults, make_object
 from halp_probe.tasks.geometry import DenseObject
 
-_LONGEST_KEY = 64  # characters, of the first key, by which the JSON is found
-_START = re.compile(r'\{\s*("(?:[^"\\]|\\.){1,%d}")\s*:' % _LONGEST_KEY)
-_CUT_START = re.compile(r'\{\s*(?:"[^"]{0,%d}"?\s*)?\Z' % _LONGEST_KEY)  # the text ends within or after the first key
+_START = re.compile(r'\{\s*("(?:[^"\\]|\\.){1,64}")\s*:')  # by its first name
+_CUT_START = re.compile(r'\{\s*(?:"[^"]{0,64}"?\s*)?\Z')  # the text ends within or after the first name
 _NO_MEMBERS = re.compile(r"\s*(?:```\w*\s*)?\{\s*\}\s*(?:```\s*)?\Z")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _TOKEN = re.compile(r'"(?:[^"\\]*(?:\\.[^"\\]*)*")?|[{}\[\]]', re.DOTALL)  # a lone quote: a string without an end
-_WRAPPED = re.compile(r'(?:"\s*:|[\[,])\s*\Z')  # before the JSON of objects: it is a value in other JSON
+_WRAPPED = re.compile(r'(?:"\s*:|\[)\s*\Z')  # before the JSON of objects: it is a value in other JSON
 _SCALAR = re.compile(r'[^\s,{}\[\]":]+')
 _SPACE = re.compile(r"\s*")
 _IMAGE = re.compile(r"(?:图片|image)_([1-9][0-9]{0,5})", re.ASCII)
 _OBJECT = re.compile(r"object_([1-9][0-9]{0,5})", re.ASCII)
+_LONGEST_SHOWN = 64  # characters of what is quoted
 _LONGEST_INT = 20  # digits; a longer one is no coordinate, and int() would refuse very long ones
 
 
@@ -258,4 +258,4 @@ def _integer(digits: str) -> int | float:
 
 def _short(text: str) -> str:
     text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair could not be written down
-    return text if len(text) <= _LONGEST_KEY else text[:_LONGEST_KEY] + "…"
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
