@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from halp_probe.files import write_bytes
-from halp_probe.tasks.geometry import DenseObject, hull, to_pixels
+from halp_probe.tasks.geometry import DenseObject, to_pixels
 
 FONTS = (  # with Chinese characters; Pillow looks through the system's own folders
     "NotoSansCJK-Regular.ttc",
@@ -106,10 +106,12 @@ def _dashes(path: Sequence[_Place], length: float) -> Iterator[list[_Place]]:
 
 
 def _number(canvas: ImageDraw.ImageDraw, each: _Painted, size: tuple[int, int], font: Font) -> None:
-    """At the object's upper left; a true one's at its lower right, so that both can be read."""
-    left, top, right, bottom = hull(to_pixels(each.item.points, *size))
+    """At the object's first point; a true one's at a point across, so that both can be read."""
+    points = to_pixels(each.item.points, *size)
+    x, y = points[len(points) // 2 if each.dashed else 0]
     _, _, wide, high = _box(font, each.number)
-    x, y = (right - wide - 4, bottom - high - 4) if each.dashed else (left, top)
+    if each.dashed:
+        x, y = x - wide - 4, y - high - 4
     x, y = max(0.0, min(x, size[0] - wide - 4)), max(0.0, min(y, size[1] - high - 4))
     canvas.rectangle((x, y, x + wide + 3, y + high + 3), DARK if each.dashed else each.colour)
     canvas.text((x + 2, y + 2), each.number, TRUE if each.dashed else PAPER, font, anchor="lt")
