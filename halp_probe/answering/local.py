@@ -48,6 +48,7 @@ class LocalAnswerer:
         settings = run_settings(self._loaded, prompter, self._spec)
         self.settings: Mapping[str, Any] = {
             "engine": "local",
+            **options.decoding.settings(),
             **{name: value for name, value in settings.items() if name != "layers"},
         }
 
@@ -58,7 +59,13 @@ class LocalAnswerer:
         images = samples_by_image(samples, self._images_dir)
         on_cuda = self._loaded.device.type == "cuda"
         workers = self._options.workers
-        engine = Engine(self._loaded, self._spec, share_prefix=self._shares(images))
+        engine = Engine(
+            self._loaded,
+            self._spec,
+            share_prefix=self._shares(images),
+            decoding=self._options.decoding,
+            attempt=attempt,
+        )
         batched = Batched(
             engine,
             self._preparer,
@@ -100,7 +107,7 @@ class LocalAnswerer:
         return Reply(
             key=row.sample.question_id,
             text=row.answer,
-            finished=row.answer_tokens < self._spec.max_new_tokens,
+            finished=row.finished,
             asked=fingerprint(row.sample),
             date=date,
             attempt=attempt,

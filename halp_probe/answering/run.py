@@ -73,7 +73,7 @@ def answer_task(
     with locked(folder, f".{stem}.lock"):
         path = folder / f"{stem}{REPLIES_SUFFIX}"
         answerer = open_answerer(given, options, path)
-        log = ReplyLog(path, {"task": given.task.name, **given.about, **answerer.settings})
+        log = ReplyLog(path, {**given.settings, **answerer.settings})
         with StopSignals() as stop:
             stopped = _Rounds(given, samples, answerer, log, watch, stop).run()
         replies = {key: reply for attempt in (1, 2) for key, reply in log.replies(attempt).items() if key in samples}
