@@ -138,7 +138,12 @@ def test_metrics_of_a_small_case_by_hand() -> None:
     found = metrics(items, readings, 0.5)
     places = {"described": 4, "true": 3, "precision": 0.5, "recall": 0.6667, "f1": 0.5714}
     assert found == {
-        **{"records": 3, "replies": 2, "with_ground_truth": 1, "without_problem": 1, "cut_off": 0, "problems": 1},
+        "records": 3,
+        "replies": 2,
+        "with_ground_truth": 1,
+        "without_problem": 1,
+        "cut_off": 0,
+        "problems": 1,
         "iou": 0.5,
         **places,
         "matched": 2,
@@ -146,7 +151,12 @@ def test_metrics_of_a_small_case_by_hand() -> None:
         "same_description": 0.5,
         "description_similarity": round((1 + similarity("wire", "cable")) / 2, 4),
         "same_place_and_description": {
-            **{"described": 4, "true": 3, "matched": 1, "precision": 0.25, "recall": 0.3333, "f1": 0.2857}
+            "described": 4,
+            "true": 3,
+            "matched": 1,
+            "precision": 0.25,
+            "recall": 0.3333,
+            "f1": 0.2857,
         },
         "recall_by_geometry": {"bbox_2d": 0.6667, "quad": None, "line": None},
         "labels": {"right": 0, "hallucinated": 1, "unknown": 1},

@@ -182,6 +182,7 @@ def in_group(*members: str) -> str:
         ('{"bbox_2d": "1 2 3 4", "desc": "a"}', "bbox_2d is no list"),
         ('{"quad": [1, 2, 3, 4], "desc": "a"}', "quad holds 4 numbers, not 8"),
         ('{"quad": [1, 1, 2, 2, 3, 3, 4, 4], "desc": "a"}', "quad encloses nothing"),
+        ('{"quad": [1, 5, 2, 5, 3, 5, 4, 5], "desc": "a"}', "quad encloses nothing"),
         ('{"quad": [0.1, 0.1, 0.3, 0.3, 0.7, 0.7, 0.9, 0.9], "desc": "a"}', "quad encloses nothing"),
         ('{"line": [1, 2], "line_points": 1, "desc": "a"}', "line holds 2 numbers, not an even count of 4 or more"),
         (

@@ -106,7 +106,7 @@ def _covered(polygons: Sequence[Sequence[Point]]) -> list[float]:
     heights.update(y for one, other in combinations(chain.from_iterable(edges), 2) for y in _crossing(one, other))
     ys = np.array(sorted(heights))
     middles, thickness = (ys[1:] + ys[:-1]) / 2, np.diff(ys)
-    spans = [np.array([_inside(polygon, y) for y in middles]).reshape(len(middles), -1, 2) for polygon in edges]
+    spans = [np.array([_inside(one, y) for y in middles]).reshape(len(middles), len(one) // 2, 2) for one in edges]
     return [float(_widths(span) @ thickness) for span in (*spans, np.concatenate(spans, axis=1))]
 
 
