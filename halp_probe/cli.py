@@ -29,6 +29,8 @@ COMMANDS = {
     "score": ("halp_probe.scoring.command", "risk of a wrong answer before the first token; answers what is safe"),
     "set-threshold": ("halp_probe.scoring.threshold", "choose above which risk a saved probe abstains"),
     "vqa": ("halp_probe.answering.vqa_command", "answer a table of questions on images, and judge the answers"),
+    "stage-a": ("halp_probe.answering.stage_a_command", "one line on each image of groups of images, for a mission"),
+    "stage-b": ("halp_probe.answering.stage_b_command", "does each group pass? asked with the lines of stage-a"),
     "train-probes": ("halp_probe.probes.command", "train a probe on every representation and compare with baselines"),
 }
 
