@@ -17,7 +17,7 @@ from typing import Any
 from halp_probe.errors import InputError
 from halp_probe.extraction.images import image_path, upright_size
 from halp_probe.records import Failure
-from halp_probe.task_files.natural_order import natural_key
+from halp_probe.task_files.stage_tree import natural_key
 from halp_probe.tasks.dense_caption import DenseItem, default_prompt
 from halp_probe.tasks.dense_object import faults, make_object
 from halp_probe.tasks.geometry import FULL, DenseObject

@@ -2,8 +2,8 @@
 
 A described object is blue where it has a true one and orange where it has none (blue too where nothing is known); a
 true one is yellow on black. Numbers are those of `object_1`, `object_2`, …; those of true objects begin with T.
-Descriptions need a font with their characters: one of FONTS if this machine has it, else the legend says `see
-object_1` of what has characters that Pillow's own font lacks.
+Descriptions need a font with their characters: Pillow's own, or one of FONTS if this machine has it; where neither has
+them, the legend names the object instead.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def _lines(each: _Painted, width: int, fonts: Sequence[Font]) -> Iterator[tuple[
     text = f"{each.number}  {' '.join(each.item.desc.split())}"
     able = [font for font in fonts if not _lacks(font, text)]
     if not able:
-        text = f"{each.number}  see object_{each.item.index}" + (" of the ground truth" if each.dashed else "")
+        where = "the ground truth" if each.dashed else "the reply"
+        text = f"{each.number}  see object_{each.item.index} of {where}: no font here has its characters"
     font, line = (able or fonts)[0], ""
     for character in text:
         if line and _box(font, line + character)[2] > width - 2 * _SMALLEST_FONT - 6:

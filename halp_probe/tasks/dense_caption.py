@@ -75,9 +75,8 @@ def judge(item: DenseItem, reading: Reading) -> Verdict:
     found = {id(pair.told) for pair in match(reading.objects, true, item.iou)}
     misplaced = [one for one in reading.objects if id(one) not in found]
     if misplaced:
-        first = f"图片_{misplaced[0].image}/object_{misplaced[0].index}"
         counts = f"{len(misplaced)} of {len(reading.objects)} objects are not there"
-        return wrong(RULE, told, there, f"{counts} at IoU {item.iou:g} (first: {first})")
+        return wrong(RULE, told, there, f"{counts} at IoU {item.iou:g} (first: {place_of(misplaced[0])})")
     if reading.cut_off:
         return unknown(RULE, there, "cut off, nothing wrong so far", told)
     if reading.problems:
@@ -86,6 +85,11 @@ def judge(item: DenseItem, reading: Reading) -> Verdict:
     if not reading.objects:
         return unknown(RULE, there, "describes nothing")
     return right(RULE, told, there, f"each of {len(reading.objects)} objects is there at IoU {item.iou:g}")
+
+
+def place_of(one: DenseObject) -> str:
+    """How problems and matches name an object."""
+    return f"图片_{one.image}/object_{one.index}"
 
 
 def _named(objects: tuple[DenseObject, ...]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from halp_probe.tasks.dense_object import faults, make_object
 from halp_probe.tasks.geometry import DenseObject
+from halp_probe.tasks.reply_text import after_thinking
 
 _START = re.compile(r'\{\s*("(?:[^"\\]|\\.){1,64}")\s*:')  # by its first name
 _CUT_START = re.compile(r'\{\s*(?:"[^"]{0,64}"?\s*)?\Z')  # the text ends within or after the first name
@@ -51,7 +52,7 @@ def read_reply(text: str, images: int) -> Reading:
 
     With one image its group may be left out: {"object_1": …}. Thoughts up to `</think>` are no part of the reply.
     """
-    text = text.rpartition("</think>")[2].partition("<think>")[0]  # a thought never closed: no reply
+    text = after_thinking(text) or ""
     for start in _START.finditer(text):
         if _shaped(_decoded(start[1])):
             return _Reader(text, images).read(start.start())
