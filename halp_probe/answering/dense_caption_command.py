@@ -74,8 +74,12 @@ def run(args: argparse.Namespace) -> int:
     write_captions(output, captioned)
     found = metrics(given.items, {each.item.key: each.reading for each in captioned}, args.iou)
     metrics_file = output.with_name(f"{output.name.removesuffix(output.suffix)}_metrics.json")
-    write_metrics(metrics_file, {**found, "failed": len(answered.failures), "model": options.model.base_name})
-    print(_told(found))
+    unfinished = sum(not each.finished for each in captioned)
+    about = {"failed": len(answered.failures), "unfinished": unfinished, "model": options.model.base_name}
+    write_metrics(metrics_file, {**found, **about})
+    print(f"{len(captioned)} replies, {found['without_problem']} without a problem, {unfinished} cut off")
+    if found["with_ground_truth"]:
+        print(_told(found))
     print(f"see {output} and {metrics_file}")
     if args.draw is not None:
         print(f"{draw_captions(args.draw, given.images_dir, given.items, captioned)} pictures in {args.draw}")
