@@ -1,4 +1,4 @@
-"""`halp-probe dense-caption` from records to results: through a server that speaks, and the bundled model that does not."""
+"""`halp-probe dense-caption` from records to results, with a server that writes JSON and a model that does not."""
 
 from __future__ import annotations
 
@@ -79,28 +79,35 @@ def expected(when):
     """The four lines that stand in the output, written by hand."""
     street = json.dumps(REPLIES[((640, 480),)], ensure_ascii=False)
     pair = json.dumps(REPLIES[((200, 100), (100, 50))])
+    same_place = '[{"object": "图片_1/object_1", "true": "图片_1/object_1", "iou": 1.0}]'
     box = '{"bbox_2d": [100, 100, 500, 500], "desc": "BBU设备/华为"}'
     return [
-        '{"key": "street.jpg", "images": ["street.jpg"], "widths": [640], "heights": [480], "objects": {"图片_1": '
-        f'{{"object_1": {box}, "object_2": {{"line": [0, 0, 500, 500, 1000, 250], "line_points": 3, "desc": "光纤"}}}}}}, '
+        '{"key": "street.jpg", "images": ["street.jpg"], "widths": [640], "heights": [480], '
+        '"objects": {"图片_1": '
+        f'{{"object_1": {box}, '
+        '"object_2": {"line": [0, 0, 500, 500, 1000, 250], "line_points": 3, "desc": "光纤"}}}, '
         '"objects_in_pixels": {"图片_1": {"object_1": {"bbox_2d": [64.0, 48.0, 320.0, 240.0], "desc": "BBU设备/华为"}, '
-        '"object_2": {"line": [0.0, 0.0, 320.0, 240.0, 640.0, 120.0], "line_points": 3, "desc": "光纤"}}}, "problems": [], '
-        '"cut_off": false, "finished": true, "matches": [{"object": "图片_1/object_1", "true": "图片_1/object_1", "iou": 1.0}], '
+        '"object_2": {"line": [0.0, 0.0, 320.0, 240.0, 640.0, 120.0], "line_points": 3, "desc": "光纤"}}}, '
+        f'"problems": [], "cut_off": false, "finished": true, "matches": {same_place}, '
         '"label": 1, "reason": "1 of 2 objects are not there at IoU 0.5 (first: 图片_1/object_2)", '
         f'"reply": {street}, "timestamp": "{when["street.jpg"]}"}}',
-        '{"key": "pair", "images": ["front.png", "back.png"], "widths": [200, 100], "heights": [100, 50], "objects": '
-        f'{{"图片_1": {{"object_1": {box}}}, "图片_2": {{"object_1": {box}}}}}, "objects_in_pixels": {{"图片_1": {{"object_1": '
+        '{"key": "pair", "images": ["front.png", "back.png"], "widths": [200, 100], "heights": [100, 50], '
+        '"objects": '
+        f'{{"图片_1": {{"object_1": {box}}}, "图片_2": {{"object_1": {box}}}}}, '
+        '"objects_in_pixels": {"图片_1": {"object_1": '
         '{"bbox_2d": [20.0, 10.0, 100.0, 50.0], "desc": "BBU设备/华为"}}, "图片_2": {"object_1": '
-        '{"bbox_2d": [10.0, 5.0, 50.0, 25.0], "desc": "BBU设备/华为"}}}, "problems": [], "cut_off": false, "finished": true, '
-        '"matches": [{"object": "图片_1/object_1", "true": "图片_1/object_1", "iou": 1.0}], "label": 1, '
+        '{"bbox_2d": [10.0, 5.0, 50.0, 25.0], "desc": "BBU设备/华为"}}}, "problems": [], '
+        f'"cut_off": false, "finished": true, "matches": {same_place}, "label": 1, '
         '"reason": "1 of 2 objects are not there at IoU 0.5 (first: 图片_2/object_1)", '
         f'"reply": {pair}, "timestamp": "{when["pair"]}"}}',
         '{"key": "cut.png", "images": ["cut.png"], "widths": [300], "heights": [300], "objects": {"图片_1": {"object_1": '
         '{"bbox_2d": [0, 0, 333.3, 1000], "desc": "door"}}}, "objects_in_pixels": {"图片_1": {"object_1": '
-        '{"bbox_2d": [0.0, 0.0, 99.99, 300.0], "desc": "door"}}}, "problems": [{"place": "object_2", "reason": "cut off"}], '
+        '{"bbox_2d": [0.0, 0.0, 99.99, 300.0], "desc": "door"}}}, '
+        '"problems": [{"place": "object_2", "reason": "cut off"}], '
         '"cut_off": true, "finished": false, "matches": null, "label": null, "reason": "no ground truth", '
         f'"reply": {json.dumps(REPLIES[((300, 300),)])}, "timestamp": "{when["cut.png"]}"}}',
-        '{"key": "bad.png", "images": ["bad.png"], "widths": [8], "heights": [8], "objects": {"图片_1": {}}, '
+        '{"key": "bad.png", "images": ["bad.png"], "widths": [8], "heights": [8], '
+        '"objects": {"图片_1": {}}, '
         '"objects_in_pixels": {"图片_1": {}}, "problems": [{"place": "reply", "reason": "holds no JSON of objects"}], '
         '"cut_off": false, "finished": true, "matches": [], "label": null, '
         '"reason": "1 problems (first: reply holds no JSON of objects)", "reply": "I see nothing that I could name.", '
