@@ -64,8 +64,7 @@ def test_two_objects_do_not_share_a_true_one() -> None:
 
 
 def test_more_matches_count_more_than_a_better_one() -> None:
-    a, b = box(1, 1, 0), box(1, 2, 40)
-    pairs = match([box(1, 1, 5), box(1, 2, -33)], [a, b], 0.4)
+    pairs = match([box(1, 1, 5), box(1, 2, -45)], [box(1, 1, 0), box(1, 2, 50)], 0.3)  # 0.38 twice, or 0.9 once
     assert [(pair.told.index, pair.true.index) for pair in pairs] == [(1, 2), (2, 1)]
 
 
@@ -96,6 +95,11 @@ def test_label(told: str, label: int | None) -> None:
     given_item = item(text_of([box(1, 1, 0), box(1, 2, 500)]))
     verdict = DENSE_CAPTION.verdict(given_item, told)
     assert verdict.label == label and verdict.reason
+
+
+def test_label_of_a_reply_that_is_cut_off_says_so() -> None:
+    verdict = DENSE_CAPTION.verdict(item(text_of([box(1, 1, 0)])), text_of([box(1, 1, 0)])[:-1])
+    assert (verdict.label, verdict.reason) == (None, "cut off, nothing wrong so far")
 
 
 def test_label_needs_a_ground_truth_but_knows_an_empty_one() -> None:

@@ -100,7 +100,8 @@ def expected(when):
         f'"cut_off": false, "finished": true, "matches": {same_place}, "label": 1, '
         '"reason": "1 of 2 objects are not there at IoU 0.5 (first: 图片_2/object_1)", '
         f'"reply": {pair}, "timestamp": "{when["pair"]}"}}',
-        '{"key": "cut.png", "images": ["cut.png"], "widths": [300], "heights": [300], "objects": {"图片_1": {"object_1": '
+        '{"key": "cut.png", "images": ["cut.png"], "widths": [300], "heights": [300], '
+        '"objects": {"图片_1": {"object_1": '
         '{"bbox_2d": [0, 0, 333.3, 1000], "desc": "door"}}}, "objects_in_pixels": {"图片_1": {"object_1": '
         '{"bbox_2d": [0.0, 0.0, 99.99, 300.0], "desc": "door"}}}, '
         '"problems": [{"place": "object_2", "reason": "cut off"}], '

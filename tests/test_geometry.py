@@ -102,12 +102,13 @@ def as_quad(box: DenseObject) -> DenseObject:
     return shape("quad", (right, top), (right, bottom), (left, bottom), (left, top))
 
 
-def test_parallel_lines_overlap_as_their_strips_and_discs_do() -> None:
-    reach, length, apart = LINE_REACH, 600.0, 6.0
+@pytest.mark.parametrize("apart", [0.5, 6.0, 15.0])
+def test_parallel_lines_overlap_as_their_strips_and_discs_do(apart: float) -> None:
+    reach, length = LINE_REACH, 600.0
     lens = 2 * reach**2 * np.arccos(apart / 2 / reach) - apart / 2 * np.sqrt(4 * reach**2 - apart**2)
     shared = (2 * reach - apart) * length + lens
     each = 2 * reach * length + np.pi * reach**2
-    a, b = shape("line", (200, 500), (800, 500)), shape("line", (200, 506), (500, 506), (800, 506))
+    a, b = shape("line", (200, 500), (800, 500)), shape("line", *((x, 500 + apart) for x in (200, 500, 800)))
     assert iou(a, b) == pytest.approx(shared / (2 * each - shared), abs=0.002)
 
 
