@@ -20,6 +20,7 @@ COMMANDS = {
     "ablate": ("halp_probe.interventions.command", "take a probe's direction out of the model: what answers change?"),
     "shapes": ("halp_probe.shapes.command", "draw a ShapesVQA data set: pictures of shapes and a table of questions"),
     "extract": ("halp_probe.extraction.command", "capture hidden states and answers into HDF5 shards"),
+    "dense-caption": ("halp_probe.answering.dense_caption_command", "describe every object of images with its place"),
     "families": ("halp_probe.models.families_command", "list the supported model families"),
     "audit": ("halp_probe.extraction.audit", "re-tokenise every row of the shards and check the token positions"),
     "inspect": ("halp_probe.shards.inspection", "show what a shard holds and whether it is valid"),
