@@ -26,11 +26,12 @@ from measuring import environment
 from PIL import Image
 from presets import PRESETS, build_model, question
 
+from halp_probe.extraction.batched import Batched, samples_by_image
 from halp_probe.extraction.engine import Computed, Engine
 from halp_probe.extraction.positions import probed_layers
 from halp_probe.extraction.preparing import Preparer, default_workers
 from halp_probe.extraction.prompting import Prompt, Prompter
-from halp_probe.extraction.run import Extraction, samples_by_image
+from halp_probe.extraction.run import Extraction
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec, Sample
 from halp_probe.shapes.dataset import write_dataset
@@ -122,8 +123,9 @@ def extract(loaded: LoadedModel, images: Path, samples: list[Sample], new_tokens
             start = time.perf_counter()
             by_image = samples_by_image(samples, images)
             folder = RunFolder(Path(output), "benchmark", [s.question_id for image in by_image for s in image])
-            extraction = Extraction(engine, preparer, folder, token_budget=BUDGET[loaded.device.type], workers=workers)
-            outcome = extraction.run(by_image, (), ())
+            budget = BUDGET[loaded.device.type]
+            batched = Batched(engine, preparer, folder.done, token_budget=budget, workers=workers)
+            outcome = Extraction(batched, folder).run(by_image, (), ())
             wall = time.perf_counter() - start
         finally:
             sys.stderr = stderr

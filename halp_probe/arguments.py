@@ -31,6 +31,22 @@ def positive_number(text: str) -> float:
     return value
 
 
+def not_negative_number(text: str) -> float:
+    """A finite number from 0 on, for argparse's `type`."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    return value
+
+
+def share_or_one(text: str) -> float:
+    """A number above 0 and at most 1, for argparse's `type`."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return value
+
+
 def share(text: str) -> float:
     """A number between 0 and 1, both excluded, for argparse's `type`."""
     value = float(text)

@@ -28,6 +28,7 @@ COMMANDS = {
     "merge": ("halp_probe.merging.command", "merge adapters into a model's weights, proved before it is kept"),
     "score": ("halp_probe.scoring.command", "risk of a wrong answer before the first token; answers what is safe"),
     "set-threshold": ("halp_probe.scoring.threshold", "choose above which risk a saved probe abstains"),
+    "vqa": ("halp_probe.answering.vqa_command", "answer a table of questions on images, and judge the answers"),
     "train-probes": ("halp_probe.probes.command", "train a probe on every representation and compare with baselines"),
 }
 

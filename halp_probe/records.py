@@ -72,4 +72,5 @@ class Captured:
     first_token_entropy: float  # nats
     answer: str  # "" when no answers were asked for
     answer_logprob: float  # nats, summed over the answer's tokens; nan without an answer
-    answer_tokens: int
+    answer_tokens: int  # the end token counted
+    finished: bool  # whether the answer came to an end token: False where it was cut off, or there is none

@@ -17,7 +17,7 @@ from extract_process import start_extraction
 
 from halp_probe.cli import run_script
 from halp_probe.errors import InputError
-from halp_probe.extraction import run as run_module
+from halp_probe.extraction import batched as batched_module
 from halp_probe.extraction.images import by_content
 from halp_probe.extraction.preparing import Prepared, Preparer, prepared
 from halp_probe.extraction.prompting import Prompt, Prompter
@@ -159,7 +159,7 @@ def test_what_was_finished_survives_a_worker_s_death(
 ) -> None:
     call = ["--vqa-dataset", str(data / "vqa.csv"), "--images-dir", str(data / "images"), "--model", "shapes"]
     call += ["--output-dir", str(tmp_path), "--max-new-tokens", "4", "--batch-tokens", "50", "--workers", "1"]
-    monkeypatch.setattr(run_module, "prepared", lambda preparer, work, n: prepared(DiesLate(preparer), work, n))
+    monkeypatch.setattr(batched_module, "prepared", lambda preparer, work, n: prepared(DiesLate(preparer), work, n))
     assert run_script("extract", None, call) == 2
     assert "a process that prepares images died" in capsys.readouterr().err
     monkeypatch.undo()

@@ -15,7 +15,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 from halp_probe.errors import InputError
 from halp_probe.extraction.batching import batches, grouped, windows
 from halp_probe.extraction.capture import capture_input, capture_outputs, only_at
-from halp_probe.extraction.decoding import _without_padding, greedy_rules
+from halp_probe.extraction.decoding import _without_padding, answer_rules
 from halp_probe.extraction.positions import find_positions, parse_layers, probed_layers
 from halp_probe.models.image_entry import joined, one_each
 
@@ -214,15 +214,15 @@ def test_a_module_works_at_the_named_places_only() -> None:
 def test_generation_settings_that_are_not_followed_are_refused() -> None:
     from transformers import GenerationConfig
 
-    rules = greedy_rules(GenerationConfig(eos_token_id=[3, 4], repetition_penalty=1.05), 9)
+    rules = answer_rules(GenerationConfig(eos_token_id=[3, 4], repetition_penalty=1.05), 9)
     assert (rules.end_ids, rules.repetition_penalty) == ((3, 4), 1.05)
-    assert greedy_rules(GenerationConfig(), 9).end_ids == (9,)
+    assert answer_rules(GenerationConfig(), 9).end_ids == (9,)
     # What sampling would use does not matter to greedy answers.
-    assert greedy_rules(GenerationConfig(do_sample=True, temperature=0.1, top_p=0.5, eos_token_id=3), None).end_ids == (
+    assert answer_rules(GenerationConfig(do_sample=True, temperature=0.1, top_p=0.5, eos_token_id=3), None).end_ids == (
         3,
     )
     refused = ({"no_repeat_ngram_size": 2}, {"min_new_tokens": 3}, {"num_beams": 4}, {"begin_suppress_tokens": [1]})
     equal_to_something_neutral = ({"min_new_tokens": 1}, {"min_length": 1}, {"forced_eos_token_id": 1})
     for setting in (*refused, *equal_to_something_neutral, {"forced_bos_token_id": 0}):
         with pytest.raises(InputError, match=f"{next(iter(setting))}.*--no-answers"):
-            greedy_rules(GenerationConfig(eos_token_id=3, **setting), None)
+            answer_rules(GenerationConfig(eos_token_id=3, **setting), None)

@@ -55,13 +55,18 @@ def windows(groups: Iterable[list[_Item]], size: int) -> Iterator[list[list[_Ite
         yield window
 
 
-def batches(slots: Iterable[_Slot], budget: Callable[[], int], *, share_prefix: bool) -> Iterator[list[_Slot]]:
-    """Consecutive slots that fit the budget of padded tokens together; a slot that exceeds it stands alone."""
+def batches(
+    slots: Iterable[_Slot], budget: Callable[[], int], *, share_prefix: bool, images: int | None = None
+) -> Iterator[list[_Slot]]:
+    """Consecutive slots that fit the budget of padded tokens together, on so many images at most.
+
+    A slot that exceeds the budget stands alone.
+    """
     batch: list[_Slot] = []
     load = _Load()
     for slot in slots:
         grown = load.with_slot(slot)
-        if batch and not grown.fits(budget(), share_prefix):
+        if batch and not (grown.fits(budget(), share_prefix) and (images is None or grown.images <= images)):
             yield batch
             batch, grown = [], _Load().with_slot(slot)
         batch.append(slot)

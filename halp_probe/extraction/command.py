@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
+import importlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halp_probe.arguments import iso_date, not_negative, positive, template_option
-from halp_probe.datasets import Table, read_table
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
+from halp_probe.labels.command import label
+from halp_probe.locking import locked
 from halp_probe.models.options import ModelOptions, add_model_arguments, load_opened, open_model
 from halp_probe.records import CaptureSpec, Sample
-from halp_probe.shards.columns import RESERVED_COLUMNS
 from halp_probe.shards.failures import FAILURES_FILE, read_failures
 from halp_probe.shards.names import model_slug
 from halp_probe.shards.writer import STORE_DTYPES, check_store_dtype
+from halp_probe.tasks.task import TaskInput
 
 if TYPE_CHECKING:
     from halp_probe.extraction.engine import Gate
@@ -31,16 +32,19 @@ if TYPE_CHECKING:
     from halp_probe.models.loading import LoadedModel
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
+PLAIN = "vqa"
+# task -> the module that adds its input's flags and reads it
+INPUTS = {PLAIN: "halp_probe.answering.vqa_command"}
+LABELS_FILE = "labels.csv"
 TEST_SAMPLES = 3
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
+BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 
 
 @dataclass(frozen=True)
 class ExtractOptions:
     """The flags of one extraction; see `add_arguments` for what each means."""
 
-    vqa_dataset: Path
-    images_dir: Path
+    source: Mapping[str, Any]  # the flags that say which items, for the record; JSON values
     output_dir: Path
     model: ModelOptions
     checkpoint_interval: int
@@ -62,15 +66,20 @@ class ExtractOptions:
     @classmethod
     def of(cls, args: argparse.Namespace) -> ExtractOptions:
         """From parsed flags."""
-        told: dict[str, Any] = {"model": ModelOptions.of(args), "template_options": _json_object(args.template_option)}
+        told: dict[str, Any] = {
+            "source": _input_flags(args, args.task),
+            "model": ModelOptions.of(args),
+            "template_options": _json_object(args.template_option),
+        }
         values = {field.name: getattr(args, field.name) for field in fields(cls) if field.name not in told}
         return cls(**values, **told)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--vqa-dataset", type=Path, required=True, help="CSV with question_id, image_id, question, answer")
-    add("--images-dir", type=Path, required=True, help="folder of the images: {images_dir}/{image_id}")
+    add("--task", choices=INPUTS, default=PLAIN, help="what is asked: each has flags of its own, below (%(default)s)")
+    for name in INPUTS:
+        _input_of(name).add_input_arguments(parser.add_argument_group(f"--task {name}"))
     add("--output-dir", type=Path, default=Path("output"), help="shards, journal, run.json, failures.csv (./output)")
     add_model_arguments(parser, default=DEFAULT_MODEL)
     add("--checkpoint-interval", type=positive, default=1000, help="samples a shard (%(default)s)")
@@ -104,12 +113,40 @@ def run(args: argparse.Namespace) -> int:
     """Extract; the exit status is 0, 1 when nothing could be captured, 130 or 143 when stopped by a signal."""
     options = ExtractOptions.of(args)
     check_store_dtype(options.store_dtype, not options.no_question_view)
-    table = read_table(options.vqa_dataset, RESERVED_COLUMNS)
-    if not options.images_dir.is_dir():
-        raise InputError(f"--images-dir {options.images_dir} is not a folder")
+    given = _read_input(args)
     with locked(options.output_dir):
         loaded, prompter = load(options)
-        return extract(options, table, loaded, prompter)
+        status = extract(options, given, loaded, prompter)
+        if status == 0 and args.task != PLAIN and not options.no_answers:
+            label(options.output_dir, options.output_dir / LABELS_FILE)
+        return status
+
+
+def _read_input(args: argparse.Namespace) -> TaskInput[Any, Any]:
+    """The chosen task's items. Raises InputError for a flag of another task."""
+    own = _input_flags(args, args.task)
+    for name in INPUTS:
+        for flag, default in _flags_of(name).items():
+            if flag not in own and getattr(args, flag) != default:
+                raise InputError(f"--{flag.replace('_', '-')} belongs to --task {name}, not to {args.task}")
+    given: TaskInput[Any, Any] = _input_of(args.task).read_input(args)
+    return given
+
+
+def _input_of(task: str) -> Any:
+    return importlib.import_module(INPUTS[task])
+
+
+def _flags_of(task: str) -> dict[str, Any]:
+    """The flags that say which items a task asks about, with their defaults."""
+    parser = argparse.ArgumentParser(add_help=False)
+    _input_of(task).add_input_arguments(parser)
+    return vars(parser.parse_args([]))
+
+
+def _input_flags(args: argparse.Namespace, task: str) -> dict[str, Any]:
+    """The same as they were given, as JSON values."""
+    return {name: _plain(getattr(args, name)) for name in _flags_of(task)}
 
 
 def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
@@ -130,7 +167,7 @@ def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
 
 def extract(
     options: ExtractOptions,
-    table: Table,
+    given: TaskInput[Any, Any],
     loaded: LoadedModel,
     prompter: Prompter,
     gate: Gate | None = None,
@@ -140,23 +177,25 @@ def extract(
 
     A `gate` says which questions are answered; `gate_settings` tell of it in the folder's record, which refuses others.
     """
+    from halp_probe.extraction.batched import Batched, samples_by_image
     from halp_probe.extraction.engine import Engine
     from halp_probe.extraction.manifest import check_settings, run_settings, shard_attributes, write_manifest
     from halp_probe.extraction.preparing import Preparer, default_workers
     from halp_probe.extraction.proving import prove_looked_up
-    from halp_probe.extraction.run import Extraction, check_against_table, samples_by_image
+    from halp_probe.extraction.run import Extraction, check_against_table
     from halp_probe.extraction.stopping import StopSignals
     from halp_probe.shards.run_folder import RunFolder
 
     spec = CaptureSpec(parse_layers(options.layers, loaded.num_layers), _answer_tokens(options))
-    settings = {**run_settings(loaded, prompter, spec), **(gate_settings or {})}
+    settings = {**run_settings(loaded, prompter, spec), **given.settings, **(gate_settings or {})}
     check_settings(options.output_dir, settings)
-    names = ("vqa_dataset", "images_dir", "checkpoint_interval", "store_dtype", "seed")
-    about = {name: _plain(getattr(options, name)) for name in names}
+    names = ("checkpoint_interval", "store_dtype", "seed")
+    about = {**options.source, "images_dir": str(given.images_dir), **{name: getattr(options, name) for name in names}}
     adapters = [adapter.name for adapter in loaded.checkpoint.adapters]
     write_manifest(options.output_dir, settings, {**about, "adapter_names": adapters} if adapters else about)
-    preparer = Preparer(prompter, options.images_dir)
-    images = samples_by_image(table.samples, options.images_dir)
+    preparer = Preparer(prompter, given.images_dir)
+    samples = [given.task.sample(item) for item in given.items]
+    images = samples_by_image(samples, given.images_dir)
     if loaded.checkpoint.family.looked_up:
         prove_looked_up(loaded, spec.layers, preparer, images)
         print(f"Family {loaded.checkpoint.model_type} was looked up, and checked on these images.", file=sys.stderr)
@@ -171,21 +210,21 @@ def extract(
         question_view=not options.no_question_view,
         store_dtype=options.store_dtype,
     )
-    check_against_table(folder, table.samples)
+    check_against_table(folder, samples)
     known = set(ids)
     failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in known]
     on_cuda = loaded.device.type == "cuda"
+    batched = Batched(
+        engine,
+        preparer,
+        folder.done,
+        token_budget=options.batch_tokens or BATCH_TOKENS["cuda" if on_cuda else "cpu"],
+        workers=default_workers(on_cuda) if options.workers is None else options.workers,
+        names={stored.texts["image_id"]: stored.image_sha256 for stored in folder.done.values()},
+    )
     with contextlib.closing(folder), StopSignals() as stop:
-        extraction = Extraction(
-            engine,
-            preparer,
-            folder,
-            token_budget=options.batch_tokens or _BATCH_TOKENS["cuda" if on_cuda else "cpu"],
-            workers=default_workers(on_cuda) if options.workers is None else options.workers,
-            should_stop=stop,
-        )
-        outcome = extraction.run(
-            _first(images, TEST_SAMPLES) if options.test else images, table.failures, failed_before
+        outcome = Extraction(batched, folder, should_stop=stop).run(
+            _first(images, TEST_SAMPLES) if options.test else images, given.failures, failed_before
         )
     _report(outcome, options.output_dir, len(folder.shards()))
     if outcome.stopped:
@@ -243,20 +282,6 @@ def _answer_tokens(options: ExtractOptions) -> int:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Create the folder and keep other runs out. The lock is this process's alone, and goes with it when killed."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"--output-dir {folder} cannot be written: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise InputError(f"another run is writing to {folder}; wait for it, or choose another one") from None
-        yield

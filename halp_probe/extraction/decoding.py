@@ -1,13 +1,16 @@
-"""Greedy answers that go on from the prefill's cache, token for token as `model.generate(do_sample=False)`.
+"""Answers that go on from the prefill's cache.
 
-One exception: where a checkpoint's generation_config names no end token, answers end at its tokenizer's.
+Greedy ones equal `model.generate(do_sample=False)` token for token. A sampled token has the distribution from which
+`generate(do_sample=True)` draws with the same settings; the random number behind it is the row's own, so that an answer
+does not depend on the batch, but for rounding at the border between two tokens. One exception: where a checkpoint's
+generation_config names no end token, answers end at its tokenizer's.
 
-Legend: B rows of a batch, T prompt tokens (padded).
+Legend: B rows of a batch, T prompt tokens (padded), N new tokens at most, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +20,17 @@ from transformers import (
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
     SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
 )
 
 from halp_probe.errors import InputError
 from halp_probe.extraction.prefill import Prefill
+from halp_probe.extraction.sampling import GREEDY, Decoding
 from halp_probe.models.loading import LoadedModel
 
-# What a checkpoint's generation_config may ask of greedy decoding beyond the repetition penalty and suppressed tokens,
-# which are applied here; and the values, beside None, with which it asks nothing.
+# What a checkpoint's generation_config may ask of answers beyond the repetition penalty and suppressed tokens, which
+# are applied here; and the values, beside None, with which it asks nothing.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "no_repeat_ngram_size": (0,),
     "encoder_no_repeat_ngram_size": (0,),
@@ -44,26 +50,46 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True)
-class GreedyRules:
-    """How a model's answers end, its repetition penalty (1 = none), and the tokens that it may not say."""
+class AnswerRules:
+    """How a model's answers end, which tokens they may not hold, and how the others are chosen."""
 
     end_ids: tuple[int, ...]
-    repetition_penalty: float
+    repetition_penalty: float  # 1 = none
     suppressed: tuple[int, ...] = ()  # Gemma 4's are the marks of media
+    decoding: Decoding = GREEDY
 
     def processors(self, device: torch.device) -> LogitsProcessorList:
+        """In `generate`'s order."""
         processors = LogitsProcessorList()
         if self.repetition_penalty != 1.0:
             processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
         if self.suppressed:
             processors.append(SuppressTokensLogitsProcessor(self.suppressed, device=device))
+        if self.decoding.temperature:
+            processors.append(TemperatureLogitsWarper(float(self.decoding.temperature)))
+        if self.decoding.top_p < 1:
+            processors.append(TopPLogitsWarper(self.decoding.top_p))
         return processors
 
 
-def greedy_rules(
-    generation: GenerationConfig, tokenizer_end_id: int | None, ignored: Collection[str] = ()
-) -> GreedyRules:
-    """The rules in a checkpoint's generation config; the settings `ignored` are none that its `generate` follows.
+@dataclass(frozen=True)
+class Answers:
+    """What B rows were answered."""
+
+    tokens: list[list[int]]  # ids of each, the end token included when it came
+    logprobs: torch.Tensor  # [B] float32, nats: sums over the tokens, by the model's own distribution
+    finished: list[bool]  # whether each came to an end token; if not, it was cut off
+
+
+def answer_rules(
+    generation: GenerationConfig,
+    tokenizer_end_id: int | None,
+    ignored: Collection[str] = (),
+    decoding: Decoding = GREEDY,
+) -> AnswerRules:
+    """The rules in a checkpoint's generation config and in `decoding`, from which alone any sampling comes.
+
+    The settings `ignored` are none that the checkpoint's `generate` follows.
 
     Raises InputError for a setting that this decoding does not follow: an answer that `generate` would not give is
     worse than none.
@@ -77,33 +103,41 @@ def greedy_rules(
         asked.append("num_beams")
     if asked:
         raise InputError(
-            f"the model's generation_config sets {', '.join(asked)}, which greedy answers here do not follow; "
-            "remove it from generation_config.json or pass --no-answers"
+            f"the model's generation_config sets {', '.join(asked)}, which answers here do not follow; "
+            "remove it from generation_config.json, or extract with --no-answers"
         )
     ends = generation.eos_token_id if generation.eos_token_id is not None else tokenizer_end_id
     ids = () if ends is None else tuple(ends) if isinstance(ends, list | tuple) else (int(ends),)
-    return GreedyRules(ids, float(generation.repetition_penalty or 1.0), tuple(generation.suppress_tokens or ()))
+    penalty = decoding.repetition_penalty or generation.repetition_penalty or 1.0
+    return AnswerRules(ids, float(penalty), tuple(generation.suppress_tokens or ()), decoding)
 
 
 @torch.no_grad()
-def decode_greedy(
-    loaded: LoadedModel, rules: GreedyRules, prefill: Prefill, max_new_tokens: int
-) -> tuple[list[list[int]], torch.Tensor]:
-    """Answers of at most `max_new_tokens` tokens: each row's token ids, the end token included when it came, and the
-    sums of their log-probabilities in nats, [B] float32 on the device.
+def decode(
+    loaded: LoadedModel,
+    rules: AnswerRules,
+    prefill: Prefill,
+    max_new_tokens: int,
+    keys: Sequence[str],
+    attempt: int = 1,
+) -> Answers:
+    """Answers of at most `max_new_tokens` tokens; `keys` name the B rows, for the random numbers of sampled ones.
 
     Rows whose answer has ended leave the batch. The prefill's cache is used up.
     """
-    processors, ends = rules.processors(prefill.logits.device), frozenset(rules.end_ids)
+    device = prefill.logits.device
+    processors, ends = rules.processors(device), frozenset(rules.end_ids)
+    uniforms = _uniforms(rules.decoding, keys, attempt, max_new_tokens, device)  # [B, N], or None
     answers: list[list[int]] = [[] for _ in prefill.input_ids]
-    totals = torch.zeros(len(answers), device=prefill.logits.device)
+    totals = torch.zeros(len(answers), device=device)
     running = list(range(len(answers)))  # the rows that are still in the batch
-    rows = torch.arange(len(answers), device=totals.device)  # the same, on the device
+    rows = torch.arange(len(answers), device=device)  # the same, on the device
     cache, logits, mask, position = prefill.cache, prefill.logits, prefill.attention_mask, prefill.next_position
     history, later = _without_padding(prefill.input_ids, mask), prefill.later
     for step in range(max_new_tokens):
         raw = logits.float()
-        token = processors(history, raw.clone()).argmax(-1)  # [running]
+        scores = processors(history, raw.clone())  # [running, V]
+        token = scores.argmax(-1) if uniforms is None else _sampled(scores, uniforms[rows, step])  # [running]
         totals[rows] += raw.log_softmax(-1).gather(1, token[:, None])[:, 0]
         chosen = token.tolist()
         for row, own in zip(running, chosen, strict=True):
@@ -112,7 +146,7 @@ def decode_greedy(
         if not going or step + 1 == max_new_tokens:
             break
         if len(going) < len(running):
-            kept = torch.tensor(going, device=rows.device)
+            kept = torch.tensor(going, device=device)
             cache.reorder_cache(kept)
             token, rows, mask, position, history = (t[kept] for t in (token, rows, mask, position, history))
             later = {name: tensor[kept] for name, tensor in later.items()}
@@ -129,7 +163,21 @@ def decode_greedy(
             **later,
         )
         cache, logits = outputs.past_key_values, outputs.logits[:, -1]
-    return answers, totals
+    return Answers(answers, totals, [answer[-1] in ends for answer in answers])
+
+
+def _uniforms(
+    decoding: Decoding, keys: Sequence[str], attempt: int, tokens: int, device: torch.device
+) -> torch.Tensor | None:
+    """[keys, tokens] float64; None for greedy answers."""
+    return torch.from_numpy(decoding.uniforms(keys, attempt, tokens)).to(device) if decoding.sampled else None
+
+
+def _sampled(scores: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """[B, V] scores, [B] float64 uniform in [0, 1) -> [B], each row's inverse CDF over the tokens by id."""
+    probabilities = scores.softmax(-1, dtype=torch.float64)
+    cdf = probabilities.cumsum(-1).masked_fill(probabilities == 0, 0)  # what has no probability is never drawn
+    return (cdf > uniforms[:, None] * cdf.amax(-1, keepdim=True)).byte().argmax(-1)  # the first
 
 
 def _without_padding(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

@@ -8,16 +8,17 @@ Legend: B prompts, I images, L probed layers, D decoder width, V vision width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from halp_probe.extraction.decoding import decode_greedy, greedy_rules
+from halp_probe.extraction.decoding import Answers, answer_rules, decode
 from halp_probe.extraction.prefill import Prefill, Prefiller
 from halp_probe.extraction.prefix import ByImage, by_image, shared_tokens
 from halp_probe.extraction.prompting import Prompt
+from halp_probe.extraction.sampling import GREEDY, Decoding
 from halp_probe.extraction.vision import see
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, CaptureSpec
@@ -34,6 +35,7 @@ class Computed:
     layers: tuple[int, ...]
     arrays: dict[str, np.ndarray]  # float32
     answers: list[list[int]]  # token ids; empty where no answer was asked for, or the gate was shut
+    finished: list[bool]  # whether each answer came to an end token; False where it was cut off, or there is none
 
     def vectors(self, representation: str) -> np.ndarray:
         """[B, D] float32 of one of the representations, as a shard holds them."""
@@ -54,7 +56,8 @@ class Engine:
     """A loaded model and a spec; `run` takes a batch of prompts to captured samples.
 
     With `share_prefix`, prompts on one image (by file content) share all that they have in common, where their family
-    can. A `gate` is given the batch before its answers, and says which there will be.
+    can. A `gate` is given the batch before its answers, and says which there will be. Sampled answers depend on the
+    prompts' question ids and on `attempt`, beside the seed in `decoding`.
     """
 
     def __init__(
@@ -65,14 +68,17 @@ class Engine:
         share_prefix: bool = False,
         padding_side: str = "left",
         gate: Gate | None = None,
+        decoding: Decoding = GREEDY,
+        attempt: int = 1,
     ) -> None:
-        self.loaded, self.spec, self._gate = loaded, spec, gate
+        self.loaded, self.spec, self._gate, self._attempt = loaded, spec, gate, attempt
         self.share_prefix = share_prefix and not loaded.checkpoint.family.unshared
         self._prefiller = Prefiller(loaded, spec.layers, padding_side)
         self._window = _sliding_window(loaded.checkpoint.config.get_text_config())
         self._tokenizer = loaded.checkpoint.processor.tokenizer
         settings, ignored = loaded.model.generation_config, loaded.checkpoint.family.ignored_generation
-        self._rules = greedy_rules(settings, self._tokenizer.eos_token_id, ignored) if spec.max_new_tokens else None
+        end_id = self._tokenizer.eos_token_id
+        self._rules = answer_rules(settings, end_id, ignored, decoding) if spec.max_new_tokens else None
 
     def run(self, prompts: Sequence[Prompt]) -> list[Captured]:
         """Captured samples in the order of the prompts, vectors as float32 on the CPU; nothing is checked for NaN."""
@@ -98,26 +104,29 @@ class Engine:
             "entropy": entropy,
         }
         unanswered: list[list[int]] = [[] for _ in prompts]
+        unfinished = [False] * len(prompts)
+        computed = Computed(prompts, images.image_of, prefill.vision_row, self.spec.layers, {}, unanswered, unfinished)
         rows = list(range(len(prompts))) if self._rules is not None else []
         if self._gate is not None and rows:
-            arrays = _to_host(tensors)
-            read = Computed(prompts, images.image_of, prefill.vision_row, self.spec.layers, arrays, unanswered)
-            rows = np.flatnonzero(self._gate(read)).tolist()
-        answers, tensors["answer_logprob"] = self._answers(prefill, rows)
+            rows = np.flatnonzero(self._gate(replace(computed, arrays=_to_host(tensors)))).tolist()
+        answers = self._answers(prompts, prefill, rows)
+        tensors["answer_logprob"] = answers.logprobs
         arrays = _to_host(tensors)  # one copy, after the last work on the device
-        return Computed(prompts, images.image_of, prefill.vision_row, self.spec.layers, arrays, answers)
+        return replace(computed, arrays=arrays, answers=answers.tokens, finished=answers.finished)
 
-    def _answers(self, prefill: Prefill, rows: list[int]) -> tuple[list[list[int]], torch.Tensor]:
-        """Token ids of each prompt, none but in these rows, and the sums of their log-probabilities: [B], or nan."""
-        count = len(prefill.input_ids)
-        answers: list[list[int]] = [[] for _ in range(count)]
+    def _answers(self, prompts: Sequence[Prompt], prefill: Prefill, rows: list[int]) -> Answers:
+        """Of every prompt, but empty, and with log-probability nan, for those that are not among these rows."""
+        count = len(prompts)
         logprobs = torch.full((count,), torch.nan, device=prefill.logits.device)
+        answers = Answers([[] for _ in prompts], logprobs, [False] * count)
         if self._rules is not None and rows:
             going_on = prefill if len(rows) == count else prefill.take(rows)
-            decoded, logprobs[rows] = decode_greedy(self.loaded, self._rules, going_on, self.spec.max_new_tokens)
-            for row, answer in zip(rows, decoded, strict=True):
-                answers[row] = answer
-        return answers, logprobs
+            keys = [prompts[row].sample.question_id for row in rows]
+            given = decode(self.loaded, self._rules, going_on, self.spec.max_new_tokens, keys, self._attempt)
+            logprobs[rows] = given.logprobs
+            for k, row in enumerate(rows):
+                answers.tokens[row], answers.finished[row] = given.tokens[k], given.finished[k]
+        return answers
 
     def _fits_window(self, prompts: Sequence[Prompt], images: ByImage) -> bool:
         """Whether a sliding window holds all columns: it counts padding, which here stands inside the prompts too."""
@@ -149,6 +158,7 @@ class Engine:
                 answer=self._tokenizer.decode(answers[row], skip_special_tokens=True).strip(),
                 answer_logprob=float(arrays["answer_logprob"][row]),
                 answer_tokens=len(answers[row]),
+                finished=computed.finished[row],
             )
             for row, (prompt, image) in enumerate(zip(computed.prompts, computed.image_of, strict=True))
         ]

@@ -18,6 +18,7 @@ from halp_probe.extraction.sharing import Sharing
 from halp_probe.files import atomic_text
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec
+from halp_probe.settings import differences
 
 MANIFEST_FILE = "run.json"
 _SHARING = "prefix_sharing"
@@ -79,16 +80,10 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
                 "--output-dir"
             )
         return
-    stored = _read(folder)["settings"]
-    differences = [
-        f"{name} is {stored.get(name)!r} there and {settings.get(name)!r} now"
-        for name in sorted({*stored, *settings})
-        if stored.get(name) != settings.get(name)
-    ]
-    if differences:
+    if found := differences(_read(folder)["settings"], settings):
         raise InputError(
-            f"{folder} was captured with other settings: {'; '.join(differences)}. "
-            "Use the same ones to go on, or choose another --output-dir"
+            f"{folder} was captured with other settings: {found}. Use the same ones to go on, or choose another "
+            "--output-dir"
         )
 
 

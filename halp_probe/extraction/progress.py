@@ -13,10 +13,10 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Counts samples; shows rate, time left and failures so far."""
+    """Counts samples; shows rate, time left, failures so far and what `note` says."""
 
-    def __init__(self, total: int, stream: TextIO | None = None) -> None:
-        self.total, self.count, self.failed = total, 0, 0
+    def __init__(self, total: int, stream: TextIO | None = None, note: str = "") -> None:
+        self.total, self.count, self.failed, self.note = total, 0, 0, note
         self._stream = stream or sys.stderr
         self._bar = tqdm(total=total, unit="sample", file=self._stream) if self._stream.isatty() else None
         self._started = self._last_line = time.monotonic()
@@ -30,14 +30,15 @@ class Progress:
         elif self.count:
             self._line()
 
-    def advance(self, samples: int, *, failed: int = 0) -> None:
+    def advance(self, samples: int, *, failed: int = 0, note: str = "") -> None:
         """This many samples more are finished, so many of them failed."""
         self.count += samples
         self.failed += failed
+        self.note = note
         if self._bar is not None:
             self._bar.update(samples)
-            if self.failed:
-                self._bar.set_postfix(failed=self.failed)
+            told = [f"failed={self.failed}"] if self.failed else []
+            self._bar.set_postfix_str(", ".join([*told, note] if note else told))
         elif time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._line()
 
@@ -45,8 +46,9 @@ class Progress:
         self._last_line = time.monotonic()
         rate = self.count / max(self._last_line - self._started, 1e-9)
         left = (self.total - self.count) / max(rate, 1e-9)
+        note = f", {self.note}" if self.note else ""
         print(
-            f"{self.count}/{self.total} samples, {rate:.1f}/s, {left:.0f} s left, {self.failed} failed",
+            f"{self.count}/{self.total} samples, {rate:.1f}/s, {left:.0f} s left, {self.failed} failed{note}",
             file=self._stream,
             flush=True,
         )

@@ -31,6 +31,11 @@ class ModelOptions:
     trust_remote_code: str | None = None
     trust_lookup: bool = False
 
+    @property
+    def base_name(self) -> str:
+        """The last part of the model's name, or of its first adapter's, for names of files."""
+        return (self.model or self.adapter[0]).rstrip("/").rsplit("/", 1)[-1]
+
     @classmethod
     def of(cls, args: argparse.Namespace) -> ModelOptions:
         """From parsed flags; the command's default model holds where neither model nor adapter is named.

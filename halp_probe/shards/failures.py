@@ -29,10 +29,10 @@ def read_failures(folder: Path) -> list[Failure]:
         return [Failure(*row) for row in rows]
 
 
-def write_failures(folder: Path, failures: Iterable[Failure]) -> None:
+def write_failures(folder: Path, failures: Iterable[Failure], name: str = FAILURES_FILE) -> None:
     """Replace the file; no failures, no file."""
     rows = list(failures)
-    path = folder / FAILURES_FILE
+    path = folder / name
     if not rows:
         path.unlink(missing_ok=True)
         return

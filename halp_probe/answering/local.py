@@ -1,0 +1,118 @@
+"""A loaded model that answers prompts in batches: the engine of extraction, without the states."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from halp_probe.answering.options import AnswerOptions
+from halp_probe.answering.replies import Reply, fingerprint, now_utc
+from halp_probe.extraction.batched import Batched, samples_by_image
+from halp_probe.extraction.command import BATCH_TOKENS
+from halp_probe.extraction.engine import Computed, Engine
+from halp_probe.extraction.manifest import run_settings
+from halp_probe.extraction.preparing import Preparer, default_workers
+from halp_probe.extraction.prompting import Prompter
+from halp_probe.extraction.proving import prove_looked_up
+from halp_probe.extraction.sharing import try_sharing
+from halp_probe.models.options import load_opened, open_model
+from halp_probe.records import Captured, CaptureSpec, Failure, Sample
+
+
+class LocalAnswerer:
+    """A model in this process.
+
+    `date` is the day in prompts of a run that goes on. Raises what loading raises.
+    """
+
+    def __init__(self, options: AnswerOptions, system: str | None, images_dir: Path, date: str | None) -> None:
+        checkpoint = open_model(options.model)
+        prompter = Prompter(
+            checkpoint,
+            options.min_pixels,
+            options.max_pixels,
+            options.max_new_tokens,
+            options.prompt_date or date,
+            options.template_options,
+        )
+        self._options, self._images_dir = options, images_dir
+        self._loaded = load_opened(options.model, checkpoint)
+        self._preparer = Preparer(prompter, images_dir)
+        self._spec = CaptureSpec((self._loaded.num_layers - 1,), options.max_new_tokens)
+        self._shares_prefix: bool | None = None
+        settings = run_settings(self._loaded, prompter, self._spec)
+        self.settings: Mapping[str, Any] = {
+            "engine": "local",
+            **options.decoding.settings(),
+            **{name: value for name, value in settings.items() if name != "layers"},
+        }
+
+    def answer(
+        self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
+    ) -> Generator[list[Reply | Failure], None, None]:
+        """Replies and failures of the samples that are not done, as batches end."""
+        images = samples_by_image(samples, self._images_dir)
+        on_cuda = self._loaded.device.type == "cuda"
+        workers = self._options.workers
+        engine = Engine(
+            self._loaded,
+            self._spec,
+            share_prefix=self._shares(images),
+            decoding=self._options.decoding,
+            attempt=attempt,
+        )
+        batched = Batched(
+            engine,
+            self._preparer,
+            done,
+            token_budget=self._options.batch_tokens or BATCH_TOKENS["cuda" if on_cuda else "cpu"],
+            workers=default_workers(on_cuda) if workers is None else workers,
+            images_a_batch=self._options.batch_size,
+            names={
+                sample.image_id: done[key].image_sha256 for sample in samples if (key := sample.question_id) in done
+            },
+        )
+        with closing(batched.results(images, frozenset())) as results:
+            for result in results:
+                yield [*self._replies(engine, result.computed, attempt), *result.failures]
+                if should_stop():
+                    return
+
+    def _shares(self, images: list[list[Sample]]) -> bool:
+        """Tried on the first images of a run, as extraction does."""
+        if self._shares_prefix is None:
+            if self._loaded.checkpoint.family.looked_up:
+                prove_looked_up(self._loaded, (self._loaded.num_layers - 1,), self._preparer, images)
+            sharing = try_sharing(self._loaded, (), self._preparer, images)
+            if not sharing.shared and any(len(image) > 1 for image in images):
+                print(f"Prompts on one image run one by one: {sharing.reason}.", file=sys.stderr)
+            self._shares_prefix = sharing.shared
+        return self._shares_prefix
+
+    def _replies(self, engine: Engine, computed: Sequence[Computed], attempt: int) -> Iterator[Reply | Failure]:
+        date = now_utc()
+        for row in (row for batch in computed for row in engine.collect(batch)):
+            if not np.isfinite([row.first_token_logprob, row.first_token_entropy]).all():
+                reason = "the first token's distribution is not finite; try --dtype float32 or bfloat16"
+                yield Failure(row.sample.question_id, "forward", reason)
+            else:
+                yield self._reply(row, attempt, date)
+
+    def _reply(self, row: Captured, attempt: int, date: str) -> Reply:
+        return Reply(
+            key=row.sample.question_id,
+            text=row.answer,
+            finished=row.finished,
+            asked=fingerprint(row.sample),
+            date=date,
+            attempt=attempt,
+            tokens=row.answer_tokens,
+            image_sha256=row.image_sha256,
+            prefix_tokens=row.vision_index + 1,
+            prompt_tokens=row.prompt_tokens,
+        )

@@ -1,0 +1,157 @@
+"""A task's items through an engine to replies: resumable, interruptible, every item answered or named.
+
+Final outputs are made from the items and the replies, so that a killed run that goes on gives the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from halp_probe.answering.options import AnswerOptions
+from halp_probe.answering.replies import Reply, ReplyLog, fingerprint, header_of, whole_lines
+from halp_probe.errors import InputError
+from halp_probe.extraction.progress import Progress
+from halp_probe.extraction.stopping import StopSignals
+from halp_probe.locking import locked
+from halp_probe.records import Failure, Sample
+from halp_probe.shards.failures import write_failures
+from halp_probe.tasks.task import TaskInput
+
+REPLIES_SUFFIX, FAILURES_SUFFIX = ".replies.jsonl", ".failures.csv"
+
+Watch = Callable[[Sequence[Reply]], str]  # the replies of a batch -> what the progress line says of all so far
+
+
+class Answerer(Protocol):
+    """What answers: a model in this process or a server."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All that shows in the replies, as JSON values."""
+
+    def answer(
+        self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
+    ) -> Generator[list[Reply | Failure], None, None]:
+        """Results of the samples that are not done, in any order, as they come; ends early when asked to stop."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """How a run ended: the last reply to each item that has one, and all that failed."""
+
+    replies: Mapping[str, Reply]
+    failures: tuple[Failure, ...]
+    stopped: bool
+    exit_status: int  # 0; 1 when nothing was answered; 128 + signal when stopped
+    failures_file: Path
+
+    def tell(self) -> None:
+        """Print what a user must know beside the results."""
+        if self.failures:
+            first = self.failures[0]
+            told = f"{len(self.failures)} failed (first: {first.question_id!r}: {first.reason})"
+            print(f"{told}; see {self.failures_file}; the next run tries them again")
+        if self.stopped:
+            print("Stopped as asked. Nothing that came is lost: run the same command again to go on.")
+
+
+def answer_task(
+    given: TaskInput[Any, Any], options: AnswerOptions, output: Path, watch: Watch | None = None
+) -> Answered:
+    """Answer what is not answered yet; replies and failures are kept beside `output`, whose name they have.
+
+    `watch` is given the replies that are there at the start, then those of each batch; a second one to an item takes
+    the place of the first. Raises InputError for two items
+    of one key, for replies of other settings or of prompts that are others now, and what opening a model raises.
+    """
+    samples = dict(_prompts(given))
+    folder, stem = output.parent, output.name.removesuffix(output.suffix)
+    with locked(folder, f".{stem}.lock"):
+        path = folder / f"{stem}{REPLIES_SUFFIX}"
+        answerer = open_answerer(given, options, path)
+        log = ReplyLog(path, {**given.settings, **answerer.settings})
+        with StopSignals() as stop:
+            stopped = _Rounds(given, samples, answerer, log, watch, stop).run()
+        replies = {key: reply for attempt in (1, 2) for key, reply in log.replies(attempt).items() if key in samples}
+        failed = {key: failure for attempt in (1, 2) for key, failure in log.failures(attempt).items()}
+        failures = (*given.failures, *(failure for key, failure in failed.items() if key in samples))
+        write_failures(folder, failures, f"{stem}{FAILURES_SUFFIX}")
+    status = stop.exit_status if stopped else 0 if replies or not (samples or failures) else 1
+    return Answered(replies, failures, stopped, status, folder / f"{stem}{FAILURES_SUFFIX}")
+
+
+def open_answerer(given: TaskInput[Any, Any], options: AnswerOptions, log: Path) -> Answerer:
+    """The model or the server that the options name; `log` may hold the replies of a run that goes on."""
+    from halp_probe.answering.local import LocalAnswerer
+
+    lines = whole_lines(log)
+    date = header_of(log, lines[0]).get("prompt_date") if lines else None
+    return LocalAnswerer(options, given.task.system, given.images_dir, date)
+
+
+def _prompts(given: TaskInput[Any, Any]) -> Iterator[tuple[str, Sample]]:
+    seen: set[str] = set()
+    for item in given.items:
+        sample = given.task.prompt(item)
+        if sample.question_id in seen:
+            raise InputError(
+                f"two items have the key {sample.question_id!r}; replies are matched by it: make it unique"
+            )
+        seen.add(sample.question_id)
+        yield sample.question_id, sample
+
+
+class _Rounds:
+    """All items once, then those once more whose task asks again."""
+
+    def __init__(
+        self,
+        given: TaskInput[Any, Any],
+        samples: Mapping[str, Sample],
+        answerer: Answerer,
+        log: ReplyLog,
+        watch: Watch | None,
+        stop: StopSignals,
+    ) -> None:
+        self._task, self._items = given.task, dict(zip(samples, given.items, strict=True))
+        self._samples, self._answerer, self._log, self._stop = samples, answerer, log, stop
+        self._watch = watch or (lambda _replies: "")
+
+    def run(self) -> bool:
+        """Whether it was stopped before the end."""
+        return self._round(self._samples, 1) or self._round(self._again(), 2)
+
+    def _again(self) -> dict[str, Sample]:
+        if self._task.again is None:
+            return {}
+        replies = self._log.replies(1)
+        asked = {
+            key: self._task.again(item, self._task.parse(item, replies[key].text))
+            for key, item in self._items.items()
+            if key in replies
+        }
+        return {key: sample for key, sample in asked.items() if sample is not None}
+
+    def _round(self, samples: Mapping[str, Sample], attempt: int) -> bool:
+        done = {key: reply for key, reply in self._log.replies(attempt).items() if key in samples}
+        for key, reply in done.items():
+            if reply.asked != fingerprint(samples[key]):
+                raise InputError(
+                    f"{self._log.path} holds a reply to {key!r} that was asked otherwise; choose another --output-path"
+                )
+        said = self._watch(list(done.values()))
+        if len(done) == len(samples):
+            return False
+        with (
+            Progress(len(samples) - len(done), note=said) as progress,
+            closing(self._answerer.answer(list(samples.values()), done, attempt, self._stop)) as results,
+        ):
+            for result in results:
+                self._log.append(result, attempt)
+                replies = [each for each in result if isinstance(each, Reply)]
+                progress.advance(len(result), failed=len(result) - len(replies), note=self._watch(replies))
+        return not self._log.replies(attempt).keys() | self._log.failures(attempt).keys() >= samples.keys()

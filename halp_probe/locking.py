@@ -1,0 +1,26 @@
+"""One run at a time: a lock that goes with its process, also a killed one."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+from halp_probe.errors import InputError
+
+
+@contextlib.contextmanager
+def locked(folder: Path, name: str = ".lock") -> Iterator[None]:
+    """Create the folder and hold its lock of this name. Raises InputError when another process holds it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / name).open("w")
+    except OSError as error:
+        raise InputError(f"--output-dir {folder} cannot be written: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise InputError(f"another run is writing to {folder}; wait for it, or choose another one") from None
+        yield

@@ -1,0 +1,26 @@
+"""Plain VQA: the samples of a table are its items, judged by the rules of `halp-probe label`."""
+
+from __future__ import annotations
+
+from halp_probe.labels.rules import judge
+from halp_probe.labels.verdict import Verdict
+from halp_probe.records import Sample
+from halp_probe.tasks.task import Task
+
+
+def prompt(item: Sample) -> Sample:
+    """The sample as it is."""
+    return item
+
+
+def parse(_item: Sample, reply: str) -> str:
+    """The reply as it is: the rules read it beside the ground truth."""
+    return reply
+
+
+def verdict(item: Sample, reply: str) -> Verdict:
+    """By the rule that fits the ground truth's shape."""
+    return judge(reply, item.answer, question=item.question)
+
+
+VQA = Task("vqa", Sample, prompt, parse, verdict)
