@@ -254,14 +254,13 @@ def test_why_nothing_was_read() -> None:
     assert "A" in reason("Answer: A. Answer: B") and "B" in reason("Answer: A. Answer: B")
 
 
+PIECES = """
+    Answer: answer·is · ⏎ A B (C) a I not or and 。 答案 选 2 ** \\boxed{ } <think> </think> red blue Final . , option correct ?
+"""
 REPLIES = st.one_of(
     st.text(max_size=60),
     st.lists(
-        st.sampled_from(
-            ["Answer:", "answer is", " ", "\n", "A", "B", "(C)", "a", "I", "not", "or", "and", "。", "答案", "选", "2"]
-            + ["**", "\\boxed{", "}", "<think>", "</think>", "red", "blue", "Final", ".", ",", "option", "correct", "?"]
-        ),
-        max_size=12,
+        st.sampled_from([piece.replace("·", " ").replace("⏎", "\n") for piece in PIECES.split()]), max_size=12
     ).map(" ".join),
 )
 OPTIONS = st.one_of(st.just(COLOURS), st.lists(st.text(max_size=12), min_size=1, max_size=26).map(tuple))
@@ -281,7 +280,9 @@ def test_white_space_around_a_reply_changes_nothing(reply: str, options: tuple[s
     assert chosen(reply + space, options) == chosen(reply, options) == chosen(space + reply, options)
 
 
-@given(st.integers(0, 25), st.integers(1, 26), st.sampled_from(["Answer: {}", "{}", "({})", "The answer is {}.", "**{}**"]))
+@given(
+    st.integers(0, 25), st.integers(1, 26), st.sampled_from(["Answer: {}", "{}", "({})", "The answer is {}.", "**{}**"])
+)
 def test_every_letter_is_its_own_option(index: int, n: int, form: str) -> None:
     options = tuple(f"thing{k}" for k in range(n))
     assert chosen(form.format(LETTERS[index]), options).index == (index if index < n else None)

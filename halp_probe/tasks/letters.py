@@ -1,7 +1,7 @@
 """Which of the lettered options a reply chooses.
 
-An explicit declaration ("the answer is (B)") wins, then a bare letter, then an option's text or number, then a text that
-mentions one option alone. Where the evidence is missing or conflicts, no option is chosen.
+An explicit declaration ("the answer is (B)") wins, then a bare letter, then an option's number, then its text: all of the
+reply, or the one text that the reply mentions. Where the evidence is missing or conflicts, no option is chosen.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ _MARKER = re.compile(
 )
 _WEAK_MARKER = re.compile(  # so few words that only a letter behind them makes a declaration
     r"""
-    \b (?:I|we) (?: 'd | 'll | \s would | \s will )? \s (?:think|believe|guess|say|choose|chose|pick|picked|select|go\ with)
-        \s (?: that \s )? (?: it \s is \s | it's \s )?
+    \b (?:I|we) (?: 'd | 'll | \s would | \s will )? \s
+        (?:think|believe|guess|say|choose|chose|pick|picked|select|go\ with) \s (?: that \s )? (?: it \s is \s | it's \s )?
     | \b (?:so|therefore|thus|hence) \b ,? \s (?: it \s is \s | it's \s | it \s must \s be \s )?
     | \b (?:it|that) (?: 's | \s is | \s must \s be | \s would \s be ) \s
     """,
@@ -64,11 +64,11 @@ _WEAK_MARKER = re.compile(  # so few words that only a letter behind them makes 
 )
 _CONFIRMED = re.compile(
     r"""
-    (?<![A-Za-z0-9_'&]) (?P<others> (?:[A-Z] \s* (?:,|/|&|and|or) \s* )* )
+    (?<![A-Za-z0-9_'&]) (?P<others> (?:[A-Z] \s* (?:,|/|&|and|or) \s* ){0,4} )
     (?: (?:[Oo]ption|[Cc]hoice|[Aa]nswer) \s+ [\[(]? (?P<named>[A-Za-z]) | [\[(]? (?P<letter>[A-Z]) ) [\])]?
     (?: \s* \( [^()\n]{0,80} \) )?
-    (?: \s+ (?:is|seems|appears\ to\ be|must\ be|would\ be) \s+ (?: (?:the|clearly|definitely|indeed|also|most|likely|probably) \s+ )*
-        (?:correct|right|true|accurate|best|answer|appropriate) \b
+    (?: \s+ (?:is|seems|appears\ to\ be|must\ be|would\ be) \s+
+        (?: (?:the|clearly|definitely|indeed|also|most|likely|probably) \s+ )* (?:correct|right|true|accurate|best|answer|appropriate) \b
       | (?:选项|项)? (?:是|为)? (?:正确|对的) )
     """,
     re.VERBOSE,
@@ -81,7 +81,9 @@ _DOUBTED = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_REFUTED = re.compile(r"\b(?:not|wrong|incorrect|rul\w+ out|eliminat\w+|exclud\w+|neither|nor|cannot)\b|n't\b|[不错]", re.I)
+_REFUTED = re.compile(
+    r"\b(?:not|wrong|incorrect|rul\w+ out|eliminat\w+|exclud\w+|neither|nor|cannot)\b|n't\b|[不错]", re.I
+)
 _MARK = re.compile(r"(?:^|(?<=\s))[\[(]?([A-Z])[\]).:]\s*(?=\S)")
 _ALONE = re.compile(r"[\[(\"']*([A-Z])[\])\"']*[.。、]?")
 _NEAR = 80  # characters before a declaration in which a doubt counts
@@ -111,7 +113,7 @@ def _of(found: frozenset[int], how: str, options: Sequence[str]) -> Choice:
         return Choice(None, reason=f"{CONFLICT}: {named}")
     if max(found) >= len(options):
         return Choice(None, reason=f"{named} is none of the {len(options)} options")
-    return Choice(*found, how)
+    return Choice(min(found), how)
 
 
 def _by_text(text: str, said: str, options: Sequence[str]) -> Choice:

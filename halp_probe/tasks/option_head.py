@@ -11,7 +11,7 @@ from halp_probe.labels.numerals import numerals
 
 _LETTER = re.compile(
     r"""
-    [\s"'{]* (?:(?:the\s+)? (?:option|choice|letter) \s+ | 选项\s*)? ["']?
+    [\s"'{]* (?:(?:the\s+)? (?i:option|choice|letter) \s+ | 选项\s*)? ["']?
     (?: [\[(] \s* (?P<bracketed>[A-Za-z]) \s* [\])] | \(? (?P<upper>[A-Z]) (?![A-Za-z0-9_'&+])
       | \(? (?P<lower>[a-z]) (?= ["']? \s* (?:[.:)\]}。]|$) ) )
     (?P<rest> .* )
@@ -35,8 +35,8 @@ _GOES_ON = re.compile(  # what may follow a letter that is an option's
 )
 _DENIED = re.compile(
     r"""
-    ["')\]}]* \s* (?: (?: (?:is|seems|would\ be|can|must) (?:\s+(?:clearly|definitely))? \s* (?:not\b|n't\b|wrong|incorrect|false
-    |ruled) ) | 是?(?:不|错) )
+    ["')\]}]* \s* (?: (?: (?:is|seems|would\ be|can|must) (?:\s+(?:clearly|definitely))?
+        \s* (?:not\b|n't\b|wrong|incorrect|false|ruled) ) | 是?(?:不|错) )
     """,
     re.VERBOSE,
 )
