@@ -20,17 +20,32 @@ from halp_probe.extraction.preparing import Preparer, default_workers
 from halp_probe.extraction.prompting import Prompter
 from halp_probe.extraction.proving import prove_looked_up
 from halp_probe.extraction.sharing import try_sharing
+from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import load_opened, open_model
 from halp_probe.records import Captured, CaptureSpec, Failure, Sample
 
 
 class LocalAnswerer:
-    """A model in this process.
+    """A model in this process; `prompter` makes prompts for it from the files in `images_dir`."""
 
-    `date` is the day in prompts of a run that goes on. Raises what loading raises.
-    """
+    def __init__(self, loaded: LoadedModel, prompter: Prompter, images_dir: Path, options: AnswerOptions) -> None:
+        self._loaded, self._images_dir, self._options = loaded, images_dir, options
+        self._preparer = Preparer(prompter, images_dir)
+        self._spec = CaptureSpec((loaded.num_layers - 1,), options.max_new_tokens)
+        self._shares_prefix: bool | None = None
+        settings = run_settings(loaded, prompter, self._spec)
+        self.settings: Mapping[str, Any] = {
+            "engine": "local",
+            **options.decoding.settings(),
+            **{name: value for name, value in settings.items() if name != "layers"},
+        }
 
-    def __init__(self, options: AnswerOptions, system: str | None, images_dir: Path, date: str | None) -> None:
+    @classmethod
+    def load(cls, options: AnswerOptions, system: str | None, images_dir: Path, date: str | None) -> LocalAnswerer:
+        """The model that the options name; `date` is the day in prompts of a run that goes on.
+
+        Raises what loading raises.
+        """
         checkpoint = open_model(options.model)
         prompter = Prompter(
             checkpoint,
@@ -40,17 +55,7 @@ class LocalAnswerer:
             options.prompt_date or date,
             options.template_options,
         )
-        self._options, self._images_dir = options, images_dir
-        self._loaded = load_opened(options.model, checkpoint)
-        self._preparer = Preparer(prompter, images_dir)
-        self._spec = CaptureSpec((self._loaded.num_layers - 1,), options.max_new_tokens)
-        self._shares_prefix: bool | None = None
-        settings = run_settings(self._loaded, prompter, self._spec)
-        self.settings: Mapping[str, Any] = {
-            "engine": "local",
-            **options.decoding.settings(),
-            **{name: value for name, value in settings.items() if name != "layers"},
-        }
+        return cls(load_opened(options.model, checkpoint), prompter, images_dir, options)
 
     def answer(
         self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]

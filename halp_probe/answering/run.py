@@ -90,7 +90,7 @@ def open_answerer(given: TaskInput[Any, Any], options: AnswerOptions, log: Path)
 
     lines = whole_lines(log)
     date = header_of(log, lines[0]).get("prompt_date") if lines else None
-    return LocalAnswerer(options, given.task.system, given.images_dir, date)
+    return LocalAnswerer.load(options, given.task.system, given.images_dir, date)
 
 
 def _prompts(given: TaskInput[Any, Any]) -> Iterator[tuple[str, Sample]]:
