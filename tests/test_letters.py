@@ -255,7 +255,8 @@ def test_why_nothing_was_read() -> None:
 
 
 PIECES = """
-    Answer: answer·is · ⏎ A B (C) a I not or and 。 答案 选 2 ** \\boxed{ } <think> </think> red blue Final . , option correct ?
+    Answer: answer·is · ⏎ A B (C) a I not or and 。 答案 选 2 ** \\boxed{ } <think> </think> red blue
+    Final . , option correct ?
 """
 REPLIES = st.one_of(
     st.text(max_size=60),

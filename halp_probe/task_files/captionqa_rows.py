@@ -21,7 +21,9 @@ def read_rows(dataset: str, split: str, pictures: Path | None) -> Iterator[QaRow
     have is called DOMAIN/ID. Raises what `open_splits` raises.
     """
     splits = open_splits(dataset, split, DOMAINS)
-    several = Counter(each for one in splits for each in {str(row.get("id")) for row in one.rows(["id"])})
+    several: Counter[str] = Counter()
+    for one in splits if len(splits) > 1 else ():
+        several.update({str(row.get("id")) for row in one.rows(["id"])})
     place = 0
     for one in splits:
         for row in one.rows():

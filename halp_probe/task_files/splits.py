@@ -62,8 +62,8 @@ def _chosen(dataset: str, split: str, parts: Sequence[str], there: Mapping[str, 
     missing = [name for name in wanted if name not in there]
     if missing:
         raise InputError(
-            f"--dataset {dataset} has no split {', '.join(missing)}; it has {', '.join(there) or 'none of them'}: choose "
-            "one with --split, or pass a file"
+            f"--dataset {dataset} has no split {', '.join(missing)}; it has {', '.join(there) or 'none of them'}; "
+            "choose one with --split, or pass a file"
         )
     return wanted
 
@@ -115,7 +115,7 @@ def _json(path: Path) -> Iterator[Row]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         rows = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
+            [json.loads(line) for line in text.split("\n") if line.strip()]
             if path.suffix == ".jsonl"
             else json.loads(text)
         )

@@ -1,7 +1,7 @@
 """Which of the lettered options a reply chooses.
 
-An explicit declaration ("the answer is (B)") wins, then a bare letter, then an option's number, then its text: all of the
-reply, or the one text that the reply mentions. Where the evidence is missing or conflicts, no option is chosen.
+An explicit declaration ("the answer is (B)") wins, then a bare letter, then an option's number, then its text: all of
+the reply, or the one text that the reply mentions. Where the evidence is missing or conflicts, no option is chosen.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ _MARKER = re.compile(
 _WEAK_MARKER = re.compile(  # so few words that only a letter behind them makes a declaration
     r"""
     \b (?:I|we) (?: 'd | 'll | \s would | \s will )? \s
-        (?:think|believe|guess|say|choose|chose|pick|picked|select|go\ with) \s (?: that \s )? (?: it \s is \s | it's \s )?
+        (?:think|believe|guess|say|choose|chose|pick|picked|select|go\ with) \s (?: that \s )?
+        (?: it \s is \s | it's \s )?
     | \b (?:so|therefore|thus|hence) \b ,? \s (?: it \s is \s | it's \s | it \s must \s be \s )?
     | \b (?:it|that) (?: 's | \s is | \s must \s be | \s would \s be ) \s
     """,
@@ -68,7 +69,8 @@ _CONFIRMED = re.compile(
     (?: (?:[Oo]ption|[Cc]hoice|[Aa]nswer) \s+ [\[(]? (?P<named>[A-Za-z]) | [\[(]? (?P<letter>[A-Z]) ) [\])]?
     (?: \s* \( [^()\n]{0,80} \) )?
     (?: \s+ (?:is|seems|appears\ to\ be|must\ be|would\ be) \s+
-        (?: (?:the|clearly|definitely|indeed|also|most|likely|probably) \s+ )* (?:correct|right|true|accurate|best|answer|appropriate) \b
+        (?: (?:the|clearly|definitely|indeed|also|most|likely|probably) \s+ )*
+        (?:correct|right|true|accurate|best|answer|appropriate) \b
       | (?:选项|项)? (?:是|为)? (?:正确|对的) )
     """,
     re.VERBOSE,
