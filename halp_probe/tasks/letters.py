@@ -44,11 +44,13 @@ _IS = r"(?:is|would\ be|should\ be|must\ be|has\ to\ be)\b\s*:?"
 _MARKER = re.compile(
     rf"""
     (?P<final> \b final \s+ )? \b (?P<answer>answer|ans|solution) \b
-        (?: , \s* I \s+ (?:think|believe|guess) , )? \s* (?: {_IS} | [:=] | -> | → | [-–—](?=\s) | \n )
-    | \b (?P<final_option> final \s+ | (?:correct|right|best|only|my) \s+ ) (?:option|choice) \s* (?: {_IS} | [:=] )
+        (?: , \s* I \s+ (?:think|believe|guess) , | \s+ here | \s+ to \s [^.,;:\n]{{1,40}}? (?= \s is \s ) )?
+        \s* (?: {_IS} | [:=] | -> | → | [-–—](?=\s) | \n )
+    | \b (?P<final_option> final \s+ | (?:the|correct|right|best|only|my|selected|chosen) \s+ )
+        (?:option|choice|letter|match) \s* (?: {_IS} | [:=] )
     | (?: ^ | (?<=\n) ) (?:option|choice) \s* [:=]
     | \\boxed \s* \{{
-    | (?P<final_chinese>最终)? (?:(?P<chinese>答案)|正确选项) \s* (?:应该?|应当)? (?:是|为|选)? \s* :?
+    | (?P<final_chinese>最终)? (?:(?P<chinese>答案)|正确的?选项) \s* (?:应该?|应当)? (?:是|为|选)? \s* :?
     | 选 (?: 择 )? (?: 选项 | (?!项) ) \s* :?
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -135,12 +137,18 @@ def _declared(said: str, options: Sequence[str]) -> Iterator[_Declared]:
         if _doubted(said, match) or _lists(rest):
             continue
         payload = rest.partition("}" if match[0].startswith("\\") else "\n")[0]
-        clause = re.split(r"[.;。](?:\s|$)|,\s", payload)[0]
-        named = letters(payload, options, declared=True) or same_text(payload, options) or same_text(clause, options)
-        named = named or number(payload, options) or number(clause, options)
+        named = letters(payload, options, declared=True) or _said(payload, options)
         if payload and (named or match["answer"] or match["chinese"]):
             final = bool(match["final"] or match["final_option"] == "final " or match["final_chinese"])
             yield _Declared(match.start(), named, payload, final)
+
+
+def _said(payload: str, options: Sequence[str]) -> frozenset[int]:
+    """The option whose text or number a declaration begins with, before anything that explains it."""
+    whole = same_text(payload, options) or number(payload, options)
+    sentence, clause = re.split(r"[.;。](?:\s|$)", payload)[0], re.split(r"[.,;。](?:\s|$)", payload)[0]
+    first = same_text(clause, options)
+    return whole or number(sentence, options) or (first if mentioned(payload, options) <= first else frozenset())
 
 
 def _confirmed(said: str) -> Iterator[_Declared]:

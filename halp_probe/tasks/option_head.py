@@ -21,7 +21,7 @@ _LETTER = re.compile(
 _ANOTHER = re.compile(
     r"""
     ["')\]]* \s* (?: , | / | & | 、 | \b or \b | \b and \b | 或者? | 和 | 与 | 以及 | 还是 ) \s*
-    (?: or \s+ | and \s+ )? (?: (?:option|choice) \s+ | 选项?\s* )?
+    (?: (?:or|and|maybe|perhaps|possibly) \s+ ){0,2} (?: (?:option|choice) \s+ | 选项?\s* )?
     (?: [\[(] \s* (?P<bracketed>[A-Z]) \s* [\])] | (?P<plain> [B-HJ-Z] | [AI] (?!\s+[a-z]) ) (?![A-Za-z0-9_']) )
     """,
     re.VERBOSE,
@@ -41,7 +41,7 @@ _DENIED = re.compile(
     re.VERBOSE,
 )
 _AFTER_LETTER = re.compile(r"[\"')\]}]*\s*(?:[.:;,)\]。、]|[—–-]\s)*\s*")
-_NUMBER = re.compile(r"[\s\"'{]*(?:(?:option|choice|选项)\s*)?[\[(]?(\d{1,3})[\])]?(?P<rest>.*)", re.IGNORECASE)
+_NUMBER = re.compile(r"[\s\"'{]*(?:(?:option|choice|选项)\s*)?[\[(]?([1-9]\d?)(?!\w)[\])]?(?P<rest>.*)", re.IGNORECASE)
 _EITHER = re.compile(r"\s*(?:either|both|neither|not|n't|never|不|非)", re.IGNORECASE)
 
 
@@ -65,13 +65,14 @@ def letters(text: str, options: Sequence[str], *, declared: bool) -> frozenset[i
     if index < len(options) and same_text(behind, options) == {index}:
         return frozenset((index,))
     pronoun = letter.upper() == "I" and not declared and not head["bracketed"]
-    if not _GOES_ON.match(rest) or (pronoun and rest.strip() and not re.match(r"\s*[:)]", rest)):
+    goes_on = head["bracketed"] or _GOES_ON.match(rest)
+    if not goes_on or (pronoun and rest.strip() and not re.match(r"\s*[:)]", rest)):
         return frozenset()
     return frozenset((index,)) | same_text(behind, options)
 
 
 def number(text: str, options: Sequence[str]) -> frozenset[int]:
-    """The option whose number, from 1, is all of `text`, or stands before that option's own text.
+    """The option whose number, from 1, is all of `text`, or stands before an option's text; both where they differ.
 
     None where an option holds a number: "2" may then be meant as what is counted.
     """
@@ -80,9 +81,8 @@ def number(text: str, options: Sequence[str]) -> frozenset[int]:
         return frozenset()
     index = int(head[1]) - 1
     behind = _AFTER_LETTER.sub("", head["rest"], count=1).strip()
-    if not 0 <= index < len(options) or (behind and same_text(behind, options) != {index}):
-        return frozenset()
-    return frozenset((index,))
+    other = same_text(behind, options)
+    return frozenset((index,)) | other if index < len(options) and (other or not behind) else frozenset()
 
 
 def same_text(text: str, options: Sequence[str]) -> frozenset[int]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from halp_probe.labels.negation import NEGATORS, spelled_out
 from halp_probe.labels.normalise import plain, sentences, words_of
 
-_BREAK = re.compile(r"[,;:()。，；]|[—–]|\b(?:but|while|whereas|although|though|however|because|since|yet|except)\b")
+_BREAK = re.compile(r"[,;:。，；]|[—–]|\b(?:but|while|whereas|although|though|however|because|since|yet|except)\b")
 _REFUTED_AFTER = re.compile(r"\s*(?:(?:is|are|was|were|seems?|can|could|does) ?)?(?:not|n't|wrong|incorrect|false)\b")
 _DENIED_IN_CHINESE = re.compile(r"[不没非无][^,;。]{0,4}$")
 _CJK = re.compile(r"[一-鿿]")
