@@ -25,7 +25,10 @@ class Asked:
 
 @dataclass
 class Server:
-    """`respond(asked, n)` gives status, body and headers of the n-th request, counted from 0."""
+    """`respond(asked, n)` gives status, body and headers of the n-th request, counted from 0.
+
+    Status 0 closes the connection without a reply.
+    """
 
     respond: Callable[[Asked, int], tuple[int, str, dict[str, str]]]
     url: str = ""
@@ -70,6 +73,9 @@ def serving(respond: Callable[[Asked, int], tuple[int, str, dict[str, str]]]) ->
             else:
                 asked = Asked(json.loads(data), self.headers.get("authorization", ""))
                 status, body, headers = server.answer(asked)
+            if not status:
+                self.close_connection = True
+                return
             try:
                 self.send_response(status)
                 self.send_header("content-type", "application/json")

@@ -20,14 +20,15 @@ from judge_server import Asked, Server, completion, error, serving
 from test_labels_table import FakeShards, fake_shards
 
 from halp_probe.cli import main
+from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Pace, Stopped, read_body
 from halp_probe.labels import command, judge_prompt
-from halp_probe.labels.endpoint import Endpoint, Pace, Stopped, read_body
 from halp_probe.labels.judge import JudgeConfig, ask_judge
-from halp_probe.labels.judge_prompt import Reply, Said, parse, prompt_sha256, shortened, user_message, verdict_key
+from halp_probe.labels.judge_prompt import Said, parse, prompt_sha256, shortened, user_message, verdict_key
 from halp_probe.labels.table import LabelError, LabelRow, read_labels, read_rows
 from halp_probe.labels.verdict_cache import Kept, VerdictCache
 
 KEY = "sk-very-secret-0123456789"
+ANYTHING = [{"role": "user", "content": "{}"}]
 
 
 @pytest.fixture(autouse=True)
@@ -114,18 +115,18 @@ def test_a_long_answer_is_cut_in_its_middle_with_a_mark(length: int) -> None:
 )
 def test_only_a_verdict_is_a_verdict(text: str, verdict: str | None) -> None:
     wanted = Said(verdict) if verdict else Said("unknown", "no verdict in its reply")
-    assert parse(Reply(text, "stop", "", "m")) == wanted
+    assert parse(Completion(text, "stop", "", "m")) == wanted
 
 
 def test_a_reply_that_was_cut_or_refused_is_no_verdict() -> None:
-    assert parse(Reply("right", "length", "", "m")) == Said("unknown", "its reply was cut off")
-    assert parse(Reply("right", "content_filter", "", "m")) == Said("unknown", "refused to judge")
-    assert parse(Reply("", "stop", "I cannot help", "m")) == Said("unknown", "refused to judge")
+    assert parse(Completion("right", "length", "", "m")) == Said("unknown", "its reply was cut off")
+    assert parse(Completion("right", "content_filter", "", "m")) == Said("unknown", "refused to judge")
+    assert parse(Completion("", "stop", "I cannot help", "m")) == Said("unknown", "refused to judge")
 
 
 @given(st.text(max_size=40))
 def test_arbitrary_replies_never_become_labels_by_chance(text: str) -> None:
-    said = parse(Reply(text, "stop", "", ""))
+    said = parse(Completion(text, "stop", "", ""))
     assert said.verdict == "unknown" or said.verdict in text.lower()
 
 
@@ -134,7 +135,7 @@ def test_arbitrary_replies_never_become_labels_by_chance(text: str) -> None:
 )
 def test_a_body_that_is_no_completion_is_a_failure(body: str) -> None:
     failed = read_body(body)
-    assert not isinstance(failed, Reply) and failed.reason == "HTTP 200, but no chat completion"
+    assert not isinstance(failed, Completion) and failed.reason == "HTTP 200, but no chat completion"
 
 
 # labels
@@ -345,14 +346,14 @@ def test_every_request_waits_for_its_start(tmp_path: Path) -> None:
             return 0.0
 
     with serving(lambda asked, n: error(500, retry_after="0")) as server:
-        endpoint = Endpoint(
-            server.url, "m", max_tokens=5, timeout=9, tries=4, first_wait=0.001, pace=Counting(0.01, lambda: 0.0)
-        )
-        endpoint.ask("{}")
+        flags = EndpointFlags("the endpoint", "--url", "--model", "--it", "it")
+        pace = Counting(0.01, lambda: 0.0)
+        endpoint = Endpoint(server.url, "m", flags, timeout=9, tries=4, first_wait=0.001, pace=pace)
+        endpoint.ask(ANYTHING)
         assert waited == [0, 100, 200, 300] and len(server.asked) == 4, "repeated requests are paced too"
         endpoint.stop.set()
         with pytest.raises(Stopped):
-            endpoint.ask("{}")
+            endpoint.ask(ANYTHING)
         assert len(server.asked) == 4
 
 

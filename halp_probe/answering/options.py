@@ -42,6 +42,7 @@ class AnswerOptions:
     min_pixels: int | None = None
     max_pixels: int | None = None
     prompt_date: str | None = None
+    system_prompt: str | None = None
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> AnswerOptions:
@@ -90,6 +91,7 @@ def add_answer_arguments(
         metavar="NAME=VALUE",
         help="variable of the chat template, such as enable_thinking=false",
     )
+    add("--system-prompt", metavar="TEXT", help="system message (the task's own, which may be none)")
     add("--temperature", type=not_negative_number, help="of sampling (0: greedy, the default)")
     add("--top-p", type=share_or_one, default=1.0, help="sample from the likeliest tokens of this mass (1)")
     add("--repetition-penalty", type=positive_number, help="above 1 discourages repeating (the checkpoint's own)")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,11 +86,18 @@ def answer_task(
 
 def open_answerer(given: TaskInput[Any, Any], options: AnswerOptions, log: Path) -> Answerer:
     """The model or the server that the options name; `log` may hold the replies of a run that goes on."""
+    if options.engine == "server":
+        from halp_probe.answering.server import ServerAnswerer
+
+        return ServerAnswerer(options, given.task.system, given.images_dir)
     from halp_probe.answering.local import LocalAnswerer
 
+    if options.system_prompt is None:
+        options = replace(options, system_prompt=given.task.system)
     lines = whole_lines(log)
-    date = header_of(log, lines[0]).get("prompt_date") if lines else None
-    return LocalAnswerer.load(options, given.task.system, given.images_dir, date)
+    if options.prompt_date is None and lines:
+        options = replace(options, prompt_date=header_of(log, lines[0]).get("prompt_date"))
+    return LocalAnswerer.load(options, given.images_dir)
 
 
 def _prompts(given: TaskInput[Any, Any]) -> Iterator[tuple[str, Sample]]:

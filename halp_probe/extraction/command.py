@@ -8,7 +8,7 @@ import importlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from halp_probe.labels.command import label
 from halp_probe.locking import locked
 from halp_probe.models.options import ModelOptions, add_model_arguments, load_opened, open_model
 from halp_probe.records import CaptureSpec, Sample
+from halp_probe.shards.columns import subject
 from halp_probe.shards.failures import FAILURES_FILE, read_failures
 from halp_probe.shards.names import model_slug
 from halp_probe.shards.writer import STORE_DTYPES, check_store_dtype
@@ -59,6 +60,7 @@ class ExtractOptions:
     max_pixels: int | None
     prompt_date: str | None
     template_options: str | None  # a JSON object
+    system_prompt: str | None
     no_question_view: bool
     store_dtype: str
     seed: int
@@ -104,6 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="variable of the chat template, such as enable_thinking=false",
     )
+    add("--system-prompt", metavar="TEXT", help="system message (the task's own; none for vqa)")
     add("--no-question-view", action="store_true", help="columns only, without the groups by question")
     add("--store-dtype", default="float32", choices=STORE_DTYPES, help="of the vectors on disk (%(default)s)")
     add("--seed", type=int, default=0, help="torch's seed (%(default)s)")
@@ -114,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
     options = ExtractOptions.of(args)
     check_store_dtype(options.store_dtype, not options.no_question_view)
     given = _read_input(args)
+    if options.system_prompt is None:
+        options = replace(options, system_prompt=given.task.system)
     with locked(options.output_dir):
         loaded, prompter = load(options)
         status = extract(options, given, loaded, prompter)
@@ -160,7 +165,13 @@ def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     checkpoint = open_model(options.model)
     date = options.prompt_date or read_prompt_date(options.output_dir)
     prompter = Prompter(
-        checkpoint, options.min_pixels, options.max_pixels, _answer_tokens(options), date, options.template_options
+        checkpoint,
+        options.min_pixels,
+        options.max_pixels,
+        _answer_tokens(options),
+        date,
+        options.template_options,
+        options.system_prompt,
     )
     return load_opened(options.model, checkpoint), prompter
 
@@ -177,24 +188,29 @@ def extract(
 
     A `gate` says which questions are answered; `gate_settings` tell of it in the folder's record, which refuses others.
     """
-    from halp_probe.extraction.batched import Batched, samples_by_image
+    from halp_probe.extraction.batched import Batched, samples_by_image, text_only
     from halp_probe.extraction.engine import Engine
     from halp_probe.extraction.manifest import check_settings, run_settings, shard_attributes, write_manifest
     from halp_probe.extraction.preparing import Preparer, default_workers
     from halp_probe.extraction.proving import prove_looked_up
-    from halp_probe.extraction.run import Extraction, check_against_table
+    from halp_probe.extraction.run import Extraction, check_against_table, with_files_told
     from halp_probe.extraction.stopping import StopSignals
     from halp_probe.shards.run_folder import RunFolder
 
     spec = CaptureSpec(parse_layers(options.layers, loaded.num_layers), _answer_tokens(options))
-    settings = {**run_settings(loaded, prompter, spec), **given.settings, **(gate_settings or {})}
+    samples = with_files_told([given.task.sample(item) for item in given.items])
+    prompter.check(samples)
+    settings = {
+        **run_settings(loaded, prompter, spec, text_only=text_only(samples)),
+        **given.settings,
+        **(gate_settings or {}),
+    }
     check_settings(options.output_dir, settings)
     names = ("checkpoint_interval", "store_dtype", "seed")
     about = {**options.source, "images_dir": str(given.images_dir), **{name: getattr(options, name) for name in names}}
     adapters = [adapter.name for adapter in loaded.checkpoint.adapters]
     write_manifest(options.output_dir, settings, {**about, "adapter_names": adapters} if adapters else about)
     preparer = Preparer(prompter, given.images_dir)
-    samples = [given.task.sample(item) for item in given.items]
     images = samples_by_image(samples, given.images_dir)
     if loaded.checkpoint.family.looked_up:
         prove_looked_up(loaded, spec.layers, preparer, images)
@@ -220,7 +236,7 @@ def extract(
         folder.done,
         token_budget=options.batch_tokens or BATCH_TOKENS["cuda" if on_cuda else "cpu"],
         workers=default_workers(on_cuda) if options.workers is None else options.workers,
-        names={stored.texts["image_id"]: stored.image_sha256 for stored in folder.done.values()},
+        contents={subject(stored.texts): stored.image_sha256 for stored in folder.done.values()},
     )
     with contextlib.closing(folder), StopSignals() as stop:
         outcome = Extraction(batched, folder, should_stop=stop).run(
@@ -237,7 +253,7 @@ def _shares_prefix(
 ) -> bool:
     """As the folder's record says; a new run tries it, and says why when questions on one image cannot."""
     from halp_probe.extraction.manifest import read_sharing, record_sharing
-    from halp_probe.extraction.sharing import SWITCHED_OFF, try_sharing
+    from halp_probe.extraction.sharing import NO_IMAGES, SWITCHED_OFF, try_sharing
 
     sharing = read_sharing(options.output_dir)
     if sharing is not None:
@@ -249,7 +265,7 @@ def _shares_prefix(
     sharing = SWITCHED_OFF if options.no_prefix_sharing else try_sharing(loaded, spec.layers, preparer, images)
     if sharing.decided:
         record_sharing(options.output_dir, sharing)
-    if not sharing.shared and sharing != SWITCHED_OFF and any(len(image) > 1 for image in images):
+    if not sharing.shared and sharing not in (SWITCHED_OFF, NO_IMAGES) and any(len(image) > 1 for image in images):
         print(f"Questions on one image run one by one: {sharing.reason}.", file=sys.stderr)
     return sharing.shared
 

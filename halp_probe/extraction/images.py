@@ -7,7 +7,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,17 @@ def from_pixels(image: Image.Image) -> LoadedImage:
         raise ImageError(f"the picture cannot be decoded: {error}") from error
     content = f"{pixels.width}×{pixels.height}".encode() + pixels.tobytes()
     return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
+
+
+def content_sha256(image_id: str, images: Sequence[LoadedImage]) -> str:
+    """What tells the images of a prompt: one image's own digest, that of several ones' digests in order.
+
+    Of a prompt without images it is the digest of what it is about, so that all about one thing stay together.
+    """
+    if len(images) == 1:
+        return images[0].sha256
+    told = "".join(image.sha256 for image in images) if images else f"no image: {image_id}"
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def by_content(images_dir: Path, image_ids: Iterable[str]) -> dict[str, str]:

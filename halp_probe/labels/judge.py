@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,9 +13,10 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from halp_probe.asking import Patience, ask_all
+from halp_probe.endpoint import Endpoint, EndpointFlags, Failed, Pace, checked_url
 from halp_probe.files import atomic_text
 from halp_probe.labels.echo import without_prompt
-from halp_probe.labels.endpoint import Endpoint, Failed, Pace, Stopped, checked_url
 from halp_probe.labels.judge_prompt import (
     PROMPT,
     RIGHT,
@@ -37,7 +37,7 @@ from halp_probe.labels.vqa import human_answers
 JUDGE = "judge"  # the rule of a label that a judge model gave
 WHICH = ("all", "unknown")
 _LABELS = {RIGHT: 0, WRONG: 1, UNKNOWN: None}
-_HOPELESS = 10  # questions that fail one after the other before the run ends
+_FLAGS = EndpointFlags("the judge's endpoint", "--judge-url", "--judge-model", "--judge", "judge", LabelError)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class JudgeConfig:
     def __post_init__(self) -> None:
         if self.which not in WHICH:
             raise LabelError(f"--judge {self.which}: write one of {', '.join(WHICH)}")
-        checked_url(self.url)
+        checked_url(self.url, _FLAGS)
 
 
 @dataclass(frozen=True)
@@ -172,61 +172,44 @@ class _Asking:
         self._endpoint = Endpoint(
             config.url,
             config.model,
-            max_tokens=config.max_tokens,
+            _FLAGS,
             timeout=config.timeout,
             tries=config.tries,
             first_wait=config.first_wait,
             pace=Pace(config.rate),
         )
-        self._lock = threading.Lock()
-        self._in_a_row = 0
-        self._replies = 0
 
     def all(self, new: dict[str, Question]) -> dict[str, Failed]:
         """Ask each; what failed, by key. Whatever ends it early, Ctrl-C too, the verdicts so far are in the cache."""
         failed: dict[str, Failed] = {}
-        with ThreadPoolExecutor(self._config.workers) as pool:
-            try:
-                futures = {pool.submit(self._one, key, question): key for key, question in new.items()}
-                for future in tqdm(as_completed(futures), "judge", len(futures), unit="answer", disable=None):
-                    if isinstance(future.exception(), Stopped):
-                        continue  # another one says why
-                    answer = future.result()
-                    if answer is not None:
-                        failed[futures[future]] = answer
-            except BaseException:
-                self._endpoint.stop.set()
-                pool.shutdown(cancel_futures=True)  # the requests under way end first, and are kept
-                raise
+        patience = Patience()
+        asked = ask_all(lambda key: self._one(key, new[key]), new, self._endpoint.stop, at_once=self._config.workers)
+        with closing(asked), tqdm(desc="judge", total=len(new), unit="answer", disable=None) as progress:
+            for answers in asked:
+                for answer in answers:
+                    progress.update()
+                    if answer.given is None:
+                        patience.replied()
+                        continue
+                    failed[answer.item] = answer.given
+                    if patience.ends_with(answer.given):
+                        raise LabelError(
+                            f"the judge failed for {patience.told('answers', answer.given)}; {patience.replies} new "
+                            f"verdicts are kept in {self._cache.path}: mend the endpoint and run the same command again"
+                        )
         return failed
 
     def _one(self, key: str, about: Question) -> Failed | None:
-        try:
-            reply = self._endpoint.ask(user_message(about.question, about.truth, about.answer))
-            if isinstance(reply, Failed):
-                self._count(reply)
-                return reply
-        except LabelError:
-            self._endpoint.stop.set()
-            raise
+        """Ask, and keep the verdict here, in the thread that asks: whatever ends the run, it has been paid for."""
+        said_to = user_message(about.question, about.truth, about.answer)
+        messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": said_to}]
+        reply = self._endpoint.ask(messages, temperature=TEMPERATURE, max_tokens=self._config.max_tokens)
+        if isinstance(reply, Failed):
+            return reply
         said = parse(reply)
         served = (self._config.model, reply.served, self._prompt_hash, _now())
         self._cache.add(Kept(key, said.verdict, said.problem, reply.text or reply.refusal, *served))
-        with self._lock:
-            self._in_a_row, self._replies = 0, self._replies + 1
         return None
-
-    def _count(self, failed: Failed) -> None:
-        """Give up on an endpoint that is down; one that merely refuses some texts has replied to others."""
-        with self._lock:
-            self._in_a_row += failed.passing or not self._replies
-            hopeless = self._in_a_row >= _HOPELESS
-        if hopeless:
-            raise LabelError(
-                f"the judge failed for {_HOPELESS} answers in a row (the last: {failed.reason}"
-                f"{'; ' + failed.detail if failed.detail else ''}); {self._replies} new verdicts are kept in "
-                f"{self._cache.path}: mend the endpoint and run the same command again"
-            )
 
 
 def _now() -> str:

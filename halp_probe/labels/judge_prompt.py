@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from halp_probe.endpoint import Completion
 from halp_probe.labels.vqa import human_answers
 
 RIGHT, WRONG, UNKNOWN = "right", "wrong", "unknown"  # the words a judge may say
@@ -38,16 +39,6 @@ Reply with one word and nothing else: right, wrong or unknown."""
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 _ONE_WORD = re.compile(r"[\"'*`]*(right|wrong|unknown)[\"'*`]*\.?[\"'*`]*", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One reply of an endpoint. `finish`: why it ended ("stop", "length", …); `served`: the model it names, or ""."""
-
-    text: str
-    finish: str
-    refusal: str
-    served: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,7 @@ def shortened(answer: str) -> str:
     return f"{start} [… {len(answer) - _LONGEST} characters left out …] {end}"
 
 
-def parse(reply: Reply) -> Said:
+def parse(reply: Completion) -> Said:
     """One word, or JSON {"verdict": word}, after any finished <think> block; nothing else is a verdict."""
     if reply.refusal or reply.finish == "content_filter":
         return Said(UNKNOWN, "refused to judge")

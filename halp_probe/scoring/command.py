@@ -91,10 +91,14 @@ def write_risks(folder: Path, probe: Any, abstain_above: float | None) -> None:
 
 
 def extract_options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
-    """Those of an extraction that reads the probe's states as they were read for its training."""
-    from halp_probe.extraction.command import ExtractOptions
-    from halp_probe.scoring.fitting import layer_to_read
+    """Those of an extraction that reads the probe's states as they were read for its training.
 
+    Raises InputError for a probe of prompts without an image: a row of the table shows one.
+    """
+    from halp_probe.extraction.command import ExtractOptions
+    from halp_probe.scoring.fitting import check_shows, layer_to_read
+
+    check_shows(card, images=True)
     return ExtractOptions(
         source={"vqa_dataset": str(args.vqa_dataset), "images_dir": str(args.images_dir)},
         output_dir=args.output_dir,
@@ -111,6 +115,7 @@ def extract_options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
         max_pixels=card.get("max_pixels"),
         prompt_date=card.get("prompt_date"),
         template_options=card.get("template_options"),
+        system_prompt=card.get("system_prompt"),
         no_question_view=True,
         store_dtype="float32",
         seed=0,

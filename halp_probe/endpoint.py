@@ -3,28 +3,52 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from halp_probe.labels.judge_prompt import PROMPT, TEMPERATURE, Reply
-from halp_probe.labels.table import LabelError
+from halp_probe.errors import InputError
 
 if TYPE_CHECKING:
     import openai
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _LONGEST_WAIT = 60.0  # seconds between two tries, also where the server asks for more
+_SHOWN = 200  # characters of a body that is not what it should be
 _SHORTEST_KEY = 8  # characters; a shorter "key" of a local server is no secret and may be any word
 
 
 class Stopped(Exception):
     """The run is ending; nothing more is asked."""
+
+
+@dataclass(frozen=True)
+class EndpointFlags:
+    """What whoever asks calls things, for the texts of errors, and the error that they are."""
+
+    who: str  # the endpoint, as "the judge's endpoint"
+    url: str  # the flag of its address
+    model: str  # the flag of the model's name
+    needs: str  # the flag that needs the openai client
+    extra: str  # of the installation that brings it
+    error: type[InputError] = InputError
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One reply of an endpoint. `finish`: why it ended ("stop", "length", …); `served`: the model it names, or ""."""
+
+    text: str
+    finish: str
+    refusal: str
+    served: str
+    tokens: int | None = None  # of the reply; None where the endpoint does not tell
 
 
 @dataclass(frozen=True)
@@ -59,28 +83,39 @@ class Endpoint:
 
     url: up to and with the version, such as http://localhost:8000/v1.
     timeout: seconds for one reply; tries: for one question; first_wait: seconds before the second try, doubled each
-    time, with jitter; a server's Retry-After is obeyed up to a minute.
+    time, with jitter; a server's Retry-After is obeyed up to a minute; pace: None = as fast as it is asked.
     """
 
     def __init__(
-        self, url: str, model: str, *, max_tokens: int, timeout: float, tries: int, first_wait: float, pace: Pace
+        self,
+        url: str,
+        model: str,
+        flags: EndpointFlags,
+        *,
+        timeout: float,
+        tries: int,
+        first_wait: float = 1.0,
+        pace: Pace | None = None,
     ) -> None:
         self.stop = threading.Event()
         self._model = model
-        self._max_tokens = max_tokens
+        self._flags = flags
         self._tries = tries
         self._first_wait = first_wait
         self._pace = pace
         self._key = os.environ.get(KEY_VARIABLE, "").strip()  # a line break from a file would end up in an error
-        self._client = _client(url, self._key, timeout)
+        self._client = _client(url, self._key, timeout, flags)
 
-    def ask(self, text: str) -> Reply | Failed:
-        """The model's reply to `text` after PROMPT. Raises Stopped after `stop`, LabelError where asking is useless."""
+    def ask(self, messages: Sequence[Mapping[str, Any]], **settings: Any) -> Completion | Failed:
+        """The model's reply to a conversation; `settings` are the request's, as `temperature`.
+
+        Raises Stopped after `stop`, and the flags' error where asking is useless: a wrong key, model or address.
+        """
         failed = Failed("never asked", passing=True)
         for attempt in range(self._tries):
-            self._wait(self._pace.delay())
-            answer, after = self._once(text)
-            if isinstance(answer, Reply) or not answer.passing:
+            self._wait(self._pace.delay() if self._pace is not None else 0.0)
+            answer, after = self._once(messages, settings)
+            if isinstance(answer, Completion) or not answer.passing:
                 return answer
             failed = answer
             if attempt + 1 < self._tries:
@@ -96,17 +131,15 @@ class Endpoint:
         if self.stop.wait(max(seconds, 0.0)):
             raise Stopped
 
-    def _once(self, text: str) -> tuple[Reply | Failed, float]:
+    def _once(
+        self, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+    ) -> tuple[Completion | Failed, float]:
         """What one request gives, and the seconds that the server wants us to wait."""
         import openai
 
         try:
-            raw = self._client.chat.completions.with_raw_response.create(
-                model=self._model,
-                messages=[{"role": "system", "content": PROMPT}, {"role": "user", "content": text}],
-                temperature=TEMPERATURE,
-                max_tokens=self._max_tokens,
-            )
+            create: Any = self._client.chat.completions.with_raw_response.create  # its types want a literal each
+            raw = create(model=self._model, messages=messages, **settings)
             return read_body(self.redacted(raw.text)), 0.0
         except openai.APITimeoutError:
             return Failed("no reply in time", passing=True), 0.0
@@ -116,54 +149,76 @@ class Endpoint:
             return self._refused(error), _retry_after(error)
 
     def _refused(self, error: openai.APIStatusError) -> Failed:
-        status, detail = error.status_code, self.redacted(error.message)
+        status, detail, flags = error.status_code, self.redacted(_words(error)), self._flags
         if status == 401:
-            raise LabelError(f"the judge's endpoint wants a key ({detail}); set {KEY_VARIABLE}") from None
+            raise flags.error(f"{flags.who} wants a key ({detail}); set {KEY_VARIABLE}") from None
         if status == 404:
-            raise LabelError(
-                f"the judge's endpoint knows no model {self._model!r}, or not this address ({detail}); check "
-                "--judge-model, and --judge-url, which mostly ends in /v1"
+            raise flags.error(
+                f"{flags.who} knows no model {self._model!r}, or not this address ({detail}); check {flags.model}, "
+                f"and {flags.url}, which mostly ends in /v1"
             ) from None
         return Failed(f"HTTP {status}", passing=status in (408, 409, 429) or status >= 500, detail=detail)
 
 
-def read_body(text: str) -> Reply | Failed:
-    """The reply in a response's body; Failed if the body is no chat completion."""
+def read_body(text: str) -> Completion | Failed:
+    """The reply in a response's body, without what the model thought first where the server tells that apart.
+
+    Failed if the body is no chat completion.
+    """
     try:
         body: Any = json.loads(text)
         choice = body["choices"][0]
         message = choice["message"]
         parts = (message.get("content"), choice.get("finish_reason"), message.get("refusal"), body.get("model"))
     except (ValueError, LookupError, TypeError, AttributeError):
-        return Failed("HTTP 200, but no chat completion", passing=False, detail=text[:200])
+        return Failed("HTTP 200, but no chat completion", passing=False, detail=text[:_SHOWN])
     words = ["" if part is None else part for part in parts]
     if not all(isinstance(word, str) for word in words):
-        return Failed("HTTP 200, but no chat completion", passing=False, detail=text[:200])
-    return Reply(*words)
+        return Failed("HTTP 200, but no chat completion", passing=False, detail=text[:_SHOWN])
+    content, finish, refusal, served = (word.encode(errors="replace").decode() for word in words)  # no lone surrogates
+    return Completion(content, finish, refusal, served, _tokens(body))
 
 
-def checked_url(url: str) -> str:
-    """`url`, or LabelError if no endpoint can be there."""
-    parts = urlsplit(url)
+def checked_url(url: str, flags: EndpointFlags) -> str:
+    """`url`, or the flags' error if no endpoint can be there."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that is not closed
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise LabelError(f"--judge-url {url!r} is no address; write it in full, such as http://localhost:8000/v1")
+        raise flags.error(f"{flags.url} {url!r} is no address; write it in full, such as http://localhost:8000/v1")
     if parts.username or parts.password or parts.query:
-        raise LabelError(f"--judge-url must hold no name, password or query; the key goes into {KEY_VARIABLE}")
+        raise flags.error(f"{flags.url} must hold no name, password or query; the key goes into {KEY_VARIABLE}")
     return url
 
 
-def _client(url: str, key: str, timeout: float) -> openai.OpenAI:
+def _tokens(body: dict[str, Any]) -> int | None:
+    usage = body.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) else None
+
+
+def _client(url: str, key: str, timeout: float, flags: EndpointFlags) -> openai.OpenAI:
     try:
         import openai
     except ModuleNotFoundError as error:
         if error.name != "openai":
             raise
-        raise LabelError("--judge needs the openai client; run: pip install 'halp_probe[judge]'") from error
+        needed = f"{flags.needs} needs the openai client; run: pip install 'halp_probe[{flags.extra}]'"
+        raise flags.error(needed) from error
     return openai.OpenAI(base_url=url, api_key=key or "none", timeout=timeout, max_retries=0)
+
+
+def _words(error: openai.APIStatusError) -> str:
+    """The server's own: the client tells them only where they stand in one certain field."""
+    body = error.body
+    message = body.get("message") or body.get("detail") if isinstance(body, dict) else None
+    return message if isinstance(message, str) else error.response.text[:_SHOWN]
 
 
 def _retry_after(error: openai.APIStatusError) -> float:
     try:
-        return float(error.response.headers.get("retry-after", 0))
+        seconds = float(error.response.headers.get("retry-after", 0))
     except ValueError:  # a date, or nonsense: our own waiting must do
         return 0.0
+    return 0.0 if math.isnan(seconds) else seconds

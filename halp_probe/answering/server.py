@@ -1,0 +1,181 @@
+"""An OpenAI-compatible server that answers prompts: several requests at once, every reply kept as it comes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from halp_probe.answering.options import AnswerOptions
+from halp_probe.answering.pictures import Picture, Pictures
+from halp_probe.answering.replies import Reply, fingerprint, now_utc
+from halp_probe.asking import Patience, ask_all
+from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Failed, checked_url
+from halp_probe.errors import InputError
+from halp_probe.extraction.images import ImageError
+from halp_probe.extraction.sampling import Decoding
+from halp_probe.records import Failure, Sample
+
+STAGE = "server"
+_FLAGS = EndpointFlags("the server", "--base-url", "--model", "--engine server", "server")
+_GRACE = 2.0  # seconds for what is under way when a run ends early
+_SEEDS = 2**31  # servers take smaller ones
+_LONGEST = 500  # characters of a reason: some servers repeat the whole request, images and all
+_ENDS = ("stop", "")  # finish reasons of a whole reply; some servers give none
+
+_Result: TypeAlias = Reply | Failure | Failed  # Failed: no reply, which may be the server's fault
+
+
+class ServerAnswerer:
+    """A model behind `--base-url`.
+
+    Images go before the text, as PNG; `--max-pixels` shrinks them here, all else that becomes of them is the server's
+    affair. So are settings of decoding that are not sent, such as top_k. Raises InputError without the openai client,
+    for an address that is none, and for flags that a server cannot follow.
+    """
+
+    def __init__(self, options: AnswerOptions, system: str | None, images_dir: Path) -> None:
+        _check_flags(options)
+        name, url = str(options.model.model), checked_url(str(options.base_url), _FLAGS)
+        self._options, self._system = options, system
+        self._decoding = Decoding(options.temperature, options.top_p, options.repetition_penalty, options.seed)
+        self._endpoint = Endpoint(url, name, _FLAGS, timeout=options.timeout, tries=options.tries)
+        self._pictures = Pictures(images_dir, options.max_pixels, kept=2 * options.concurrency)
+        self._patience = Patience()
+        self._shown: dict[tuple[str, ...], str] = {}  # files -> what they were when they were first shown
+        self.settings: Mapping[str, Any] = {
+            "engine": "server",
+            "model_name": name,
+            **self._decoding.settings(),
+            "max_new_tokens": options.max_new_tokens,
+            "max_pixels": options.max_pixels,
+            "system": system,
+            "template_options": options.template_options,
+        }
+
+    def answer(
+        self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
+    ) -> Generator[list[Reply | Failure], None, None]:
+        """Replies and failures of the samples that are not done, as they come.
+
+        Raises InputError where the server wants a key or knows no such model, and where it fails for ten prompts in a
+        row: after whatever came was given.
+        """
+        self._patience.works |= bool(done) or attempt > 1
+        self._shown.update(
+            {each.files: done[each.question_id].image_sha256 for each in samples if each.question_id in done}
+        )
+        asked = ask_all(
+            lambda sample: self._ask(sample, attempt),
+            (sample for sample in samples if sample.question_id not in done),
+            self._endpoint.stop,
+            at_once=self._options.concurrency,
+            grace=_GRACE,
+            should_stop=should_stop,
+        )
+        last_straw = None
+        with closing(asked):
+            for answers in asked:
+                yield [_reply_or_failure(answer.item, answer.given) for answer in answers]
+                for answer in answers:
+                    if isinstance(answer.given, Reply):
+                        self._patience.replied()
+                    elif isinstance(answer.given, Failed) and self._patience.ends_with(answer.given):
+                        last_straw = last_straw or answer.given
+                        self._endpoint.stop.set()
+        if last_straw is not None:
+            raise InputError(
+                f"the server failed for {self._patience.told('prompts', last_straw)}; {self._patience.replies} new "
+                "replies are kept: mend the server and run the same command again"
+            )
+
+    def _ask(self, sample: Sample, attempt: int) -> _Result:
+        """In one of the threads that ask."""
+        try:
+            sample.question.encode()
+            pictures = [self._pictures[name] for name in sample.files]
+        except UnicodeEncodeError as error:
+            return Failure(sample.question_id, "prompt", f"the text is no Unicode ({error.reason})")
+        except ImageError as error:
+            return Failure(sample.question_id, "image", str(error))
+        shown = _digest(pictures)
+        if (before := self._shown.setdefault(sample.files, shown)) != shown and before:
+            reason = (
+                f"{', '.join(sample.files)}: not the content that other prompts of this run were asked about; put it "
+                "back, or choose another --output-path"
+            )
+            return Failure(sample.question_id, "image", reason)
+        reply = self._endpoint.ask(self._messages(sample, pictures), **self._request(sample.question_id, attempt))
+        return reply if isinstance(reply, Failed) else _read(reply, sample, attempt, shown)
+
+    def _messages(self, sample: Sample, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+        images = [{"type": "image_url", "image_url": {"url": picture.url}} for picture in pictures]
+        content = [*images, {"type": "text", "text": sample.question}] if images else sample.question
+        user = {"role": "user", "content": content}
+        return [user] if self._system is None else [{"role": "system", "content": self._system}, user]
+
+    def _request(self, key: str, attempt: int) -> dict[str, Any]:
+        """All settings that are sent. A sampled reply has a seed of its own, whatever is asked beside it."""
+        decoding, body = self._decoding, {}
+        settings: dict[str, Any] = {"max_tokens": self._options.max_new_tokens, "temperature": 0.0}
+        if decoding.sampled:
+            seed = decoding.stream(key, attempt) % _SEEDS
+            settings |= {"temperature": decoding.temperature, "top_p": decoding.top_p, "seed": seed}
+        if decoding.repetition_penalty is not None:
+            body["repetition_penalty"] = decoding.repetition_penalty  # vLLM's name, and others'
+        if self._options.template_options is not None:
+            body["chat_template_kwargs"] = json.loads(self._options.template_options)
+        return {**settings, "extra_body": body} if body else settings
+
+
+def _read(reply: Completion, sample: Sample, attempt: int, shown: str) -> Reply | Failure:
+    """A failure where the server says that this is not what the model had to say."""
+    if reply.refusal or reply.finish == "content_filter":
+        return Failure(sample.question_id, STAGE, f"refused: {reply.refusal or 'content filter'}"[:_LONGEST])
+    if reply.finish not in (*_ENDS, "length"):
+        return Failure(sample.question_id, STAGE, f"the server ended its reply with {reply.finish!r}"[:_LONGEST])
+    return Reply(
+        key=sample.question_id,
+        text=reply.text.strip(),
+        finished=reply.finish != "length",
+        asked=fingerprint(sample),
+        date=now_utc(),
+        attempt=attempt,
+        tokens=reply.tokens,
+        image_sha256=shown,
+    )
+
+
+def _reply_or_failure(sample: Sample, result: _Result) -> Reply | Failure:
+    if not isinstance(result, Failed):
+        return result
+    reason = " ".join(f"{result.reason}{': ' + result.detail if result.detail else ''}".split())
+    return Failure(sample.question_id, STAGE, reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}…")
+
+
+def _digest(pictures: Sequence[Picture]) -> str:
+    """One file's sha256, that of several ones' in order, or "" without any."""
+    if len(pictures) == 1:
+        return pictures[0].sha256
+    return hashlib.sha256("".join(each.sha256 for each in pictures).encode()).hexdigest() if pictures else ""
+
+
+def _check_flags(options: AnswerOptions) -> None:
+    """Refuse what would change the replies of a loaded model, and is nothing to a server."""
+    model = options.model
+    given = {
+        "--adapter": model.adapter,
+        "--revision": model.revision,
+        "--quantization": model.quantization,
+        "--dtype": model.dtype != "auto",
+        "--min-pixels": options.min_pixels,
+        "--prompt-date": options.prompt_date,
+    }
+    if refused := [flag for flag, value in given.items() if value]:
+        raise InputError(
+            f"{', '.join(refused)}: a server loads its model and makes its prompts itself; start it so, and leave this "
+            "out"
+        )
