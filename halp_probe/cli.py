@@ -18,6 +18,8 @@ from halp_probe.errors import InputError
 # command -> (module with add_arguments and run, one line of help)
 COMMANDS = {
     "ablate": ("halp_probe.interventions.command", "take a probe's direction out of the model: what answers change?"),
+    "caption": ("halp_probe.answering.caption_command", "describe CaptionQA's images, for qa --captions"),
+    "qa": ("halp_probe.answering.qa_command", "answer CaptionQA's multiple-choice questions, and score the answers"),
     "shapes": ("halp_probe.shapes.command", "draw a ShapesVQA data set: pictures of shapes and a table of questions"),
     "extract": ("halp_probe.extraction.command", "capture hidden states and answers into HDF5 shards"),
     "dense-caption": ("halp_probe.answering.dense_caption_command", "describe every object of images with its place"),

@@ -37,6 +37,7 @@ PLAIN = "vqa"
 # task -> the module that adds its input's flags and reads it
 INPUTS = {
     PLAIN: "halp_probe.answering.vqa_command",
+    "qa": "halp_probe.answering.qa_command",
     "dense-caption": "halp_probe.answering.dense_caption_command",
     "stage-a": "halp_probe.answering.stage_a_command",
     "stage-b": "halp_probe.answering.stage_b_command",

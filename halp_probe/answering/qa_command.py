@@ -1,0 +1,90 @@
+"""`halp-probe qa`: CaptionQA's multiple-choice questions, answered from images or from captions, and scored."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from halp_probe.answering.options import AnswerOptions, add_answer_arguments
+from halp_probe.task_files.caption_qa import read_questions, write_results
+from halp_probe.task_files.captionqa_rows import DOMAINS
+from halp_probe.task_files.splits import ALL
+from halp_probe.tasks.caption_qa import QaItem
+from halp_probe.tasks.caption_qa_options import SHUFFLES
+from halp_probe.tasks.caption_qa_results import Tally, summary
+from halp_probe.tasks.letters import Choice
+from halp_probe.tasks.task import TaskInput
+
+if TYPE_CHECKING:
+    from halp_probe.answering.replies import Reply
+
+DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
+PICTURES = "images"  # folder in --output-dir
+
+
+def add_input_arguments(group: argparse._ActionsContainer) -> None:
+    """Those that say which questions; --output-dir and --seed count too."""
+    add_dataset_arguments(group)
+    add = group.add_argument
+    add(
+        "--shuffle", choices=SHUFFLES, default="stable", help="how options are ordered; sequential: as CaptionQA's code"
+    )
+    add("--captions", type=Path, metavar="FILE", help="answer from these captions instead of the images")
+
+
+def add_dataset_arguments(group: argparse._ActionsContainer) -> None:
+    """Those that name a split of CaptionQA."""
+    add = group.add_argument
+    add("--dataset", default="Borise/CaptionQA", help="hub name, folder, parquet or JSON file (%(default)s)")
+    add("--split", choices=(*DOMAINS, ALL), default=ALL, help="the domain (%(default)s)")
+
+
+def add_output_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    """Where a task on CaptionQA writes; `name` is that of its file."""
+    add = parser.add_argument
+    add("--output-dir", type=Path, default=Path("outputs"), help="results, replies, images (./outputs)")
+    add("--output-path", type=Path, metavar="FILE", help=f"the JSON file to write (OUTPUT_DIR/{name})")
+
+
+def read_input(args: argparse.Namespace) -> TaskInput[QaItem, Choice]:
+    """Raises what `read_questions` raises."""
+    return read_questions(
+        args.dataset,
+        args.split,
+        args.output_dir / PICTURES,
+        shuffle=args.shuffle,
+        seed=args.seed,
+        captions_file=args.captions,
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_input_arguments(parser)
+    add_output_arguments(parser, "SPLIT_qa_image_local_MODEL.json")
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=128)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer and score; the exit status is that of `answer_task`."""
+    from halp_probe.answering.run import answer_task
+
+    options = AnswerOptions.of(args)
+    shows = "caption" if args.captions else "image"
+    name = f"{args.split}_qa_{shows}_local_{options.model.base_name}.json"
+    output = args.output_path or args.output_dir / name
+    given = read_input(args)
+    tally = Tally(given.items)
+
+    def watch(new: Sequence[Reply]) -> str:
+        for reply in new:
+            tally.add(reply.key, reply.text)
+        return str(tally)
+
+    answered = answer_task(given, options, output, watch)
+    answers = [(item, answered.replies[item.key].text) for item in given.items if item.key in answered.replies]
+    metrics = write_results(output, answers, options.model.model or options.model.adapter[0], args.split)
+    print(f"{output}: {summary(metrics)}")
+    answered.tell()
+    return answered.exit_status

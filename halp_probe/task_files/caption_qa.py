@@ -1,0 +1,83 @@
+"""CaptionQA as the input of the tasks `qa` and `caption`, and the files that both write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from halp_probe.errors import InputError
+from halp_probe.files import atomic_text
+from halp_probe.task_files.captionqa_rows import read_rows
+from halp_probe.tasks import caption_qa_results as results
+from halp_probe.tasks import captions
+from halp_probe.tasks.caption_qa import CAPTION_QA, CAPTION_QA_ON_CAPTIONS, QaItem
+from halp_probe.tasks.caption_qa_items import Asking, make_items
+from halp_probe.tasks.letters import Choice
+from halp_probe.tasks.task import TaskInput
+
+
+def read_questions(
+    dataset: str, split: str, pictures: Path, *, shuffle: str, seed: int, captions_file: Path | None
+) -> TaskInput[QaItem, Choice]:
+    """The split's questions, on images that are put into the folder `pictures`, or on the captions of a file.
+
+    Raises InputError for a data set or captions that cannot be read, and for a split without rows.
+    """
+    known = None if captions_file is None else read_captions(captions_file)
+    rows = read_rows(dataset, split, None if known is not None else pictures)
+    items, failures = make_items(rows, Asking(shuffle, seed, known))
+    _some(items or failures, dataset, split)
+    task = CAPTION_QA if known is None else CAPTION_QA_ON_CAPTIONS
+    about = {"split": split, "shuffle": shuffle, "shuffle_seed": seed, "shows": "image" if known is None else "caption"}
+    return TaskInput(task, items, failures, pictures, about)
+
+
+def read_images(dataset: str, split: str, pictures: Path, prompt: str) -> TaskInput[captions.CaptionItem, str]:
+    """The split's images, each with the same prompt. Raises as `read_questions` does."""
+    items, failures = captions.make_caption_items(read_rows(dataset, split, pictures), prompt)
+    _some(items or failures, dataset, split)
+    return TaskInput(captions.CAPTION, items, failures, pictures, {"split": split, "prompt": prompt})
+
+
+def read_captions(path: Path) -> Mapping[str, str]:
+    """Image id -> caption. Raises InputError for a file that holds something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--captions {path} cannot be read: {error}; `halp-probe caption` writes such a file"
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(f"--captions {path} is no JSON object of image ids and captions")
+    if wrong := [image_id for image_id, caption in found.items() if not isinstance(caption, str)]:
+        raise InputError(f"--captions {path}: {len(wrong)} captions are no text (first: that of {wrong[0]!r})")
+    return found
+
+
+def write_results(output: Path, answers: Iterable[tuple[QaItem, str]], model: str, split: str) -> Mapping[str, Any]:
+    """The results and, beside them, their metrics, which are returned."""
+    found = results.results(answers)
+    metrics = results.metrics(found, model, split)
+    for path, value in ((output, found), (metrics_path(output), metrics)):
+        with atomic_text(path) as file:
+            file.write(results.as_json(value))
+    return metrics
+
+
+def metrics_path(output: Path) -> Path:
+    return output.with_name(f"{output.name.removesuffix('.json')}_metrics.json")
+
+
+def write_captions(output: Path, answers: Iterable[tuple[captions.CaptionItem, str]]) -> Mapping[str, str]:
+    """Image id -> caption, which are returned; those that are empty are left out."""
+    found = captions.captions(answers)
+    with atomic_text(output) as file:
+        file.write(captions.as_json(found))
+    return found
+
+
+def _some(rows: object, dataset: str, split: str) -> None:
+    if not rows:
+        raise InputError(f"--dataset {dataset} has no rows in the split {split}")

@@ -1,0 +1,98 @@
+"""CaptionQA's data set as rows; each one's picture becomes a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from halp_probe.task_files.pictures import PictureError, keep_picture
+from halp_probe.task_files.splits import open_splits
+from halp_probe.tasks.caption_qa_items import QaQuestion, QaRow
+
+DOMAINS = ("natural", "document", "ecommerce", "embodiedai")
+
+
+def read_rows(dataset: str, split: str, pictures: Path | None) -> Iterator[QaRow]:
+    """The rows of a split in order; each one's image becomes a file in the folder `pictures`, if one is given.
+
+    Where a data set has no split `all`, that is the four domains one after the other, and an id that several of them
+    have is called DOMAIN/ID. Raises what `open_splits` raises.
+    """
+    splits = open_splits(dataset, split, DOMAINS)
+    several: Counter[str] = Counter()
+    for one in splits if len(splits) > 1 else ():
+        several.update({str(row.get("id")) for row in one.rows(["id"])})
+    place = 0
+    for one in splits:
+        for row in one.rows():
+            place += 1
+            given = None if row.get("id") is None else str(row["id"])
+            image_id = f"{one.name}/{given}" if given is not None and several[given] > 1 else given
+            yield _Row(row, one.name, one.folder).read(place, image_id, pictures)
+
+
+class _Row:
+    """One row as it is in the file; either `questions`, or one question's fields beside the image."""
+
+    def __init__(self, row: Mapping[str, Any], split: str, folder: Path) -> None:
+        self._row, self._split, self._folder = row, split, folder
+
+    def read(self, place: int, image_id: str | None, pictures: Path | None) -> QaRow:
+        questions = _records(self._row.get("questions"))
+        alone = not questions and "question" in self._row
+        images = self._images()
+        image, trouble = None, ""
+        if pictures is not None and len(images) == 1:
+            try:
+                image = keep_picture(self._bytes(images[0]), image_id or f"row_{place}", pictures)
+            except PictureError as error:
+                trouble = str(error)
+        asked = tuple(map(_question, [self._row] if alone else questions))
+        return QaRow(place, image_id, self._split, asked, len(images), image, trouble, alone)
+
+    def _images(self) -> list[Any]:
+        given = self._row.get("images")
+        given = self._row.get("image_paths") if given is None else given
+        if given is None:
+            return []
+        return given if isinstance(given, list) else [given]
+
+    def _bytes(self, image: Any) -> bytes:
+        """Of a picture in the row or of the file that it names, relative to the data set's folder."""
+        data, path = (image.get("bytes"), image.get("path")) if isinstance(image, Mapping) else (None, image)
+        if isinstance(data, bytes):
+            return data
+        if not isinstance(path, str):
+            raise PictureError(f"its image is neither bytes nor a path but {type(image).__name__}")
+        try:
+            return (self._folder / path).read_bytes()
+        except OSError as error:
+            raise PictureError(f"its image {path} cannot be read: {error.strerror}") from error
+
+
+def _question(given: Mapping[str, Any]) -> QaQuestion:
+    choices, answer = given.get("choices"), given.get("answer")
+    return QaQuestion(
+        question=_text(given.get("question")),
+        choices=tuple(map(_text, choices if isinstance(choices, list) else ())),
+        answer=answer if isinstance(answer, str) else None,
+        categories=_texts(given.get("category")),
+        source=_text(given.get("source")),
+    )
+
+
+def _records(given: Any) -> list[Mapping[str, Any]]:
+    """A list of records, also where it is stored as a record of lists."""
+    if isinstance(given, Mapping):
+        return [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else []
+
+
+def _texts(given: Any) -> tuple[str, ...]:
+    return tuple(map(_text, given if isinstance(given, list) else [given] * (given is not None)))
+
+
+def _text(given: Any) -> str:
+    return "" if given is None else str(given)

@@ -1,0 +1,72 @@
+"""Captions of images, one each, to be answered from in CaptionQA; nothing says whether a caption is right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from halp_probe.labels.verdict import EMPTY_ANSWER, Verdict, unknown
+from halp_probe.records import Failure, Sample
+from halp_probe.tasks.caption_qa_items import STAGE, QaRow, named_rows
+from halp_probe.tasks.task import Task
+
+PROMPT_STYLES: Mapping[str, str] = {
+    "simple": "Describe this image.",
+    "short": "Describe this image in one sentence.",
+    "detailed": (
+        "Describe this image in detail: every object with its colour, size, material and place, what happens, any text "
+        "word for word, and the background."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class CaptionItem:
+    """One image to describe."""
+
+    image_id: str  # the row's id
+    image: str  # file in the images' folder
+    prompt: str
+    split: str
+
+
+def make_caption_items(rows: Iterable[QaRow], prompt_text: str) -> tuple[list[CaptionItem], list[Failure]]:
+    """One item an image, in the data set's order, and why other rows have none."""
+    items: dict[str, CaptionItem] = {}
+    failures = []
+    for named in named_rows(rows, images=True):
+        row = named.row
+        if named.trouble:
+            failures.append(Failure(named.name, STAGE, named.trouble))
+        elif row.image is not None:
+            items.setdefault(named.name, CaptionItem(named.name, row.image, prompt_text, row.split))
+    return list(items.values()), failures
+
+
+def prompt(item: CaptionItem) -> Sample:
+    return Sample(item.image_id, item.image, item.prompt, "", {"split": item.split})
+
+
+def parse(_item: CaptionItem, reply: str) -> str:
+    """What follows the model's thinking; "" where it never got past it."""
+    return reply.rpartition("</think>")[2].partition("<think>")[0].strip()
+
+
+def verdict(_item: CaptionItem, caption: str) -> Verdict:
+    """Unknown: there is nothing to compare a caption with."""
+    return unknown("caption", "", "a caption has no ground truth" if caption else EMPTY_ANSWER, caption)
+
+
+CAPTION = Task("caption", CaptionItem, prompt, parse, verdict)
+
+
+def captions(answers: Iterable[tuple[CaptionItem, str]]) -> dict[str, str]:
+    """Image id -> caption, without those that are empty."""
+    found = {item.image_id: parse(item, reply) for item, reply in answers}
+    return {image_id: caption for image_id, caption in found.items() if caption}
+
+
+def as_json(found: Mapping[str, str]) -> str:
+    """As the benchmark writes its captions: ASCII, indented by two, without a last line's end."""
+    return json.dumps(found, indent=2)

@@ -1,0 +1,218 @@
+"""Which of the lettered options a reply chooses.
+
+An explicit declaration ("the answer is (B)") wins, then a bare letter, then an option's number, then its text: all of
+the reply, or the one text that the reply mentions. Where the evidence is missing or conflicts, no option is chosen.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from halp_probe.labels.normalise import clean, sentences
+from halp_probe.labels.refusal import refused
+from halp_probe.labels.verdict import CONFLICT, EMPTY_ANSWER, REFUSAL
+from halp_probe.tasks.option_head import letters, number, same_text
+from halp_probe.tasks.option_mentions import mentioned
+
+LETTERS = string.ascii_uppercase
+DECLARED, LETTER, NUMBER, TEXT = "declared", "letter", "number", "text"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`index` of the chosen option from 0, and `how` it was said; or None and the `reason`."""
+
+    index: int | None
+    how: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """One place where a reply declares its answer: at `start`, and `final` where it says that this is its last word."""
+
+    start: int
+    options: frozenset[int]  # none where what is declared could not be read
+    payload: str
+    final: bool
+
+
+_IS = r"(?:is|would\ be|should\ be|must\ be|has\ to\ be)\b\s*:?"
+_MARKER = re.compile(
+    rf"""
+    (?P<final> \b final \s+ )? \b (?P<answer>answer|ans|solution) \b
+        (?: , \s* I \s+ (?:think|believe|guess) , | \s+ here | \s+ to \s [^.,;:\n]{{1,40}}? (?= \s is \s ) )?
+        \s* (?: {_IS} | [:=] | -> | → | [-–—](?=\s) | \n )
+    | \b (?P<final_option> final \s+ | (?:the|correct|right|best|only|my|selected|chosen) \s+ )
+        (?:option|choice|letter|match) \s* (?: {_IS} | [:=] )
+    | (?: ^ | (?<=\n) ) (?:option|choice) \s* [:=]
+    | \\boxed \s* \{{
+    | (?P<final_chinese>最终)? (?:(?P<chinese>答案)|正确的?选项) \s* (?:应该?|应当)? (?:是|为|选)? \s* :?
+    | 选 (?: 择 )? (?: 选项 | (?!项) ) \s* :?
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_WEAK_MARKER = re.compile(  # so few words that only a letter behind them makes a declaration
+    r"""
+    \b (?:I|we) (?: 'd | 'll | \s would | \s will )? \s
+        (?:think|believe|guess|say|choose|chose|pick|picked|select|go\ with) \s (?: that \s )?
+        (?: it \s is \s | it's \s )?
+    | \b (?:so|therefore|thus|hence) \b ,? \s (?: it \s is \s | it's \s | it \s must \s be \s )?
+    | \b (?:it|that) (?: 's | \s is | \s must \s be | \s would \s be ) \s
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_CONFIRMED = re.compile(
+    r"""
+    (?<![A-Za-z0-9_'&]) (?P<others> (?:[A-Z] \s* (?:,|/|&|and|or) \s* ){0,4} )
+    (?: (?:[Oo]ption|[Cc]hoice|[Aa]nswer) \s+ [\[(]? (?P<named>[A-Za-z]) | [\[(]? (?P<letter>[A-Z]) ) [\])]?
+    (?: \s* \( [^()\n]{0,80} \) )?
+    (?: \s+ (?:is|seems|appears\ to\ be|must\ be|would\ be) \s+
+        (?: (?:the|clearly|definitely|indeed|also|most|likely|probably) \s+ )*
+        (?:correct|right|true|accurate|best|answer|appropriate) \b
+      | (?:选项|项)? (?:是|为)? (?:正确|对的) )
+    """,
+    re.VERBOSE,
+)
+_NAMED = re.compile(r"\b(?:option|choice)\s+(?=[\[(]?[A-Za-z]\b)|选项\s*(?=[\[(]?[A-Z])", re.IGNORECASE)
+_DOUBTED = re.compile(
+    r"""
+    \b (?:not|neither|nor|never|if|whether|unless|why|wrong|incorrect|cannot|both) \b (?: (?!\bbut\b) [^,;.\n] )* \Z
+    | n't \b (?: (?!\bbut\b) [^,;.\n] )* \Z | [不别勿非] [^,;。\n]{0,3} \Z
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_REFUTED = re.compile(
+    r"\b(?:not|wrong|incorrect|rul\w+ out|eliminat\w+|exclud\w+|neither|nor|cannot)\b|n't\b|[不错]", re.I
+)
+_MARK = re.compile(r"(?:^|(?<=\s))[\[(]?([A-Z])[\]).:]\s*(?=\S)")
+_ALONE = re.compile(r"[\[(\"']*([A-Z])[\])\"']*[.。、]?")
+_NEAR = 80  # characters before a declaration in which a doubt counts
+_LINE = 400  # characters of a declaration's line that are read
+
+
+def chosen(reply: str, options: Sequence[str]) -> Choice:
+    """The option that `reply` chooses among `options`, which the prompt showed in this order under A, B, …"""
+    said = clean(reply)
+    if not said:
+        return Choice(None, reason="it never got past its thinking" if "<think>" in reply else EMPTY_ANSWER)
+    found = sorted([*_declared(said, options), *_confirmed(said)], key=lambda one: one.start)
+    if declared := [one for one in found if one.options]:
+        return _of(_agreed(declared, said), DECLARED, options)
+    if bare := _leading(said, options) | _first_line(said) | _last_line(said) | _concluded(said, options):
+        return _of(bare, LETTER, options)
+    if named := _named(said, options):
+        return _of(named, LETTER, options)
+    if numbered := number(said, options):
+        return _of(numbered, NUMBER, options)
+    return _by_text(found[-1].payload if found else said, said, options)
+
+
+def _of(found: frozenset[int], how: str, options: Sequence[str]) -> Choice:
+    named = ", ".join(LETTERS[index] for index in sorted(found))
+    if len(found) > 1:
+        return Choice(None, reason=f"{CONFLICT}: {named}")
+    if max(found) >= len(options):
+        return Choice(None, reason=f"{named} is none of the {len(options)} options")
+    return Choice(min(found), how)
+
+
+def _by_text(text: str, said: str, options: Sequence[str]) -> Choice:
+    """The one option that `text`, the reply or what it declares, is or mentions."""
+    found = same_text(text, options) or mentioned(text, options)
+    if not found:
+        return Choice(None, reason=REFUSAL if refused(said) else "no option could be read")
+    if len(found) == 1 and refused(said) and not refused(options[min(found)]):
+        return Choice(None, reason=REFUSAL)
+    return _of(found, TEXT, options)
+
+
+def _declared(said: str, options: Sequence[str]) -> Iterator[_Declared]:
+    """What follows each "the answer is", "Answer:", boxed; without options where that is no option's."""
+    for match in _MARKER.finditer(said):
+        rest = said[match.end() : match.end() + _LINE].lstrip()
+        if _doubted(said, match) or _lists(rest):
+            continue
+        payload = rest.partition("}" if match[0].startswith("\\") else "\n")[0]
+        named = letters(payload, options, declared=True) or _said(payload, options)
+        if payload and (named or match["answer"] or match["chinese"]):
+            final = bool(match["final"] or match["final_option"] == "final " or match["final_chinese"])
+            yield _Declared(match.start(), named, payload, final)
+
+
+def _said(payload: str, options: Sequence[str]) -> frozenset[int]:
+    """The option whose text or number a declaration begins with, before anything that explains it."""
+    whole = same_text(payload, options) or number(payload, options)
+    sentence, clause = re.split(r"[.;。](?:\s|$)", payload)[0], re.split(r"[.,;。](?:\s|$)", payload)[0]
+    first = same_text(clause, options)
+    return whole or number(sentence, options) or (first if mentioned(payload, options) <= first else frozenset())
+
+
+def _confirmed(said: str) -> Iterator[_Declared]:
+    """ "Option B is correct"."""
+    for match in _CONFIRMED.finditer(said):
+        if not _doubted(said, match):
+            named = (match["named"] or match["letter"]).upper() + re.sub(r"[^A-Z]", "", match["others"])
+            yield _Declared(match.start(), frozenset(map(LETTERS.index, named)), match[0], final=False)
+
+
+def _agreed(declared: Sequence[_Declared], said: str) -> frozenset[int]:
+    """What all declarations name, with a letter alone in the first line; the final ones alone if the last is one."""
+    if declared[-1].final:
+        return frozenset().union(*(one.options for one in declared if one.final))
+    return _first_line(said).union(*(one.options for one in declared))
+
+
+def _leading(said: str, options: Sequence[str]) -> frozenset[int]:
+    """The letter with which the reply begins, unless it begins with a list of the options."""
+    return frozenset() if _lists(said) else letters(said.partition("\n")[0], options, declared=False)
+
+
+def _first_line(said: str) -> frozenset[int]:
+    """The letter that is all of the first line."""
+    alone = _ALONE.fullmatch(said.partition("\n")[0].strip())
+    return frozenset((LETTERS.index(alone[1]),)) if alone else frozenset()
+
+
+def _last_line(said: str) -> frozenset[int]:
+    """The letter that is all of the last line, unless it is the next of a list that was cut off."""
+    before, _, last = said.rpartition("\n")
+    alone = _ALONE.fullmatch(last.strip())
+    if alone is None:
+        return frozenset()
+    marks = _MARK.findall(before)
+    index = LETTERS.index(alone[1])
+    return frozenset() if marks and LETTERS.index(marks[-1]) + 1 == index else frozenset((index,))
+
+
+def _concluded(said: str, options: Sequence[str]) -> frozenset[int]:
+    """ "I think B", "so it is (B)"."""
+    found = frozenset[int]()
+    for match in _WEAK_MARKER.finditer(said):
+        payload = said[match.end() : match.end() + _LINE].partition("\n")[0]
+        if not _doubted(said, match):
+            found |= letters(payload, options, declared=False)
+    return found
+
+
+def _named(said: str, options: Sequence[str]) -> frozenset[int]:
+    """ "option B" anywhere, in a sentence that rejects nothing."""
+    found = frozenset[int]()
+    for sentence in sentences(said):
+        if not _REFUTED.search(sentence) and not sentence.endswith("?"):
+            for match in _NAMED.finditer(sentence):
+                found |= letters(sentence[match.start() :], options, declared=False)
+    return found
+
+
+def _doubted(said: str, match: re.Match[str]) -> bool:
+    return _DOUBTED.search(said[max(0, match.start() - _NEAR) : match.start()]) is not None
+
+
+def _lists(text: str) -> bool:
+    """Whether it begins with options one after the other, "A. red", "B. blue"."""
+    first = _MARK.match(text)
+    return first is not None and chr(ord(first[1]) + 1) in _MARK.findall(text)

@@ -1,0 +1,102 @@
+"""What a piece of text names first: the letter of an option, its text or its number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from halp_probe.labels.normalise import bare, plain
+from halp_probe.labels.numerals import numerals
+
+_LETTER = re.compile(
+    r"""
+    [\s"'{]* (?:(?:the\s+)? (?i:option|choice|letter) \s+ | 选项\s*)? ["']?
+    (?: [\[(] \s* (?P<bracketed>[A-Za-z]) \s* [\])] | \(? (?P<upper>[A-Z]) (?![A-Za-z0-9_'&+])
+      | \(? (?P<lower>[a-z]) (?= ["']? \s* (?:[.:)\]}。]|$) ) )
+    (?P<rest> .* )
+    """,
+    re.VERBOSE,
+)
+_ANOTHER = re.compile(
+    r"""
+    ["')\]]* \s* (?: , | / | & | 、 | \b or \b | \b and \b | 或者? | 和 | 与 | 以及 | 还是 ) \s*
+    (?: (?:or|and|maybe|perhaps|possibly) \s+ ){0,2} (?: (?:option|choice) \s+ | 选项?\s* )?
+    (?: [\[(] \s* (?P<bracketed>[A-Z]) \s* [\])] | (?P<plain> [B-HJ-Z] | [AI] (?!\s+[a-z]) ) (?![A-Za-z0-9_']) )
+    """,
+    re.VERBOSE,
+)
+_GOES_ON = re.compile(  # what may follow a letter that is an option's
+    r"""
+    ["')\]}]* \s* (?: $ | [.,;:)\]}。、,;!] | [—–-] \s | [(（] | [一-鿿]
+    | (?:because|since|as|for|which|so|but|and|or|is|due|based|given) \b )
+    """,
+    re.VERBOSE,
+)
+_DENIED = re.compile(
+    r"""
+    ["')\]}]* \s* (?: (?: (?:is|seems|would\ be|can|must) (?:\s+(?:clearly|definitely))?
+        \s* (?:not\b|n't\b|wrong|incorrect|false|ruled) ) | 是?(?:不|错) )
+    """,
+    re.VERBOSE,
+)
+_AFTER_LETTER = re.compile(r"[\"')\]}]*\s*(?:[.:;,)\]。、]|[—–-]\s)*\s*")
+_NUMBER = re.compile(r"[\s\"'{]*(?:(?:option|choice|选项)\s*)?[\[(]?([1-9]\d?)(?!\w)[\])]?(?P<rest>.*)", re.IGNORECASE)
+_EITHER = re.compile(r"\s*(?:either|both|neither|not|n't|never|不|非)", re.IGNORECASE)
+
+
+def letters(text: str, options: Sequence[str], *, declared: bool) -> frozenset[int]:
+    """The options, from 0, whose letters stand at the beginning of `text`, a single line; mostly one or none.
+
+    Those beyond the options too, for the caller to refuse. The article "a" and, unless it is `declared` to be the
+    answer, the pronoun "I" are none. A letter with the text of another option behind it names both.
+    """
+    head = _LETTER.match(text)
+    if head is None or _EITHER.match(text):
+        return frozenset()
+    letter, rest = head["bracketed"] or head["upper"] or head["lower"], head["rest"]
+    index = ord(letter.upper()) - ord("A")
+    another = _ANOTHER.match(rest)
+    if another:
+        return frozenset((index, ord(another["bracketed"] or another["plain"]) - ord("A")))
+    if _DENIED.match(rest):
+        return frozenset()
+    behind = _AFTER_LETTER.sub("", rest, count=1)
+    if index < len(options) and same_text(behind, options) == {index}:
+        return frozenset((index,))
+    pronoun = letter.upper() == "I" and not declared and not head["bracketed"]
+    goes_on = head["bracketed"] or _GOES_ON.match(rest)
+    if not goes_on or (pronoun and rest.strip() and not re.match(r"\s*[:)]", rest)):
+        return frozenset()
+    return frozenset((index,)) | same_text(behind, options)
+
+
+def number(text: str, options: Sequence[str]) -> frozenset[int]:
+    """The option whose number, from 1, is all of `text`, or stands before an option's text; both where they differ.
+
+    None where an option holds a number: "2" may then be meant as what is counted.
+    """
+    head = _NUMBER.match(text)
+    if head is None or any(numerals(option) for option in options):
+        return frozenset()
+    index = int(head[1]) - 1
+    behind = _AFTER_LETTER.sub("", head["rest"], count=1).strip()
+    other = same_text(behind, options)
+    return frozenset((index,)) | other if index < len(options) and (other or not behind) else frozenset()
+
+
+def same_text(text: str, options: Sequence[str]) -> frozenset[int]:
+    """The options whose text is `text`: to the letter but for case, else without punctuation and articles."""
+    said = _folded(text)
+    if not said:
+        return frozenset()
+    same = frozenset(index for index, option in enumerate(options) if _folded(option) == said)
+    return same or frozenset(index for index, option in enumerate(options) if _bare(option) == _bare(said))
+
+
+@lru_cache(maxsize=1024)
+def _folded(text: str) -> str:
+    return plain(text).casefold().strip(" \n.。!\"'")
+
+
+_bare = lru_cache(maxsize=1024)(bare)

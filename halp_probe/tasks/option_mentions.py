@@ -1,0 +1,62 @@
+"""Which options a text mentions by their own words, and does not reject."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from halp_probe.labels.negation import NEGATORS, spelled_out
+from halp_probe.labels.normalise import plain, sentences, words_of
+
+_BREAK = re.compile(r"[,;:。，；]|[—–]|\b(?:but|while|whereas|although|though|however|because|since|yet|except)\b")
+_REFUTED_AFTER = re.compile(r"\s*(?:(?:is|are|was|were|seems?|can|could|does) ?)?(?:not|n't|wrong|incorrect|false)\b")
+_DENIED_IN_CHINESE = re.compile(r"[不没非无][^,;。]{0,4}$")
+_CJK = re.compile(r"[一-鿿]")
+_REACH = 200  # characters before a mention in which a negation counts
+_POLAR = NEGATORS | {"yes"}
+
+
+def mentioned(text: str, options: Sequence[str]) -> frozenset[int]:
+    """The options whose text stands in `text` as a whole phrase and is not negated; questions do not count.
+
+    A text within a longer one that is an option too ("red" in "dark red") is not mentioned by it. Words as "yes" and
+    "no" count only where the text begins with them.
+    """
+    found: set[int] = set()
+    by_length = sorted(range(len(options)), key=lambda index: len(options[index]), reverse=True)
+    patterns = {index: _phrase(options[index]) for index in by_length}
+    for place, sentence in enumerate(sentences(text)):
+        if sentence.endswith(("?", "？")):
+            continue
+        left = plain(sentence).casefold()
+        for index in by_length:
+            pattern = patterns[index]
+            if pattern is None:
+                continue
+            polar = options[index].casefold().strip(" .!") in _POLAR
+            for match in pattern.finditer(left):
+                first = place == 0 and not re.search(r"\w", left[: match.start()])
+                if first if polar else not _negated(left, match):
+                    found.add(index)
+            left = pattern.sub(lambda match: "\0" * len(match[0]), left)  # not to be found again in a shorter text
+    return frozenset(found)
+
+
+def _phrase(option: str) -> re.Pattern[str] | None:
+    words = re.findall(r"\w+", plain(option).casefold())
+    if len(words) > 1 and words[0] in ("a", "an", "the"):
+        words = words[1:]
+    if not words:
+        return None
+    before = "" if _CJK.match(words[0]) else r"(?<!\w)"
+    after = "" if _CJK.match(words[-1][-1]) else r"(?!\w)"
+    return re.compile(before + r"[^\w\n]+".join(map(re.escape, words)) + after)
+
+
+def _negated(sentence: str, match: re.Match[str]) -> bool:
+    before = _BREAK.split(sentence[max(0, match.start() - _REACH) : match.start()])[-1]
+    return (
+        bool(NEGATORS.intersection(words_of(spelled_out(before))))
+        or _DENIED_IN_CHINESE.search(before) is not None
+        or _REFUTED_AFTER.match(sentence, match.end()) is not None
+    )
