@@ -217,10 +217,10 @@ def make_prompts(loaded: LoadedModel, images: int, questions: int, picture: tupl
     return prompts
 
 
-def question(rng: np.random.Generator, tokenizer: Qwen2Tokenizer) -> str:
-    """Random words, about `QUESTION_TOKENS` tokens of them."""
+def question(rng: np.random.Generator, tokenizer: Qwen2Tokenizer, tokens: int = QUESTION_TOKENS) -> str:
+    """Random words, about so many tokens of them."""
     text = ""
-    while len(tokenizer(text + " ?")["input_ids"]) < QUESTION_TOKENS:
+    while len(tokenizer(text + " ?")["input_ids"]) < tokens:
         text += f" {rng.choice(_WORDS)}"
     return text.strip() + "?"
 

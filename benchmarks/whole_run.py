@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from measuring import environment
 from PIL import Image
-from presets import PRESETS, build_model, question
+from presets import PRESETS, QUESTION_TOKENS, build_model, question
 
 from halp_probe.extraction.batched import Batched, samples_by_image
 from halp_probe.extraction.engine import Computed, Engine
@@ -98,8 +98,10 @@ def measure_overlap(args: argparse.Namespace, loaded: LoadedModel, folder: Path)
         print(f"{workers:>8}{best.wall:>9.2f}{best.model:>9.2f}{best.wall / best.model:>8.3f}{rate:>9.2f}")
 
 
-def write_pictures(folder: Path, loaded: LoadedModel, images: int, questions: int) -> list[Sample]:
-    """JPEGs that compress about as photographs do, and questions on them."""
+def write_pictures(
+    folder: Path, loaded: LoadedModel, images: int, questions: int, tokens: int = QUESTION_TOKENS
+) -> list[Sample]:
+    """JPEGs that compress about as photographs do, and questions on them of about so many tokens."""
     rng = np.random.default_rng(5)
     samples = []
     for image in range(images):
@@ -108,7 +110,7 @@ def write_pictures(folder: Path, loaded: LoadedModel, images: int, questions: in
         noisy = np.asarray(smooth, dtype=np.int16) + rng.integers(-12, 13, (480, 640, 1), dtype=np.int16)
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{image}.jpg", quality=90)
         for k in range(questions):
-            text = question(rng, loaded.checkpoint.processor.tokenizer)
+            text = question(rng, loaded.checkpoint.processor.tokenizer, tokens)
             samples.append(Sample(f"{image}-{k}", f"{image}.jpg", text, ""))
     return samples
 

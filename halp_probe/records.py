@@ -35,6 +35,11 @@ class Sample:
         """The images of the prompt, in order."""
         return (self.image_id,) if self.images is None else self.images
 
+    @property
+    def subject(self) -> tuple[str, ...]:
+        """What tells samples on the same images from others: the files, or `image_id` where there are none."""
+        return self.files or (self.image_id,)
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -47,7 +52,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class CaptureSpec:
-    """What to read of each prompt, and how long its answer may grow (0 = no answers)."""
+    """What to read of each prompt (no layers: answers alone), and how long its answer may grow (0 = no answers)."""
 
     layers: tuple[int, ...]
     max_new_tokens: int = 64
@@ -59,11 +64,11 @@ class Captured:
 
     sample: Sample
     image_sha256: str
-    vision_only: np.ndarray  # [D] float32
-    vision_encoder: np.ndarray  # [V] float32
-    vision_token: Mapping[int, np.ndarray]  # layer -> [D] float32
+    vision_only: np.ndarray | None  # [D] float32; None where the prompt shows no image
+    vision_encoder: np.ndarray | None  # [V] float32; None as well
+    vision_token: Mapping[int, np.ndarray]  # layer -> [D] float32; empty as well
     query_token: Mapping[int, np.ndarray]  # layer -> [D] float32
-    vision_index: int
+    vision_index: int  # -1 where the prompt shows no image, and so `vision_id`
     vision_id: int
     query_index: int
     query_id: int

@@ -165,12 +165,14 @@ def test_features_of_images_are_selected(split: bool) -> None:
     deep = [10 * torch.cat(pooled), 20 * torch.cat(pooled)]
     layers = [layer.split([1, 2, 3]) for layer in deep] if split else deep
     features = BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=layers)
-    alone = one_each(features, [1, 2, 3])
-    chosen = joined([alone[image] for image in (2, 0, 2)])
-    expected = torch.cat([pooled[2], pooled[0], pooled[2]])
-    assert torch.equal(torch.cat(list(chosen.pooler_output)), expected)
-    for k, layer in enumerate(chosen.deepstack_features):
-        assert torch.equal(torch.cat(list(layer)) if split else layer, 10 * (k + 1) * expected)
+    for images, tokens, taken in (([1, 1, 1], [1, 2, 3], (2, 0, 2)), ([2, 1], [3, 3], (1, 0, 1))):
+        alone = one_each(features, images, tokens)
+        chosen = joined([alone[prompt] for prompt in taken])
+        whole = torch.cat(pooled).split(tokens)
+        expected = torch.cat([whole[prompt] for prompt in taken])
+        assert torch.equal(torch.cat(list(chosen.pooler_output)), expected)
+        for k, layer in enumerate(chosen.deepstack_features):
+            assert torch.equal(torch.cat(list(layer)) if split else layer, 10 * (k + 1) * expected)
 
 
 def test_a_module_that_returns_more_than_states_does_so_at_the_named_places_too() -> None:

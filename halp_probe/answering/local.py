@@ -19,46 +19,57 @@ from halp_probe.extraction.manifest import run_settings
 from halp_probe.extraction.preparing import Preparer, default_workers
 from halp_probe.extraction.prompting import Prompter
 from halp_probe.extraction.proving import prove_looked_up
-from halp_probe.extraction.sharing import try_sharing
+from halp_probe.extraction.sharing import NO_IMAGES, try_sharing
+from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import load_opened, open_model
 from halp_probe.records import Captured, CaptureSpec, Failure, Sample
 
 
 class LocalAnswerer:
-    """A model in this process.
+    """A model in this process; `prompter` makes prompts for it from the files in `images_dir`."""
 
-    `date` is the day in prompts of a run that goes on. Raises what loading raises.
-    """
+    def __init__(self, loaded: LoadedModel, prompter: Prompter, images_dir: Path, options: AnswerOptions) -> None:
+        self._loaded, self._images_dir, self._options = loaded, images_dir, options
+        self._preparer = Preparer(prompter, images_dir)
+        self._spec = CaptureSpec((), options.max_new_tokens)
+        self._shares_prefix: bool | None = None
+        settings = run_settings(loaded, prompter, self._spec)
+        self.settings: Mapping[str, Any] = {
+            "engine": "local",
+            **options.decoding.settings(),
+            **{name: value for name, value in settings.items() if name != "layers"},
+        }
 
-    def __init__(self, options: AnswerOptions, system: str | None, images_dir: Path, date: str | None) -> None:
+    @classmethod
+    def load(cls, options: AnswerOptions, images_dir: Path) -> LocalAnswerer:
+        """The model that the options name. Raises what loading raises."""
         checkpoint = open_model(options.model)
         prompter = Prompter(
             checkpoint,
             options.min_pixels,
             options.max_pixels,
             options.max_new_tokens,
-            options.prompt_date or date,
+            options.prompt_date,
             options.template_options,
+            options.system_prompt,
         )
-        self._options, self._images_dir = options, images_dir
-        self._loaded = load_opened(options.model, checkpoint)
-        self._preparer = Preparer(prompter, images_dir)
-        self._spec = CaptureSpec((self._loaded.num_layers - 1,), options.max_new_tokens)
-        self._shares_prefix: bool | None = None
-        settings = run_settings(self._loaded, prompter, self._spec)
-        self.settings: Mapping[str, Any] = {
-            "engine": "local",
-            **{name: value for name, value in settings.items() if name != "layers"},
-        }
+        return cls(load_opened(options.model, checkpoint), prompter, images_dir, options)
 
     def answer(
         self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
     ) -> Generator[list[Reply | Failure], None, None]:
         """Replies and failures of the samples that are not done, as batches end."""
+        self._preparer.prompter.check(samples)
         images = samples_by_image(samples, self._images_dir)
         on_cuda = self._loaded.device.type == "cuda"
         workers = self._options.workers
-        engine = Engine(self._loaded, self._spec, share_prefix=self._shares(images))
+        engine = Engine(
+            self._loaded,
+            self._spec,
+            share_prefix=self._shares(images),
+            decoding=self._options.decoding,
+            attempt=attempt,
+        )
         batched = Batched(
             engine,
             self._preparer,
@@ -66,8 +77,8 @@ class LocalAnswerer:
             token_budget=self._options.batch_tokens or BATCH_TOKENS["cuda" if on_cuda else "cpu"],
             workers=default_workers(on_cuda) if workers is None else workers,
             images_a_batch=self._options.batch_size,
-            names={
-                sample.image_id: done[key].image_sha256 for sample in samples if (key := sample.question_id) in done
+            contents={
+                sample.subject: done[key].image_sha256 for sample in samples if (key := sample.question_id) in done
             },
         )
         with closing(batched.results(images, frozenset())) as results:
@@ -82,7 +93,7 @@ class LocalAnswerer:
             if self._loaded.checkpoint.family.looked_up:
                 prove_looked_up(self._loaded, (self._loaded.num_layers - 1,), self._preparer, images)
             sharing = try_sharing(self._loaded, (), self._preparer, images)
-            if not sharing.shared and any(len(image) > 1 for image in images):
+            if not sharing.shared and sharing != NO_IMAGES and any(len(image) > 1 for image in images):
                 print(f"Prompts on one image run one by one: {sharing.reason}.", file=sys.stderr)
             self._shares_prefix = sharing.shared
         return self._shares_prefix
@@ -100,7 +111,7 @@ class LocalAnswerer:
         return Reply(
             key=row.sample.question_id,
             text=row.answer,
-            finished=row.answer_tokens < self._spec.max_new_tokens,
+            finished=row.finished,
             asked=fingerprint(row.sample),
             date=date,
             attempt=attempt,

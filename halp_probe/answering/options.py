@@ -17,6 +17,7 @@ from halp_probe.arguments import (
     template_option,
 )
 from halp_probe.errors import InputError
+from halp_probe.extraction.sampling import GREEDY, Decoding
 from halp_probe.models.options import ModelOptions, add_model_arguments
 
 ENGINES = ("local", "server")
@@ -30,10 +31,7 @@ class AnswerOptions:
     template_options: str | None  # a JSON object
     max_new_tokens: int
     batch_size: int
-    seed: int = 0
-    temperature: float = 0.0
-    top_p: float = 1.0
-    repetition_penalty: float | None = None
+    decoding: Decoding = GREEDY
     engine: str = "local"
     base_url: str | None = None
     concurrency: int = 8
@@ -44,20 +42,24 @@ class AnswerOptions:
     min_pixels: int | None = None
     max_pixels: int | None = None
     prompt_date: str | None = None
+    system_prompt: str | None = None
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> AnswerOptions:
         """From parsed flags. Raises InputError for flags that do not go together."""
         options = None if not args.template_option else json.dumps(dict(args.template_option), sort_keys=True)
-        told: dict[str, Any] = {"model": ModelOptions.of(args), "template_options": options}
+        decoding = Decoding(args.temperature, args.top_p, args.repetition_penalty, args.seed)
+        told: dict[str, Any] = {
+            "model": ModelOptions.of(args),
+            "template_options": options,
+            "decoding": decoding,
+        }
         values = {field.name: getattr(args, field.name) for field in fields(cls) if field.name not in told}
         return cls(**values, **told)
 
     def __post_init__(self) -> None:
         if (self.engine == "server") != (self.base_url is not None):
             raise InputError("--engine server and --base-url URL go together: pass both, or neither to load the model")
-        if self.top_p != 1 and not self.temperature:
-            raise InputError(f"--top-p {self.top_p:g} does nothing without --temperature: replies are greedy")
 
 
 def add_answer_arguments(
@@ -89,7 +91,8 @@ def add_answer_arguments(
         metavar="NAME=VALUE",
         help="variable of the chat template, such as enable_thinking=false",
     )
-    add("--temperature", type=not_negative_number, default=0.0, help="of sampling (0: greedy)")
+    add("--system-prompt", metavar="TEXT", help="system message (the task's own, which may be none)")
+    add("--temperature", type=not_negative_number, help="of sampling (0: greedy, the default)")
     add("--top-p", type=share_or_one, default=1.0, help="sample from the likeliest tokens of this mass (1)")
     add("--repetition-penalty", type=positive_number, help="above 1 discourages repeating (the checkpoint's own)")
     add("--seed", type=int, default=0, help="of all that is drawn (%(default)s)")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,7 +73,7 @@ def answer_task(
     with locked(folder, f".{stem}.lock"):
         path = folder / f"{stem}{REPLIES_SUFFIX}"
         answerer = open_answerer(given, options, path)
-        log = ReplyLog(path, {"task": given.task.name, **given.about, **answerer.settings})
+        log = ReplyLog(path, {**given.settings, **answerer.settings})
         with StopSignals() as stop:
             stopped = _Rounds(given, samples, answerer, log, watch, stop).run()
         replies = {key: reply for attempt in (1, 2) for key, reply in log.replies(attempt).items() if key in samples}
@@ -86,15 +86,18 @@ def answer_task(
 
 def open_answerer(given: TaskInput[Any, Any], options: AnswerOptions, log: Path) -> Answerer:
     """The model or the server that the options name; `log` may hold the replies of a run that goes on."""
+    if options.system_prompt is None:
+        options = replace(options, system_prompt=given.task.system)
     if options.engine == "server":
         from halp_probe.answering.server import ServerAnswerer
 
-        return ServerAnswerer(options, given.task.system, given.images_dir)
+        return ServerAnswerer(options, given.images_dir)
     from halp_probe.answering.local import LocalAnswerer
 
     lines = whole_lines(log)
-    date = header_of(log, lines[0]).get("prompt_date") if lines else None
-    return LocalAnswerer(options, given.task.system, given.images_dir, date)
+    if options.prompt_date is None and lines:
+        options = replace(options, prompt_date=header_of(log, lines[0]).get("prompt_date"))
+    return LocalAnswerer.load(options, given.images_dir)
 
 
 def _prompts(given: TaskInput[Any, Any]) -> Iterator[tuple[str, Sample]]:

@@ -6,10 +6,8 @@ import argparse
 from pathlib import Path
 
 from halp_probe.answering.options import AnswerOptions, add_answer_arguments
-from halp_probe.datasets import read_table
-from halp_probe.errors import InputError
 from halp_probe.records import Sample
-from halp_probe.shards.columns import RESERVED_COLUMNS
+from halp_probe.task_files.table import read_vqa
 from halp_probe.tasks.task import TaskInput
 from halp_probe.tasks.vqa import VQA
 
@@ -23,13 +21,8 @@ def add_input_arguments(group: argparse._ActionsContainer) -> None:
 
 
 def read_input(args: argparse.Namespace) -> TaskInput[Sample, str]:
-    """The table's samples. Raises InputError for flags that are missing and what `read_table` raises."""
-    if args.vqa_dataset is None or args.images_dir is None:
-        raise InputError("--vqa-dataset CSV and --images-dir FOLDER are both needed")
-    table = read_table(args.vqa_dataset, RESERVED_COLUMNS)
-    if not args.images_dir.is_dir():
-        raise InputError(f"--images-dir {args.images_dir} is not a folder")
-    return TaskInput(VQA, table.samples, table.failures, args.images_dir, {})
+    """Raises what `read_vqa` raises."""
+    return read_vqa(args.vqa_dataset, args.images_dir)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ _PROMPT_SETTINGS = (
     "prompt",
     "prompt_date",
     "template_options",
+    "system_prompt",
     "chat_template_sha256",
     "min_pixels",
     "max_pixels",

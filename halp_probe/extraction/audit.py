@@ -1,6 +1,6 @@
 """`halp-probe audit`: re-tokenise every row of the shards, one by one, and check the stored token positions.
 
-Makes each prompt anew from the original image file, with the model's processor and without its weights, and finds the
+Makes each prompt anew from the original image files, with the model's processor and without its weights, and finds the
 positions by a search of its own.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from halp_probe.errors import InputError
 from halp_probe.records import Sample
+from halp_probe.shards.columns import IMAGES, image_files
 from halp_probe.shards.reader import Shards, open_shards
 
 _NUMBERS = ("token_index/vision", "token_index/query", "token_id/vision", "token_id/query", "prompt_tokens")
@@ -53,7 +54,7 @@ def audit(shards: Shards, images_dir: Path, model: str | None, cache_dir: str | 
     Raises InputError when the shards store no positions (files of other code), an image's content has changed, or a row
     cannot be made into a prompt any more.
     """
-    from halp_probe.extraction.images import image_path, load_image
+    from halp_probe.extraction.images import content_sha256, image_path, load_image
     from halp_probe.extraction.prompting import Prompter
     from halp_probe.models.loading import open_checkpoint
 
@@ -70,22 +71,32 @@ def audit(shards: Shards, images_dir: Path, model: str | None, cache_dir: str | 
         attributes.get("max_pixels"),
         date=attributes.get("prompt_date"),
         template_options=attributes.get("template_options"),
+        system=attributes.get("system_prompt"),
     )
     stored = {name: shards.numbers(name) for name in _NUMBERS}
-    texts = [shards.text(name) for name in ("image_id", "question", "image_sha256")]
-    for row, (question_id, image_id, question, sha256) in enumerate(zip(shards.question_ids, *texts, strict=True)):
-        image = load_image(image_path(images_dir, image_id))
-        if image.sha256 != sha256:
-            raise InputError(f"{images_dir / image_id} is not the file that was captured for question {question_id!r}")
-        ids = prompter.prompt(Sample(question_id, image_id, question, ""), image).input_ids
+    for row, (sample, sha256) in enumerate(zip(_samples(shards), shards.text("image_sha256"), strict=True)):
+        question_id = sample.question_id
+        images = [load_image(image_path(images_dir, file)) for file in sample.files]
+        if content_sha256(sample.image_id, images) != sha256:
+            files = ", ".join(str(images_dir / file) for file in sample.files) or sample.image_id
+            raise InputError(f"{files} is not the file that was captured for question {question_id!r}")
+        ids = prompter.prompt(sample, *images).input_ids
         (image_tokens,) = (ids == checkpoint.image_token_id).nonzero()
         found = {
-            "token_index/vision": int(image_tokens[-1]),
+            "token_index/vision": int(image_tokens[-1]) if images else -1,
             "token_index/query": len(ids) - 1,
-            "token_id/vision": int(ids[image_tokens[-1]]),
+            "token_id/vision": int(ids[image_tokens[-1]]) if images else -1,
             "token_id/query": int(ids[-1]),
             "prompt_tokens": len(ids),
         }
         for name, value in found.items():
             if int(stored[name][row]) != value:
                 yield Mismatch(question_id, name, int(stored[name][row]), value)
+
+
+def _samples(shards: Shards) -> Iterator[Sample]:
+    """The stored rows, as far as a prompt shows them."""
+    shown = shards.text(IMAGES) if shards.has(IMAGES) else [None] * len(shards.question_ids)
+    rows = zip(shards.question_ids, shards.text("image_id"), shards.text("question"), shown, strict=True)
+    for question_id, image_id, question, files in rows:
+        yield Sample(question_id, image_id, question, "", images=None if files is None else image_files(files))

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import torch
 
+from halp_probe.errors import InputError
 from halp_probe.extraction import batching
 from halp_probe.extraction.engine import Computed, Engine
 from halp_probe.extraction.images import ImageError, by_content, image_path, pixel_count
@@ -74,9 +75,26 @@ class _Batch:
 
 
 def samples_by_image(samples: Sequence[Sample], images_dir: Path) -> list[list[Sample]]:
-    """The samples of each image, in the run's order. Files of one content are one image."""
-    first = by_content(images_dir, (sample.image_id for sample in samples))
-    return batching.grouped(samples, lambda sample: first[sample.image_id])
+    """The samples of each image, in the run's order. Files of one content are one image.
+
+    Samples that show several images stand together where these are the same; those that show none, by `image_id`.
+    Raises what `text_only` raises.
+    """
+    if text_only(samples):
+        return batching.grouped(samples, lambda sample: sample.subject)
+    first = by_content(images_dir, (file for sample in samples for file in sample.files))
+    return batching.grouped(samples, lambda sample: tuple(first[file] for file in sample.files))
+
+
+def text_only(samples: Sequence[Sample]) -> bool:
+    """Whether the samples show no image. Raises InputError, naming one, where some do and others do not."""
+    without = [sample for sample in samples if not sample.files]
+    if 0 < len(without) < len(samples):
+        raise InputError(
+            f"{len(without)} of {len(samples)} prompts show no image (first: {without[0].question_id!r}), the others "
+            "do: vectors of images would have holes; run the two kinds by themselves"
+        )
+    return bool(without)
 
 
 class Batched:
@@ -85,7 +103,7 @@ class Batched:
     `token_budget` bounds a batch's padded tokens, `images_a_batch` its images. Where a batch does not fit the device's
     memory, half of its tokens are the budget for the rest of the run; a run that resumes it starts with the full one,
     so its batches may differ. `workers` processes prepare prompts; with 0 a thread does. `stored` is what earlier runs
-    have, by question id; `names` the content that an image had under its name then.
+    have, by question id; `contents` what each subject (see `Sample`) showed then.
     """
 
     def __init__(
@@ -97,12 +115,12 @@ class Batched:
         token_budget: int,
         workers: int,
         images_a_batch: int | None = None,
-        names: Mapping[str, str] | None = None,
+        contents: Mapping[tuple[str, ...], str] | None = None,
     ) -> None:
         self.engine, self.preparer = engine, preparer
         self.token_budget, self.workers, self.images_a_batch = token_budget, workers, images_a_batch
         self._stored = dict(stored)  # this run's own storing does not change its plan
-        self._content_of = dict(names or {})
+        self._content_of = dict(contents or {})
 
     def results(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Generator[Result, None, None]:
         """Batch after batch of the samples that are not stored. `retried` are those that failed in earlier runs."""
@@ -180,15 +198,15 @@ class Batched:
                 yield result
 
     def _same_image(self, result: Prompt | Failure) -> Prompt | Failure:
-        """A failure when the prompt's image is not the one that was captured under its name before."""
+        """A failure when the prompt's images are not those that were captured under their names before."""
         if isinstance(result, Failure):
             return result
         sample = result.sample
-        if self._content_of.setdefault(sample.image_id, result.image_sha256) == result.image_sha256:
+        if self._content_of.setdefault(sample.subject, result.image_sha256) == result.image_sha256:
             return result
         reason = (
-            f"{sample.image_id} is not the file that was captured for other questions of this run; put that file back, "
-            "or choose another --output-dir"
+            f"{', '.join(sample.subject)} is not the file that was captured for other questions of this run; put that "
+            "file back, or choose another --output-dir"
         )
         return Failure(sample.question_id, "image", reason)
 
@@ -197,11 +215,16 @@ class Batched:
 
     def _size(self, image: list[Sample]) -> tuple[int, int, str]:
         """Grows with the length of the image's prefix, then with that of its longest question."""
-        first = image[0].image_id
+        first = image[0]
+        return sum(map(self._area, first.files)), max(len(sample.question) for sample in image), first.image_id
+
+    def _area(self, file: str) -> int:
+        """Of an image after resizing, in pixels; 0 where only the processor knows it."""
+        bounds = self.preparer.prompter.pixel_bounds
+        if bounds is None:
+            return 0
         try:
-            pixels = pixel_count(image_path(self.preparer.images_dir, first))
+            pixels = pixel_count(image_path(self.preparer.images_dir, file))
         except ImageError:
             pixels = 0
-        bounds = self.preparer.prompter.pixel_bounds
-        area = min(max(pixels, bounds[0]), bounds[1]) if bounds else 0
-        return area, max(len(sample.question) for sample in image), first
+        return min(max(pixels, bounds[0]), bounds[1])

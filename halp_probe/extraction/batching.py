@@ -7,7 +7,7 @@ place in its batch by its stored length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -31,9 +31,9 @@ class Slot(Protocol):
 _Slot = TypeVar("_Slot", bound=Slot)
 
 
-def grouped(items: Iterable[_Item], key: Callable[[_Item], str]) -> list[list[_Item]]:
+def grouped(items: Iterable[_Item], key: Callable[[_Item], Hashable]) -> list[list[_Item]]:
     """Groups of one key by first appearance, each in the order of the items."""
-    groups: dict[str, list[_Item]] = {}
+    groups: dict[Hashable, list[_Item]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return list(groups.values())

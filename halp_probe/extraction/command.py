@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halp_probe.arguments import iso_date, not_negative, positive, template_option
-from halp_probe.datasets import Table, read_table
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
+from halp_probe.labels.command import label
 from halp_probe.locking import locked
 from halp_probe.models.options import ModelOptions, add_model_arguments, load_opened, open_model
 from halp_probe.records import CaptureSpec, Sample
-from halp_probe.shards.columns import RESERVED_COLUMNS
+from halp_probe.shards.columns import subject
 from halp_probe.shards.failures import FAILURES_FILE, read_failures
 from halp_probe.shards.names import model_slug
 from halp_probe.shards.writer import STORE_DTYPES, check_store_dtype
+from halp_probe.tasks.task import TaskInput
 
 if TYPE_CHECKING:
     from halp_probe.extraction.engine import Gate
@@ -31,6 +33,15 @@ if TYPE_CHECKING:
     from halp_probe.models.loading import LoadedModel
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
+PLAIN = "vqa"
+# task -> the module that adds its input's flags and reads it
+INPUTS = {
+    PLAIN: "halp_probe.answering.vqa_command",
+    "dense-caption": "halp_probe.answering.dense_caption_command",
+    "stage-a": "halp_probe.answering.stage_a_command",
+    "stage-b": "halp_probe.answering.stage_b_command",
+}
+LABELS_FILE = "labels.csv"
 TEST_SAMPLES = 3
 BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 
@@ -39,8 +50,7 @@ BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 class ExtractOptions:
     """The flags of one extraction; see `add_arguments` for what each means."""
 
-    vqa_dataset: Path
-    images_dir: Path
+    source: Mapping[str, Any]  # the flags that say which items, for the record; JSON values
     output_dir: Path
     model: ModelOptions
     checkpoint_interval: int
@@ -55,6 +65,7 @@ class ExtractOptions:
     max_pixels: int | None
     prompt_date: str | None
     template_options: str | None  # a JSON object
+    system_prompt: str | None
     no_question_view: bool
     store_dtype: str
     seed: int
@@ -62,15 +73,20 @@ class ExtractOptions:
     @classmethod
     def of(cls, args: argparse.Namespace) -> ExtractOptions:
         """From parsed flags."""
-        told: dict[str, Any] = {"model": ModelOptions.of(args), "template_options": _json_object(args.template_option)}
+        told: dict[str, Any] = {
+            "source": _input_flags(args, args.task),
+            "model": ModelOptions.of(args),
+            "template_options": _json_object(args.template_option),
+        }
         values = {field.name: getattr(args, field.name) for field in fields(cls) if field.name not in told}
         return cls(**values, **told)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--vqa-dataset", type=Path, required=True, help="CSV with question_id, image_id, question, answer")
-    add("--images-dir", type=Path, required=True, help="folder of the images: {images_dir}/{image_id}")
+    add("--task", choices=INPUTS, default=PLAIN, help="what is asked: each has flags of its own, below (%(default)s)")
+    for name in INPUTS:
+        _input_of(name).add_input_arguments(parser.add_argument_group(f"--task {name}"))
     add("--output-dir", type=Path, default=Path("output"), help="shards, journal, run.json, failures.csv (./output)")
     add_model_arguments(parser, default=DEFAULT_MODEL)
     add("--checkpoint-interval", type=positive, default=1000, help="samples a shard (%(default)s)")
@@ -95,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="variable of the chat template, such as enable_thinking=false",
     )
+    add("--system-prompt", metavar="TEXT", help="system message (the task's own; none for vqa)")
     add("--no-question-view", action="store_true", help="columns only, without the groups by question")
     add("--store-dtype", default="float32", choices=STORE_DTYPES, help="of the vectors on disk (%(default)s)")
     add("--seed", type=int, default=0, help="torch's seed (%(default)s)")
@@ -104,12 +121,42 @@ def run(args: argparse.Namespace) -> int:
     """Extract; the exit status is 0, 1 when nothing could be captured, 130 or 143 when stopped by a signal."""
     options = ExtractOptions.of(args)
     check_store_dtype(options.store_dtype, not options.no_question_view)
-    table = read_table(options.vqa_dataset, RESERVED_COLUMNS)
-    if not options.images_dir.is_dir():
-        raise InputError(f"--images-dir {options.images_dir} is not a folder")
+    given = _read_input(args)
+    if options.system_prompt is None:
+        options = replace(options, system_prompt=given.task.system)
     with locked(options.output_dir):
         loaded, prompter = load(options)
-        return extract(options, table, loaded, prompter)
+        status = extract(options, given, loaded, prompter)
+        if status == 0 and args.task != PLAIN and not options.no_answers:
+            label(options.output_dir, options.output_dir / LABELS_FILE)
+        return status
+
+
+def _read_input(args: argparse.Namespace) -> TaskInput[Any, Any]:
+    """The chosen task's items. Raises InputError for a flag of another task."""
+    own = _input_flags(args, args.task)
+    for name in INPUTS:
+        for flag, default in _flags_of(name).items():
+            if flag not in own and getattr(args, flag) != default:
+                raise InputError(f"--{flag.replace('_', '-')} belongs to --task {name}, not to {args.task}")
+    given: TaskInput[Any, Any] = _input_of(args.task).read_input(args)
+    return given
+
+
+def _input_of(task: str) -> Any:
+    return importlib.import_module(INPUTS[task])
+
+
+def _flags_of(task: str) -> dict[str, Any]:
+    """The flags that say which items a task asks about, with their defaults."""
+    parser = argparse.ArgumentParser(add_help=False)
+    _input_of(task).add_input_arguments(parser)
+    return vars(parser.parse_args([]))
+
+
+def _input_flags(args: argparse.Namespace, task: str) -> dict[str, Any]:
+    """The same as they were given, as JSON values."""
+    return {name: _plain(getattr(args, name)) for name in _flags_of(task)}
 
 
 def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
@@ -123,14 +170,20 @@ def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     checkpoint = open_model(options.model)
     date = options.prompt_date or read_prompt_date(options.output_dir)
     prompter = Prompter(
-        checkpoint, options.min_pixels, options.max_pixels, _answer_tokens(options), date, options.template_options
+        checkpoint,
+        options.min_pixels,
+        options.max_pixels,
+        _answer_tokens(options),
+        date,
+        options.template_options,
+        options.system_prompt,
     )
     return load_opened(options.model, checkpoint), prompter
 
 
 def extract(
     options: ExtractOptions,
-    table: Table,
+    given: TaskInput[Any, Any],
     loaded: LoadedModel,
     prompter: Prompter,
     gate: Gate | None = None,
@@ -140,24 +193,30 @@ def extract(
 
     A `gate` says which questions are answered; `gate_settings` tell of it in the folder's record, which refuses others.
     """
-    from halp_probe.extraction.batched import Batched, samples_by_image
+    from halp_probe.extraction.batched import Batched, samples_by_image, text_only
     from halp_probe.extraction.engine import Engine
     from halp_probe.extraction.manifest import check_settings, run_settings, shard_attributes, write_manifest
     from halp_probe.extraction.preparing import Preparer, default_workers
     from halp_probe.extraction.proving import prove_looked_up
-    from halp_probe.extraction.run import Extraction, check_against_table
+    from halp_probe.extraction.run import Extraction, check_against_table, with_files_told
     from halp_probe.extraction.stopping import StopSignals
     from halp_probe.shards.run_folder import RunFolder
 
     spec = CaptureSpec(parse_layers(options.layers, loaded.num_layers), _answer_tokens(options))
-    settings = {**run_settings(loaded, prompter, spec), **(gate_settings or {})}
+    samples = with_files_told([given.task.sample(item) for item in given.items])
+    prompter.check(samples)
+    settings = {
+        **run_settings(loaded, prompter, spec, text_only=text_only(samples)),
+        **given.settings,
+        **(gate_settings or {}),
+    }
     check_settings(options.output_dir, settings)
-    names = ("vqa_dataset", "images_dir", "checkpoint_interval", "store_dtype", "seed")
-    about = {name: _plain(getattr(options, name)) for name in names}
+    names = ("checkpoint_interval", "store_dtype", "seed")
+    about = {**options.source, "images_dir": str(given.images_dir), **{name: getattr(options, name) for name in names}}
     adapters = [adapter.name for adapter in loaded.checkpoint.adapters]
     write_manifest(options.output_dir, settings, {**about, "adapter_names": adapters} if adapters else about)
-    preparer = Preparer(prompter, options.images_dir)
-    images = samples_by_image(table.samples, options.images_dir)
+    preparer = Preparer(prompter, given.images_dir)
+    images = samples_by_image(samples, given.images_dir)
     if loaded.checkpoint.family.looked_up:
         prove_looked_up(loaded, spec.layers, preparer, images)
         print(f"Family {loaded.checkpoint.model_type} was looked up, and checked on these images.", file=sys.stderr)
@@ -172,7 +231,7 @@ def extract(
         question_view=not options.no_question_view,
         store_dtype=options.store_dtype,
     )
-    check_against_table(folder, table.samples)
+    check_against_table(folder, samples)
     known = set(ids)
     failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in known]
     on_cuda = loaded.device.type == "cuda"
@@ -182,11 +241,11 @@ def extract(
         folder.done,
         token_budget=options.batch_tokens or BATCH_TOKENS["cuda" if on_cuda else "cpu"],
         workers=default_workers(on_cuda) if options.workers is None else options.workers,
-        names={stored.texts["image_id"]: stored.image_sha256 for stored in folder.done.values()},
+        contents={subject(stored.texts): stored.image_sha256 for stored in folder.done.values()},
     )
     with contextlib.closing(folder), StopSignals() as stop:
         outcome = Extraction(batched, folder, should_stop=stop).run(
-            _first(images, TEST_SAMPLES) if options.test else images, table.failures, failed_before
+            _first(images, TEST_SAMPLES) if options.test else images, given.failures, failed_before
         )
     _report(outcome, options.output_dir, len(folder.shards()))
     if outcome.stopped:
@@ -199,7 +258,7 @@ def _shares_prefix(
 ) -> bool:
     """As the folder's record says; a new run tries it, and says why when questions on one image cannot."""
     from halp_probe.extraction.manifest import read_sharing, record_sharing
-    from halp_probe.extraction.sharing import SWITCHED_OFF, try_sharing
+    from halp_probe.extraction.sharing import NO_IMAGES, SWITCHED_OFF, try_sharing
 
     sharing = read_sharing(options.output_dir)
     if sharing is not None:
@@ -211,7 +270,7 @@ def _shares_prefix(
     sharing = SWITCHED_OFF if options.no_prefix_sharing else try_sharing(loaded, spec.layers, preparer, images)
     if sharing.decided:
         record_sharing(options.output_dir, sharing)
-    if not sharing.shared and sharing != SWITCHED_OFF and any(len(image) > 1 for image in images):
+    if not sharing.shared and sharing not in (SWITCHED_OFF, NO_IMAGES) and any(len(image) > 1 for image in images):
         print(f"Questions on one image run one by one: {sharing.reason}.", file=sys.stderr)
     return sharing.shared
 
@@ -244,4 +303,6 @@ def _answer_tokens(options: ExtractOptions) -> int:
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value

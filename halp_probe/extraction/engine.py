@@ -19,7 +19,7 @@ from halp_probe.extraction.prefill import Prefill, Prefiller
 from halp_probe.extraction.prefix import ByImage, by_image, shared_tokens
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.sampling import GREEDY, Decoding
-from halp_probe.extraction.vision import see
+from halp_probe.extraction.vision import Seen, see
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, CaptureSpec
 from halp_probe.shards.names import layer_of
@@ -33,7 +33,7 @@ class Computed:
     image_of: list[int]  # of each prompt, in `only` and `encoder`
     vision_row: list[int]  # of each prompt, in `vision_token`
     layers: tuple[int, ...]
-    arrays: dict[str, np.ndarray]  # float32
+    arrays: dict[str, np.ndarray]  # float32; without `only`, `encoder` and `vision_token` where no image is shown
     answers: list[list[int]]  # token ids; empty where no answer was asked for, or the gate was shut
     finished: list[bool]  # whether each answer came to an end token; False where it was cut off, or there is none
 
@@ -55,9 +55,10 @@ Gate: TypeAlias = Callable[[Computed], np.ndarray]  # -> [B] bool: whether to an
 class Engine:
     """A loaded model and a spec; `run` takes a batch of prompts to captured samples.
 
-    With `share_prefix`, prompts on one image (by file content) share all that they have in common, where their family
-    can. A `gate` is given the batch before its answers, and says which there will be. Sampled answers depend on the
-    prompts' question ids and on `attempt`, beside the seed in `decoding`.
+    Either all prompts of a batch show images, or none does. With `share_prefix`, prompts on one image (by file content)
+    share all that they have in common, where their family can. A `gate` is given the batch before its answers, and says
+    which there will be. Sampled answers depend on the prompts' question ids and on `attempt`, beside the seed in
+    `decoding`.
     """
 
     def __init__(
@@ -88,17 +89,16 @@ class Engine:
     def compute(self, prompts: Sequence[Prompt]) -> Computed:
         """The part that keeps the device busy."""
         images = by_image(prompts)
-        seen = see(self.loaded, [prompts[row] for row in images.first_rows])
-        if self.share_prefix and len(images.rows) < len(prompts) and self._fits_window(prompts, images):
+        seen = see(self.loaded, [prompts[row] for row in images.first_rows]) if _show_images(prompts) else None
+        several = len(images.rows) < len(prompts)
+        if seen is not None and self.share_prefix and several and self._fits_window(prompts, images):
             prefill = self._prefiller.shared(prompts, images, seen)
         else:
             prefill = self._prefiller.whole(prompts, images, seen, keep_cache=self._rules is not None)
         log_probabilities = prefill.logits.float().log_softmax(-1)
         entropy = -(log_probabilities.exp() * log_probabilities.clamp(min=-1e9)).sum(-1)
         tensors = {
-            "only": seen.only,
-            "encoder": seen.encoder,
-            "vision_token": prefill.vision_states,
+            **(_of_images(seen, prefill) if seen is not None else {}),
             "query_token": prefill.query_states,
             "first_logprob": log_probabilities.max(-1).values,
             "entropy": entropy,
@@ -140,13 +140,16 @@ class Engine:
         """What was computed, sample by sample."""
         arrays, answers = computed.arrays, computed.answers
         layers = list(enumerate(self.spec.layers))
+        shown = "only" in arrays
         return [
             Captured(
                 sample=prompt.sample,
                 image_sha256=prompt.image_sha256,
-                vision_only=arrays["only"][image],
-                vision_encoder=arrays["encoder"][image],
-                vision_token={layer: arrays["vision_token"][k, computed.vision_row[row]] for k, layer in layers},
+                vision_only=arrays["only"][image] if shown else None,
+                vision_encoder=arrays["encoder"][image] if shown else None,
+                vision_token={layer: arrays["vision_token"][k, computed.vision_row[row]] for k, layer in layers}
+                if shown
+                else {},
                 query_token={layer: arrays["query_token"][k, row] for k, layer in layers},
                 vision_index=prompt.positions.vision_index,
                 vision_id=prompt.positions.vision_id,
@@ -162,6 +165,18 @@ class Engine:
             )
             for row, (prompt, image) in enumerate(zip(computed.prompts, computed.image_of, strict=True))
         ]
+
+
+def _of_images(seen: Seen, prefill: Prefill) -> dict[str, torch.Tensor]:
+    return {"only": seen.only, "encoder": seen.encoder, "vision_token": prefill.vision_states}
+
+
+def _show_images(prompts: Sequence[Prompt]) -> bool:
+    """Whether these prompts show images. Raises ValueError when some do and others do not."""
+    shown = {prompt.image_count > 0 for prompt in prompts}
+    if len(shown) > 1:
+        raise ValueError("prompts with and without images in one batch")
+    return shown.pop()
 
 
 def _sliding_window(text_config: Any) -> int | None:

@@ -7,16 +7,17 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from halp_probe.errors import InputError
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what PIL's decoders raise
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 class ImageError(InputError):
@@ -85,6 +86,17 @@ def from_pixels(image: Image.Image) -> LoadedImage:
     return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
 
 
+def content_sha256(image_id: str, images: Sequence[LoadedImage]) -> str:
+    """What tells the images of a prompt: one image's own digest, that of several ones' digests in order.
+
+    Of a prompt without images it is the digest of what it is about, so that all about one thing stay together.
+    """
+    if len(images) == 1:
+        return images[0].sha256
+    told = "".join(image.sha256 for image in images) if images else f"no image: {image_id}"
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
 def by_content(images_dir: Path, image_ids: Iterable[str]) -> dict[str, str]:
     """For each image id the first one whose file has the same content; an id without a file stands for itself.
 
@@ -118,6 +130,20 @@ def pixel_count(path: Path) -> int:
                 return opened.width * opened.height
     except (*_BROKEN, Image.DecompressionBombError):
         return 0
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of what `load_image` gives, from the header alone; ImageError where there is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                turned = opened.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+                return (opened.height, opened.width) if turned else opened.size
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path.name} is not an image that Pillow knows") from error
+    except (*_BROKEN, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path.name} has no readable header: {error}") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -60,8 +60,8 @@ class Ledger:
 
 def _not_finite(row: Captured) -> Failure | None:
     vectors = {
-        "the vision-only mean": row.vision_only,
-        "the vision-encoder mean": row.vision_encoder,
+        **({} if row.vision_only is None else {"the vision-only mean": row.vision_only}),
+        **({} if row.vision_encoder is None else {"the vision-encoder mean": row.vision_encoder}),
         **{f"the vision token at layer {layer}": vector for layer, vector in row.vision_token.items()},
         **{f"the query token at layer {layer}": vector for layer, vector in row.query_token.items()},
         "the first token's distribution": np.array([row.first_token_logprob, row.first_token_entropy]),

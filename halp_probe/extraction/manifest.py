@@ -13,7 +13,7 @@ import transformers
 
 from halp_probe import __version__
 from halp_probe.errors import InputError
-from halp_probe.extraction.prompting import PROMPT, Prompter
+from halp_probe.extraction.prompting import PROMPT, PROMPT_OF_TEXT, Prompter
 from halp_probe.extraction.sharing import Sharing
 from halp_probe.files import atomic_text
 from halp_probe.models.loading import LoadedModel
@@ -30,11 +30,20 @@ VERSIONS = {
 }
 
 
-def run_settings(loaded: LoadedModel, prompter: Prompter, spec: CaptureSpec) -> dict[str, Any]:
-    """What must not change inside one run folder: each of these shows in the captured numbers."""
+def run_settings(
+    loaded: LoadedModel, prompter: Prompter, spec: CaptureSpec, *, text_only: bool = False
+) -> dict[str, Any]:
+    """What must not change inside one run folder: each of these shows in the captured numbers.
+
+    `text_only`: its prompts show no image.
+    """
     checkpoint = loaded.checkpoint
-    bounds = prompter.pixel_bounds
-    loaded_with = {"adapters": checkpoint.stack, "quantization": loaded.quantization}
+    bounds = None if text_only else prompter.pixel_bounds
+    later = {
+        "adapters": checkpoint.stack,
+        "quantization": loaded.quantization,
+        "system_prompt": prompter.system,
+    }
     return {
         "model_name": checkpoint.name,
         "revision": checkpoint.revision,
@@ -42,14 +51,14 @@ def run_settings(loaded: LoadedModel, prompter: Prompter, spec: CaptureSpec) -> 
         "max_new_tokens": spec.max_new_tokens,
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "attn_implementation": loaded.model.config._attn_implementation,
-        "prompt": PROMPT,
+        "prompt": PROMPT_OF_TEXT if text_only else PROMPT,
         "family_looked_up": checkpoint.family.looked_up or None,
         "prompt_date": prompter.prompt_date,
         "template_options": prompter.template_options,
         "chat_template_sha256": hashlib.sha256(str(checkpoint.processor.chat_template).encode()).hexdigest(),
         "min_pixels": bounds[0] if bounds else None,
         "max_pixels": bounds[1] if bounds else None,
-        **{name: value for name, value in loaded_with.items() if value is not None},  # not there in older records
+        **{name: value for name, value in later.items() if value is not None},  # not there in older records
     }
 
 

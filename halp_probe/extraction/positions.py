@@ -15,8 +15,8 @@ from halp_probe.errors import InputError
 class TokenPositions:
     """Indices into the unpadded prompt, and the ids that stand there."""
 
-    vision_index: int  # the last image token: the image boundary
-    vision_id: int
+    vision_index: int  # the last image token: the image boundary; -1 in a prompt of text alone
+    vision_id: int  # -1 as well
     query_index: int  # the last prompt token, whose logits give the first answer token
     query_id: int
 
@@ -34,6 +34,16 @@ def find_positions(input_ids: Sequence[int], image_token_id: int) -> TokenPositi
     if query == vision:
         raise ValueError(f"the prompt ends with its image (token {vision}): no question follows")
     return TokenPositions(vision, int(input_ids[vision]), query, int(input_ids[query]))
+
+
+def text_positions(input_ids: Sequence[int], image_token_id: int) -> TokenPositions:
+    """Where the query token stands in a prompt of T ids without an image. Raises ValueError for an image token."""
+    if image_token_id in input_ids:
+        raise ValueError(
+            f"the chat template writes an image token (id {image_token_id}) into a prompt that shows no image"
+        )
+    query = len(input_ids) - 1
+    return TokenPositions(-1, -1, query, int(input_ids[query]))
 
 
 def probed_layers(num_layers: int) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,8 @@ from halp_probe.extraction.prefix import ByImage, shared_tokens
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.vision import Seen
 from halp_probe.models.compat import takes_columns
-from halp_probe.models.family import RowPositions
+from halp_probe.models.family import RowPositions, plain_positions
+from halp_probe.models.image_entry import ImageArguments
 from halp_probe.models.loading import LoadedModel
 
 
@@ -29,7 +30,7 @@ class Prefill:
     """B prompts, read. Padding may stand anywhere: `attention_mask` tells."""
 
     vision_states: torch.Tensor  # [L, K, D] at the vision tokens that were read
-    vision_row: list[int]  # which of the K is each prompt's; prompts that share an image have one
+    vision_row: list[int]  # which of the K is each prompt's; prompts that share an image have one; empty without any
     query_states: torch.Tensor  # [L, B, D]
     logits: torch.Tensor  # [B, V] at the query token
     cache: Any  # of T tokens of B prompts; None when it was not asked for
@@ -44,7 +45,7 @@ class Prefill:
         self.cache.reorder_cache(index)  # any selection: `batch_select_indices` knows no recurrent layers
         return replace(
             self,
-            vision_row=[self.vision_row[row] for row in rows],
+            vision_row=[self.vision_row[row] for row in rows] if self.vision_row else [],
             query_states=self.query_states[:, index],
             logits=self.logits[index],
             input_ids=self.input_ids[index],
@@ -80,16 +81,24 @@ class Prefiller:
         padding_id = loaded.checkpoint.processor.tokenizer.pad_token_id
         self._padding_id = 0 if padding_id is None else int(padding_id)
 
-    def whole(self, prompts: Sequence[Prompt], images: ByImage, seen: Seen, *, keep_cache: bool) -> Prefill:
-        """Every prompt by itself; only the vision tower's work is shared by prompts on one image."""
+    def whole(self, prompts: Sequence[Prompt], images: ByImage, seen: Seen | None, *, keep_cache: bool) -> Prefill:
+        """Every prompt by itself; only the vision tower's work is shared by prompts on one image.
+
+        Prompts of text alone have nothing `seen`.
+        """
         inputs, positions = self._placed(prompts, [len(prompt) for prompt in prompts])
-        ends = _columns(inputs, [prompt.positions.vision_index for prompt in prompts])
         queries = _columns(inputs, [prompt.positions.query_index for prompt in prompts])
         rows = torch.arange(len(prompts), device=self.device)
         kept, at = queries.unique(return_inverse=True)  # left padding: one column for all
+        read_rows, columns = rows, queries
+        entry: AbstractContextManager[ImageArguments] = nullcontext(ImageArguments({}))
+        if seen is not None:
+            ends = _columns(inputs, [prompt.positions.vision_index for prompt in prompts])
+            read_rows, columns = rows.repeat(2), torch.cat([ends, queries])
+            entry = self.family.entry(self.model, seen.features_of(images.image_of), seen.inputs, inputs)
         with (
-            self.family.entry(self.model, seen.features_of(images.image_of), seen.inputs, inputs) as image,
-            self._read_at(rows.repeat(2), torch.cat([ends, queries])) as states,
+            entry as image,
+            self._read_at(read_rows, columns) as states,
             self._logits_at(kept) as asked,
         ):
             outputs = self.model(
@@ -99,11 +108,11 @@ class Prefiller:
                 position_ids=positions.ids,
                 use_cache=keep_cache,
             )
-        stacked = self._stacked(states)  # [L, 2B, D]
+        stacked = self._stacked(states, len(columns))  # [L, 2B, D]; [L, B, D] of text alone
         return Prefill(
-            vision_states=stacked[:, : len(prompts)],
-            vision_row=list(range(len(prompts))),
-            query_states=stacked[:, len(prompts) :],
+            vision_states=stacked[:, : -len(prompts)],
+            vision_row=list(range(len(prompts))) if seen is not None else [],
+            query_states=stacked[:, -len(prompts) :],
             logits=outputs.logits.to(self.device)[rows, at],
             cache=outputs.past_key_values,
             input_ids=inputs["input_ids"],
@@ -142,7 +151,7 @@ class Prefiller:
         return Prefill(
             vision_states=prefix.vision_states,
             vision_row=images.image_of,
-            query_states=self._stacked(states),
+            query_states=self._stacked(states, len(queries)),
             logits=outputs.logits.to(self.device)[rows, at],
             cache=outputs.past_key_values,
             input_ids=torch.cat([prefix.input_ids[image], suffix["input_ids"]], dim=1),
@@ -170,7 +179,7 @@ class Prefiller:
             )
         return _Prefixes(
             lengths=lengths,
-            vision_states=self._stacked(states),
+            vision_states=self._stacked(states, len(ends)),
             cache=outputs.past_key_values,
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
@@ -181,15 +190,18 @@ class Prefiller:
     def _placed(
         self, prompts: Sequence[Prompt], lengths: Sequence[int]
     ) -> tuple[dict[str, torch.Tensor], RowPositions]:
-        """The first `lengths[k]` tokens of each prompt with its image, as the model takes them, and their positions."""
+        """The first `lengths[k]` tokens of each prompt, as the model takes them, and their positions."""
         inputs = self._padded([prompt.input_ids[:end] for prompt, end in zip(prompts, lengths, strict=True)])
         if types := self.family.token_types:
             rows = [prompt.token_types for prompt in prompts if prompt.token_types is not None]
             inputs[types.name] = self._pad([row[:end] for row, end in zip(rows, lengths, strict=True)], types.padding)
+        taken = {name: inputs[name] for name in self.family.decoder_inputs}
+        if not prompts[0].image_count:
+            plain = plain_positions(self.model, inputs)
+            return taken, replace(plain, ids=self.family.on_axes(plain.ids))
         names = self.family.position_inputs
         grids = {name: torch.cat([prompt.images[name] for prompt in prompts]).to(self.device) for name in names}
-        positions = self.family.positions(self.model, {**inputs, **grids})
-        return {name: inputs[name] for name in self.family.decoder_inputs}, positions
+        return taken, self.family.positions(self.model, {**inputs, **grids})
 
     def _types_behind(self, prompts: Sequence[Prompt], starts: Sequence[int]) -> dict[str, torch.Tensor]:
         """What the decoder takes beside the tokens from `starts[k]` on: [B, S] each."""
@@ -224,7 +236,10 @@ class Prefiller:
         with only_columns(self.model.get_output_embeddings(), columns):
             yield {}
 
-    def _stacked(self, states: dict[int, torch.Tensor]) -> torch.Tensor:
+    def _stacked(self, states: dict[int, torch.Tensor], places: int) -> torch.Tensor:
+        """[L, K, D] at K places."""
+        if not self.layers:
+            return torch.empty(0, places, 0, device=self.device)
         return torch.stack([states[layer].to(self.device) for layer in self.layers])
 
     def _pad(self, rows: list[np.ndarray], value: int) -> torch.Tensor:

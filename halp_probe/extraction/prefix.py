@@ -1,4 +1,4 @@
-"""Prompts on one image share everything up to their questions: which rows, and how many tokens. Pure."""
+"""Prompts on one image, or on the same ones, share all up to their questions: which rows, how many tokens. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Images and questions to prompts, in worker processes that run ahead of the model.
 
-An image is decoded and preprocessed once, with all the questions on it. Memory is bounded: each worker is at most two
+Images are decoded and preprocessed once, with all the questions on them. Memory is bounded: each worker is at most two
 images ahead.
 """
 
@@ -30,36 +30,37 @@ _START = "fork" if sys.platform == "linux" else "spawn"  # a fork has torch and 
 _NICENESS = 10  # the model comes first
 
 
-# Samples on one image, each as a prompt or as a failure, in the order that they came in.
+# Samples on the same images, each as a prompt or as a failure, in the order that they came in.
 Prepared: TypeAlias = list[Prompt | Failure]
 
 
 @dataclass(frozen=True)
 class Preparer:
-    """Makes the prompts of the samples on one image."""
+    """Makes the prompts of the samples on the same images."""
 
     prompter: Prompter
     images_dir: Path
 
     def __call__(self, samples: Sequence[Sample]) -> Prepared:
         results: Prepared = []
-        image: LoadedImage | None = None
-        image_id: str | None = None
+        images: list[LoadedImage] = []
+        files: tuple[str, ...] = ()
         for sample in samples:
             try:
-                if image is None or sample.image_id != image_id:
-                    image, image_id = self._image(sample.image_id, image), sample.image_id
-                results.append(self.prompter.prompt(sample, image))
+                if sample.files != files:
+                    images, files = self._images(sample.files, images), sample.files
+                results.append(self.prompter.prompt(sample, *images))
             except ImageError as error:
                 results.append(Failure(sample.question_id, "image", str(error)))
             except PromptError as error:
                 results.append(Failure(sample.question_id, "prompt", str(error)))
         return results
 
-    def _image(self, image_id: str, last: LoadedImage | None) -> LoadedImage:
-        """The image; the last one again when the same content has another name, so that it is not preprocessed anew."""
-        image = load_image(image_path(self.images_dir, image_id))
-        return last if last is not None and last.sha256 == image.sha256 else image
+    def _images(self, files: Sequence[str], last: Sequence[LoadedImage]) -> list[LoadedImage]:
+        """The images; the last ones again where the same content has another name: it is not preprocessed anew."""
+        known = {image.sha256: image for image in last}
+        images = [load_image(image_path(self.images_dir, file)) for file in files]
+        return [known.get(image.sha256, image) for image in images]
 
 
 def default_workers(on_cuda: bool) -> int:

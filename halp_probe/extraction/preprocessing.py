@@ -1,8 +1,9 @@
-"""Pixels for the model, made once an image however many questions are asked about it."""
+"""Pixels for the model, made once for the images of a prompt however many questions are asked about them."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -11,7 +12,7 @@ from halp_probe.errors import InputError
 
 
 class _Once:
-    """An image processor for one image: it works when it is first called; later calls get the same tensors."""
+    """An image processor for one prompt's images: it works when first called; later calls get the same tensors."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -29,24 +30,26 @@ class _Once:
 
 
 class ImageTexts:
-    """One image with a checkpoint's processor: call it with text after text.
+    """The images of a prompt, in order, with a checkpoint's processor: call it with text after text.
 
-    `pixel_bounds` is the area in pixels between which qwen-vl-utils resizes the image; None leaves all to the
-    processor. Raises InputError when the image's shape cannot be brought there.
+    `pixel_bounds` is the area in pixels between which qwen-vl-utils resizes each image; None leaves all to the
+    processor. Raises InputError when an image's shape cannot be brought there.
     """
 
-    def __init__(self, processor: Any, pixels: Image.Image, pixel_bounds: tuple[int, int] | None) -> None:
+    def __init__(self, processor: Any, pixels: Sequence[Image.Image], pixel_bounds: tuple[int, int] | None) -> None:
         self._processor = copy.copy(processor)
         self._processor.image_processor = _Once(processor.image_processor)
         self._options: dict[str, Any] = {}
-        self._pixels = pixels
-        if pixel_bounds is not None:
-            self._pixels = _resized(pixels, *pixel_bounds, processor.image_processor.patch_size)
-            self._options = {"do_resize": False}  # not a second time
+        shown = list(pixels)
+        if shown and pixel_bounds is not None:
+            shown = [_resized(image, *pixel_bounds, processor.image_processor.patch_size) for image in shown]
+            self._options["do_resize"] = False  # not a second time
+        if shown:
+            self._options["images"] = shown if len(shown) == 1 else [shown]  # those of a batch of one
 
     def __call__(self, text: str, **options: Any) -> Any:
         """The processor's output, a batch of one; all calls return the same image tensors."""
-        return self._processor(text=[text], images=[self._pixels], return_tensors="pt", **self._options, **options)
+        return self._processor(text=[text], return_tensors="pt", **self._options, **options)
 
 
 def _resized(pixels: Image.Image, low: int, high: int, patch_size: int) -> Image.Image:

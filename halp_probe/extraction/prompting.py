@@ -1,36 +1,30 @@
-"""From a sample and its image to the model's inputs, through the model's own processor and chat template.
+"""From a sample and its images to the model's inputs, through the model's own processor and chat template.
 
 Legend: T tokens of one unpadded prompt.
 """
 
 from __future__ import annotations
 
-import datetime
-import json
-import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import jinja2
 import numpy as np
 import torch
 
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.positions import TokenPositions, find_positions
+from halp_probe.extraction.chat import Chat
+from halp_probe.extraction.chat import PromptError as PromptError
+from halp_probe.extraction.images import LoadedImage, content_sha256
+from halp_probe.extraction.positions import TokenPositions, find_positions, text_positions
 from halp_probe.extraction.preprocessing import ImageTexts
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.loading import Checkpoint
 from halp_probe.records import Sample
 
-_NOW = re.compile(r"""strftime_now\s*\(\s*(?P<quote>["'])(?P<format>.*?)(?P=quote)\s*\)""")
-
 PROMPT = "image, then question, in one user turn; the model's chat template with generation prompt"
-
-
-class PromptError(InputError):
-    """A sample that cannot be made into a prompt, and why."""
+PROMPT_OF_TEXT = "question alone, in one user turn; the model's chat template with generation prompt"
 
 
 @dataclass(frozen=True)
@@ -42,27 +36,28 @@ class Prompt:
     input_ids: np.ndarray  # [T] int64
     token_types: np.ndarray | None  # [T] int64, as the family's row says; None where it has none
     images: dict[str, torch.Tensor]  # pixel_values, image_grid_thw, …; one object for prompts made one after the other
-    image_tokens: int
+    image_count: int  # 0: a prompt of text alone
+    image_tokens: int  # of all its images
     positions: TokenPositions
-    image_end: int  # tokens up to the last one that belongs to the image or that image tokens see
+    image_end: int  # tokens up to the last one that belongs to an image or that image tokens see
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
     @property
     def prefix_tokens(self) -> int:
-        """Up to the image's end."""
+        """Up to the last image's end; 0 where there is none."""
         return self.positions.vision_index + 1
 
 
 @dataclass(frozen=True)
 class Prompter:
-    """Makes prompts for one checkpoint. An image is preprocessed once for all prompts that follow each other on it.
+    """Makes prompts for one checkpoint. Images are preprocessed once for all prompts that follow each other on them.
 
     `min_pixels` and `max_pixels` bound an image's area (None = the processor's own); `answer_tokens` is the room that
     an answer needs after the prompt; `date` (YYYY-MM-DD) is for a chat template that writes the day's, and
-    `template_options` are variables that it takes. Raises InputError for bounds, options or a checkpoint that cannot
-    be used.
+    `template_options` are variables that it takes; `system` is a message in front of every question. Raises InputError
+    for bounds, options, a system message or a checkpoint that cannot be used.
     """
 
     checkpoint: Checkpoint
@@ -71,23 +66,17 @@ class Prompter:
     answer_tokens: int = 0
     date: str | None = None  # None: today's
     template_options: str | None = None  # a JSON object, such as {"enable_thinking": false}
-    _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # image, texts, inputs
+    system: str | None = None
+    _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # images, texts, inputs
 
     def __post_init__(self) -> None:
         checkpoint = self.checkpoint
-        if not checkpoint.processor.chat_template:
-            raise ModelError(f"model {checkpoint.name!r} has no chat template; add a chat_template.jinja to its folder")
+        _ = self.prompt_date  # told once: the day may change before the last prompt, and in worker processes
         if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
             raise InputError(
                 f"--min-pixels/--max-pixels: {checkpoint.model_type}'s own processor decides the image size; "
                 "leave them out"
             )
-        unknown = [name for name in self._options if not re.search(rf"\b{re.escape(name)}\b", _template_of(checkpoint))]
-        if unknown:
-            raise InputError(
-                f"--template-option: the chat template of {checkpoint.name!r} knows no {', '.join(unknown)}"
-            )
-        _ = self.prompt_date  # told once: the day may change before the last prompt, and in worker processes
         low, high = self.pixel_bounds or (0, 0)
         if low > high:
             raise InputError(f"--min-pixels {low} is larger than --max-pixels {high}")
@@ -104,58 +93,63 @@ class Prompter:
         return self.min_pixels or int(low), self.max_pixels or int(high)
 
     @cached_property
-    def _options(self) -> dict[str, Any]:
-        options: dict[str, Any] = json.loads(self.template_options or "{}")
-        return options
-
-    @cached_property
-    def _template(self) -> str | None:
-        """The chat template with `prompt_date` where it asks for the day's date; None: as the processor has it."""
-        if self.prompt_date is None:
-            return None
-        day = datetime.date.fromisoformat(self.prompt_date)
-        return _NOW.sub(lambda call: json.dumps(day.strftime(call["format"])), _template_of(self.checkpoint))
+    def _chat(self) -> Chat:
+        return Chat(self.checkpoint, self.date, self.template_options, self.system)
 
     @cached_property
     def prompt_date(self) -> str | None:
         """The date in every prompt, YYYY-MM-DD; None where the template writes none."""
-        template = _template_of(self.checkpoint)
-        if not re.search(r"strftime_now\s*\(", template):
-            return None
-        if re.search(r"strftime_now\s*\(", _NOW.sub("", template)):
-            raise ModelError(
-                f"the chat template of {self.checkpoint.name!r} writes the day's date in a format that it computes, so "
-                "its prompts would change from day to day; write a date into the template"
-            )
-        return self.date or datetime.date.today().isoformat()
+        return self._chat.prompt_date
 
-    def prompt(self, sample: Sample, image: LoadedImage) -> Prompt:
-        """The sample's whole prompt.
+    def check(self, samples: Iterable[Sample]) -> None:
+        """Raise InputError, naming the first, for samples with more or fewer images than the family takes."""
+        for sample in samples:
+            if reason := self.checkpoint.family.refuses(len(sample.files)):
+                raise InputError(
+                    f"question {sample.question_id!r} shows {len(sample.files) or 'no'} images, but "
+                    f"{self.checkpoint.model_type!r} takes {reason}; choose another model"
+                )
+
+    def prompt(self, sample: Sample, *images: LoadedImage) -> Prompt:
+        """The sample's whole prompt: the images in order, then the question.
 
         Raises PromptError when the question holds one of the model's special tokens or the template loses it, the
-        image's shape is refused, or the prompt (with room for the answer) is longer than the model's context.
+        family takes no such prompt, an image's shape is refused, or the prompt (with room for the answer) is longer
+        than the model's context.
         """
-        inputs = self._inputs(self._text(sample, image), image)
+        if reason := self.checkpoint.family.refuses(len(images)):
+            raise PromptError(f"{self.checkpoint.model_type!r} takes {reason}")
+        inputs = self._inputs(self._chat.text(sample.question, [image.pixels for image in images]), images)
+        found, family = inputs["input_ids"][0], self.checkpoint.family
+        find = find_positions if images else text_positions
         try:
-            positions = find_positions(inputs["input_ids"][0].tolist(), self.checkpoint.image_token_id)
+            positions = find(found.tolist(), self.checkpoint.image_token_id)
         except ValueError as error:
             raise PromptError(str(error)) from error
-        needed = positions.query_index + 1 + self.answer_tokens
-        self._check_length(needed)
-        family = self.checkpoint.family
-        ids = inputs["input_ids"][0].numpy()
-        types = inputs[family.token_types.name][0].numpy() if family.token_types else None
+        self._check_length(positions.query_index + 1 + self.answer_tokens)
+        ids, types = found.numpy(), self._token_types(inputs, bool(images))
         names = [*family.image_inputs, *(name for name in family.optional_image_inputs if name in inputs)]
         return Prompt(
             sample=sample,
-            image_sha256=image.sha256,
+            image_sha256=content_sha256(sample.image_id, images),
             input_ids=ids,
             token_types=types,
-            images=self._last.setdefault("inputs", {name: inputs[name] for name in names}),
+            images=self._last.setdefault("inputs", {name: inputs[name] for name in names} if images else {}),
+            image_count=len(images),
             image_tokens=int((ids == self.checkpoint.image_token_id).sum()),
             positions=positions,
-            image_end=_image_end(self.checkpoint, ids, types, positions),
+            image_end=_image_end(self.checkpoint, ids, types, positions) if images else 0,
         )
+
+    def _token_types(self, inputs: Any, shows_images: bool) -> np.ndarray | None:
+        """[T] as the processor says; some say nothing of a prompt of text alone, all of which is of one type."""
+        types = self.checkpoint.family.token_types
+        if types is None:
+            return None
+        if not shows_images and types.name not in inputs:
+            return np.full(inputs["input_ids"].shape[1], types.padding)
+        told: np.ndarray = inputs[types.name][0].numpy()
+        return told
 
     def _check_length(self, needed: int) -> None:
         """Raise PromptError for more tokens than the model takes, or takes as it takes the shorter rows of a batch."""
@@ -171,37 +165,15 @@ class Prompter:
                 "(LongRoPE) for the whole batch: make the image smaller, or lower --max-new-tokens"
             )
 
-    def _text(self, sample: Sample, image: LoadedImage) -> str:
-        for token in self._special_tokens:
-            if token in sample.question:
-                raise PromptError(f"the question holds the model's special token {token!r}; remove it from the text")
-        content = [{"type": "image", "image": image.pixels}, {"type": "text", "text": sample.question}]
-        try:
-            text: str = self.checkpoint.processor.apply_chat_template(
-                [{"role": "user", "content": content}],
-                chat_template=self._template,
-                tokenize=False,
-                add_generation_prompt=True,
-                **self._options,
-            )
-        except (jinja2.TemplateError, TypeError) as error:  # the second: a template that adds a string to the content
-            raise PromptError(f"the model's chat template refuses the question: {error}") from error
-        if sample.question.strip() not in text:  # one that looks for it elsewhere leaves it out without a word
-            raise PromptError(
-                "the model's chat template leaves the question out: it does not read the key 'text' of a part of the "
-                "content, or changes it; mend the checkpoint's chat_template.jinja"
-            )
-        return text
-
-    def _inputs(self, text: str, image: LoadedImage) -> Any:
+    def _inputs(self, text: str, images: Sequence[LoadedImage]) -> Any:
         """What the processor makes of it, batch of one."""
-        if self._last.get("image") is not image:
+        if [*map(id, self._last.get("images", [None]))] != [*map(id, images)]:
             try:
-                texts = ImageTexts(self.checkpoint.processor, image.pixels, self.pixel_bounds)
+                texts = ImageTexts(self.checkpoint.processor, [image.pixels for image in images], self.pixel_bounds)
             except InputError as error:
                 raise PromptError(str(error)) from error
             self._last.clear()
-            self._last.update(image=image, texts=texts)
+            self._last.update(images=images, texts=texts)
         bos = self.checkpoint.processor.tokenizer.bos_token
         options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already
         try:
@@ -210,16 +182,17 @@ class Prompter:
             ValueError,
             ArithmeticError,
         ) as error:  # what processors raise for a picture that is too narrow or small
-            size = f"{image.pixels.width}×{image.pixels.height}"
-            raise PromptError(f"the processor refuses an image of {size} or its prompt: {one_line(error)}") from error
+            sizes = " and ".join(f"{image.pixels.width}×{image.pixels.height}" for image in images)
+            what = f"an image of {sizes} or its prompt" if images else "the prompt"
+            raise PromptError(f"the processor refuses {what}: {one_line(error)}") from error
         if "attention_mask" in inputs and not inputs["attention_mask"].all():
             raise ModelError(
                 f"the processor of {self.checkpoint.name!r} pads a single prompt; take `padding` and "
                 "`pad_to_multiple_of` out of its tokenizer_config.json and processor_config.json"
             )
         family = self.checkpoint.family
-        images = {*family.image_inputs, *family.optional_image_inputs}
-        known = {"input_ids", "attention_mask", *images, *family.unused_outputs}
+        of_images = {*family.image_inputs, *family.optional_image_inputs}
+        known = {"input_ids", "attention_mask", *of_images, *family.unused_outputs}
         if family.token_types:
             known.add(family.token_types.name)
         if unknown := set(inputs) - known:
@@ -235,21 +208,6 @@ class Prompter:
         text_config = self.checkpoint.config.get_text_config()
         names = [name for name in ("max_position_embeddings", self.checkpoint.family.column_limit) if name]
         return min((limit for name in names if (limit := getattr(text_config, name, None)) is not None), default=None)
-
-    @cached_property
-    def _special_tokens(self) -> tuple[str, ...]:
-        processor, tokenizer = self.checkpoint.processor, self.checkpoint.processor.tokenizer
-        image_token = tokenizer.convert_ids_to_tokens(self.checkpoint.image_token_id)
-        placeholders = (getattr(processor, name, image_token) for name in ("image_token", "image_placeholder_token"))
-        added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-        named = {*tokenizer.all_special_tokens, *added, image_token, *placeholders}
-        return tuple(token for token in named if token)  # some tokenizers name an empty one
-
-
-def _template_of(checkpoint: Checkpoint) -> str:
-    """The chat template that is used when none is named; a processor may have several."""
-    template = checkpoint.processor.chat_template
-    return str(template.get("default", "")) if isinstance(template, dict) else str(template)
 
 
 def _image_end(checkpoint: Checkpoint, ids: np.ndarray, types: np.ndarray | None, positions: TokenPositions) -> int:

@@ -54,18 +54,21 @@ def _difference(loaded: LoadedModel, prompt: Prompt, row: Captured) -> float:
         inputs[types.name] = torch.from_numpy(prompt.token_types)[None].to(loaded.device)
     layers = list(row.query_token)
     blocks = loaded.checkpoint.family.blocks(loaded.model)
-    places = torch.tensor([prompt.positions.vision_index, prompt.positions.query_index])
+    positions = prompt.positions
+    boundary = [positions.vision_index] if prompt.image_count else []
+    places = torch.tensor([*boundary, positions.query_index])
     read_blocks = {layer: blocks[layer] for layer in layers}
     with capture_outputs(read_blocks, torch.zeros_like(places), places) as read:
         outputs = loaded.model(**inputs, output_hidden_states=True)
     best = float(outputs.logits[0, -1].float().log_softmax(-1).max())
     differences = [abs(row.first_token_logprob - best) / max(abs(best), 1.0)]
     for layer in layers:
-        vision, query = read[layer].float().cpu().numpy()
-        differences += [_relative(row.vision_token[layer], vision), _relative(row.query_token[layer], query)]
+        *vision, query = read[layer].float().cpu().numpy()
+        differences += [_relative(row.vision_token[layer], state) for state in vision]
+        differences.append(_relative(row.query_token[layer], query))
         if layer + 1 < loaded.num_layers:  # the last is told behind its norm, and image tokens behind what is added
-            told = outputs.hidden_states[layer + 1][0, prompt.positions.query_index]
-            differences.append(_relative(row.query_token[layer], told.float().cpu().numpy()))
+            state = outputs.hidden_states[layer + 1][0, positions.query_index]
+            differences.append(_relative(row.query_token[layer], state.float().cpu().numpy()))
     return float(np.max(differences))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from halp_probe.errors import InputError
 from halp_probe.extraction.batched import Batched
@@ -47,6 +47,13 @@ def check_against_table(folder: RunFolder, samples: Sequence[Sample]) -> None:
                     f"{folder.path} was captured with {name} {stored.texts.get(name)!r} for question {question_id!r}, "
                     f"the table now says {now.get(name)!r} (None: no such column); choose another --output-dir"
                 )
+
+
+def with_files_told(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The same samples; where one names its images, so do all, as a column has a value for every row."""
+    if all(sample.images is None for sample in samples):
+        return samples
+    return [replace(sample, images=sample.files) for sample in samples]
 
 
 class Extraction:

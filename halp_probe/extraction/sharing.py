@@ -39,12 +39,15 @@ class Sharing:
 
 
 SWITCHED_OFF = Sharing(False, "--no-prefix-sharing")
+NO_IMAGES = Sharing(False, "prompts show no image")
 
 
 def try_sharing(
-    loaded: LoadedModel, layers: tuple[int, ...], preparer: Preparer, images: Iterable[list[Sample]]
+    loaded: LoadedModel, layers: tuple[int, ...], preparer: Preparer, images: Sequence[list[Sample]]
 ) -> Sharing:
     """Compute the first image with two good questions or more both ways."""
+    if images and not images[0][0].files:
+        return NO_IMAGES
     if loaded.checkpoint.family.unshared:
         return Sharing(False, loaded.checkpoint.family.unshared)
     for prompts in _groups(preparer, images):

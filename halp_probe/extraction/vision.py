@@ -1,6 +1,6 @@
 """The vision tower, once an image: what the decoder reads of it, and the means that are stored.
 
-Legend: I images of a batch, D decoder width, V vision width.
+Legend: I images of a batch (or sets of images, where prompts show several), D decoder width, V vision width.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from halp_probe.models.loading import LoadedModel
 
 
 class VisionError(InputError):
-    """An image that the vision tower cannot look at, by the sha256 of its content."""
+    """An image (or a prompt's images) that the vision tower cannot look at, by the sha256 of the content."""
 
     def __init__(self, image_sha256: str, reason: str) -> None:
         super().__init__(f"the model's vision tower fails on this image: {reason}; resize it, or leave it out")
@@ -32,9 +32,9 @@ class Seen:
     """What the vision tower made of I images."""
 
     inputs: dict[str, torch.Tensor]  # what it was given, in one of its calls
-    features: list[Any]  # of each image, what the decoder reads
-    only: torch.Tensor  # [I, D] float32, means over an image's tokens after the projector
-    encoder: torch.Tensor  # [I, V] float32, means over its patches before the projector
+    features: list[Any]  # of each image or set of images, what the decoder reads
+    only: torch.Tensor  # [I, D] float32, means over all its tokens after the projector
+    encoder: torch.Tensor  # [I, V] float32, means over all its patches before the projector
 
     def features_of(self, images: Sequence[int]) -> Any:
         """The features for one prompt after the other, prompt k on image `images[k]`."""
@@ -63,7 +63,7 @@ def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> Seen:
                 raise
             raise VisionError(group[0].image_sha256, one_line(error)) from error
         counts = [prompt.image_tokens for prompt in group]
-        features += one_each(made, counts) if together else [made]
+        features += one_each(made, [prompt.image_count for prompt in group], counts) if together else [made]
         merged = len(patches) // sum(counts) if together else 0  # patches that become one image token
         parts = patches.split([merged * count for count in counts]) if together else [patches]
         means += [part.float().mean(0) for part in parts]

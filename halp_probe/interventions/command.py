@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halp_probe.arguments import not_negative
-from halp_probe.errors import InputError
 from halp_probe.labels.rules import RULES
 from halp_probe.models.options import add_model_arguments
 from halp_probe.scoring.command import add_run_arguments
@@ -55,28 +54,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ablate; the exit status is that of an extraction. Raises InputError for input that cannot be used."""
-    from halp_probe.datasets import read_table
     from halp_probe.extraction import command as extraction
     from halp_probe.interventions.directions import layer_read
     from halp_probe.locking import locked
     from halp_probe.probes.files import load_probe
     from halp_probe.scoring.command import extract_options
     from halp_probe.scoring.fitting import check_fits
-    from halp_probe.shards.columns import RESERVED_COLUMNS
+    from halp_probe.task_files.table import read_vqa
 
     probe = load_probe(args.probe)
     layer, planned = layer_read(probe), _planned(args, probe)
     options = extract_options(args, probe.metadata)
-    table = read_table(args.vqa_dataset, RESERVED_COLUMNS, answers=False)
-    if not args.images_dir.is_dir():
-        raise InputError(f"--images-dir {args.images_dir} is not a folder")
+    given = read_vqa(args.vqa_dataset, args.images_dir, answers=False)
     with locked(args.output_dir):
         loaded, prompter = extraction.load(options)
         check_fits(probe, loaded, allow_other_model=args.allow_other_model)
         for each in planned:
             own = replace(options, output_dir=args.output_dir / each.name)
             with locked(own.output_dir), _intervention(loaded, layer, each):
-                status = extraction.extract(own, table, loaded, prompter, gate_settings=each.settings)
+                status = extraction.extract(own, given, loaded, prompter, gate_settings=each.settings)
             if status:
                 return status
         _report(args, probe, planned)

@@ -70,7 +70,8 @@ def label(
         reviewed = reviewed_labels(table, column, shards.question_ids)
         rows, notes = list(reviewed.rows), (reviewed.note,) if reviewed.note else ()
     else:
-        rows = judge_answers(shards, rule or "auto")
+        task = shards.attributes.get("task")
+        rows = judge_answers(shards, rule) if task is None else judge_task(shards, task, rule)
         if judge_model is not None:
             cache = Path(judge_model.cache or Path(out).with_suffix(".verdicts.jsonl"))
             judged = ask_judge(rows, questions, answers, truths, judge_model, cache)
@@ -151,21 +152,39 @@ def _cut_off(shards: Shards) -> list[str]:
     return [f"{long} answers reach the limit of {limit} tokens and may be cut off before their verdict"] if long else []
 
 
-def judge_answers(shards: Answers, rule: str = "auto") -> list[LabelRow]:
-    """A row for each question, in the shards' order."""
-    truths = shards.text("ground_truth_answer")
+def judge_answers(shards: Answers, rule: str | None = None) -> list[LabelRow]:
+    """A row for each question, in the shards' order; without a `rule` each ground truth's shape picks its own."""
+    truths, questions = shards.text("ground_truth_answer"), _text(shards, "question")
+    cells = zip(shards.question_ids, _answers(shards), truths, questions, strict=True)
+    return [
+        row(question_id, judge(answer, truth, question=question, rule=rule or "auto"))
+        for question_id, answer, truth, question in cells
+    ]
+
+
+def judge_task(shards: Shards, name: str, rule: str | None = None) -> list[LabelRow]:
+    """The same by the task of this name, which the shards were captured for, from the items that they hold."""
+    from halp_probe.tasks.table import TASKS
+    from halp_probe.tasks.task import ITEM_COLUMN
+
+    if rule is not None:
+        raise LabelError(f"answers to the task {name!r} are judged by the task itself; leave --rule out")
+    if name not in TASKS:
+        raise LabelError(f"{shards.files[0]} was captured for the task {name!r}, which this version does not know")
+    task = TASKS[name]
+    cells = zip(shards.question_ids, shards.text(ITEM_COLUMN), _answers(shards), strict=True)
+    return [row(question_id, task.verdict(task.item(item), answer)) for question_id, item, answer in cells]
+
+
+def _answers(shards: Answers) -> list[str]:
+    """Raises LabelError when there are none."""
     answers = _text(shards, "answer")
     if not any(answer.strip() for answer in answers):
         raise LabelError(
             f"none of the {len(answers)} questions has an answer to judge (extracted with --no-answers?); extract with "
             "answers, or pass labels made elsewhere: --table FILE --column NAME"
         )
-    questions = _text(shards, "question")
-    cells = zip(shards.question_ids, answers, truths, questions, strict=True)
-    return [
-        row(question_id, judge(answer, truth, question=question, rule=rule))
-        for question_id, answer, truth, question in cells
-    ]
+    return answers
 
 
 def count(rows: Sequence[LabelRow]) -> LabelCounts:

@@ -125,12 +125,22 @@ class Family:
     qwen_vl_utils: bool = False  # images are resized by qwen-vl-utils, and by nothing else
     ignored_generation: tuple[str, ...] = ()  # of generation_config, what the model's own `generate` ignores for text
     unshared: str = ""  # why questions on one image cannot share its prefix; empty: they can
+    several_images: str = ""  # why a prompt cannot show several; empty: it can
+    text_only: str = ""  # why a prompt cannot be without an image; empty: it can
     column_limit: str | None = None  # of the text config: padding would show in states from so many columns on
     right_padding: bool = True  # False: padding behind a prompt would show in its answer
     packed_tower: str | None = None  # the vision tower, where it attends within the chunks of `cu_seqlens`
     patch_projection: str | None = None  # a convolution over patches that are cut already, each as large as its kernel
     auto_class: str = "AutoModelForImageTextToText"
     looked_up: bool = False  # not from the table: to be checked on the first sample
+
+    def refuses(self, images: int) -> str:
+        """Why a prompt cannot show so many images, to follow "takes"; empty: it can."""
+        if images > 1 and self.several_images:
+            return f"one image a prompt: {self.several_images}"
+        if images == 0 and self.text_only:
+            return f"no prompt without an image: {self.text_only}"
+        return ""
 
     def blocks(self, model: nn.Module) -> nn.ModuleList:
         blocks: nn.ModuleList = attrgetter(self.decoder_blocks)(model)

@@ -1,4 +1,4 @@
-"""How an image's features are made, taken apart by image, put together, and handed to the decoder.
+"""How an image's features are made, taken apart by prompt, put together, and handed to the decoder.
 
 The functions of the families' rows; most families share the first of each kind.
 Legend: I images, B prompts, T tokens, D decoder width.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -138,27 +139,31 @@ def pass_injected(
         yield ImageArguments({**arguments.now, "past_key_values": cache})
 
 
-def one_each(features: Any, tokens: Sequence[int]) -> list[Any]:
-    """The features of several images, of which image i has `tokens[i]` tokens, as if each had been looked at alone."""
+def one_each(features: Any, images: Sequence[int], tokens: Sequence[int]) -> list[Any]:
+    """The features of several prompts' images, as if those of each had been looked at alone.
+
+    Prompt k shows `images[k]` of them, which have `tokens[k]` tokens together.
+    """
     pooled = features.pooler_output
     deepstack = getattr(features, "deepstack_features", None)
     alone = []
-    for image in range(len(tokens)):
-        part: dict[str, Any] = {"pooler_output": pooled[image : image + 1]}
+    for k, end in enumerate(accumulate(images)):
+        own = slice(end - images[k], end)
+        part: dict[str, Any] = {"pooler_output": pooled[own]}
         if deepstack is not None:
-            part["deepstack_features"] = [_of_image(layer, tokens, image) for layer in deepstack]
+            part["deepstack_features"] = [_of_prompt(layer, own, tokens, k) for layer in deepstack]
         alone.append(type(features)(**part))
     return alone
 
 
-def _of_image(layer: Any, tokens: Sequence[int], image: int) -> Any:
+def _of_prompt(layer: Any, images: slice, tokens: Sequence[int], k: int) -> Any:
     if isinstance(layer, torch.Tensor):  # transformers 5.17: [tokens of all images, D]
-        return layer.split(list(tokens))[image]
-    return layer[image : image + 1]
+        return layer.split(list(tokens))[k]
+    return layer[images]
 
 
 def joined(features: Sequence[Any]) -> Any:
-    """The features of one image after the other as those of one call."""
+    """The features of one prompt's images after the other as those of one call."""
     first = features[0]
     if len(features) == 1:
         return first
@@ -167,7 +172,7 @@ def joined(features: Sequence[Any]) -> Any:
 
 
 def image_tokens(features: Any) -> torch.Tensor:
-    """[image tokens, D] of one image, as the decoder reads them."""
+    """[image tokens, D] of one prompt's images, as the decoder reads them."""
     pooled = features.pooler_output
     parts = [pooled] if isinstance(pooled, torch.Tensor) else pooled
     return torch.cat([part.flatten(0, -2) for part in parts])

@@ -23,7 +23,16 @@ LOADED_WITH = (
     "intervention",
     "family_looked_up",
 )  # null also where there were none
-PROMPT = ("prompt", "prompt_date", "template_options", "chat_template_sha256", "min_pixels", "max_pixels", "dtype")
+PROMPT = (
+    "prompt",
+    "prompt_date",
+    "template_options",
+    "system_prompt",
+    "chat_template_sha256",
+    "min_pixels",
+    "max_pixels",
+    "dtype",
+)
 
 
 def vectors_card(representation: str, attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,20 +43,17 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score; the exit status is that of an extraction. Raises InputError for input that cannot be used."""
-    from halp_probe.datasets import read_table
     from halp_probe.extraction import command as extraction
     from halp_probe.locking import locked
     from halp_probe.probes.files import load_probe
     from halp_probe.scoring.fitting import check_fits
     from halp_probe.scoring.scorer import abstention_level, risk_gate
-    from halp_probe.shards.columns import RESERVED_COLUMNS
+    from halp_probe.task_files.table import read_vqa
 
     probe = load_probe(args.probe)
     highest = abstention_level(probe, args.abstain_above)
     options = extract_options(args, probe.metadata)
-    table = read_table(args.vqa_dataset, RESERVED_COLUMNS, answers=False)
-    if not args.images_dir.is_dir():
-        raise InputError(f"--images-dir {args.images_dir} is not a folder")
+    given = read_vqa(args.vqa_dataset, args.images_dir, answers=False)
     with locked(args.output_dir):
         loaded, prompter = extraction.load(options)
         check_fits(probe, loaded, allow_other_model=args.allow_other_model)
@@ -67,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             "abstain_above": highest,
         }
         gate = None if highest is None else risk_gate(probe, highest)
-        status = extraction.extract(options, table, loaded, prompter, gate, settings)
+        status = extraction.extract(options, given, loaded, prompter, gate, settings)
         if status == 0:
             write_risks(args.output_dir, probe, highest)
     return status
@@ -94,13 +91,16 @@ def write_risks(folder: Path, probe: Any, abstain_above: float | None) -> None:
 
 
 def extract_options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
-    """Those of an extraction that reads the probe's states as they were read for its training."""
-    from halp_probe.extraction.command import ExtractOptions
-    from halp_probe.scoring.fitting import layer_to_read
+    """Those of an extraction that reads the probe's states as they were read for its training.
 
+    Raises InputError for a probe of prompts without an image: a row of the table shows one.
+    """
+    from halp_probe.extraction.command import ExtractOptions
+    from halp_probe.scoring.fitting import check_shows, layer_to_read
+
+    check_shows(card, images=True)
     return ExtractOptions(
-        vqa_dataset=args.vqa_dataset,
-        images_dir=args.images_dir,
+        source={"vqa_dataset": str(args.vqa_dataset), "images_dir": str(args.images_dir)},
         output_dir=args.output_dir,
         model=_model_options(args, card),
         checkpoint_interval=1000,
@@ -115,6 +115,7 @@ def extract_options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
         max_pixels=card.get("max_pixels"),
         prompt_date=card.get("prompt_date"),
         template_options=card.get("template_options"),
+        system_prompt=card.get("system_prompt"),
         no_question_view=True,
         store_dtype="float32",
         seed=0,

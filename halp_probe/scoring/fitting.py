@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from halp_probe.errors import InputError
+from halp_probe.extraction.prompting import PROMPT_OF_TEXT
 from halp_probe.models.loading import Checkpoint, LoadedModel
 from halp_probe.probes.files import SavedProbe
 from halp_probe.records import VISION_ENCODER
@@ -49,7 +50,7 @@ def check_same_states(card: Mapping[str, Any], attributes: Mapping[str, Any]) ->
 
     What either does not tell is not compared.
     """
-    for name in ("config_model_type", "revision", "chat_template_sha256", "min_pixels", "max_pixels"):
+    for name in ("config_model_type", "revision", "prompt", "chat_template_sha256", "min_pixels", "max_pixels"):
         trained, here = card.get(name), attributes.get(name)
         if trained is not None and here is not None and trained != here:
             raise InputError(
@@ -58,13 +59,22 @@ def check_same_states(card: Mapping[str, Any], attributes: Mapping[str, Any]) ->
             )
     if card.get("revision") is None or attributes.get("revision") is None:
         return
-    for name in (*LOADED_WITH, "intervention", "family_looked_up"):
+    for name in (*LOADED_WITH, "intervention", "family_looked_up", "system_prompt"):
         trained, here = card.get(name), attributes.get(name)
         if trained != here:
             raise InputError(
                 f"the probe was trained on other states: {name} {trained or 'none'} in its card, {here or 'none'} in "
                 "these shards; pass shards that were captured as its own were"
             )
+
+
+def check_shows(card: Mapping[str, Any], *, images: bool) -> None:
+    """Raise InputError when the probe's prompts showed images and these do not, or the other way round."""
+    text_only = card.get("prompt") == PROMPT_OF_TEXT
+    if text_only and images:
+        raise InputError("the probe reads states of prompts without an image, this one shows one: pass no image")
+    if not text_only and not images:
+        raise InputError("the probe reads states of prompts that show an image, this one shows none: pass one")
 
 
 def layer_to_read(representation: str) -> int:

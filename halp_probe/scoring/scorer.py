@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -16,9 +18,10 @@ from halp_probe.extraction.prompting import Prompter
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
 from halp_probe.probes.files import SavedProbe, load_probe
 from halp_probe.records import CaptureSpec, Sample
-from halp_probe.scoring.fitting import check_fits, layer_to_read, trained_adapters, trained_revision
+from halp_probe.scoring.fitting import check_fits, check_shows, layer_to_read, trained_adapters, trained_revision
 
 CARD_THRESHOLD = "threshold"
+Shown: TypeAlias = "str | os.PathLike[str] | Image.Image | LoadedImage"
 
 
 @dataclass(frozen=True)
@@ -70,19 +73,21 @@ class RiskScorer:
             card.get("max_pixels"),
             date=card.get("prompt_date"),
             template_options=card.get("template_options"),
+            system=card.get("system_prompt"),
         )
 
-    def score(self, image: str | os.PathLike[str] | Image.Image | LoadedImage, question: str) -> float:
+    def score(self, image: Shown | Sequence[Shown] | None, question: str) -> float:
         """The calibrated risk that the model's greedy answer would be wrong, from one prefill.
 
-        `image` is a file, a picture or what `load_image` gave. Raises InputError for an image or question that cannot
-        be made into a prompt, and where the model's state is not finite.
+        `image` is a file, a picture or what `load_image` gave, several of them in order, or None for a probe of prompts
+        of text alone. Raises InputError for an image or question that cannot be made into such a prompt, and where the
+        model's state is not finite.
         """
         return self._risk(self._compute(image, question, max_new_tokens=0))
 
     def answer(
         self,
-        image: str | os.PathLike[str] | Image.Image | LoadedImage,
+        image: Shown | Sequence[Shown] | None,
         question: str,
         *,
         abstain_above: float | str | None = None,
@@ -106,7 +111,7 @@ class RiskScorer:
 
     def _compute(
         self,
-        image: str | os.PathLike[str] | Image.Image | LoadedImage,
+        image: Shown | Sequence[Shown] | None,
         question: str,
         max_new_tokens: int,
         gate: Gate | None = None,
@@ -116,7 +121,9 @@ class RiskScorer:
                 "a blank question; its risk would mean nothing, since a table's blank questions are no rows"
             )
         prompter = replace(self._prompter, answer_tokens=max_new_tokens)
-        prompt = prompter.prompt(Sample("question", "image", question, ""), _loaded_image(image))
+        images = _loaded_images(image)
+        check_shows(self.probe.metadata, images=bool(images))
+        prompt = prompter.prompt(Sample("question", "image", question, ""), *images)
         spec = CaptureSpec((layer_to_read(self._representation),), max_new_tokens)
         return Engine(self.loaded, spec, gate=gate).compute([prompt])
 
@@ -170,7 +177,15 @@ def _load(model: str | None, probe: SavedProbe, device: str, dtype: str, cache_d
     return load_model(checkpoint, cache_dir=cache_dir, device=device, dtype=dtype, quantization=quantization)
 
 
-def _loaded_image(image: str | os.PathLike[str] | Image.Image | LoadedImage) -> LoadedImage:
+def _loaded_images(images: Shown | Sequence[Shown] | None) -> list[LoadedImage]:
+    if images is None:
+        return []
+    if isinstance(images, str | os.PathLike | Image.Image | LoadedImage):
+        return [_loaded_image(images)]
+    return list(map(_loaded_image, images))
+
+
+def _loaded_image(image: Shown) -> LoadedImage:
     if isinstance(image, LoadedImage):
         return image
     return from_pixels(image) if isinstance(image, Image.Image) else load_image(Path(image))

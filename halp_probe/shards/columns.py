@@ -5,11 +5,13 @@ Legend: N samples, D width of a representation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from halp_probe.errors import InputError
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, Sample
 from halp_probe.shards.names import layer_name
 
@@ -25,10 +27,12 @@ NUMBERS: dict[str, type[np.generic]] = {
     "answer_logprob": np.float32,
     "answer_tokens": np.int32,
 }
-RESERVED_COLUMNS = frozenset({*CORE_TEXTS, *NUMBERS, "token_index", "token_id", VISION_ONLY, VISION_ENCODER}) | {
+IMAGES = "images"  # where prompts show other than the one file `image_id`: a JSON list of files
+OWN_COLUMNS = frozenset({*CORE_TEXTS, *NUMBERS, "token_index", "token_id", VISION_ONLY, VISION_ENCODER}) | {
     VISION_TOKEN,
     QUERY_TOKEN,
 }
+RESERVED_COLUMNS = OWN_COLUMNS | {IMAGES}  # names that no column of a table may have
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,26 @@ def table_texts(sample: Sample) -> dict[str, str]:
         "image_id": sample.image_id,
         "question": sample.question,
         "ground_truth_answer": sample.answer,
+        **({} if sample.images is None else {IMAGES: json.dumps(sample.images, ensure_ascii=False)}),
         **sample.extra,
     }
 
 
+def image_files(stored: str) -> tuple[str, ...]:
+    """`Sample.images` from what `table_texts` made of them. Raises InputError for other text."""
+    try:
+        return tuple(map(str, json.loads(stored)))
+    except (ValueError, TypeError):
+        raise InputError(f"column {IMAGES!r} holds {stored!r}, no JSON list of files: it is one of the table") from None
+
+
+def subject(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """`Sample.subject` of the sample that `table_texts` gave these of."""
+    return (image_files(texts[IMAGES]) if IMAGES in texts else ()) or (texts["image_id"],)
+
+
 def from_captured(rows: Sequence[Captured]) -> Columns:
-    """Captured samples as columns; all must have the same layers and the same further columns."""
+    """Captured samples as columns; all must have the same layers, the same further columns, and images or none."""
     texts = [
         {
             "question_id": row.sample.question_id,
@@ -98,16 +116,17 @@ def from_captured(rows: Sequence[Captured]) -> Columns:
         "answer_logprob": [row.answer_logprob for row in rows],
         "answer_tokens": [row.answer_tokens for row in rows],
     }
-    vectors = {
-        VISION_ONLY: np.stack([row.vision_only for row in rows]),
-        VISION_ENCODER: np.stack([row.vision_encoder for row in rows]),
+    means = {
+        VISION_ONLY: [row.vision_only for row in rows if row.vision_only is not None],
+        VISION_ENCODER: [row.vision_encoder for row in rows if row.vision_encoder is not None],
     }
+    vectors = {name: np.stack(values) for name, values in means.items() if values}
     for layer in rows[0].vision_token:
         vectors[layer_name(VISION_TOKEN, layer)] = np.stack([row.vision_token[layer] for row in rows])
     for layer in rows[0].query_token:
         vectors[layer_name(QUERY_TOKEN, layer)] = np.stack([row.query_token[layer] for row in rows])
     return Columns(
-        texts={name: [text[name] for text in texts] for name in [*CORE_TEXTS, *rows[0].sample.extra]},
+        texts={name: [text[name] for text in texts] for name in dict.fromkeys([*CORE_TEXTS, *texts[0]])},
         numbers={name: np.asarray(values, dtype=NUMBERS[name]) for name, values in numbers.items()},
         vectors=vectors,
     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from halp_probe.errors import InputError
 from halp_probe.shards import legacy
-from halp_probe.shards.columns import CORE_TEXTS, NUMBERS, RESERVED_COLUMNS, Columns
+from halp_probe.shards.columns import CORE_TEXTS, NUMBERS, OWN_COLUMNS, Columns
 from halp_probe.shards.names import COLUMNS, escape, is_representation, part_number, reading_order, unescape
 from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
 
@@ -34,6 +34,7 @@ _OF_STATES = (
     "chat_template_sha256",
     "prompt_date",
     "template_options",
+    "system_prompt",
     "min_pixels",
     "max_pixels",
 )
@@ -253,7 +254,7 @@ def _texts_of(file: h5py.File) -> list[str]:
 
 def _is_further_column(columns: h5py.Group, name: str) -> bool:
     """Opens only what its name does not tell: opening every column would take a third of `open_shards`."""
-    if name in RESERVED_COLUMNS:
+    if name in OWN_COLUMNS:
         return False
     item = columns[name]
     return isinstance(item, h5py.Dataset) and h5py.check_string_dtype(item.dtype) is not None

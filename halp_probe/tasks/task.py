@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -34,8 +34,10 @@ class Task(Generic[Item, Parsed]):
     again: Callable[[Item, Parsed], Sample | None] | None = None  # the prompt to ask once more after a bad reply
 
     def sample(self, item: Item) -> Sample:
-        """The item's prompt, with the item itself as one more column."""
+        """The item's prompt, with the item itself as one more column; a sample is its own."""
         sample = self.prompt(item)
+        if isinstance(item, Sample):
+            return sample
         return replace(sample, extra={**sample.extra, ITEM_COLUMN: item_json(item)})
 
     def verdict(self, item: Item, reply: str) -> Verdict:
@@ -55,7 +57,16 @@ class TaskInput(Generic[Item, Parsed]):
     items: Sequence[Item]
     failures: Sequence[Failure]
     images_dir: Path
-    about: Mapping[str, Any]  # what shows in prompts or verdicts beyond the items, as --seed; JSON values
+    about: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # what made the prompts what they are, as --seed; JSON values
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a run's record says of its task; nothing for plain VQA."""
+        if self.task.item_type is Sample:
+            return {}
+        return {"task": self.task.name, **{f"task_{name}": value for name, value in self.about.items()}}
 
 
 def item_json(item: Any) -> str:

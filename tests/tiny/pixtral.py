@@ -88,7 +88,10 @@ def _processor(tokenizer: Any, merge: int) -> Any:
 
 
 def _patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    return loaded.model.model.vision_tower(images["pixel_values"]).last_hidden_state[0]
+    """Of one picture after the other, without the padding to the size of the largest."""
+    tower, sizes = loaded.model.model.vision_tower, images["image_sizes"].tolist()
+    pictures = [pixels[None, :, :h, :w] for pixels, (h, w) in zip(images["pixel_values"], sizes, strict=True)]
+    return torch.cat([tower(picture).last_hidden_state[0] for picture in pictures])
 
 
 TINY = {

@@ -92,5 +92,6 @@ ROWS: dict[str, Family] = {
         positions=plain_positions_from_one,
         unused_outputs=("labels",),  # for training: the prompt masked out
         unshared=PREFIX_LM,
+        text_only="its processor refuses it",
     ),
 }

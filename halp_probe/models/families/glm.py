@@ -72,6 +72,7 @@ ROWS: dict[str, Family] = {
         projector="model.vision_tower.patch_merger",
         images_together=False,  # how many patches become a token differs from image to image
         positions=mrope_positions_by_row,
+        several_images="its positions are computed here for one image a row",
         position_axes=4,
     ),
 }

@@ -136,6 +136,7 @@ ROWS: dict[str, Family] = {
         features=injected_features,
         entry=pass_injected,
         projector="model.spatial_projectors.0",
+        text_only="it keeps no cache without one",
         image_inputs=("pixel_values", "image_sizes"),
     ),
     "got_ocr2": replace(
@@ -148,5 +149,7 @@ ROWS: dict[str, Family] = {
         ),
         images_together=True,
         vision_states=channels_first,
+        several_images="its processor takes several for pages of one",
+        text_only="its processor refuses it",
     ),
 }

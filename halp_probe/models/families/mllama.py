@@ -31,5 +31,7 @@ ROWS: dict[str, Family] = {
         cross_attention=True,
         image_inputs=("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask"),
         unused_outputs=("cross_attention_mask",),  # made anew for each padded batch
+        several_images="the mask of its cross-attention is made here for one",
+        text_only="its cross-attention blocks do not run without one, so layers would be missing",
     ),
 }

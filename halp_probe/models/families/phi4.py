@@ -33,5 +33,6 @@ ROWS: dict[str, Family] = {
         image_token_id="vision_config.image_token_id",
         image_inputs=("image_pixel_values", "image_sizes", "image_attention_mask"),
         auto_class="AutoModelForCausalLM",
+        several_images="its crops are told apart here for one image",
     ),
 }

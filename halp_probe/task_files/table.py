@@ -1,0 +1,25 @@
+"""A VQA table and its folder of images, as the input of the task `vqa`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from halp_probe.datasets import read_table
+from halp_probe.errors import InputError
+from halp_probe.records import Sample
+from halp_probe.shards.columns import RESERVED_COLUMNS
+from halp_probe.tasks.task import TaskInput
+from halp_probe.tasks.vqa import VQA
+
+
+def read_vqa(vqa_dataset: Path | None, images_dir: Path | None, *, answers: bool = True) -> TaskInput[Sample, str]:
+    """The table's samples; without `answers` it needs no ground truth.
+
+    Raises InputError for a flag that is missing and a folder that is none, and what `read_table` raises.
+    """
+    if vqa_dataset is None or images_dir is None:
+        raise InputError("--vqa-dataset CSV and --images-dir FOLDER are both needed")
+    table = read_table(vqa_dataset, RESERVED_COLUMNS, answers=answers)
+    if not images_dir.is_dir():
+        raise InputError(f"--images-dir {images_dir} is not a folder")
+    return TaskInput(VQA, table.samples, table.failures, images_dir)
