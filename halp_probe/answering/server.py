@@ -42,7 +42,7 @@ class ServerAnswerer:
         self._endpoint = Endpoint(url, name, _FLAGS, timeout=options.timeout, tries=options.tries)
         self._pictures = Pictures(images_dir, options.max_pixels, kept=2 * options.concurrency)
         self._patience = Patience()
-        self._shown: dict[tuple[str, ...], str] = {}  # files -> what they were when they were first shown
+        self._shown: dict[tuple[str, ...], str] = {}  # subject -> what was shown of it first
         self.settings: Mapping[str, Any] = {
             "engine": "server",
             "model_name": name,
@@ -63,7 +63,7 @@ class ServerAnswerer:
         """
         self._patience.works |= bool(done) or attempt > 1
         self._shown.update(
-            {each.files: done[each.question_id].image_sha256 for each in samples if each.question_id in done}
+            {each.subject: done[each.question_id].image_sha256 for each in samples if each.question_id in done}
         )
         asked = ask_all(
             lambda sample: self._ask(sample, attempt),
@@ -99,7 +99,7 @@ class ServerAnswerer:
         except ImageError as error:
             return Failure(sample.question_id, "image", str(error))
         shown = content_sha256(sample.image_id, [picture.sha256 for picture in pictures])
-        if (before := self._shown.setdefault(sample.files, shown)) != shown and before:
+        if (before := self._shown.setdefault(sample.subject, shown)) != shown:
             reason = (
                 f"{', '.join(sample.files)}: not the content that other prompts of this run were asked about; put it "
                 "back, or choose another --output-path"
