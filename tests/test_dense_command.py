@@ -114,7 +114,7 @@ def expected(when):
         '"objects": {"图片_1": {}}, '
         '"objects_in_pixels": {"图片_1": {}}, "problems": [{"place": "reply", "reason": "holds no JSON of objects"}], '
         '"cut_off": false, "finished": true, "matches": [], "label": null, '
-        '"reason": "1 problems (first: reply holds no JSON of objects)", "reply": "I see nothing that I could name.", '
+        '"reason": "not all could be read (first problem: reply holds no JSON of objects)", "reply": "I see nothing that I could name.", '
         f'"timestamp": "{when["bad.png"]}"}}',
     ]
 
