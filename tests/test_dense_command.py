@@ -114,7 +114,8 @@ def expected(when):
         '"objects": {"图片_1": {}}, '
         '"objects_in_pixels": {"图片_1": {}}, "problems": [{"place": "reply", "reason": "holds no JSON of objects"}], '
         '"cut_off": false, "finished": true, "matches": [], "label": null, '
-        '"reason": "not all could be read (first problem: reply holds no JSON of objects)", "reply": "I see nothing that I could name.", '
+        '"reason": "not all could be read (first problem: reply holds no JSON of objects)", '
+        '"reply": "I see nothing that I could name.", '
         f'"timestamp": "{when["bad.png"]}"}}',
     ]
 
@@ -204,13 +205,12 @@ def test_a_server_is_shown_all_images_in_order_and_the_system_message(folder):
 
 def test_one_s_own_messages_take_the_place_of_the_built_in_ones(folder):
     (folder / "prompt.txt").write_text("List all objects.\n")
-    (folder / "system.txt").write_text("\n")
-    own = ["--dense-prompt", str(folder / "prompt.txt"), "--dense-system", str(folder / "system.txt")]
     with serving(respond) as server:
-        assert dense(server, folder, *own) == 0
+        assert dense(server, folder, "--dense-prompt", str(folder / "prompt.txt"), "--system-prompt", "As JSON.") == 0
     for asked in server.asked:
-        assert [message["role"] for message in asked.body["messages"]] == ["user"]
-        assert asked.body["messages"][0]["content"][-1] == {"type": "text", "text": "List all objects."}
+        system, user = asked.body["messages"]
+        assert system == {"role": "system", "content": "As JSON."}
+        assert user["content"][-1] == {"type": "text", "text": "List all objects."}
 
 
 def test_a_run_that_goes_on_asks_what_is_left_and_ends_the_same(folder):
