@@ -99,7 +99,7 @@ class ServerAnswerer:
         except ImageError as error:
             return Failure(sample.question_id, "image", str(error))
         shown = content_sha256(sample.image_id, [picture.sha256 for picture in pictures])
-        if (before := self._shown.setdefault(sample.subject, shown)) != shown:
+        if self._shown.setdefault(sample.subject, shown) != shown:
             reason = (
                 f"{', '.join(sample.files)}: not the content that other prompts of this run were asked about; put it "
                 "back, or choose another --output-path"
