@@ -66,9 +66,11 @@ def answer_task(
     """Answer what is not answered yet; replies and failures are kept beside `output`, whose name they have.
 
     `watch` is given the replies that are there at the start, then those of each batch; a second one to an item takes
-    the place of the first. Raises InputError for two items
-    of one key, for replies of other settings or of prompts that are others now, and what opening a model raises.
+    the place of the first. Raises InputError for an output that is a folder, for two items of one key, for replies of
+    other settings or of prompts that are others now, and what opening a model raises.
     """
+    if output.is_dir():
+        raise InputError(f"--output-path {output} is a folder; name a file in it")
     samples = dict(_prompts(given))
     folder, stem = output.parent, output.name.removesuffix(output.suffix)
     with locked(folder, f".{stem}.lock"):
@@ -161,12 +163,14 @@ class _Rounds:
         said = self._watch(list(done.values()))
         if len(done) == len(samples):
             return False
+        tried = set(done)
         with (
             Progress(len(samples) - len(done), note=said) as progress,
             closing(self._answerer.answer(list(samples.values()), done, attempt, self._stop)) as results,
         ):
             for result in results:
                 self._log.append(result, attempt)
+                tried.update(each.key if isinstance(each, Reply) else each.question_id for each in result)
                 replies = [each for each in result if isinstance(each, Reply)]
                 progress.advance(len(result), failed=len(result) - len(replies), note=self._watch(replies))
-        return not self._log.replies(attempt).keys() | self._log.failures(attempt).keys() >= samples.keys()
+        return not tried >= samples.keys()  # those that failed in an earlier run too
