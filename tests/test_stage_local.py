@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 from stage_data import GROUPS, MISSION, write_tree
+from tiny_models import tiny_model
 
+from halp_probe.answering.stage_a_command import MAX_PIXELS
 from halp_probe.cli import main
 from halp_probe.shards.reader import open_shards
 from halp_probe.tasks.stage_a import STAGE_A
@@ -106,3 +108,23 @@ def test_extraction_of_stage_b_has_states_at_the_query_token(tmp_path: Path) -> 
     }
     assert shards.vectors("query_token_representation/layer_0").shape[0] == 3
     assert {row["rule"] for row in labels(tmp_path / "out").values()} == {"stage-b"}
+
+
+def test_the_usual_largest_area_is_left_out_where_the_processor_decides(root: Path, tmp_path: Path) -> None:
+    loaded = tiny_model("llava")
+    loaded.model.save_pretrained(tmp_path / "llava")
+    loaded.checkpoint.processor.save_pretrained(tmp_path / "llava")
+    flags = ["--data-root", str(root), "--mission", MISSION, "--output-dir", str(tmp_path / "out")]
+    flags += ["--model", str(tmp_path / "llava"), "--max-new-tokens", "3"]
+    assert main(["stage-a", *flags, "--max-pixels", "4096"]) == 2
+    assert main(["stage-a", *flags]) in (0, 1)  # so small a model has no room for the prompt
+    log = next((tmp_path / "out").glob("*.replies.jsonl"))
+    settings = json.loads(log.read_text().splitlines()[0])["settings"]
+    assert settings["max_pixels"] is None
+
+
+def test_the_usual_largest_area_of_stage_a_is_kept_where_the_family_takes_one(root: Path, tmp_path: Path) -> None:
+    flags = ["--data-root", str(root), "--mission", MISSION, "--output-dir", str(tmp_path), "--model", "shapes"]
+    assert main(["stage-a", *flags, "--max-new-tokens", "3"]) in (0, 1)  # its context may be too short for such images
+    log = next(tmp_path.glob("*.replies.jsonl"))
+    assert json.loads(log.read_text().splitlines()[0])["settings"]["max_pixels"] == MAX_PIXELS

@@ -41,6 +41,7 @@ class AnswerOptions:
     workers: int | None = None
     min_pixels: int | None = None
     max_pixels: int | None = None
+    usual_max_pixels: int | None = None  # without `max_pixels`, where the image size is not the family's own affair
     prompt_date: str | None = None
     system_prompt: str | None = None
 
@@ -60,6 +61,10 @@ class AnswerOptions:
     def __post_init__(self) -> None:
         if (self.engine == "server") != (self.base_url is not None):
             raise InputError("--engine server and --base-url URL go together: pass both, or neither to load the model")
+
+    def largest_area(self, *, adjustable: bool = True) -> int | None:
+        """Of an image in pixels; None where it is the processor's. `adjustable`: whether the family takes a bound."""
+        return self.max_pixels or (self.usual_max_pixels if adjustable else None)
 
 
 def add_answer_arguments(
@@ -81,8 +86,9 @@ def add_answer_arguments(
         help="longest reply in tokens (%(default)s)",
     )
     add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
-    otherwise = "the processor's" if max_pixels is None else max_pixels
-    add("--max-pixels", type=positive, default=max_pixels, help=f"largest image area after resizing ({otherwise})")
+    otherwise = "the processor's" if max_pixels is None else f"{max_pixels}, where the family leaves it open"
+    add("--max-pixels", type=positive, help=f"largest image area after resizing ({otherwise})")
+    parser.set_defaults(usual_max_pixels=max_pixels)
     add("--prompt-date", type=iso_date, help="YYYY-MM-DD that a dated chat template writes (today; the run's own)")
     add(
         "--template-option",
