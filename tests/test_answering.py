@@ -240,6 +240,27 @@ def test_a_signal_counts_also_when_only_failures_of_an_earlier_run_are_left(tmp_
     assert answer_task(given(copy), one_by_one, tmp_path / "a.csv").exit_status == 0
 
 
+def test_a_second_prompt_shows_what_the_first_one_did(tmp_path):
+    copy = tmp_path / "data"
+    write_dataset(copy, n_scenes=3, questions_a_scene=2, seed=50)
+    table = given(copy)
+    first = texts(answer_task(table, OPTIONS, tmp_path / "first.csv"))
+    said, item = next((first[each.question_id], each) for each in table.items)
+    path = copy / "images" / item.image_id
+    good = path.read_bytes()
+    items = [Item(each.question_id, each.image_id, each.question) for each in table.items]
+    asked = TaskInput(asks_again(said), items, (), table.images_dir)
+    answer_task(asked, OPTIONS, tmp_path / "a.csv")
+    log = tmp_path / "a.replies.jsonl"
+    log.write_text("".join(line for line in log.open() if '"attempt": 2' not in line))  # killed between the two
+    path.write_bytes(good + b"another file")
+    failures = {each.question_id: each.reason for each in answer_task(asked, OPTIONS, tmp_path / "a.csv").failures}
+    assert set(failures) == {k for k, text in first.items() if text == said and k.startswith(item.question_id[:-1])}
+    assert "not what its first prompt showed" in failures[item.question_id]
+    path.write_bytes(good)
+    assert not answer_task(asked, OPTIONS, tmp_path / "a.csv").failures
+
+
 def reply(key: str, text: str = "yes", attempt: int = 1) -> Reply:
     return Reply(key, text, True, "f", "2026-01-01T00:00:00+00:00", attempt)
 
