@@ -22,6 +22,7 @@ COMMANDS = {
     "qa": ("halp_probe.answering.qa_command", "answer CaptionQA's multiple-choice questions, and score the answers"),
     "shapes": ("halp_probe.shapes.command", "draw a ShapesVQA data set: pictures of shapes and a table of questions"),
     "extract": ("halp_probe.extraction.command", "capture hidden states and answers into HDF5 shards"),
+    "dense-caption": ("halp_probe.answering.dense_caption_command", "describe every object of images with its place"),
     "families": ("halp_probe.models.families_command", "list the supported model families"),
     "audit": ("halp_probe.extraction.audit", "re-tokenise every row of the shards and check the token positions"),
     "inspect": ("halp_probe.shards.inspection", "show what a shard holds and whether it is valid"),
@@ -31,6 +32,8 @@ COMMANDS = {
     "score": ("halp_probe.scoring.command", "risk of a wrong answer before the first token; answers what is safe"),
     "set-threshold": ("halp_probe.scoring.threshold", "choose above which risk a saved probe abstains"),
     "vqa": ("halp_probe.answering.vqa_command", "answer a table of questions on images, and judge the answers"),
+    "stage-a": ("halp_probe.answering.stage_a_command", "one line on each image of groups of images, for a mission"),
+    "stage-b": ("halp_probe.answering.stage_b_command", "does each group pass? asked with the lines of stage-a"),
     "train-probes": ("halp_probe.probes.command", "train a probe on every representation and compare with baselines"),
 }
 

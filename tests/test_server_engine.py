@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from halp_probe.answering.replies import Reply
 from halp_probe.answering.server import ServerAnswerer
 from halp_probe.errors import InputError
 from halp_probe.extraction.images import load_image
+from halp_probe.extraction.sampling import Decoding
 from halp_probe.models.options import ModelOptions
 from halp_probe.records import Failure, Sample
 
@@ -54,7 +56,7 @@ def options(server: Server, **settings: Any) -> AnswerOptions:
 
 
 def answerer(server: Server, folder: Path, system: str | None = None, **settings: Any) -> ServerAnswerer:
-    return ServerAnswerer(options(server, **settings), system, folder)
+    return ServerAnswerer(options(server, system_prompt=system, **settings), folder)
 
 
 def texts(count: int) -> list[Sample]:
@@ -165,27 +167,27 @@ def seeds(server: Server) -> dict[str, int]:
 
 
 def test_a_sampled_reply_has_a_seed_of_its_own_whatever_is_asked_beside_it(tmp_path: Path) -> None:
-    sampled = {"temperature": 0.7, "top_p": 0.9, "seed": 3}
+    sampled = Decoding(0.7, 0.9, seed=3)
     with serving(echo) as server:
-        results(answerer(server, tmp_path, **sampled), texts(20))
+        results(answerer(server, tmp_path, decoding=sampled), texts(20))
     body = server.asked[0].body
     assert (body["temperature"], body["top_p"]) == (0.7, 0.9)
     first = seeds(server)
     assert len(set(first.values())) == 20 and all(0 <= seed < 2**31 for seed in first.values())
     with serving(echo) as server:
-        results(answerer(server, tmp_path, **sampled, concurrency=1), texts(20)[::-3])
+        results(answerer(server, tmp_path, decoding=sampled, concurrency=1), texts(20)[::-3])
         assert seeds(server).items() <= first.items()
-        results(answerer(server, tmp_path, **sampled), texts(1), attempt=2)
+        results(answerer(server, tmp_path, decoding=sampled), texts(1), attempt=2)
         assert seeds(server)["0"] != first["0"]
-        results(answerer(server, tmp_path, **{**sampled, "seed": 4}), texts(2)[1:])
+        results(answerer(server, tmp_path, decoding=replace(sampled, seed=4)), texts(2)[1:])
         assert seeds(server)["1"] != first["1"]
 
 
 def test_only_what_was_asked_for_is_sent_beside_it(tmp_path: Path) -> None:
     with serving(echo) as server:
-        results(
-            answerer(server, tmp_path, repetition_penalty=1.1, template_options='{"enable_thinking": false}'), texts(1)
-        )
+        penalised = Decoding(repetition_penalty=1.1)
+        options = {"decoding": penalised, "template_options": '{"enable_thinking": false}'}
+        results(answerer(server, tmp_path, **options), texts(1))
     body = server.asked[0].body
     assert body["repetition_penalty"] == 1.1 and body["chat_template_kwargs"] == {"enable_thinking": False}
     assert "seed" not in body and "top_p" not in body
@@ -198,8 +200,7 @@ def test_the_settings_tell_all_that_shows_in_replies_and_neither_host_nor_key(
     with serving(echo) as server:
         plain = answerer(server, tmp_path).settings
         for name, value in {
-            "temperature": 0.5,
-            "repetition_penalty": 1.2,
+            "decoding": Decoding(0.5, repetition_penalty=1.2),
             "max_new_tokens": 8,
             "max_pixels": 99,
             "template_options": "{}",

@@ -86,14 +86,14 @@ def answer_task(
 
 def open_answerer(given: TaskInput[Any, Any], options: AnswerOptions, log: Path) -> Answerer:
     """The model or the server that the options name; `log` may hold the replies of a run that goes on."""
+    if options.system_prompt is None:
+        options = replace(options, system_prompt=given.task.system)
     if options.engine == "server":
         from halp_probe.answering.server import ServerAnswerer
 
-        return ServerAnswerer(options, given.task.system, given.images_dir)
+        return ServerAnswerer(options, given.images_dir)
     from halp_probe.answering.local import LocalAnswerer
 
-    if options.system_prompt is None:
-        options = replace(options, system_prompt=given.task.system)
     lines = whole_lines(log)
     if options.prompt_date is None and lines:
         options = replace(options, prompt_date=header_of(log, lines[0]).get("prompt_date"))

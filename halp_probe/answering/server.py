@@ -16,7 +16,6 @@ from halp_probe.asking import Patience, ask_all
 from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Failed, checked_url
 from halp_probe.errors import InputError
 from halp_probe.extraction.images import ImageError
-from halp_probe.extraction.sampling import Decoding
 from halp_probe.records import Failure, Sample
 
 STAGE = "server"
@@ -37,11 +36,10 @@ class ServerAnswerer:
     for an address that is none, and for flags that a server cannot follow.
     """
 
-    def __init__(self, options: AnswerOptions, system: str | None, images_dir: Path) -> None:
+    def __init__(self, options: AnswerOptions, images_dir: Path) -> None:
         _check_flags(options)
         name, url = str(options.model.model), checked_url(str(options.base_url), _FLAGS)
-        self._options, self._system = options, system
-        self._decoding = Decoding(options.temperature, options.top_p, options.repetition_penalty, options.seed)
+        self._options, self._decoding = options, options.decoding
         self._endpoint = Endpoint(url, name, _FLAGS, timeout=options.timeout, tries=options.tries)
         self._pictures = Pictures(images_dir, options.max_pixels, kept=2 * options.concurrency)
         self._patience = Patience()
@@ -52,7 +50,7 @@ class ServerAnswerer:
             **self._decoding.settings(),
             "max_new_tokens": options.max_new_tokens,
             "max_pixels": options.max_pixels,
-            "system": system,
+            "system_prompt": options.system_prompt,
             "template_options": options.template_options,
         }
 
@@ -115,7 +113,8 @@ class ServerAnswerer:
         images = [{"type": "image_url", "image_url": {"url": picture.url}} for picture in pictures]
         content = [*images, {"type": "text", "text": sample.question}] if images else sample.question
         user = {"role": "user", "content": content}
-        return [user] if self._system is None else [{"role": "system", "content": self._system}, user]
+        system = self._options.system_prompt
+        return [user] if system is None else [{"role": "system", "content": system}, user]
 
     def _request(self, key: str, attempt: int) -> dict[str, Any]:
         """All settings that are sent. A sampled reply has a seed of its own, whatever is asked beside it."""

@@ -35,7 +35,13 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 PLAIN = "vqa"
 # task -> the module that adds its input's flags and reads it
-INPUTS = {PLAIN: "halp_probe.answering.vqa_command", "qa": "halp_probe.answering.qa_command"}
+INPUTS = {
+    PLAIN: "halp_probe.answering.vqa_command",
+    "qa": "halp_probe.answering.qa_command",
+    "dense-caption": "halp_probe.answering.dense_caption_command",
+    "stage-a": "halp_probe.answering.stage_a_command",
+    "stage-b": "halp_probe.answering.stage_b_command",
+}
 LABELS_FILE = "labels.csv"
 TEST_SAMPLES = 3
 BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from halp_probe.errors import InputError
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what PIL's decoders raise
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 class ImageError(InputError):
@@ -129,6 +130,20 @@ def pixel_count(path: Path) -> int:
                 return opened.width * opened.height
     except (*_BROKEN, Image.DecompressionBombError):
         return 0
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of what `load_image` gives, from the header alone; ImageError where there is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                turned = opened.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+                return (opened.height, opened.width) if turned else opened.size
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path.name} is not an image that Pillow knows") from error
+    except (*_BROKEN, Image.DecompressionBombError) as error:
+        raise ImageError(f"{path.name} has no readable header: {error}") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -37,10 +37,7 @@ def find_positions(input_ids: Sequence[int], image_token_id: int) -> TokenPositi
 
 
 def text_positions(input_ids: Sequence[int], image_token_id: int) -> TokenPositions:
-    """Where the query token stands in a prompt of T ids without an image.
-
-    Raises ValueError for one with image tokens.
-    """
+    """Where the query token stands in a prompt of T ids without an image. Raises ValueError for an image token."""
     if image_token_id in input_ids:
         raise ValueError(
             f"the chat template writes an image token (id {image_token_id}) into a prompt that shows no image"

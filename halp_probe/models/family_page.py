@@ -17,7 +17,7 @@ Written from `halp_probe/models/families/` by `halp-probe families --markdown`; 
 is proved by `tests/test_equality.py` on a tiny random model of the real class, with the real processor: captured states
 and vision means equal a plain forward pass, a batch of 8 equals one sample alone, left padding equals right padding
 where the family allows it (extraction pads on the left), pictures of mixed sizes, a shared prefix changes nothing or is
-declared off, answers are those of `generate`. `tests/test_shown_images.py` proves the same of prompts with two images
+declared off, answers are those of `generate`. `tests/test_shown_images.py` proves the same of prompts with two images,
 and of text alone, where a family does not say why it takes none.
 
 `halp-probe families` lists the same table. A type that is not in it is refused, with what transformers' own lookups
@@ -84,9 +84,8 @@ def _details(name: str, family: Family) -> str:
         f"- *Vision-encoder*: {notes.vision_encoder}.",
         f"- Attention of image tokens: {notes.attention}.",
     ]
-    told = [f"takes {reason}" for images in (2, 0) if (reason := family.refuses(images))]
-    if told:
-        lines.append(f"- It {'; '.join(told)}.")
+    told = [f"Takes {reason}" for images in (2, 0) if (reason := family.refuses(images))]
+    lines += [f"- {sentence}." for sentence in told]
     if notes.oddities:
         lines.append(f"- {notes.oddities[0].upper()}{notes.oddities[1:]}.")
     return _TOKEN.sub(r"`\g<0>`", "\n".join(lines)) + "\n"

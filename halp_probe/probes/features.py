@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from halp_probe.probes.errors import ProbeError
-from halp_probe.shards.columns import CORE_TEXTS
+from halp_probe.shards.columns import CORE_TEXTS, IMAGES
 
 ENTROPY, LOGPROB = "first_token_entropy", "first_token_logprob"
 ANSWER_LOGPROB, ANSWER_TOKENS = "answer_logprob", "answer_tokens"
+BOUNDARY = "token_index/vision"  # -1 where a prompt shows no image
 MOST_VALUES = 50  # of a group column
 _NUMBERS = (ENTROPY, LOGPROB, ANSWER_LOGPROB, ANSWER_TOKENS)
 
@@ -187,7 +188,7 @@ def _need_both_classes(y: np.ndarray, left_out: Sequence[LeftOut]) -> None:
 
 def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
     """A lookup of the answer or of the image would be no lookup of what kind of question it is."""
-    further = [name for name in shards.text_columns if name not in CORE_TEXTS]
+    further = [name for name in shards.text_columns if name not in (*CORE_TEXTS, IMAGES)]
     for name in group_columns:
         if name not in further:
             there = ", ".join(further) or "none"
@@ -202,6 +203,9 @@ def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
 def _images(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], str, str]:
     """A name for each row's image, what these names are, and a note that says so."""
     hashes = _pick(shards.text("image_sha256"), index) if shards.has("image_sha256") else ()
+    if hashes and shards.has(BOUNDARY) and (shards.numbers(BOUNDARY)[index] == -1).all():
+        note = f"no prompt shows an image: {len(set(hashes))} images are here what image_id names"
+        return hashes, "image_sha256", note
     if hashes and all(hashes):
         return (
             hashes,

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from halp_probe.records import VISION_ENCODER
+from halp_probe.records import QUERY_TOKEN, VISION_ENCODER
 from halp_probe.shards import legacy
 from halp_probe.shards.columns import CORE_TEXTS, NUMBERS
 from halp_probe.shards.names import COLUMNS, escape
@@ -63,11 +63,28 @@ def _column_problems(file: h5py.File) -> list[str]:
         if name in columns and columns[name].dtype != dtype:
             found.append(f"{COLUMNS}/{name} has dtype {columns[name].dtype}, expected {np.dtype(dtype)}")
     if not found:
+        found += _image_problems(columns, ids, representations)
         last = columns["prompt_tokens"][()] - 1
         wrong = np.flatnonzero(columns["token_index/query"][()] != last)
         if len(wrong):
             found.append(f"token_index/query of {ids[wrong[0]]!r} is not the prompt's last token")
     return found
+
+
+def _image_problems(columns: h5py.Group, ids: list[str], representations: list[str]) -> list[str]:
+    """Of prompts without an image: -1 stands for their vision token, and nothing of images is there."""
+    without = columns["token_index/vision"][()] == -1
+    if not without.any():
+        return []
+    first = ids[int(without.argmax())]
+    of_images = [name for name in representations if not name.startswith(QUERY_TOKEN)]
+    if of_images or not without.all():
+        return [
+            f"{first!r} shows no image, but {of_images[0] + ' is there' if of_images else 'others of this file do'}"
+        ]
+    if (columns["token_id/vision"][()] != -1).any():
+        return [f"{first!r} shows no image, but token_id/vision is not -1"]
+    return []
 
 
 def _representation_problems(dataset: h5py.Dataset, name: str) -> list[str]:

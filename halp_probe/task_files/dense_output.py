@@ -1,0 +1,110 @@
+"""What dense captioning writes: a line a record with its objects in both units, the metrics, and painted images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from halp_probe.extraction.images import image_path, load_image
+from halp_probe.files import atomic_text
+from halp_probe.task_files.drawing import draw, save_png
+from halp_probe.task_files.json_lines import json_line
+from halp_probe.tasks.dense_caption import DenseItem, judge, place_of, true_objects
+from halp_probe.tasks.geometry import DenseObject, to_pixels
+from halp_probe.tasks.grouped_json import Reading, as_member, grouped
+from halp_probe.tasks.matching import match
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """One record and what was said of it."""
+
+    item: DenseItem
+    reading: Reading
+    reply: str
+    finished: bool  # False: the reply was cut off at the token limit
+    date: str  # when it came: ISO 8601, UTC
+
+
+def write_captions(path: Path, captioned: Sequence[Captioned]) -> None:
+    """Replace the file; one line for each record that has a reply."""
+    with atomic_text(path) as file:
+        file.writelines(json_line(as_json(each)) for each in captioned)
+
+
+def as_json(each: Captioned) -> dict[str, Any]:
+    """The fields of a line. `matches` and `label` are null without a ground truth, and `label` where it is unknown."""
+    item, reading = each.item, each.reading
+    verdict = judge(item, reading)
+    pairs = match(reading.objects, true_objects(item), item.iou)
+    matches = [
+        {"object": place_of(pair.told), "true": place_of(pair.true), "iou": round(pair.iou, 4)} for pair in pairs
+    ]
+    return {
+        "key": item.key,
+        "images": list(item.images),
+        "widths": list(item.widths),
+        "heights": list(item.heights),
+        "objects": grouped(reading.objects, len(item.images)),
+        "objects_in_pixels": _in_pixels(item, reading.objects),
+        "problems": [{"place": problem.place, "reason": problem.reason} for problem in reading.problems],
+        "cut_off": reading.cut_off,
+        "finished": each.finished,
+        "matches": matches if item.truth else None,
+        "label": verdict.label,
+        "reason": verdict.reason,
+        "reply": each.reply,
+        "timestamp": each.date,
+    }
+
+
+def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    with atomic_text(path) as file:
+        json.dump(metrics, file, ensure_ascii=False, allow_nan=False, indent=2)
+        file.write("\n")
+
+
+def draw_captions(folder: Path, images_dir: Path, items: Sequence[DenseItem], captioned: Sequence[Captioned]) -> int:
+    """A PNG for each image of each record with a reply; how many.
+
+    `0001_street.png`, `0002_1_front.png`, `0002_2_back.png`: the record's place among all items, which image of
+    several, the file's name. Raises InputError for an image that can no longer be read.
+    """
+    places = {item.key: place for place, item in enumerate(items, start=1)}
+    count = 0
+    for each in captioned:
+        for name, file, told, true, invented in _pictures(each, places[each.item.key]):
+            pixels = load_image(image_path(images_dir, file)).pixels
+            save_png(draw(pixels, told, true, invented), folder / name)
+            count += 1
+    return count
+
+
+def _pictures(
+    each: Captioned, place: int
+) -> Iterator[tuple[str, str, list[DenseObject], list[DenseObject], list[DenseObject]]]:
+    item = each.item
+    true = true_objects(item)
+    found = {pair.told for pair in match(each.reading.objects, true, item.iou)}
+    for number, file in enumerate(item.images, start=1):
+        which = f"{number}_" if len(item.images) > 1 else ""
+        told = [one for one in each.reading.objects if one.image == number]
+        invented = [one for one in told if item.truth and one not in found]
+        yield (
+            f"{place:04d}_{which}{Path(file).stem}.png",
+            file,
+            told,
+            [one for one in true if one.image == number],
+            invented,
+        )
+
+
+def _in_pixels(item: DenseItem, objects: Sequence[DenseObject]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {f"图片_{number}": {} for number in range(1, len(item.images) + 1)}
+    for one in objects:
+        points = to_pixels(one.points, item.widths[one.image - 1], item.heights[one.image - 1])
+        found[f"图片_{one.image}"][f"object_{one.index}"] = as_member(one, points)
+    return found

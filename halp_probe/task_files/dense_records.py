@@ -1,0 +1,189 @@
+"""Read what is to be captioned densely: records of images with or without their true objects, or a folder of images.
+
+A record is a JSON object, one a line or in one list: `images` (file names), and where they are known `objects`, `id`,
+`width` and `height`. Objects as a list have pixel coordinates in the upright image; as grouped JSON, the form that
+replies have, coordinates from 0 to 1000. Other names, such as `summary`, are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from halp_probe.errors import InputError
+from halp_probe.extraction.images import image_path, upright_size
+from halp_probe.records import Failure
+from halp_probe.task_files.stage_tree import natural_key
+from halp_probe.tasks.dense_caption import DenseItem, default_prompt
+from halp_probe.tasks.dense_object import faults, make_object
+from halp_probe.tasks.geometry import FULL, DenseObject
+from halp_probe.tasks.grouped_json import grouped, read_reply
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_STAGE = "data"
+_DECIMALS = 3  # of thousandths
+
+
+@dataclass(frozen=True)
+class DenseInput:
+    """The items in the order of the file, the records that can be none, and where the images lie."""
+
+    items: tuple[DenseItem, ...]
+    failures: tuple[Failure, ...]
+    images_dir: Path
+
+
+class _Unusable(ValueError):
+    """What is wrong with one record."""
+
+
+def read_records(path: Path, images_dir: Path | None, prompt: str | None, iou: float) -> DenseInput:
+    """The records of a JSONL file or a JSON list. Images lie in `images_dir`, or in the file's own folder.
+
+    A record's key is its `id`, or the names of its images. `prompt`: the user's text; None: the default. A record that
+    cannot be used becomes a failure. Raises InputError for a file that cannot be read, and for two records of one key.
+    """
+    folder = _folder(path.parent if images_dir is None else images_dir)
+    items: list[DenseItem] = []
+    failures: list[Failure] = []
+    places: dict[str, str] = {}
+    for place, record in _records(path):
+        try:
+            key = _key(record)
+        except _Unusable as error:
+            failures.append(Failure(place, _STAGE, str(error)))
+            continue
+        if key in places:
+            raise InputError(
+                f"{path}: {places[key]} and {place} have the key {key!r}; replies are matched by it, so give the "
+                "records an `id` each"
+            )
+        places[key] = place
+        try:
+            items.append(_item(key, record, folder, prompt, iou))
+        except (_Unusable, InputError) as error:  # the latter: an image
+            failures.append(Failure(key, _STAGE, f"{place}: {error}"))
+    if not places and not failures:
+        raise InputError(f"{path} holds no records")
+    return DenseInput(tuple(items), tuple(failures), folder)
+
+
+def read_folder(images_dir: Path, prompt: str | None, iou: float) -> DenseInput:
+    """Every image in a folder (not in folders within), one a prompt, named by its file, img2 before img10.
+
+    Raises InputError for a folder without images.
+    """
+    folder = _folder(images_dir)
+    names = [each.name for each in folder.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES and each.name[0] != "."]
+    if not names:
+        raise InputError(f"{images_dir} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    items: list[DenseItem] = []
+    failures: list[Failure] = []
+    for name in sorted(names, key=natural_key):
+        try:
+            items.append(_item(name, {"images": [name]}, folder, prompt, iou))
+        except InputError as error:
+            failures.append(Failure(name, _STAGE, str(error)))
+    return DenseInput(tuple(items), tuple(failures), folder)
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise InputError(f"--records-images {path} is not a folder")
+    return path
+
+
+def _records(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each with its place, such as `line 3`."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"--records {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    if text.lstrip().startswith("["):
+        yield from ((f"record {n}", record) for n, record in enumerate(_parsed(path, "it", text), start=1))
+    else:
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                yield f"line {number}", _parsed(path, f"line {number}", line)
+
+
+def _parsed(path: Path, place: str, text: str) -> Any:
+    try:
+        parsed = json.loads(text, object_pairs_hook=_unique)
+        json.dumps(parsed, ensure_ascii=False).encode()  # fails for half a surrogate pair, which no file could hold
+        return parsed
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: {place} is no JSON that can be used: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError(f"a name occurs twice among {', '.join(sorted(members))}")
+    return members
+
+
+def _key(record: Any) -> str:
+    if not isinstance(record, dict):
+        raise _Unusable("is no JSON object")
+    names = record.get("images")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise _Unusable("`images` must be a list of file names")
+    key = record.get("id", " + ".join(names))
+    if isinstance(key, bool) or not isinstance(key, str | int) or not str(key).strip():
+        raise _Unusable("`id` must be a text or a whole number")
+    return str(key)
+
+
+def _item(key: str, record: Mapping[str, Any], folder: Path, prompt: str | None, iou: float) -> DenseItem:
+    names: list[str] = record["images"]
+    sizes = [upright_size(image_path(folder, name)) for name in names]
+    for (width, height), name in zip(sizes, names, strict=True):
+        told = record.get("width", width), record.get("height", height)
+        if told != (width, height):
+            raise _Unusable(f"says {told[0]} × {told[1]} pixels, but {name} has {width} × {height}")
+    widths, heights = zip(*sizes, strict=True)
+    truth = _truth(record.get("objects"), sizes)
+    return DenseItem(key, tuple(names), widths, heights, truth, prompt or default_prompt(len(names)), iou)
+
+
+def _truth(objects: Any, sizes: Sequence[tuple[int, int]]) -> str:
+    """As grouped JSON; "" without any."""
+    if objects is None:
+        return ""
+    if isinstance(objects, list):
+        given = json.dumps(grouped(list(chain.from_iterable(_from_pixels(objects, sizes))), len(sizes)))
+    elif isinstance(objects, dict):
+        given = json.dumps(objects)
+    else:
+        raise _Unusable("`objects` must be a list (pixels) or an object of 图片_1, 图片_2, … (0 to 1000)")
+    reading = read_reply(given, len(sizes))
+    if reading.problems:
+        raise _Unusable(f"`objects`: {reading.problems[0].place} {reading.problems[0].reason}")
+    return json.dumps(grouped(reading.objects, len(sizes)), ensure_ascii=False)
+
+
+def _from_pixels(objects: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> list[list[DenseObject]]:
+    """For each image its objects in thousandths, counted in the list's order."""
+    found: list[list[DenseObject]] = [[] for _ in sizes]
+    for number, given in enumerate(objects, start=1):
+        members = dict(given) if isinstance(given, dict) else {}
+        image = members.pop("image", 1 if len(sizes) == 1 else None)
+        if isinstance(image, bool) or not isinstance(image, int) or not 1 <= image <= len(sizes):
+            raise _Unusable(f"`objects`: object {number} must say its `image`, 1 to {len(sizes)}")
+        width, height = sizes[image - 1]
+        pairs = tuple(members.items())
+        for fault in faults(pairs, right=width, bottom=height, line_points=False):
+            raise _Unusable(f"`objects`: object {number} {fault} (pixels of {width} × {height})")
+        told = make_object(image, len(found[image - 1]) + 1, pairs)
+        points = tuple(
+            (round(x * FULL / width, _DECIMALS), round(y * FULL / height, _DECIMALS)) for x, y in told.points
+        )
+        found[image - 1].append(DenseObject(image, told.index, told.kind, points, told.desc))
+    return found

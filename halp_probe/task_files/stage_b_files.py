@@ -1,0 +1,39 @@
+"""What Stage-B writes: `…_stage_b.jsonl`, one line a group, and `…_stage_b_metrics.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from halp_probe.files import atomic_text
+from halp_probe.task_files.json_lines import json_line
+from halp_probe.tasks.stage_b_metrics import Judged
+
+
+def write_verdicts(path: Path, judged: Sequence[Judged]) -> None:
+    """Replace the file; one line for each group that has a reply."""
+    with atomic_text(path) as file:
+        file.writelines(json_line(as_json(each)) for each in judged)
+
+
+def as_json(judged: Judged) -> dict[str, Any]:
+    """The fields of a line; `verdict` is null and `problem` says why where the reply is not in the form."""
+    item, decision = judged.item, judged.decision
+    return {
+        "group_id": item.group_id,
+        "mission": item.mission,
+        "label": item.label,
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "valid": decision.verdict is not None,
+        "problem": decision.problem,
+        "reply": judged.reply,
+    }
+
+
+def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    with atomic_text(path) as file:
+        json.dump(metrics, file, ensure_ascii=False, allow_nan=False, indent=2)
+        file.write("\n")

@@ -1,0 +1,136 @@
+"""Read a tree of groups of images: `<root>/<mission>/{审核通过|审核不通过}/<group>/*.{jpg,jpeg,png}`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from halp_probe.errors import InputError
+from halp_probe.records import Failure
+from halp_probe.tasks.missions import did_you_mean, missions, nfc
+from halp_probe.tasks.stage_groups import LABEL_FOLDERS, Group
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_STAGE = "table"  # of a failure before any image is opened
+
+
+@dataclass(frozen=True)
+class Tree:
+    """`groups` in the order of the output: by label, then as people count. `failures` are folders that are no group."""
+
+    groups: tuple[Group, ...]
+    failures: tuple[Failure, ...]
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sorts `img2` before `img10`; names that differ in case or in zeros alone by what they are."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if at % 2 else part.casefold() for at, part in enumerate(parts)], name
+
+
+def read_tree(root: Path, mission: str) -> Tree:
+    """The groups of one mission. Hidden files and files of other types are passed over.
+
+    Raises InputError where the folders are not those of such a tree. A group without images, or one that cannot be read
+    or lies elsewhere, becomes a failure.
+    """
+    folder = _mission_folder(root, mission)
+    groups: list[Group] = []
+    failures: list[Failure] = []
+    folders = _label_folders(root, folder)
+    for name, label in LABEL_FOLDERS.items():
+        for path in _entries(folders[name]) if name in folders else []:
+            found = _group(root, path, nfc(mission), label)
+            if isinstance(found, Group):
+                groups.append(found)
+            elif found is not None:
+                failures.append(found)
+    if not groups:
+        first = f"; {failures[0].question_id}: {failures[0].reason}" if failures else ""
+        raise InputError(
+            f"{folder} holds no group: put images into {'|'.join(LABEL_FOLDERS)}/<group>/*.{{jpg,jpeg,png}}{first}"
+        )
+    return Tree(tuple(groups), tuple(failures))
+
+
+def _mission_folder(root: Path, mission: str) -> Path:
+    if not root.is_dir():
+        raise InputError(f"--data-root {root} is no folder; pass the one that holds a folder for each mission")
+    there = {nfc(path.name): path for path in _entries(root) if path.is_dir()}
+    if nfc(mission) in there:
+        return _inside(root, there[nfc(mission)])
+    if nfc(root.resolve().name) == nfc(mission):
+        raise InputError(f"--data-root {root} is the mission's own folder; pass the folder above it")
+    raise InputError(
+        f"{root} has no folder {mission!r}{did_you_mean(mission, there)}; there are {', '.join(there) or 'none'}; "
+        f"supported missions are {', '.join(missions())}"
+    )
+
+
+def _label_folders(root: Path, mission_folder: Path) -> dict[str, Path]:
+    """Name -> folder. Raises InputError for a folder of another name: its groups would be left out silently."""
+    found = {}
+    for path in _entries(mission_folder):
+        if not path.is_dir():
+            continue
+        if nfc(path.name) not in LABEL_FOLDERS:
+            raise InputError(
+                f"{mission_folder} has a folder {path.name!r}, whose label is unknown; name it "
+                f"{' or '.join(LABEL_FOLDERS)}, or move it elsewhere"
+            )
+        found[nfc(path.name)] = _inside(root, path)
+    return found
+
+
+def _group(root: Path, path: Path, mission: str, label: str) -> Group | Failure | None:
+    """The group in a folder, or why it is none; None for a file that is no image."""
+    key = f"{label}/{_printable(path.name)}"
+    if not path.is_dir():
+        loose = path.is_symlink() or _is_image(path)
+        return Failure(key, _STAGE, "lies beside the groups, not in a group's folder") if loose else None
+    try:
+        folder = _inside(root, path)
+        images = [file for file in _entries(path) if _is_image(file)]
+        for image in images:
+            _inside(root, image)
+    except InputError as error:
+        return Failure(key, _STAGE, str(error))
+    if not images:
+        return Failure(key, _STAGE, f"has no image of the types {', '.join(IMAGE_SUFFIXES)}")
+    odd = next((name for name in [path.name, *(image.name for image in images)] if _printable(name) != name), None)
+    if odd is not None:
+        return Failure(key, _STAGE, f"has a name that is not UTF-8: {_printable(odd)}; rename it")
+    names = tuple(image.name for image in images)
+    return Group(mission, label, path.name, names, folder.relative_to(root.resolve()).as_posix())
+
+
+def _entries(folder: Path) -> Sequence[Path]:
+    """What a folder holds and does not hide, in natural order. Raises InputError where it cannot be read."""
+    try:
+        names = [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror}; check its permissions") from error
+    return [folder / name for name in sorted(names, key=natural_key)]
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _inside(root: Path, path: Path) -> Path:
+    """The path with its links followed. Raises InputError where that leaves the root."""
+    try:
+        resolved = path.resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise InputError(f"{path} cannot be followed: {error}") from error
+    if not resolved.is_relative_to(root.resolve()):
+        raise InputError(f"{path} is a link that leads out of {root}; put what it links to into the tree")
+    return resolved
+
+
+def _printable(name: str) -> str:
+    """The name with bytes that are not UTF-8 written out: no file of ours could hold them."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,99 @@
+"""Dense captioning: name every object of one or more images, with its place, as grouped JSON.
+
+Label 1 (hallucinated): an object was described where no true one is, at the item's IoU. 0: each described object has
+a true one of its own there, and all of the reply could be read. None: anything else, and where there is no ground
+truth. Labels are about places: whether the descriptions say the same is in the metrics. What a reply leaves out shows
+there too, as recall; it is no hallucination.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from halp_probe.labels.verdict import NO_TRUTH, Verdict, right, unknown, wrong
+from halp_probe.records import Sample
+from halp_probe.tasks.geometry import DenseObject
+from halp_probe.tasks.grouped_json import Reading, read_reply
+from halp_probe.tasks.matching import match
+from halp_probe.tasks.task import Task
+
+RULE = "objects in place"
+
+SYSTEM = """\
+任务：逐个找出图片里的物体，给出每个物体的位置和描述，用 JSON 作答。
+结构：{"图片_1": {"object_1": {位置, "desc": "描述"}, "object_2": {…}}, "图片_2": {…}}。\
+图片和物体都从 1 开始连续编号；图片里没有物体时写空对象 {}。
+位置有三种写法，每个物体只用其中一种：
+"bbox_2d": [x1, y1, x2, y2]，矩形框的左上角和右下角；
+"quad": [x1, y1, x2, y2, x3, y3, x4, y4]，依次为四个角点；
+"line": [x1, y1, …, xn, yn]，折线上的各点，另写 "line_points": n。
+坐标取 0 到 1000 的整数，x 是图片宽度的千分之几，y 是图片高度的千分之几。
+"desc" 用几个词说明物体，不能为空。除这个 JSON 以外，什么都不要写。"""
+_ONE_IMAGE = "请找出这张图片里的所有物体，从上到下、从左到右排列。"
+_SEVERAL_IMAGES = "这里有 {count} 张图片，请按图片顺序找出每张图片里的所有物体，各张图片内从上到下、从左到右排列。"
+
+
+@dataclass(frozen=True)
+class DenseItem:
+    """One prompt: its images, of width × height pixels each, and what is truly there."""
+
+    key: str
+    images: tuple[str, ...]  # files
+    widths: tuple[int, ...]
+    heights: tuple[int, ...]
+    truth: str  # grouped JSON, as `read_reply` reads it without a problem; "" where it is not known
+    prompt: str  # the user's text
+    iou: float  # from which two objects count as one
+
+
+def default_prompt(images: int) -> str:
+    """The user's text for so many images."""
+    return _ONE_IMAGE if images == 1 else _SEVERAL_IMAGES.format(count=images)
+
+
+def prompt(item: DenseItem) -> Sample:
+    several = len(item.images) > 1
+    image_id = " + ".join(item.images)
+    return Sample(item.key, image_id, item.prompt, item.truth, images=item.images if several else None)
+
+
+def parse(item: DenseItem, reply: str) -> Reading:
+    return read_reply(reply, len(item.images))
+
+
+def true_objects(item: DenseItem) -> tuple[DenseObject, ...]:
+    """None where the truth is not known, as where there is nothing."""
+    return read_reply(item.truth, len(item.images)).objects if item.truth else ()
+
+
+def judge(item: DenseItem, reading: Reading) -> Verdict:
+    """By place alone: see the module."""
+    true = true_objects(item)
+    told, there = _named(reading.objects), _named(true)
+    if not item.truth:
+        return unknown(RULE, "", NO_TRUTH, told)
+    found = {id(pair.told) for pair in match(reading.objects, true, item.iou)}
+    misplaced = [one for one in reading.objects if id(one) not in found]
+    if misplaced:
+        counts = f"{len(misplaced)} of {len(reading.objects)} objects are not there"
+        return wrong(RULE, told, there, f"{counts} at IoU {item.iou:g} (first: {place_of(misplaced[0])})")
+    if reading.cut_off:
+        return unknown(RULE, there, "cut off, nothing wrong so far", told)
+    if reading.problems:
+        place, reason = reading.problems[0].place, reading.problems[0].reason
+        return unknown(RULE, there, f"{len(reading.problems)} problems (first: {place} {reason})", told)
+    if not reading.objects:
+        return unknown(RULE, there, "describes nothing")
+    return right(RULE, told, there, f"each of {len(reading.objects)} objects is there at IoU {item.iou:g}")
+
+
+def place_of(one: DenseObject) -> str:
+    """How problems and matches name an object."""
+    return f"图片_{one.image}/object_{one.index}"
+
+
+def _named(objects: tuple[DenseObject, ...]) -> str:
+    return "; ".join(one.desc for one in objects)
+
+
+DENSE_CAPTION = Task("dense-caption", DenseItem, prompt, parse, judge, SYSTEM)

@@ -1,0 +1,262 @@
+"""Objects as JSON, by image: {"图片_1": {"object_1": {"bbox_2d": [x1, y1, x2, y2], "desc": "…"}, …}, "图片_2": …}.
+
+Read from what a model said, which may have prose and code fences around it, be cut off, or be no JSON at all. An
+object counts once its closing brace is there and nothing is wrong with it; what is wrong is told, never mended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from halp_probe.tasks.dense_object import faults, make_object
+from halp_probe.tasks.geometry import DenseObject
+from halp_probe.tasks.reply_text import after_thinking
+
+_START = re.compile(r'\{\s*("(?:[^"\\]|\\.){1,64}")\s*:')  # by its first name
+_CUT_START = re.compile(r'\{\s*(?:"[^"]{0,64}"?\s*)?\Z')  # the text ends within or after the first name
+_NO_MEMBERS = re.compile(r"\s*(?:```\w*\s*)?\{\s*\}\s*(?:```\s*)?\Z")
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"\\]*(?:\\.[^"\\]*)*")?|[{}\[\]]', re.DOTALL)  # a lone quote: a string without an end
+_WRAPPED = re.compile(r'(?:"\s*:|\[)\s*\Z')  # before the JSON of objects: it is a value in other JSON
+_SCALAR = re.compile(r'[^\s,{}\[\]":]+')
+_SPACE = re.compile(r"\s*")
+_IMAGE = re.compile(r"(?:图片|image)_([1-9][0-9]{0,5})", re.ASCII)
+_OBJECT = re.compile(r"object_([1-9][0-9]{0,5})", re.ASCII)
+_LONGEST_SHOWN = 64  # characters of what is quoted
+_LONGEST_INT = 20  # digits; a longer one is no coordinate, and int() would refuse very long ones
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong and where: an object (`图片_1/object_2`), an image's group (`图片_1`), or the `reply`."""
+
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The objects without a problem in the reply's order, all problems, and whether the JSON ends before its end."""
+
+    objects: tuple[DenseObject, ...]
+    problems: tuple[Problem, ...]
+    cut_off: bool
+
+
+def read_reply(text: str, images: int) -> Reading:
+    """What a reply to a prompt of so many images says, for any text at all.
+
+    With one image its group may be left out: {"object_1": …}. Thoughts up to `</think>` are no part of the reply.
+    """
+    text = after_thinking(text) or ""
+    for start in _START.finditer(text):
+        if _shaped(_decoded(start[1])):
+            return _Reader(text, images).read(start.start())
+    if _NO_MEMBERS.match(text):
+        return Reading((), (), False)
+    return Reading((), (Problem("reply", "holds no JSON of objects"),), _CUT_START.search(text) is not None)
+
+
+def grouped(objects: Sequence[DenseObject], images: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """As `read_reply` reads it, every image with its group."""
+    return {
+        f"图片_{image}": {f"object_{one.index}": as_member(one, one.points) for one in objects if one.image == image}
+        for image in range(1, images + 1)
+    }
+
+
+def as_member(item: DenseObject, points: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """An object's own JSON, with points in any unit."""
+    count = {"line_points": len(points)} if item.kind == "line" else {}
+    return {item.kind: [number for point in points for number in point], **count, "desc": item.desc}
+
+
+class _End(Exception):
+    """The text ends before what was begun."""
+
+
+class _Malformed(Exception):
+    """No JSON; nothing after it can be told apart."""
+
+
+class _Reader:
+    """Goes through the text once; `_at` is the next character."""
+
+    def __init__(self, text: str, images: int) -> None:
+        self._text, self._images = text, images
+        self._at, self._place = 0, "reply"
+        self._objects: list[DenseObject] = []
+        self._problems: list[Problem] = []
+
+    def read(self, start: int) -> Reading:
+        self._at, cut_off = start, False
+        if _WRAPPED.search(self._text, 0, start):
+            self._tell("reply", "holds the objects inside other JSON")
+        try:
+            self._root()
+        except _End:
+            self._tell(self._place, "cut off")
+            cut_off = True
+        except _Malformed as error:
+            self._tell(self._place, f"{error}; what follows is not read")
+        return Reading(tuple(self._objects), tuple(self._problems), cut_off)
+
+    def _tell(self, place: str, reason: str) -> None:
+        self._problems.append(Problem(place, reason))
+
+    def _root(self) -> None:
+        groups, flat, due = 0, _Count(), _Count()
+        for key in self._members(""):
+            image, index = _IMAGE.fullmatch(key), _OBJECT.fullmatch(key)
+            if image is not None and not flat.last:
+                groups += 1
+                self._group(key, int(image[1]), due.fault(int(image[1])))
+            elif index is not None and not groups:
+                alone = "" if self._images == 1 else f"belongs to none of the {self._images} images"
+                self._object(key, 1, int(index[1]), alone or flat.fault(int(index[1])))
+            else:
+                self._skip(key)
+        for number in range(due.last + 1, self._images + 1) if groups else ():
+            self._tell(f"图片_{number}", "is missing")
+        if any(_shaped(_decoded(again[1])) for again in _START.finditer(self._text, self._at)):
+            self._tell("reply", "holds JSON of objects more than once; only the first is read")
+
+    def _group(self, key: str, image: int, fault: str) -> None:
+        fault = fault if image <= self._images else f"there are only {self._images} images"
+        if fault:
+            self._tell(key, fault)
+        if self._peek() != "{":
+            self._tell(key, "is no JSON object")
+            self._value()
+            return
+        count = _Count()
+        for name in self._members(key):
+            index = _OBJECT.fullmatch(name)
+            if index is None:
+                self._skip(f"{key}/{name}")
+            else:
+                self._object(f"{key}/{name}", image, int(index[1]), count.fault(int(index[1])), fault)
+
+    def _object(self, place: str, image: int, index: int, fault: str, group_fault: str = "") -> None:
+        members, unread = _loaded(self._value())
+        reasons = [fault, unread] if unread else [fault, *faults(members)]
+        for reason in filter(None, reasons):
+            self._tell(place, reason)
+        if not any(reasons) and not group_fault:
+            self._objects.append(make_object(image, index, members))
+
+    def _skip(self, place: str) -> None:
+        self._tell(_short(place), "is no name that is known here")
+        self._value()
+
+    def _members(self, outer: str) -> Iterator[str]:
+        """The keys of the JSON object that begins here; the caller reads each value before the next."""
+        self._at += 1
+        first = True
+        while self._peek() != "}":
+            if not first:
+                self._take(",")
+            key = self._key()
+            self._take(":")
+            self._place = f"{outer}/{_short(key)}" if outer else _short(key)
+            self._peek()
+            yield key
+            self._place, first = outer or "reply", False
+        self._at += 1
+
+    def _peek(self) -> str:
+        space = _SPACE.match(self._text, self._at)
+        self._at = space.end() if space else self._at
+        if self._at == len(self._text):
+            raise _End
+        return self._text[self._at]
+
+    def _take(self, mark: str) -> None:
+        if self._peek() != mark:
+            raise _Malformed(f"{_short(self._text[self._at])!r} where {mark!r} is due")
+        self._at += 1
+
+    def _key(self) -> str:
+        if self._peek() != '"':
+            raise _Malformed(f"{self._text[self._at]!r} where a name in quotes is due")
+        literal = _STRING.match(self._text, self._at)
+        if literal is None:
+            raise _End
+        self._at = literal.end()
+        key = _decoded(literal[0])
+        if key is None:
+            raise _Malformed(f"{_short(literal[0])} is no JSON string")
+        return key
+
+    def _value(self) -> str:
+        """The text of the value that begins here, by its brackets and quotes alone."""
+        begin, opening = self._at, self._peek()
+        if opening in "{[":
+            self._at = self._closing(opening, {"{": "}", "[": "]"}[opening])
+        else:
+            found = (_STRING if opening == '"' else _SCALAR).match(self._text, self._at)
+            if found is None and opening == '"':
+                raise _End
+            if found is None:
+                raise _Malformed(f"{opening!r} where a value is due")
+            self._at = found.end()
+        return self._text[begin : self._at]
+
+    def _closing(self, opening: str, closing: str) -> int:
+        depth = 0
+        for token in _TOKEN.finditer(self._text, self._at):
+            depth += (token[0] == opening) - (token[0] == closing)
+            if depth == 0:
+                return token.end()
+            if token[0] == '"':
+                break
+        raise _End
+
+
+class _Count:
+    """Numbers that should come as 1, 2, 3."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        self._seen: set[int] = set()
+
+    def fault(self, number: int) -> str:
+        due, self.last = self.last + 1, number
+        repeated = number in self._seen
+        self._seen.add(number)
+        return "occurs twice" if repeated else "" if number == due else f"comes where number {due} is due"
+
+
+def _shaped(key: str | None) -> bool:
+    return key is not None and (_IMAGE.fullmatch(key) or _OBJECT.fullmatch(key)) is not None
+
+
+def _decoded(literal: str) -> str | None:
+    try:
+        decoded: str = json.loads(literal)
+    except ValueError:
+        return None
+    return decoded
+
+
+def _loaded(text: str) -> tuple[Any, str]:
+    """JSON with objects as tuples of pairs, so that a repeated name shows; or None and what is wrong."""
+    try:
+        return json.loads(text, object_pairs_hook=tuple, parse_int=_integer, parse_constant=float), ""
+    except json.JSONDecodeError as error:
+        return None, f"is no JSON: {error.msg}"
+    except RecursionError:
+        return None, "is nested too deeply"
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_INT else float(digits)
+
+
+def _short(text: str) -> str:
+    text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair could not be written down
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"

@@ -1,0 +1,60 @@
+"""The missions of a quality check: what an image of each is looked at for, and when a group of images passes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+
+from halp_probe.errors import InputError
+
+
+@dataclass(frozen=True)
+class Mission:
+    """`focus`: what to look at in an image; `requirement`: when the whole group passes. Both in Chinese."""
+
+    name: str  # in Unicode's NFC
+    focus: str
+    requirement: str
+
+
+@cache
+def missions() -> Mapping[str, Mission]:
+    """Name -> mission, in the order of the data file."""
+    text = resources.files("halp_probe.tasks").joinpath("missions.json").read_text(encoding="utf-8")
+    return MappingProxyType({name: Mission(name, **texts) for name, texts in json.loads(text).items()})
+
+
+def mission(name: str) -> Mission:
+    """The mission of this name, in whichever Unicode normal form. Raises InputError for another, with the nearest."""
+    found = missions().get(nfc(name))
+    if found is None:
+        raise InputError(f"no mission {name!r}{did_you_mean(name, missions())}; supported are {', '.join(missions())}")
+    return found
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """ ", did you mean …?" with the name that looks most like this one; "" where none does.
+
+    Brackets and letters of full and half width look alike and are different names.
+    """
+    folded = {_folded(each): each for each in names}
+    same = folded.get(_folded(name))
+    if same is not None:
+        return f", did you mean {same!r}? (letters, brackets or spaces differ in width)"
+    near = difflib.get_close_matches(_folded(name), folded, n=1)
+    return f", did you mean {folded[near[0]]!r}?" if near else ""
+
+
+def nfc(name: str) -> str:
+    """The name in the normal form by which names are compared: a file system may hold it decomposed."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _folded(name: str) -> str:
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())

@@ -1,0 +1,96 @@
+"""Stage-A: one line on what an image of a group shows. It has no ground truth: a summary is well formed or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from halp_probe.labels.verdict import Verdict, unknown
+from halp_probe.records import Sample
+from halp_probe.tasks.missions import mission
+from halp_probe.tasks.reply_text import CUT_OFF
+from halp_probe.tasks.stage_groups import Described, Group
+from halp_probe.tasks.summary import IRRELEVANT, Summary, summary
+from halp_probe.tasks.task import Task
+
+NAME = "stage-a"
+SYSTEM = "你是通信机房施工质量检查的记录员。你只写图片里看得见的东西，不下审核结论，也不猜测看不清的部分。"
+_ASKED = "请看这张现场图片，把看到的与安装检查有关的物体写成一行文字。"
+_MISSION = "本次检查任务是“{name}”。{focus}"
+_FORM = (
+    "要求：只写一行，不换行，不用代码块；物体之间用中文逗号隔开，相同的物体用“×数量”合并；"
+    "写明每种物体的名称、是否显示完整和状态；看不清或没有拍到的，写在最后的“备注”里；"
+    "给物体编号时，从1开始连续编号，不跳号，不重号；"
+    f"图片与检查无关时，只写“{IRRELEVANT}”。"
+)
+_AGAIN = "上一次的回答不合要求：{hint}。请重新看图，严格按照上面的要求再写一次，只写一行。"
+
+
+@dataclass(frozen=True)
+class ImageItem:
+    """One image of a group."""
+
+    mission: str
+    label: str  # of the group: "pass" or "fail"
+    group_id: str
+    image: str  # file below the data root
+    focused: bool = True  # whether the prompt says what the mission looks at
+
+    @property
+    def key(self) -> str:
+        """The label tells groups of one id apart; the file's name stays when others are added to the group."""
+        return image_key(self.label, self.group_id, self.image.rpartition("/")[2])
+
+
+def image_key(label: str, group_id: str, name: str) -> str:
+    return f"{label}/{group_id}/{name}"
+
+
+def image_keys(group: Group) -> list[str]:
+    """The key of each image, in order."""
+    return [image_key(group.label, group.group_id, name) for name in group.images]
+
+
+def items_of(group: Group, *, focused: bool) -> list[ImageItem]:
+    """One item an image, in order."""
+    return [
+        ImageItem(group.mission, group.label, group.group_id, f"{group.folder}/{name}", focused)
+        for name in group.images
+    ]
+
+
+def prompt(item: ImageItem) -> Sample:
+    """Raises InputError for a mission without a focus, where the item wants one."""
+    parts = [_ASKED, _FORM]
+    if item.focused:
+        parts.insert(1, _MISSION.format(name=item.mission, focus=mission(item.mission).focus))
+    extra = {"mission": item.mission, "group_id": item.group_id, "label": item.label}
+    return Sample(item.key, item.image, "\n".join(parts), "", extra)
+
+
+def parse(item: ImageItem, reply: str) -> Summary:
+    return summary(reply)
+
+
+def judge(item: ImageItem, parsed: Summary) -> Verdict:
+    """Always unknown: nobody has written down what the image shows."""
+    reason = "well formed" if parsed.problem is None else parsed.problem.reason
+    return unknown(NAME, "", reason, parsed.text)
+
+
+def again(item: ImageItem, parsed: Summary) -> Sample | None:
+    """The same prompt with what was wrong: a greedy model would say the same to the same words."""
+    if parsed.problem is None:
+        return None
+    sample = prompt(item)
+    return replace(sample, question=f"{sample.question}\n{_AGAIN.format(hint=parsed.problem.hint)}")
+
+
+def described(reply: str, *, finished: bool, date: str) -> Described:
+    """What a reply says of its image. One that was cut off is no summary, however it looks."""
+    found = summary(reply)
+    if not finished:
+        return Described(None, CUT_OFF, reply, date)
+    return Described(None, found.problem.reason, reply, date) if found.problem else Described(found.text, date=date)
+
+
+STAGE_A: Task[ImageItem, Summary] = Task(NAME, ImageItem, prompt, parse, judge, SYSTEM, again)

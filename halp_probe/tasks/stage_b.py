@@ -1,0 +1,110 @@
+"""Stage-B: does a group pass its mission's check? Asked with its images' summaries alone, answered in two lines."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from halp_probe.labels.verdict import Verdict, compared, unknown
+from halp_probe.records import Sample
+from halp_probe.tasks.missions import mission
+from halp_probe.tasks.reply_text import CUT_OFF, after_thinking
+from halp_probe.tasks.stage_groups import FAIL, PASS
+from halp_probe.tasks.task import Task
+
+NAME = "stage-b"
+SAID = {"通过": PASS, "不通过": FAIL}
+WORDS = {label: word for word, label in SAID.items()}
+SYSTEM = "你是通信机房施工质量检查的审核员。你看不到图片，只能依据每张图片的文字记录，判断这一组图片是否通过检查。"
+_ASKED = """\
+检查任务：{name}
+检查要点：{focus}
+合格条件：{requirement}
+这一组共有{count}张图片，逐张记录如下：
+{summaries}
+请综合全部记录给出结论，只写两行，不写任何别的内容：
+第一行只写“通过”或“不通过”；
+第二行以“理由:”开头，用一句话写明依据。"""
+_REASON = re.compile(r"理由[:：](.*)")
+
+
+@dataclass(frozen=True)
+class GroupItem:
+    """One group with the summaries of its images, in order."""
+
+    mission: str
+    label: str  # what people decided: "pass" or "fail"
+    group_id: str
+    summaries: tuple[str, ...]  # one line each
+
+    @property
+    def key(self) -> str:
+        """Mission and label tell groups of one id apart."""
+        return group_key(self.mission, self.label, self.group_id)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`verdict`: "pass", "fail" or None where the reply is not in the form; `problem` then says why."""
+
+    verdict: str | None
+    reason: str = ""
+    problem: str = ""
+
+
+def group_key(mission_name: str, label: str, group_id: str) -> str:
+    return f"{mission_name}/{label}/{group_id}"
+
+
+def prompt(item: GroupItem) -> Sample:
+    """Raises InputError for a mission that is none."""
+    asked_for = mission(item.mission)
+    question = _ASKED.format(
+        name=asked_for.name,
+        focus=asked_for.focus,
+        requirement=asked_for.requirement,
+        count=len(item.summaries),
+        summaries="\n".join(f"图片_{index}：{text}" for index, text in enumerate(item.summaries, start=1)),
+    )
+    extra = {"mission": item.mission, "group_id": item.group_id, "label": item.label}
+    return Sample(item.key, item.group_id, question, WORDS[item.label], extra, images=())
+
+
+def parse(item: GroupItem, reply: str) -> Decision:
+    return decision(reply)
+
+
+def decision(reply: str, *, finished: bool = True) -> Decision:
+    """The verdict in a reply, for any text, without raising; nothing but the two lines is a verdict.
+
+    What counts follows the last `</think>`, without outer space: first "通过" or "不通过" and nothing else, then
+    "理由:" (or "理由：") with a reason. A reply that was cut off is none, however it looks.
+    """
+    said = after_thinking(reply)
+    if not finished:
+        return Decision(None, problem=CUT_OFF)
+    if said is None:
+        return Decision(None, problem="its thinking never ends")
+    lines = said.splitlines() if "\n" in said else [said]  # rarer line breaks alone do not make two lines
+    if len(lines) != 2:
+        return Decision(None, problem=f"has {len(lines)} line{'s'[: len(lines) != 1]}, not two" if said else "empty")
+    verdict = SAID.get(lines[0])
+    if verdict is None:
+        return Decision(None, problem="the first line is neither 通过 nor 不通过")
+    reason = _REASON.fullmatch(lines[1])
+    if reason is None:
+        return Decision(None, problem="the second line does not begin with 理由:")
+    if not reason[1].strip():
+        return Decision(None, problem="gives no reason")
+    return Decision(verdict, reason[1].strip())
+
+
+def judge(item: GroupItem, parsed: Decision) -> Verdict:
+    """Right where the verdict is the group's label; unknown without a verdict."""
+    truth = WORDS[item.label]
+    if parsed.verdict is None:
+        return unknown(NAME, truth, parsed.problem)
+    return compared(NAME, WORDS[parsed.verdict], truth)
+
+
+STAGE_B: Task[GroupItem, Decision] = Task(NAME, GroupItem, prompt, parse, judge, SYSTEM)

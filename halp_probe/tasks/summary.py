@@ -1,0 +1,129 @@
+"""Whether a reply is a summary of one image: one line, not empty, its objects numbered without a gap."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from halp_probe.tasks.reply_text import after_thinking, without_fence
+
+IRRELEVANT = "无关图片"  # all that a summary says of an image that shows nothing of the kind
+_HEADER = re.compile(r"<DOMAIN=[^<>\n]*>[,，]\s*<TASK=[^<>\n]*>[ \t]*\r?\n")  # fine-tuned models write it first
+_OF_THE_IMAGE = ("图片_1", "image_1")  # {"图片_1": "…"}: the summary is the value
+_OBJECT_KEY = re.compile(r"(?:object|物体|对象)_?(\d{1,6})", re.IGNORECASE)
+# "物体_2" where an item begins, "物体2:" anywhere; not "物体2个".
+_NAMED = re.compile(
+    r"(?:(?:^|[，,；;、。|｜])\s*(?:object|物体|对象)_(\d{1,6})(?!\d))|(?:object|物体|对象)[_ ]?(\d{1,6})\s*[:：]",
+    re.IGNORECASE,
+)
+_COUNTED = re.compile(r"[(（]?(\d{1,6})([.．、)）:：])(?!\d)")  # "1. " at the line's beginning; not "1.5"
+_SHOWN = 12  # numbers of a wrong numbering
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a reply: in English for people, in Chinese for the model that is asked again."""
+
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`text`: the one line, "" where there is a problem."""
+
+    text: str
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
+class _Object:
+    """A JSON object with all its pairs, repeated keys too."""
+
+    pairs: tuple[tuple[str, object], ...]
+
+
+def summary(reply: str) -> Summary:
+    """The summary in a reply, or what is wrong with it; for any text, without raising.
+
+    What counts follows the last `</think>`; a code fence around all of it, a first line "<DOMAIN=…>, <TASK=…>" and a
+    JSON object that holds only the one image's text are taken off. "无关图片" and JSON on one line are summaries.
+    """
+    said = after_thinking(reply)
+    if said is None:
+        return Summary("", Problem("its thinking never ends", "只写了思考，没有写出结果"))
+    text = _HEADER.sub("", without_fence(said), count=1).strip()
+    text = _text_of_the_image(text)
+    problem = _line_problem(text) or _json_problem(text) or _numbering_problem(_numbers(text))
+    return Summary("", problem) if problem else Summary(text)
+
+
+def _text_of_the_image(text: str) -> str:
+    parsed = _json_object(text)
+    match parsed.pairs if parsed else ():
+        case ((key, str(value)),) if key in _OF_THE_IMAGE:
+            return value.strip()
+    return text
+
+
+def _line_problem(text: str) -> Problem | None:
+    lines = text.splitlines()
+    if not any(character.isalnum() for character in text):
+        return Problem("empty" if not text else "holds no word", "没有写出内容")
+    if len(lines) > 1:
+        return Problem(f"has {len(lines)} lines, not one", f"写了{len(lines)}行，应当只写一行")
+    if "```" in text:
+        return Problem("holds a code fence", "写了代码块，应当只写一行文字")
+    return None
+
+
+def _json_problem(text: str) -> Problem | None:
+    if not text.startswith("{"):
+        return None
+    parsed = _json_object(text)
+    if parsed is None:
+        return Problem("begins like JSON and is none", "JSON不完整或格式有误")
+    if not parsed.pairs:
+        return Problem("is JSON without an object", "JSON里没有内容")
+    match parsed.pairs:
+        case ((key, _Object() as inner),) if key in _OF_THE_IMAGE:
+            parsed = inner
+    keys = [key for key, _ in parsed.pairs]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        return Problem(f"has the key {twice!r} twice", f"键“{twice}”重复")
+    return _numbering_problem([int(found[1]) for key in keys if (found := _OBJECT_KEY.fullmatch(key))])
+
+
+def _json_object(text: str) -> _Object | None:
+    if not text.startswith("{"):
+        return None
+    try:
+        parsed = json.loads(text, object_pairs_hook=lambda pairs: _Object(tuple(pairs)))
+    except (ValueError, RecursionError):  # ValueError: no JSON, or a number of thousands of digits
+        return None
+    return parsed if isinstance(parsed, _Object) else None
+
+
+def _numbers(line: str) -> list[int]:
+    """The numbers of the objects in a plain line, in its order; none where it does not number them."""
+    if line.startswith("{"):
+        return []
+    first = _COUNTED.match(line)
+    if first is None:
+        return [int(found[1] or found[2]) for found in _NAMED.finditer(line)]
+    further = rf"[\s，,；;。|｜][(（]?(\d{{1,6}}){re.escape(first[2])}(?!\d)"
+    return [int(first[1]), *map(int, re.findall(further, line[first.end() :]))]
+
+
+def _numbering_problem(numbers: Sequence[int]) -> Problem | None:
+    if list(numbers) == list(range(1, len(numbers) + 1)):
+        return None
+    more = "…" if len(numbers) > _SHOWN else ""
+    shown = [str(number) for number in numbers[:_SHOWN]]
+    return Problem(
+        f"numbers its objects {', '.join(shown)}{more}, not 1 to {len(numbers)}",
+        f"物体编号是{'、'.join(shown)}{more}，应当从1到{len(numbers)}连续",
+    )
