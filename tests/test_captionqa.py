@@ -43,9 +43,19 @@ def row(image_id="nat_001", *questions, place=1, **given):
 
 
 def item(options=("blue", "red", "green", CANNOT), right=1, **given):
-    known = dict(image_id="nat_001", index=0, image="a.png", question="Which colour?", choices=COLOURS, answer="red")
     return QaItem(
-        **known, options=options, right=right, categories=("Attribute",), source="s", split="natural", **given
+        image_id="nat_001",
+        index=0,
+        image="a.png",
+        question="Which colour?",
+        choices=COLOURS,
+        answer="red",
+        options=options,
+        right=right,
+        categories=("Attribute",),
+        source="s",
+        split="natural",
+        **given,
     )
 
 
