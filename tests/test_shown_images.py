@@ -6,6 +6,7 @@ The references are those of `test_equality.py`: one sample, no padding, nothing 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,14 @@ from test_equality import NEW_TOKENS, Family, Reference, assert_answer, assert_c
 from tiny_models import TINY, tiny_model
 
 from halp_probe.errors import InputError
+from halp_probe.extraction import prefill
 from halp_probe.extraction.engine import Engine
 from halp_probe.extraction.images import LoadedImage
+from halp_probe.extraction.preparing import Preparer
 from halp_probe.extraction.prompting import Prompt, Prompter, PromptError
+from halp_probe.extraction.proving import prove_looked_up
 from halp_probe.models.families.defaults import RECURRENT
+from halp_probe.models.family import RowPositions, plain_positions
 from halp_probe.records import Captured, CaptureSpec, Sample
 
 LAYERS = (0, 3, 5)
@@ -196,6 +201,22 @@ def test_without_layers_the_answers_are_the_same(family: Family) -> None:
                     assert getattr(row, name) == getattr(other, name)
     finally:
         watch.remove()
+
+
+def test_a_family_that_was_looked_up_is_proved_on_prompts_of_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = tiny_model("llava")
+    preparer = Preparer(Prompter(loaded.checkpoint), tmp_path)
+    samples = [[Sample(str(k), f"note {k}", text, "", images=())] for k, text in enumerate(QUESTIONS)]
+    prove_looked_up(loaded, LAYERS, preparer, samples)
+    monkeypatch.setattr(prefill, "plain_positions", lambda model, inputs: stretched(plain_positions(model, inputs)))
+    with pytest.raises(InputError, match="states differ from those of a plain forward pass"):
+        prove_looked_up(loaded, LAYERS, preparer, samples)
+
+
+def stretched(positions: RowPositions) -> RowPositions:
+    return replace(positions, ids=positions.ids * 2)
 
 
 def test_a_batch_shows_images_or_none() -> None:
