@@ -92,7 +92,7 @@ class _Askers(Generic[_Item, _Given]):
         self._ask, self._stop = ask, stop
         self._source, self._one_at_a_time = iter(items), threading.Lock()
         self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(at_once)]
+        self._threads = [threading.Thread(None, self._work, f"asking {n}", daemon=True) for n in range(at_once)]
         for thread in self._threads:  # daemons: one that is dropped does not hold up the exit
             thread.start()
 

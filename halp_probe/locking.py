@@ -23,4 +23,6 @@ def locked(folder: Path, name: str = ".lock") -> Iterator[None]:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             raise InputError(f"another run is writing to {folder}; wait for it, or choose another one") from None
+        except OSError as error:  # a file system without locks, as some shared ones are
+            raise InputError(f"{folder} cannot be locked: {error.strerror}; choose one on another disk") from error
         yield

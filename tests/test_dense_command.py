@@ -13,8 +13,11 @@ from PIL import Image
 
 from halp_probe import cli
 from halp_probe.shapes.dataset import write_dataset
+from halp_probe.shards.reader import open_shards
+from halp_probe.task_files.drawing import FOUND, INVENTED
 from halp_probe.tasks.dense_caption import SYSTEM
 
+NAMES = {FOUND: "found", INVENTED: "invented"}
 BOX = {"bbox_2d": [100, 100, 500, 500], "desc": "BBU设备/华为"}
 LINE = {"line": [0, 0, 500, 500, 1000, 250], "line_points": 3, "desc": "光纤"}
 SIZES = {
@@ -111,7 +114,8 @@ def expected(when):
         '"objects": {"图片_1": {}}, '
         '"objects_in_pixels": {"图片_1": {}}, "problems": [{"place": "reply", "reason": "holds no JSON of objects"}], '
         '"cut_off": false, "finished": true, "matches": [], "label": null, '
-        '"reason": "1 problems (first: reply holds no JSON of objects)", "reply": "I see nothing that I could name.", '
+        '"reason": "not all could be read (first problem: reply holds no JSON of objects)", '
+        '"reply": "I see nothing that I could name.", '
         f'"timestamp": "{when["bad.png"]}"}}',
     ]
 
@@ -172,6 +176,24 @@ def test_results_are_those_written_by_hand_byte_for_byte(folder, capsys):
     assert "1 failed (first: 'missing.png'" in told
 
 
+def test_objects_are_drawn_on_their_own_image_in_the_colour_of_what_they_are(folder):
+    with serving(respond) as server:
+        assert dense(server, folder, "--draw", str(folder / "drawn")) == 0
+    colours = {}
+    for path in (folder / "drawn").iterdir():
+        picture = Image.open(path)
+        height = SIZES[next(name for name in SIZES if name[:-4] in path.name)][1]
+        colours[path.name] = {colour for _, colour in picture.crop((0, 0, picture.width, height)).getcolors(10_000)}
+    painted = {name: {"found", "invented"} & {NAMES.get(each) for each in all_of} for name, all_of in colours.items()}
+    assert painted == {
+        "0001_street.png": {"found", "invented"},
+        "0002_1_front.png": {"found"},
+        "0002_2_back.png": {"invented"},
+        "0003_cut.png": {"found"},
+        "0004_bad.png": set(),
+    }
+
+
 def test_a_server_is_shown_all_images_in_order_and_the_system_message(folder):
     with serving(respond) as server:
         assert dense(server, folder) == 0
@@ -183,13 +205,12 @@ def test_a_server_is_shown_all_images_in_order_and_the_system_message(folder):
 
 def test_one_s_own_messages_take_the_place_of_the_built_in_ones(folder):
     (folder / "prompt.txt").write_text("List all objects.\n")
-    (folder / "system.txt").write_text("\n")
-    own = ["--dense-prompt", str(folder / "prompt.txt"), "--dense-system", str(folder / "system.txt")]
     with serving(respond) as server:
-        assert dense(server, folder, *own) == 0
+        assert dense(server, folder, "--dense-prompt", str(folder / "prompt.txt"), "--system-prompt", "As JSON.") == 0
     for asked in server.asked:
-        assert [message["role"] for message in asked.body["messages"]] == ["user"]
-        assert asked.body["messages"][0]["content"][-1] == {"type": "text", "text": "List all objects."}
+        system, user = asked.body["messages"]
+        assert system == {"role": "system", "content": "As JSON."}
+        assert user["content"][-1] == {"type": "text", "text": "List all objects."}
 
 
 def test_a_run_that_goes_on_asks_what_is_left_and_ends_the_same(folder):
@@ -238,11 +259,23 @@ def test_a_model_that_writes_no_json_gives_problems_and_no_objects(pictures, tmp
 
 
 def test_extraction_captures_the_same_prompts_and_labels_by_the_task(pictures, tmp_path):
-    flags = ["--task", "dense-caption", "--records-images", str(pictures), "--model", "shapes"]
-    assert cli.main(["extract", *flags, "--output-dir", str(tmp_path), "--max-new-tokens", "8"]) == 0
-    with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {row["reason"] for row in rows} == {"no ground truth"} and len(rows) == 3
+    one, two, three = sorted(path.name for path in pictures.iterdir())
+    box = {"bbox_2d": [0, 0, 50, 50], "desc": "square"}
+    records = [{"images": [one], "objects": [box]}, {"id": "pair", "images": [two, three]}]
+    (tmp_path / "r.json").write_text(json.dumps(records))
+    given = ["--records", str(tmp_path / "r.json"), "--records-images", str(pictures), "--model", "shapes"]
+    length = ["--max-new-tokens", "8"]
+    assert cli.main(["dense-caption", *given, *length, "--output-dir", str(tmp_path)]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "r_dense_caption.jsonl").read_text().splitlines()]
+    shards_in = tmp_path / "shards"
+    assert cli.main(["extract", "--task", "dense-caption", *given, *length, "--output-dir", str(shards_in)]) == 0
+    shards = open_shards(shards_in)
+    said = dict(zip(shards.question_ids, shards.text("answer"), strict=True))
+    assert said == {line["key"]: line["reply"] for line in lines} and set(said) == {one, "pair"}
+    with (shards_in / "labels.csv").open(encoding="utf-8", newline="") as file:
+        reasons = {row["question_id"]: row["reason"] for row in csv.DictReader(file)}
+    assert reasons == {line["key"]: line["reason"] for line in lines}
+    assert reasons["pair"] == "no ground truth" and "holds no JSON of objects" in reasons[one]
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_what_is_wrong_with_an_object_is_told_and_the_others_stay(given_object: 
         ('{"图片_2": {"object_1": BOX}}', 2, [], [("图片_2", "comes where number 1 is due")]),
         ('{"图片_1": {}}', 2, [], [("图片_2", "is missing")]),
         ('{"图片_1": {}, "图片_1": {"object_1": BOX}, "图片_2": {}}', 2, [], [("图片_1", "occurs twice")]),
-        ('{"图片_1": {}, "图片_2": {"object_1": BOX}}', 1, [], [("图片_2", "there are only 1 images")]),
+        ('{"图片_1": {}, "图片_2": {"object_1": BOX}}', 1, [], [("图片_2", "is none of the images shown: 1 in all")]),
         ('{"图片_1": [], "图片_2": {"object_1": BOX}}', 2, [(2, 1)], [("图片_1", "is no JSON object")]),
         ('{"object_1": BOX}', 2, [], [("object_1", "belongs to none of the 2 images")]),
         (

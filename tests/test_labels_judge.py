@@ -249,9 +249,11 @@ def test_a_refusal_over_http_is_not_repeated(tmp_path: Path, bad: Any) -> None:
 @pytest.mark.parametrize("status", [500, 400])
 def test_an_endpoint_that_is_down_ends_the_run(tmp_path: Path, status: int) -> None:
     with serving(lambda asked, n: error(status, "out of order")) as server:
-        with pytest.raises(LabelError, match=rf"failed for 10 answers in a row .*HTTP {status}.*out of order.* 0 new"):
+        with pytest.raises(LabelError) as caught:
             ask(server, tmp_path, [f"a{k}" for k in range(200)], tries=1)
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("asking")]
         assert len(server.asked) < 30
+    caught.match(rf"failed for 10 answers in a row .*HTTP {status}.*out of order.* 0 new")
 
 
 def test_texts_that_a_working_judge_refuses_do_not_end_the_run(tmp_path: Path) -> None:

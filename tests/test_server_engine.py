@@ -112,10 +112,10 @@ def test_images_come_first_with_the_very_pixels_that_a_loaded_model_sees(tmp_pat
     noise = Image.effect_noise((40, 30), 90).convert("RGB")
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side
-    noise.save(tmp_path / "turned.jpg", exif=exif, quality=60)
+    noise.save(tmp_path / "turned.jpg", exif=exif, quality=60, icc_profile=b"some profile")
     layered = noise.convert("RGBA")
     layered.putalpha(Image.effect_noise((40, 30), 60))
-    layered.save(tmp_path / "clear.png", icc_profile=b"some profile")
+    layered.save(tmp_path / "clear.png")
     names = ("turned.jpg", "clear.png")
     with serving(echo) as server:
         found = results(answerer(server, tmp_path, "Be brief."), [Sample("k", "pair", "Same?", "", images=names)])

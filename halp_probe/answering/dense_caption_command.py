@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,6 @@ def add_input_arguments(group: argparse._ActionsContainer) -> None:
     add("--records-images", type=Path, help="folder of the images (the records' own); alone: each image in it")
     add("--iou", type=share_or_one, default=0.5, help="overlap from which an object is a true one (%(default)s)")
     add("--dense-prompt", type=Path, metavar="FILE", help="text file: the user's message (a Chinese one)")
-    add("--dense-system", type=Path, metavar="FILE", help="text file: the system message; empty: none (a Chinese one)")
 
 
 def read_input(args: argparse.Namespace) -> TaskInput[DenseItem, Reading]:
@@ -45,8 +43,7 @@ def read_input(args: argparse.Namespace) -> TaskInput[DenseItem, Reading]:
         found = read_folder(args.records_images, prompt, args.iou)
     else:
         found = read_records(args.records, args.records_images, prompt, args.iou)
-    system = DENSE_CAPTION.system if args.dense_system is None else _text(args.dense_system) or None
-    return TaskInput(replace(DENSE_CAPTION, system=system), found.items, found.failures, found.images_dir)
+    return TaskInput(DENSE_CAPTION, found.items, found.failures, found.images_dir)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

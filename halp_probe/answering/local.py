@@ -101,8 +101,8 @@ class LocalAnswerer:
     def _replies(self, engine: Engine, computed: Sequence[Computed], attempt: int) -> Iterator[Reply | Failure]:
         date = now_utc()
         for row in (row for batch in computed for row in engine.collect(batch)):
-            if not np.isfinite([row.first_token_logprob, row.first_token_entropy]).all():
-                reason = "the first token's distribution is not finite; try --dtype float32 or bfloat16"
+            if not np.isfinite([row.first_token_entropy, row.answer_logprob]).all():
+                reason = "the tokens' distribution is not finite; try --dtype float32 or bfloat16"
                 yield Failure(row.sample.question_id, "forward", reason)
             else:
                 yield self._reply(row, attempt, date)

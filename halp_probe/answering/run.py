@@ -21,6 +21,7 @@ from halp_probe.records import Failure, Sample
 from halp_probe.shards.failures import write_failures
 from halp_probe.tasks.task import TaskInput
 
+ATTEMPTS = (1, 2)  # the second for items whose task asks again
 REPLIES_SUFFIX, FAILURES_SUFFIX = ".replies.jsonl", ".failures.csv"
 
 Watch = Callable[[Sequence[Reply]], str]  # the replies of a batch -> what the progress line says of all so far
@@ -74,14 +75,21 @@ def answer_task(
         path = folder / f"{stem}{REPLIES_SUFFIX}"
         answerer = open_answerer(given, options, path)
         log = ReplyLog(path, {**given.settings, **answerer.settings})
-        with StopSignals() as stop:
-            stopped = _Rounds(given, samples, answerer, log, watch, stop).run()
-        replies = {key: reply for attempt in (1, 2) for key, reply in log.replies(attempt).items() if key in samples}
-        failed = {key: failure for attempt in (1, 2) for key, failure in log.failures(attempt).items()}
-        failures = (*given.failures, *(failure for key, failure in failed.items() if key in samples))
-        write_failures(folder, failures, f"{stem}{FAILURES_SUFFIX}")
+        try:
+            with StopSignals() as stop:
+                stopped = _Rounds(given, samples, answerer, log, watch, stop).run()
+        finally:
+            failures = (*given.failures, *_failures(log, samples))
+            write_failures(folder, failures, f"{stem}{FAILURES_SUFFIX}")
+        replies = {key: reply for attempt in ATTEMPTS for key, reply in log.replies(attempt).items() if key in samples}
     status = stop.exit_status if stopped else 0 if replies or not (samples or failures) else 1
     return Answered(replies, failures, stopped, status, folder / f"{stem}{FAILURES_SUFFIX}")
+
+
+def _failures(log: ReplyLog, samples: Mapping[str, Sample]) -> list[Failure]:
+    """The last one of each item; an item whose second prompt failed has a reply all the same."""
+    failed = {key: failure for attempt in ATTEMPTS for key, failure in log.failures(attempt).items()}
+    return [failure for key, failure in failed.items() if key in samples]
 
 
 def open_answerer(given: TaskInput[Any, Any], options: AnswerOptions, log: Path) -> Answerer:

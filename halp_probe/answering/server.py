@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -15,7 +14,7 @@ from halp_probe.answering.replies import Reply, fingerprint, now_utc
 from halp_probe.asking import Patience, ask_all
 from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Failed, checked_url
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import ImageError
+from halp_probe.extraction.images import ImageError, content_sha256
 from halp_probe.records import Failure, Sample
 
 STAGE = "server"
@@ -43,7 +42,7 @@ class ServerAnswerer:
         self._endpoint = Endpoint(url, name, _FLAGS, timeout=options.timeout, tries=options.tries)
         self._pictures = Pictures(images_dir, options.max_pixels, kept=2 * options.concurrency)
         self._patience = Patience()
-        self._shown: dict[tuple[str, ...], str] = {}  # files -> what they were when they were first shown
+        self._shown: dict[tuple[str, ...], str] = {}  # subject -> what was shown of it first
         self.settings: Mapping[str, Any] = {
             "engine": "server",
             "model_name": name,
@@ -64,7 +63,7 @@ class ServerAnswerer:
         """
         self._patience.works |= bool(done) or attempt > 1
         self._shown.update(
-            {each.files: done[each.question_id].image_sha256 for each in samples if each.question_id in done}
+            {each.subject: done[each.question_id].image_sha256 for each in samples if each.question_id in done}
         )
         asked = ask_all(
             lambda sample: self._ask(sample, attempt),
@@ -99,8 +98,8 @@ class ServerAnswerer:
             return Failure(sample.question_id, "prompt", f"the text is no Unicode ({error.reason})")
         except ImageError as error:
             return Failure(sample.question_id, "image", str(error))
-        shown = _digest(pictures)
-        if (before := self._shown.setdefault(sample.files, shown)) != shown and before:
+        shown = content_sha256(sample.image_id, [picture.sha256 for picture in pictures])
+        if self._shown.setdefault(sample.subject, shown) != shown:
             reason = (
                 f"{', '.join(sample.files)}: not the content that other prompts of this run were asked about; put it "
                 "back, or choose another --output-path"
@@ -153,13 +152,6 @@ def _reply_or_failure(sample: Sample, result: _Result) -> Reply | Failure:
         return result
     reason = " ".join(f"{result.reason}{': ' + result.detail if result.detail else ''}".split())
     return Failure(sample.question_id, STAGE, reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}…")
-
-
-def _digest(pictures: Sequence[Picture]) -> str:
-    """One file's sha256, that of several ones' in order, or "" without any."""
-    if len(pictures) == 1:
-        return pictures[0].sha256
-    return hashlib.sha256("".join(each.sha256 for each in pictures).encode()).hexdigest() if pictures else ""
 
 
 def _check_flags(options: AnswerOptions) -> None:

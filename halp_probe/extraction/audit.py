@@ -77,7 +77,7 @@ def audit(shards: Shards, images_dir: Path, model: str | None, cache_dir: str | 
     for row, (sample, sha256) in enumerate(zip(_samples(shards), shards.text("image_sha256"), strict=True)):
         question_id = sample.question_id
         images = [load_image(image_path(images_dir, file)) for file in sample.files]
-        if content_sha256(sample.image_id, images) != sha256:
+        if content_sha256(sample.image_id, [image.sha256 for image in images]) != sha256:
             files = ", ".join(str(images_dir / file) for file in sample.files) or sample.image_id
             raise InputError(f"{files} is not the file that was captured for question {question_id!r}")
         ids = prompter.prompt(sample, *images).input_ids

@@ -86,14 +86,14 @@ def from_pixels(image: Image.Image) -> LoadedImage:
     return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
 
 
-def content_sha256(image_id: str, images: Sequence[LoadedImage]) -> str:
+def content_sha256(image_id: str, digests: Sequence[str]) -> str:
     """What tells the images of a prompt: one image's own digest, that of several ones' digests in order.
 
     Of a prompt without images it is the digest of what it is about, so that all about one thing stay together.
     """
-    if len(images) == 1:
-        return images[0].sha256
-    told = "".join(image.sha256 for image in images) if images else f"no image: {image_id}"
+    if len(digests) == 1:
+        return digests[0]
+    told = "".join(digests) if digests else f"no image: {image_id}"
     return hashlib.sha256(told.encode()).hexdigest()
 
 

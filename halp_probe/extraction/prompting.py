@@ -131,7 +131,7 @@ class Prompter:
         names = [*family.image_inputs, *(name for name in family.optional_image_inputs if name in inputs)]
         return Prompt(
             sample=sample,
-            image_sha256=content_sha256(sample.image_id, images),
+            image_sha256=content_sha256(sample.image_id, [image.sha256 for image in images]),
             input_ids=ids,
             token_types=types,
             images=self._last.setdefault("inputs", {name: inputs[name] for name in names} if images else {}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,30 +76,17 @@ def draw_captions(folder: Path, images_dir: Path, items: Sequence[DenseItem], ca
     places = {item.key: place for place, item in enumerate(items, start=1)}
     count = 0
     for each in captioned:
-        for name, file, told, true, invented in _pictures(each, places[each.item.key]):
+        true = true_objects(each.item)
+        found = {pair.told for pair in match(each.reading.objects, true, each.item.iou)}
+        for number, file in enumerate(each.item.images, start=1):
             pixels = load_image(image_path(images_dir, file)).pixels
-            save_png(draw(pixels, told, true, invented), folder / name)
+            told = [one for one in each.reading.objects if one.image == number]
+            invented = [one for one in told if each.item.truth and one not in found]
+            which = f"{number}_" if len(each.item.images) > 1 else ""
+            name = f"{places[each.item.key]:04d}_{which}{Path(file).stem}.png"
+            save_png(draw(pixels, told, [one for one in true if one.image == number], invented), folder / name)
             count += 1
     return count
-
-
-def _pictures(
-    each: Captioned, place: int
-) -> Iterator[tuple[str, str, list[DenseObject], list[DenseObject], list[DenseObject]]]:
-    item = each.item
-    true = true_objects(item)
-    found = {pair.told for pair in match(each.reading.objects, true, item.iou)}
-    for number, file in enumerate(item.images, start=1):
-        which = f"{number}_" if len(item.images) > 1 else ""
-        told = [one for one in each.reading.objects if one.image == number]
-        invented = [one for one in told if item.truth and one not in found]
-        yield (
-            f"{place:04d}_{which}{Path(file).stem}.png",
-            file,
-            told,
-            [one for one in true if one.image == number],
-            invented,
-        )
 
 
 def _in_pixels(item: DenseItem, objects: Sequence[DenseObject]) -> dict[str, dict[str, Any]]:

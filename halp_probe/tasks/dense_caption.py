@@ -81,7 +81,7 @@ def judge(item: DenseItem, reading: Reading) -> Verdict:
         return unknown(RULE, there, "cut off, nothing wrong so far", told)
     if reading.problems:
         place, reason = reading.problems[0].place, reading.problems[0].reason
-        return unknown(RULE, there, f"{len(reading.problems)} problems (first: {place} {reason})", told)
+        return unknown(RULE, there, f"not all could be read (first problem: {place} {reason})", told)
     if not reading.objects:
         return unknown(RULE, there, "describes nothing")
     return right(RULE, told, there, f"each of {len(reading.objects)} objects is there at IoU {item.iou:g}")

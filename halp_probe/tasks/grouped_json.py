@@ -126,7 +126,7 @@ class _Reader:
             self._tell("reply", "holds JSON of objects more than once; only the first is read")
 
     def _group(self, key: str, image: int, fault: str) -> None:
-        fault = fault if image <= self._images else f"there are only {self._images} images"
+        fault = fault if image <= self._images else f"is none of the images shown: {self._images} in all"
         if fault:
             self._tell(key, fault)
         if self._peek() != "{":
