@@ -120,8 +120,8 @@ def test_two_images_stand_in_their_order_before_the_question() -> None:
 
 def test_a_template_that_writes_an_image_into_a_prompt_of_text_is_found_out() -> None:
     """By the processor, or else by the ids."""
-    with pytest.raises(PromptError, match="refuses the prompt|image token"):
+    with pytest.raises(PromptError, match=r"refuses the prompt|image token"):
         text(llava("<image>{{ messages[0].content[0].text }}"), "Why?", system=None, images=0)
-    with pytest.raises(ValueError, match="image token .id 9. into a prompt that shows no image"):
+    with pytest.raises(ValueError, match=r"image token .id 9. into a prompt that shows no image"):
         text_positions([1, 9, 2], 9)
     assert text_positions([1, 2, 3], 9) == TokenPositions(-1, -1, 2, 3)
