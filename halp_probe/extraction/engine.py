@@ -42,11 +42,11 @@ class Computed:
         position, layer = representation.split("/")[0], layer_of(representation)
         if layer is None:
             return self.arrays[{VISION_ONLY: "only", VISION_ENCODER: "encoder"}[position]][self.image_of]
-        states, rows = {
-            VISION_TOKEN: (self.arrays["vision_token"], self.vision_row),
-            QUERY_TOKEN: (self.arrays["query_token"], list(range(len(self.prompts)))),
+        name, rows = {
+            VISION_TOKEN: ("vision_token", self.vision_row),
+            QUERY_TOKEN: ("query_token", list(range(len(self.prompts)))),
         }[position]
-        return states[self.layers.index(layer)][rows]
+        return self.arrays[name][self.layers.index(layer)][rows]
 
 
 Gate: TypeAlias = Callable[[Computed], np.ndarray]  # -> [B] bool: whether to answer
