@@ -130,8 +130,10 @@ def _shown(prompt: str) -> set[str]:
     return {line[3:] for line in prompt.split("Options:\n")[1].split("\n\n")[0].split("\n")}
 
 
-def test_the_bundled_model_answers_all_splits(data, tmp_path):
+def test_the_bundled_model_answers_all_splits(data, tmp_path, capsys):
     assert qa(data, tmp_path) == 0
+    unfinished = (tmp_path / "all_qa_image_local_shapes.replies.jsonl").read_text().count('"finished": false')
+    assert f"{unfinished} replies were cut off at --max-tokens" in capsys.readouterr().out
     out = tmp_path / "all_qa_image_local_shapes.json"
     replies = replies_of(tmp_path / "all_qa_image_local_shapes.replies.jsonl")
     found = json.loads(out.read_text())
