@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict, Features, Image, List, Value
+from transformers import AutoTokenizer
 
+from halp_probe.models.naming import BUNDLED_FOLDER
 from halp_probe.shapes.questions import NOTHING, Question, ask
 from halp_probe.shapes.scenes import COLOURS, SHAPES, make_scene, render
 
@@ -87,3 +91,14 @@ def _question(asked: Question, seed: int) -> dict[str, Any]:
 
 def _others(asked: Question) -> list[str]:
     return list(COLOURS) if "colour" in asked.text else list(SHAPES)
+
+
+def lettered_model(folder: Path) -> None:
+    """The bundled model with a generation config that lets it say nothing but A to E: it has not learnt letters."""
+    shutil.copytree(BUNDLED_FOLDER, folder)
+    tokens = AutoTokenizer.from_pretrained(folder)
+    allowed = set(tokens.convert_tokens_to_ids(list("ABCDE")))
+    words = json.loads((folder / "config.json").read_text())["text_config"]["vocab_size"]
+    path = folder / "generation_config.json"
+    suppressed = [token for token in range(words) if token not in allowed]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "suppress_tokens": suppressed}))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 WINDOW = 17  # samples: shards are written between windows, and fall on none of their bounds
 OWN_PROCESS = 20  # samples a shard: the full ones of 30 are written in a process of their own
-_PRELOAD = [
+PRELOAD = [
     "extract_process",
     "torch",
     "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",
@@ -25,7 +25,7 @@ _PRELOAD = [
 def start_extraction(arguments: Sequence[str], output: Path) -> BaseProcess:
     """Run `extract.py` with these arguments, in small windows; what it prints goes to `output`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
+    context.set_forkserver_preload(PRELOAD)
     process = context.Process(target=_extract, args=(list(arguments), str(output)))
     process.start()
     return process

@@ -71,6 +71,8 @@ SAID = [
     (COLOURS, "The answer is **Blue**.", B),
     (COLOURS, "Answer: 2", B),
     (COLOURS, "Answer: A. Wait, no. Final answer: B", B),
+    (COLOURS, "Answer: A. Wait, no. Final choice: B", B),
+    (COLOURS, "答案：A。不对。最终答案：B", B),
     (COLOURS, "The answer is A. Hmm, the roof is blue.\n\n**Final Answer: B**", B),
     (COLOURS, "B\n\nExplanation: the car is blue. The answer is B.", B),
     (COLOURS, "The correct answer is option (B) blue, not (A) red.", B),
@@ -188,6 +190,11 @@ SAID = [
     (COLOURS, "2nd", NOTHING),
     (COLOURS, "2.5", NOTHING),
     (COLOURS, "A or B", NOTHING),
+    (COLOURS, "Final answer: A. Wait, no. Answer: B", NOTHING),
+    (COLOURS, "Answer:\nA. red\nB. blue\nC. green", NOTHING),
+    (COLOURS, "The car is blue. The answer is purple.", NOTHING),
+    (COLOURS, "The sign is redundant.", NOTHING),
+    (COLOURS, "It was taken in infrared.", NOTHING),
     (COLOURS, "The answer is B or maybe C.", NOTHING),
     (COLOURS, "Answer: red, blue", NOTHING),
     (COLOURS, "Answer: 2, 3", NOTHING),
@@ -327,6 +334,18 @@ def test_thinking_is_no_answer(thought: str) -> None:
     assert chosen(f"<think>{thought}", COLOURS).index is None
 
 
-def test_a_long_reply_takes_no_long_time() -> None:
-    for piece in ("Answer: ", "A or ", "(", "option ", "\\boxed{", "not red ", "a. "):
-        chosen(piece * 20_000, COLOURS)
+ENDLESS = {
+    "Answer: B. ": B,
+    "A or B or ": NOTHING,
+    "(": NOTHING,
+    "option ": NOTHING,
+    "\\boxed{": NOTHING,
+    "not red ": NOTHING,
+    "So, (C). ": C,
+    "It is blue. ": B,
+}
+
+
+@pytest.mark.parametrize("piece", ENDLESS)
+def test_a_reply_that_never_ends(piece: str) -> None:
+    assert chosen(piece * 3000, COLOURS).index == ENDLESS[piece]

@@ -42,9 +42,11 @@ class Computed:
         position, layer = representation.split("/")[0], layer_of(representation)
         if layer is None:
             return self.arrays[{VISION_ONLY: "only", VISION_ENCODER: "encoder"}[position]][self.image_of]
-        states = self.arrays[{VISION_TOKEN: "vision_token", QUERY_TOKEN: "query_token"}[position]]
-        of_layer: np.ndarray = states[self.layers.index(layer)]
-        return of_layer[self.vision_row] if position == VISION_TOKEN else of_layer
+        name, rows = {
+            VISION_TOKEN: ("vision_token", self.vision_row),
+            QUERY_TOKEN: ("query_token", list(range(len(self.prompts)))),
+        }[position]
+        return self.arrays[name][self.layers.index(layer)][rows]
 
 
 Gate: TypeAlias = Callable[[Computed], np.ndarray]  # -> [B] bool: whether to answer

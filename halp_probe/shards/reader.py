@@ -31,6 +31,7 @@ _OF_STATES = (
     "quantization",
     "intervention",
     "family_looked_up",
+    "prompt",
     "chat_template_sha256",
     "prompt_date",
     "template_options",
