@@ -97,7 +97,20 @@ def test_images_are_told_apart_by_content(shards):
 
 
 def test_prompts_that_share_one_of_several_images_are_of_one_set(shards):
-    shown = [["a", "b"], ["b", "a"], ["b", "c"], ["d"], ["e", "f"], ["d"], ["g"], ["h"], ["i"], ["j"], ["k"], ["l", "c"]]
+    shown = [
+        ["a", "b"],
+        ["b", "a"],
+        ["b", "c"],
+        ["d"],
+        ["e", "f"],
+        ["d"],
+        ["g"],
+        ["h"],
+        ["i"],
+        ["j"],
+        ["k"],
+        ["l", "c"],
+    ]
     shards.texts["images"] = [json.dumps(files) for files in shown]
     shards.texts["image_sha256"] = [f"of {' and '.join(files)}" for files in shown]
     shards.texts["image_sha256"][7] = "of g"  # a copy under another name

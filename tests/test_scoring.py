@@ -155,7 +155,9 @@ def test_a_probe_of_text_alone_scores_text_alone(tmp_path: Path) -> None:
     scorer = RiskScorer(loaded, tmp_path / "probe")
     risks = [scorer.score(None, text) for text in QUESTIONS]
     assert np.abs(risks - load_probe(tmp_path / "probe").risk(shards.vectors(name))).max() <= 1e-5
-    assert [scorer.answer([], text, max_new_tokens=NEW_TOKENS).text for text in QUESTIONS] == [row.answer for row in captured]
+    assert [scorer.answer([], text, max_new_tokens=NEW_TOKENS).text for text in QUESTIONS] == [
+        row.answer for row in captured
+    ]
     with pytest.raises(InputError, match="pass no image"):
         scorer.score(Image.new("RGB", (64, 64)), QUESTIONS[0])
 

@@ -11,7 +11,7 @@ import pytest
 from stage_data import GROUPS, MISSION, write_tree
 from tiny_models import tiny_model
 
-from halp_probe.answering.stage_a_command import MAX_PIXELS
+from halp_probe.answering.stage_a_command import USUAL
 from halp_probe.cli import main
 from halp_probe.shards.reader import open_shards
 from halp_probe.tasks.stage_a import STAGE_A
@@ -127,4 +127,14 @@ def test_the_usual_largest_area_of_stage_a_is_kept_where_the_family_takes_one(ro
     flags = ["--data-root", str(root), "--mission", MISSION, "--output-dir", str(tmp_path), "--model", "shapes"]
     assert main(["stage-a", *flags, "--max-new-tokens", "3"]) in (0, 1)  # its context may be too short for such images
     log = next(tmp_path.glob("*.replies.jsonl"))
-    assert json.loads(log.read_text().splitlines()[0])["settings"]["max_pixels"] == MAX_PIXELS
+    assert json.loads(log.read_text().splitlines()[0])["settings"]["max_pixels"] == USUAL.max_pixels
+
+
+def test_an_extraction_has_the_task_s_own_limits(root: Path, tmp_path: Path) -> None:
+    stage_b = ["--task", "stage-b", "--stage-a", str(stage_a_file(tmp_path / "a.jsonl"))]
+    stage_a = ["--task", "stage-a", "--data-root", str(root), "--mission", MISSION]
+    for flags, tokens, area in ((stage_b, 256, None), (stage_a, 1024, USUAL.max_pixels)):
+        out = tmp_path / flags[1]
+        assert main(["extract", *flags, "--model", "shapes", "--output-dir", str(out)]) in (0, 1)
+        settings = json.loads((out / "run.json").read_text())["settings"]
+        assert (settings["max_new_tokens"], settings["max_pixels"]) == (tokens, area)

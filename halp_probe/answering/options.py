@@ -24,6 +24,14 @@ ENGINES = ("local", "server")
 
 
 @dataclass(frozen=True)
+class Usual:
+    """What a task's replies need where no flag says otherwise."""
+
+    max_new_tokens: int
+    max_pixels: int | None = None  # None: the processor's own; only for families that take a bound
+
+
+@dataclass(frozen=True)
 class AnswerOptions:
     """See `add_answer_arguments` for what each means."""
 
@@ -67,9 +75,7 @@ class AnswerOptions:
         return self.max_pixels or (self.usual_max_pixels if adjustable else None)
 
 
-def add_answer_arguments(
-    parser: argparse.ArgumentParser, *, model: str, batch_size: int, max_new_tokens: int, max_pixels: int | None = None
-) -> None:
+def add_answer_arguments(parser: argparse.ArgumentParser, *, model: str, batch_size: int, usual: Usual) -> None:
     """Add the flags that make an AnswerOptions, with the command's own defaults."""
     add_model_arguments(parser, default=model)
     add = parser.add_argument
@@ -82,13 +88,15 @@ def add_answer_arguments(
         dest="max_new_tokens",
         metavar="N",
         type=positive,
-        default=max_new_tokens,
+        default=usual.max_new_tokens,
         help="longest reply in tokens (%(default)s)",
     )
     add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
-    otherwise = "the processor's" if max_pixels is None else f"{max_pixels}, where the family leaves it open"
+    otherwise = (
+        "the processor's" if usual.max_pixels is None else f"{usual.max_pixels}, where the family leaves it open"
+    )
     add("--max-pixels", type=positive, help=f"largest image area after resizing ({otherwise})")
-    parser.set_defaults(usual_max_pixels=max_pixels)
+    parser.set_defaults(usual_max_pixels=usual.max_pixels)
     add("--prompt-date", type=iso_date, help="YYYY-MM-DD that a dated chat template writes (today; the run's own)")
     add(
         "--template-option",
