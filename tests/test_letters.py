@@ -71,6 +71,8 @@ SAID = [
     (COLOURS, "The answer is **Blue**.", B),
     (COLOURS, "Answer: 2", B),
     (COLOURS, "Answer: A. Wait, no. Final answer: B", B),
+    (COLOURS, "Answer: A. Wait, no. Final choice: B", B),
+    (COLOURS, "答案：A。不对。最终答案：B", B),
     (COLOURS, "The answer is A. Hmm, the roof is blue.\n\n**Final Answer: B**", B),
     (COLOURS, "B\n\nExplanation: the car is blue. The answer is B.", B),
     (COLOURS, "The correct answer is option (B) blue, not (A) red.", B),

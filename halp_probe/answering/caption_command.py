@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 
 from halp_probe.answering.options import AnswerOptions, add_answer_arguments
-from halp_probe.answering.qa_command import DEFAULT_MODEL, PICTURES, add_dataset_arguments, add_output_arguments
+from halp_probe.answering.qa_command import (
+    DEFAULT_MODEL,
+    PICTURES,
+    add_dataset_arguments,
+    add_output_arguments,
+    tell_cut_off,
+)
 from halp_probe.errors import InputError
 from halp_probe.task_files.caption_qa import read_images, write_captions
 from halp_probe.tasks.captions import PROMPT_STYLES, CaptionItem
@@ -40,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     items = [item for item in given.items if item.image_id in answered.replies]
     found = write_captions(output, ((item, answered.replies[item.image_id].text) for item in items))
     print(f"{output}: {len(found)} captions")
+    tell_cut_off(answered.replies.values())
     if empty := [item.image_id for item in items if item.image_id not in found]:
         print(
             f"{len(empty)} replies hold no caption (first: {empty[0]!r}); another prompt or more --max-tokens may help"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=128)
 
 
+def tell_cut_off(replies: Iterable[Reply]) -> None:
+    """Print how many replies ended at the token limit."""
+    if cut := [reply.key for reply in replies if not reply.finished]:
+        print(f"{len(cut)} replies were cut off at --max-tokens (first: {cut[0]!r}); more may change the results")
+
+
 def run(args: argparse.Namespace) -> int:
     """Answer and score; the exit status is that of `answer_task`."""
     from halp_probe.answering.run import answer_task
@@ -86,5 +92,6 @@ def run(args: argparse.Namespace) -> int:
     answers = [(item, answered.replies[item.key].text) for item in given.items if item.key in answered.replies]
     metrics = write_results(output, answers, options.model.model or options.model.adapter[0], args.split)
     print(f"{output}: {summary(metrics)}")
+    tell_cut_off(answered.replies.values())
     answered.tell()
     return answered.exit_status

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from halp_probe.labels.verdict import EMPTY_ANSWER, Verdict, unknown
 from halp_probe.records import Failure, Sample
 from halp_probe.tasks.caption_qa_items import STAGE, QaRow, named_rows
+from halp_probe.tasks.reply_text import after_thinking
 from halp_probe.tasks.task import Task
 
 PROMPT_STYLES: Mapping[str, str] = {
@@ -50,7 +51,7 @@ def prompt(item: CaptionItem) -> Sample:
 
 def parse(_item: CaptionItem, reply: str) -> str:
     """What follows the model's thinking; "" where it never got past it."""
-    return reply.rpartition("</think>")[2].partition("<think>")[0].strip()
+    return after_thinking(reply) or ""
 
 
 def verdict(_item: CaptionItem, caption: str) -> Verdict:

@@ -43,11 +43,11 @@ class _Declared:
 _IS = r"(?:is|would\ be|should\ be|must\ be|has\ to\ be)\b\s*:?"
 _MARKER = re.compile(
     rf"""
-    (?P<final> \b final \s+ )? \b (?P<answer>answer|ans|solution) \b
+    (?P<final> \b final \s+ )? (?: \b (?P<answer>answer|ans|solution) \b
         (?: , \s* I \s+ (?:think|believe|guess) , | \s+ here | \s+ to \s [^.,;:\n]{{1,40}}? (?= \s is \s ) )?
         \s* (?: {_IS} | [:=] | -> | → | [-–—](?=\s) | \n )
-    | \b (?P<final_option> final \s+ | (?:the|correct|right|best|only|my|selected|chosen) \s+ )
-        (?:option|choice|letter|match) \s* (?: {_IS} | [:=] )
+      | (?: \b (?:the|correct|right|best|only|my|selected|chosen) \s+ | (?<=\bfinal\s) )
+        (?:option|choice|letter|match) \s* (?: {_IS} | [:=] ) )
     | (?: ^ | (?<=\n) ) (?:option|choice) \s* [:=]
     | \\boxed \s* \{{
     | (?P<final_chinese>最终)? (?:(?P<chinese>答案)|正确的?选项) \s* (?:应该?|应当)? (?:是|为|选)? \s* :?
@@ -139,7 +139,7 @@ def _declared(said: str, options: Sequence[str]) -> Iterator[_Declared]:
         payload = rest.partition("}" if match[0].startswith("\\") else "\n")[0]
         named = letters(payload, options, declared=True) or _said(payload, options)
         if payload and (named or match["answer"] or match["chinese"]):
-            final = bool(match["final"] or match["final_option"] == "final " or match["final_chinese"])
+            final = bool(match["final"] or match["final_chinese"])
             yield _Declared(match.start(), named, payload, final)
 
 
