@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from halp_probe.answering.run import Watch
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
+MAX_NEW_TOKENS = 2048
 
 
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--draw", type=Path, metavar="DIR", help="paint what was described, and what is there, on copies of the images")
     add("--output-dir", type=Path, default=Path("outputs"), help="where results go (%(default)s)")
     add("--output-path", type=Path, help="the JSONL to write (OUTPUT_DIR/RECORDS_dense_caption.jsonl)")
-    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=2048)
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=MAX_NEW_TOKENS)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from halp_probe.answering.replies import Reply
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
+MAX_NEW_TOKENS = 1024
 MAX_PIXELS = 786_432  # 1024 × 768
 
 
@@ -52,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=IMAGE_KEYS[0],
         help="name images 图片_1 … or image_1 … (%(default)s)",
     )
-    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=8, max_new_tokens=1024, max_pixels=MAX_PIXELS)
+    add_answer_arguments(
+        parser, model=DEFAULT_MODEL, batch_size=8, max_new_tokens=MAX_NEW_TOKENS, max_pixels=MAX_PIXELS
+    )
 
 
 def run(args: argparse.Namespace) -> int:
