@@ -75,9 +75,7 @@ def run(args: argparse.Namespace) -> int:
     unfinished = sum(not each.finished for each in captioned)
     about = {"failed": len(answered.failures), "unfinished": unfinished, "model": options.model.base_name}
     write_metrics(metrics_file, {**found, **about})
-    print(f"{len(captioned)} replies, {found['without_problem']} without a problem, {unfinished} cut off")
-    if found["with_ground_truth"]:
-        print(_told(found))
+    print(_told(found))
     print(f"see {output} and {metrics_file}")
     if args.draw is not None:
         print(f"{draw_captions(args.draw, given.images_dir, given.items, captioned)} pictures in {args.draw}")
@@ -120,7 +118,8 @@ def _watch(items: Sequence[DenseItem]) -> Watch:
 
 def _told(found: Mapping[str, Any]) -> str:
     """The metrics as lines to print."""
-    lines = [f"{found['replies']} replies, {found['without_problem']} without a problem, {found['cut_off']} cut off"]
+    whole = f"{found['without_problem']} without a problem, {found['cut_off']} with JSON that was cut off"
+    lines = [f"{found['replies']} replies, {whole}"]
     if found["with_ground_truth"]:
         shares = ", ".join(f"{name} {_shown(found[name])}" for name in ("precision", "recall", "f1"))
         lines.append(

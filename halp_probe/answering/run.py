@@ -149,7 +149,7 @@ class _Rounds:
         replies = self._log.replies(1)
         self._first_shown = {key: reply.image_sha256 for key, reply in replies.items()}
         asked = {
-            key: self._task.again(item, self._task.parse(item, replies[key].text))
+            key: self._task.again(item, self._task.read(item, replies[key].text, finished=replies[key].finished))
             for key, item in self._items.items()
             if key in replies
         }

@@ -18,7 +18,7 @@ from halp_probe.task_files.stage_tree import Tree, read_tree
 from halp_probe.tasks.missions import mission, nfc
 from halp_probe.tasks.stage_a import STAGE_A, ImageItem, described, image_keys, items_of
 from halp_probe.tasks.stage_groups import Described, Group, GroupLine, group_line
-from halp_probe.tasks.summary import Summary, summary
+from halp_probe.tasks.summary import Summary
 from halp_probe.tasks.task import TaskInput
 
 if TYPE_CHECKING:
@@ -130,8 +130,9 @@ class _Growing:
         """Write the groups that are finished with these replies; how many that makes, for the progress line."""
         touched = []
         for reply in new:
-            if reply.attempt > 1 or summary(reply.text).problem is None:  # else it is asked again
-                self._settled[reply.key] = _described(reply)
+            image = _described(reply)
+            if reply.attempt > 1 or image.summary is not None:  # else it is asked again
+                self._settled[reply.key] = image
                 touched.append(self._group_of[reply.key])
         finished = (
             group_line(group, [self._settled.get(key) for key in image_keys(group)]) for group in dict.fromkeys(touched)

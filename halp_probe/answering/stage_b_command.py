@@ -12,7 +12,7 @@ from halp_probe.errors import InputError
 from halp_probe.records import Failure
 from halp_probe.task_files.stage_a_lines import read_files
 from halp_probe.task_files.stage_b_files import write_metrics, write_verdicts
-from halp_probe.tasks.stage_b import STAGE_B, Decision, GroupItem, decision, group_key
+from halp_probe.tasks.stage_b import STAGE_B, Decision, GroupItem, group_key
 from halp_probe.tasks.stage_b_metrics import Judged, metrics
 from halp_probe.tasks.stage_groups import Summarised
 from halp_probe.tasks.task import TaskInput
@@ -91,7 +91,7 @@ def _stem(files: Sequence[Path]) -> str:
 
 
 def _judged(item: GroupItem, reply: Reply) -> Judged:
-    return Judged(item, decision(reply.text, finished=reply.finished), reply.text)
+    return Judged(item, STAGE_B.read(item, reply.text, finished=reply.finished), reply.text)
 
 
 def _watch(items: Sequence[GroupItem]) -> Any:
