@@ -199,7 +199,7 @@ def test_a_replaced_image_is_not_mixed_in(data: Path, tmp_path: Path) -> None:
     shutil.copy(images / "scene_000510.png", images / "scene_000500.png")
     assert extract(tmp_path / "data", tmp_path / "out") == 0
     failures = {f.question_id: f.reason for f in read_failures(tmp_path / "out")}
-    assert "is not the file that was captured for other questions" in failures["shapes_000500_3"]
+    assert "is not the file that other prompts of this run were about" in failures["shapes_000500_3"]
     shards = open_shards(tmp_path / "out")
     pairs = set(zip(shards.text("image_id"), shards.text("image_sha256"), strict=True))
     assert len(pairs) == len({image_id for image_id, _ in pairs})

@@ -13,7 +13,6 @@ import numpy as np
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, fingerprint, now_utc
 from halp_probe.extraction.batched import Batched, samples_by_image
-from halp_probe.extraction.command import BATCH_TOKENS
 from halp_probe.extraction.engine import Computed, Engine
 from halp_probe.extraction.manifest import run_settings
 from halp_probe.extraction.preparing import Preparer, default_workers
@@ -24,16 +23,26 @@ from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import load_opened, open_model
 from halp_probe.records import Captured, CaptureSpec, Failure, Sample
 
+_BATCH_TOKENS = {"cpu": 8192, "cuda": 16384}  # a command's usual batch of images of half a megapixel
+
 
 class LocalAnswerer:
     """A model in this process; `prompter` makes prompts for it from the files in `images_dir`."""
 
-    def __init__(self, loaded: LoadedModel, prompter: Prompter, images_dir: Path, options: AnswerOptions) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        prompter: Prompter,
+        images_dir: Path,
+        options: AnswerOptions,
+        *,
+        text_only: bool = False,
+    ) -> None:
         self._loaded, self._images_dir, self._options = loaded, images_dir, options
         self._preparer = Preparer(prompter, images_dir)
         self._spec = CaptureSpec((), options.max_new_tokens)
         self._shares_prefix: bool | None = None
-        settings = run_settings(loaded, prompter, self._spec)
+        settings = run_settings(loaded, prompter, self._spec, text_only=text_only)
         self.settings: Mapping[str, Any] = {
             "engine": "local",
             **options.decoding.settings(),
@@ -41,8 +50,8 @@ class LocalAnswerer:
         }
 
     @classmethod
-    def load(cls, options: AnswerOptions, images_dir: Path) -> LocalAnswerer:
-        """The model that the options name. Raises what loading raises."""
+    def load(cls, options: AnswerOptions, images_dir: Path, *, text_only: bool) -> LocalAnswerer:
+        """The model that the options name. `text_only`: prompts show no images. Raises what loading raises."""
         checkpoint = open_model(options.model)
         prompter = Prompter(
             checkpoint,
@@ -53,7 +62,7 @@ class LocalAnswerer:
             options.template_options,
             options.system_prompt,
         )
-        return cls(load_opened(options.model, checkpoint), prompter, images_dir, options)
+        return cls(load_opened(options.model, checkpoint), prompter, images_dir, options, text_only=text_only)
 
     def answer(
         self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
@@ -74,7 +83,7 @@ class LocalAnswerer:
             engine,
             self._preparer,
             done,
-            token_budget=self._options.batch_tokens or BATCH_TOKENS["cuda" if on_cuda else "cpu"],
+            token_budget=self._options.batch_tokens or _BATCH_TOKENS["cuda" if on_cuda else "cpu"],
             workers=default_workers(on_cuda) if workers is None else workers,
             images_a_batch=self._options.batch_size,
             contents={

@@ -80,7 +80,7 @@ def add_answer_arguments(parser: argparse.ArgumentParser, *, model: str, batch_s
     add_model_arguments(parser, default=model)
     add = parser.add_argument
     add("--batch-size", type=positive, default=batch_size, help="images a batch, with all their prompts (%(default)s)")
-    add("--batch-tokens", type=positive, help="padded tokens a batch at most (cpu 4096, cuda 16384)")
+    add("--batch-tokens", type=positive, help="padded tokens a batch at most (cpu 8192, cuda 16384)")
     add("--workers", type=not_negative, help="processes that prepare images ahead (cuda up to 8, cpu 0)")
     add(
         "--max-tokens",

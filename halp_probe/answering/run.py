@@ -5,6 +5,8 @@ Final outputs are made from the items and the replies, so that a killed run that
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,6 +16,7 @@ from typing import Any, Protocol
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, ReplyLog, fingerprint, header_of, whole_lines
 from halp_probe.errors import InputError
+from halp_probe.extraction.images import ImageError, content_sha256, image_path
 from halp_probe.extraction.progress import Progress
 from halp_probe.extraction.stopping import StopSignals
 from halp_probe.locking import locked
@@ -67,7 +70,7 @@ def answer_task(
 
     `watch` is given the replies that are there at the start, then those of each batch; a second one to an item takes
     the place of the first. Raises InputError for an output that is a folder, for two items of one key, for replies of
-    other settings or of prompts that are others now, and what opening a model raises.
+    other settings, of prompts that are others now or about other images, and what opening a model raises.
     """
     if output.is_dir():
         raise InputError(f"--output-path {output} is a folder; name a file in it")
@@ -77,6 +80,7 @@ def answer_task(
         path = folder / f"{stem}{REPLIES_SUFFIX}"
         answerer = open_answerer(given, options, path)
         log = ReplyLog(path, {**given.settings, **answerer.settings})
+        check_shown(log, samples, given.images_dir)
         try:
             with StopSignals() as stop:
                 stopped = _Rounds(given, samples, answerer, log, watch, stop).run()
@@ -86,6 +90,24 @@ def answer_task(
         replies = {key: reply for attempt in ATTEMPTS for key, reply in log.replies(attempt).items() if key in samples}
     status = stop.exit_status if stopped else 0 if replies or not (samples or failures) else 1
     return Answered(replies, failures, stopped, status, folder / f"{stem}{FAILURES_SUFFIX}")
+
+
+def check_shown(log: ReplyLog, samples: Mapping[str, Sample], images_dir: Path) -> None:
+    """Raise InputError when a reply is about another image than lies there now; one that is gone tells nothing."""
+    digest = functools.cache(lambda name: hashlib.sha256(image_path(images_dir, name).read_bytes()).hexdigest())
+    for key, reply in (pair for attempt in ATTEMPTS for pair in log.replies(attempt).items()):
+        sample = samples.get(key)
+        if sample is None or not sample.files:
+            continue
+        try:
+            shown = content_sha256(sample.image_id, [digest(name) for name in sample.files])
+        except (ImageError, OSError):
+            continue
+        if shown != reply.image_sha256:
+            raise InputError(
+                f"{log.path} holds a reply to {key!r} about another image than {', '.join(sample.files)} is now; put "
+                "that back, or choose another --output-path"
+            )
 
 
 def _failures(log: ReplyLog, samples: Mapping[str, Sample]) -> list[Failure]:
@@ -103,11 +125,13 @@ def open_answerer(given: TaskInput[Any, Any], options: AnswerOptions, log: Path)
 
         return ServerAnswerer(options, given.images_dir)
     from halp_probe.answering.local import LocalAnswerer
+    from halp_probe.extraction.batched import text_only
 
     lines = whole_lines(log)
     if options.prompt_date is None and lines:
         options = replace(options, prompt_date=header_of(log, lines[0]).get("prompt_date"))
-    return LocalAnswerer.load(options, given.images_dir)
+    samples = [given.task.prompt(item) for item in given.items]
+    return LocalAnswerer.load(options, given.images_dir, text_only=text_only(samples))
 
 
 def _prompts(given: TaskInput[Any, Any]) -> Iterator[tuple[str, Sample]]:
@@ -137,7 +161,6 @@ class _Rounds:
         self._task, self._items = given.task, dict(zip(samples, given.items, strict=True))
         self._samples, self._answerer, self._log, self._stop = samples, answerer, log, stop
         self._watch = watch or (lambda _replies: "")
-        self._first_shown: dict[str, str] = {}  # key -> image_sha256
 
     def run(self) -> bool:
         """Whether it was stopped before the end."""
@@ -147,20 +170,12 @@ class _Rounds:
         if self._task.again is None:
             return {}
         replies = self._log.replies(1)
-        self._first_shown = {key: reply.image_sha256 for key, reply in replies.items()}
         asked = {
             key: self._task.again(item, self._task.read(item, replies[key].text, finished=replies[key].finished))
             for key, item in self._items.items()
             if key in replies
         }
         return {key: sample for key, sample in asked.items() if sample is not None}
-
-    def _as_shown_first(self, result: Reply | Failure) -> Reply | Failure:
-        """A failure in place of a reply to a second prompt whose images are not those of the first any more."""
-        if isinstance(result, Failure) or result.image_sha256 == self._first_shown[result.key]:
-            return result
-        reason = "its images are not what its first prompt showed; put them back, or choose another --output-path"
-        return Failure(result.key, "image", reason)
 
     def _round(self, samples: Mapping[str, Sample], attempt: int) -> bool:
         done = {key: reply for key, reply in self._log.replies(attempt).items() if key in samples}
@@ -177,8 +192,7 @@ class _Rounds:
             Progress(len(samples) - len(done), note=said) as progress,
             closing(self._answerer.answer(list(samples.values()), done, attempt, self._stop)) as results,
         ):
-            for given in results:
-                result = given if attempt == 1 else [self._as_shown_first(each) for each in given]
+            for result in results:
                 self._log.append(result, attempt)
                 tried.update(each.key if isinstance(each, Reply) else each.question_id for each in result)
                 replies = [each for each in result if isinstance(each, Reply)]

@@ -205,8 +205,8 @@ class Batched:
         if self._content_of.setdefault(sample.subject, result.image_sha256) == result.image_sha256:
             return result
         reason = (
-            f"{', '.join(sample.subject)} is not the file that was captured for other questions of this run; put that "
-            "file back, or choose another --output-dir"
+            f"{', '.join(sample.subject)} is not the file that other prompts of this run were about; put that file "
+            "back, or choose another place for the output"
         )
         return Failure(sample.question_id, "image", reason)
 

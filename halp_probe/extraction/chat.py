@@ -60,6 +60,10 @@ class Chat:
 
     def text(self, question: str, pictures: Sequence[Image.Image]) -> str:
         """The whole prompt. Raises PromptError for a special token in the question, or a template that loses a text."""
+        try:
+            question.encode()
+        except UnicodeEncodeError as error:
+            raise PromptError(f"the question is no Unicode text ({error.reason})") from error
         if token := self._special_token(question):
             raise PromptError(f"the question holds the model's special token {token!r}; remove it from the text")
         images = [{"type": "image", "image": picture} for picture in pictures]

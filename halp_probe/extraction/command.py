@@ -16,6 +16,7 @@ from halp_probe.arguments import iso_date, not_negative, positive, template_opti
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
 from halp_probe.labels.command import label
+from halp_probe.labels.table import read_labels
 from halp_probe.locking import locked
 from halp_probe.models.options import ModelOptions, add_model_arguments, load_opened, open_model
 from halp_probe.records import CaptureSpec, Sample
@@ -134,8 +135,19 @@ def run(args: argparse.Namespace) -> int:
         loaded, prompter = load(options)
         status = extract(options, given, loaded, prompter)
         if status == 0 and args.task != PLAIN and not options.no_answers:
-            label(options.output_dir, options.output_dir / LABELS_FILE)
+            _label(options.output_dir)
         return status
+
+
+def _label(folder: Path) -> None:
+    """Write the task's verdicts; a table of all the shards' questions stays: somebody may have edited it."""
+    from halp_probe.shards.reader import open_shards
+
+    path = folder / LABELS_FILE
+    if path.exists() and set(read_labels(path)) == set(open_shards(folder).question_ids):
+        print(f"{path} is there already; `halp-probe label` makes it anew")
+    else:
+        label(folder, path)
 
 
 def _read_input(args: argparse.Namespace) -> TaskInput[Any, Any]:
