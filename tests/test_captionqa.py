@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from captionqa_data import BAD_KEY, DOMAINS, FEATURES, QUESTIONS, splits, write_parquet
 from datasets import Dataset, DatasetDict
+from PIL import Image
 
 from halp_probe.errors import InputError
 from halp_probe.shards.columns import RESERVED_COLUMNS
 from halp_probe.task_files.caption_qa import read_captions, read_images, read_questions, write_results
 from halp_probe.task_files.captionqa_rows import read_rows
+from halp_probe.task_files.pictures import keep_picture
 from halp_probe.tasks.caption_qa import CAPTION_QA, SYSTEM_WITH_CAPTION, QaItem, score
 from halp_probe.tasks.caption_qa_items import Asking, QaQuestion, QaRow, make_items
 from halp_probe.tasks.caption_qa_options import (
@@ -392,9 +397,25 @@ def test_pictures_keep_their_bytes_and_are_written_once(data, tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(files.values())
 
 
-def _picture(path: Path) -> None:
-    from PIL import Image
+def test_several_runs_may_keep_the_pictures_of_one_folder(tmp_path):
+    """As the jobs `qa` and `caption` of one split do, at the same time."""
+    pictures = []
+    for size in range(40, 80):
+        buffer = io.BytesIO()
+        Image.new("RGB", (size, size)).save(buffer, "PNG")
+        pictures.append(buffer.getvalue())
 
+    def keep(_run: int) -> list[str]:
+        together.wait()
+        return [keep_picture(data, f"id{n}", tmp_path) for n, data in enumerate(pictures)]
+
+    together = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        kept = list(pool.map(keep, range(4)))
+    assert kept == [kept[0]] * 4 and sorted(path.name for path in tmp_path.iterdir()) == sorted(kept[0])
+
+
+def _picture(path: Path) -> None:
     Image.new("RGB", (8, 8)).save(path)
 
 
