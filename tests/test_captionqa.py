@@ -217,7 +217,8 @@ TROUBLES = {
     "blank question": question(" "),
     "1 choices; two are needed": question(choices=["red"]),
     "0 choices; two are needed": question(choices=[]),
-    "it has no answer": question(answer=None),
+    "one of its choices is blank": question(choices=["red", " "]),
+    "its answer is no text": question(answer=None),
     "the answer 'pink' is none of the choices": question(answer="pink"),
     "the answer 'x' is several of the choices": question(choices=["x", " x", "y"], answer="x"),
     "31 options; there are 26 letters": question(choices=list(map(str, range(30))), answer="7"),
@@ -360,6 +361,20 @@ def test_questions_stored_as_a_record_of_lists(tmp_path):
     ]
 
 
+def test_questions_that_are_no_records_are_failures(tmp_path):
+    good = {"question": "Which?", "choices": ["x", "y"], "answer": "x"}
+    ragged = {"question": ["1?", "2?"], "choices": [["x", "y"]], "answer": ["x", "x"]}
+    held = [good, ["text", None, good], ragged, json.dumps([good]), 3]
+    rows = [{"id": n, "images": "a.png", "questions": questions} for n, questions in enumerate(held)]
+    rows.append({"id": 5, "images": "\0.png", "questions": [good]})
+    (tmp_path / "all.json").write_text(json.dumps(rows))
+    _picture(tmp_path / "a.png")
+    given = read(tmp_path, tmp_path)
+    assert [one.key for one in given.items] == ["0#0", "1#2"]
+    assert [failure.question_id for failure in given.failures] == ["1#0", "1#1", "2#0", "3#0", "4#0", "5#0"]
+    assert [failure.reason for failure in given.failures[:2]] == ["blank question"] * 2
+
+
 def test_rows_of_one_question_are_read(tmp_path):
     rows = [{"id": "a", "images": ["a.png"], "question": f"{n}?", "choices": ["x", "y"], "answer": "x", "category": "c"}
             for n in range(2)]  # fmt: skip
@@ -444,7 +459,7 @@ def test_what_cannot_be_read_is_named(data, tmp_path, monkeypatch):
 
     (tmp_path / "natural.json").write_text("[]")
     assert "no split document, ecommerce, embodiedai; it has natural" in refused(tmp_path)
-    assert "no split document" in refused(tmp_path, "document")
+    assert "no split document" in refused(tmp_path, "document") and "SPLIT.parquet" in refused(tmp_path, "document")
     assert "no rows in the split natural" in refused(tmp_path, "natural")
     (tmp_path / "natural.json").write_text('{"id": 1}')
     assert "no list of rows" in refused(tmp_path, "natural")
