@@ -87,7 +87,7 @@ def test_the_prompt_on_an_image_is_the_benchmark_s():
     )
     assert (sample.question_id, sample.image_id, sample.answer) == ("nat_001#0", "a.png", "red")
     assert sample.images is None and not set(sample.extra) & RESERVED_COLUMNS
-    assert sample.extra["category"] == "Attribute" and sample.extra["choices"] == "3"
+    assert sample.extra["category"] == "Attribute" and sample.extra["n_choices"] == "3"
 
 
 def test_the_prompt_on_a_caption_shows_it_and_no_image(data, tmp_path):
@@ -487,6 +487,12 @@ def test_captions_that_cannot_be_read_are_named(tmp_path):
             read_captions(tmp_path / "c.json")
     with pytest.raises(InputError, match="cannot be read"):
         read_captions(tmp_path / "none.json")
+
+
+def test_captions_of_another_split_are_refused(data, tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps({"nat_001": "A star."}))
+    with pytest.raises(InputError, match=r"none of the images of --split document \(first: 'doc_001'"):
+        read(data, tmp_path, "document", captions_file=tmp_path / "c.json")
 
 
 def test_a_single_parquet_file_is_all_of_its_split(data, tmp_path):
