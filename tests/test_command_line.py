@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
+import importlib
 import json
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 from shard_data import ATTRIBUTES, columns
 
 from halp_probe.cli import COMMANDS, main, run_script
+from halp_probe.extraction import command as extraction
 from halp_probe.shards.names import shard_name
 from halp_probe.shards.writer import write_shard
 
@@ -147,3 +150,14 @@ def test_bad_flags_are_refused(flag: tuple[str, str], tmp_path: Path, capsys: py
         status = int(error.code or 0)
     assert status == 2
     assert flag[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", extraction.INPUTS)
+def test_extraction_allows_a_task_s_replies_the_length_that_its_own_command_does(task: str) -> None:
+    parsers = argparse.ArgumentParser(), argparse.ArgumentParser()
+    extraction.add_arguments(parsers[0])
+    importlib.import_module(extraction.INPUTS[task]).add_arguments(parsers[1])
+    own = parsers[1].parse_args([]).max_new_tokens
+    for flags, length in (([], own), (["--max-new-tokens", "7"], 7)):
+        options = extraction.ExtractOptions.of(parsers[0].parse_args(["--task", task, *flags]))
+        assert options.max_new_tokens == length

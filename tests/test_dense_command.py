@@ -172,6 +172,7 @@ def test_results_are_those_written_by_hand_byte_for_byte(folder, capsys):
         "0004_bad.png": 8,
     }
     told = capsys.readouterr().out
+    assert told.count("4 replies, 2 without a problem, 1 with JSON that was cut off\n") == 1
     assert "at IoU 0.5: precision 0.500, recall 1.000, f1 0.667 (2 of 4 objects are there)" in told
     assert "1 failed (first: 'missing.png'" in told
 

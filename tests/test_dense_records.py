@@ -177,7 +177,7 @@ def test_a_folder_s_images_come_in_natural_order(folder):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 def test_size_is_that_of_the_upright_picture(tmp_path, orientation, suffix):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation

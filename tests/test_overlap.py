@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -152,6 +154,24 @@ def test_a_worker_that_dies_is_one_clear_error(preparer: Preparer) -> None:
         list(prepared(Deadly(preparer), work(), 1))
     with pytest.raises(InputError, match=r"^this model cannot be used$"):
         list(prepared(Deadly(preparer), work()[3:], 1))
+
+
+def test_a_process_that_forgets_its_workers_can_exit(tmp_path: Path) -> None:
+    """What is made is held until the end, as by an error's traceback; a SIGTERM to the group is not theirs."""
+    program = """
+import signal, subprocess, time
+from halp_probe.extraction.preparing import prepared
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+held = prepared(list, [[1], [2], [3], [4], [5], [6]], 1)
+print(next(held))
+subprocess.run(["sh", "-c", "kill -TERM 0"])  # all of the group
+time.sleep(0.5)
+print(next(held))
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, start_new_session=True
+    )
+    assert (process.returncode, process.stdout) == (0, "[1]\n[2]\n"), process.stderr
 
 
 def test_what_was_finished_survives_a_worker_s_death(

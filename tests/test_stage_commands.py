@@ -147,6 +147,20 @@ def test_a_bad_summary_is_asked_for_once_more_and_then_recorded(tmp_path: Path) 
         assert (lines_of(tmp_path / "out"), len(server.asked)) == before  # nothing is asked a third time
 
 
+def test_a_reply_that_was_cut_off_is_asked_for_once_more(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "data")
+
+    def respond(asked: Asked, n: int) -> Any:
+        seed, text = shown(asked)
+        again = "上一次的回答" in text
+        return completion(GOOD[seed] if again else "挡风板×1", finish="stop" if again else "length")
+
+    with serving(respond) as server:
+        assert main(stage_a(server.url, root, tmp_path / "out")) == 0
+        assert len(server.asked) == 2 * len(FILES)
+    assert lines_of(tmp_path / "out") == expected(tmp_path / "out")
+
+
 def test_a_reply_that_was_cut_off_is_no_summary(tmp_path: Path) -> None:
     root = write_tree(tmp_path / "data")
     with serving(lambda asked, n: completion("挡风板×1", finish="length")) as server:

@@ -7,13 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from shard_data import ATTRIBUTES, columns
 from stage_data import GROUPS, MISSION, write_tree
 
 from halp_probe.cli import main
+from halp_probe.labels.command import label
 from halp_probe.shards.reader import open_shards
+from halp_probe.shards.writer import write_shard
 from halp_probe.tasks.stage_a import STAGE_A
-from halp_probe.tasks.stage_b import STAGE_B
+from halp_probe.tasks.stage_b import STAGE_B, GroupItem
 
 SMALL = ["--model", "shapes", "--max-pixels", "4096", "--max-new-tokens", "3"]
 
@@ -106,3 +110,19 @@ def test_extraction_of_stage_b_has_states_at_the_query_token(tmp_path: Path) -> 
     }
     assert shards.vectors("query_token_representation/layer_0").shape[0] == 3
     assert {row["rule"] for row in labels(tmp_path / "out").values()} == {"stage-b"}
+
+
+def test_a_verdict_that_reaches_the_limit_of_tokens_has_no_label(tmp_path: Path) -> None:
+    """As in stage-b, whose metrics count it as invalid."""
+    ids = ["short", "at the limit"]
+    samples = [STAGE_B.sample(GroupItem(MISSION, "pass", name, ("挡风板×1",))) for name in ids]
+    data = columns(ids)
+    data.texts["task_item"] = [sample.extra["task_item"] for sample in samples]
+    data.texts["answer"] = ["通过\n理由: 挡风板按要求"] * 2
+    data.numbers["answer_tokens"] = np.array([7, 8], np.int32)
+    attributes = {**ATTRIBUTES, "task": "stage-b", "max_new_tokens": 8}
+    write_shard(tmp_path / "m_embeddings_part_001.h5", data, attributes)
+    label(tmp_path, tmp_path / "labels.csv")
+    rows = labels(tmp_path)
+    assert (rows["short"]["label"], rows["at the limit"]["label"]) == ("0", "")
+    assert rows["at the limit"]["reason"] == "was cut off at the token limit"

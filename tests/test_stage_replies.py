@@ -229,7 +229,8 @@ BAD_VERDICTS = [
 @pytest.mark.parametrize(("reply", "verdict", "reason"), VERDICTS)
 def test_a_verdict_is_read(reply: str, verdict: str, reason: str) -> None:
     assert decision(reply) == Decision(verdict, reason)
-    assert decision(reply, finished=False).verdict is None
+    assert STAGE_B.read(GROUP, reply, finished=False).verdict is None
+    assert STAGE_B.verdict(GROUP, reply, finished=False).label is None
 
 
 @pytest.mark.parametrize(("reply", "problem"), BAD_VERDICTS)
@@ -294,7 +295,13 @@ def test_asking_again_repeats_the_prompt_and_names_what_was_wrong() -> None:
     assert bad.problem is not None
     assert bad.problem.hint in sample.question
     assert sample.question_id == IMAGE.key
-    assert STAGE_A.again(IMAGE, STAGE_A.parse(IMAGE, LINE)) is None  # type: ignore[misc]
+    assert STAGE_A.again(IMAGE, STAGE_A.read(IMAGE, LINE, finished=True)) is None  # type: ignore[misc]
+
+
+def test_a_summary_that_was_cut_off_is_asked_for_again_however_it_looks() -> None:
+    sample = STAGE_A.again(IMAGE, STAGE_A.read(IMAGE, LINE, finished=False))  # type: ignore[misc]
+    assert sample is not None
+    assert "没有写完" in sample.question
 
 
 def test_a_groups_prompt_is_text_alone_with_every_summary_and_not_its_label() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from halp_probe.answering.run import Watch
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
+MAX_NEW_TOKENS = 2048
 
 
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--draw", type=Path, metavar="DIR", help="paint what was described, and what is there, on copies of the images")
     add("--output-dir", type=Path, default=Path("outputs"), help="where results go (%(default)s)")
     add("--output-path", type=Path, help="the JSONL to write (OUTPUT_DIR/RECORDS_dense_caption.jsonl)")
-    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=2048)
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=MAX_NEW_TOKENS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,9 +75,7 @@ def run(args: argparse.Namespace) -> int:
     unfinished = sum(not each.finished for each in captioned)
     about = {"failed": len(answered.failures), "unfinished": unfinished, "model": options.model.base_name}
     write_metrics(metrics_file, {**found, **about})
-    print(f"{len(captioned)} replies, {found['without_problem']} without a problem, {unfinished} cut off")
-    if found["with_ground_truth"]:
-        print(_told(found))
+    print(_told(found))
     print(f"see {output} and {metrics_file}")
     if args.draw is not None:
         print(f"{draw_captions(args.draw, given.images_dir, given.items, captioned)} pictures in {args.draw}")
@@ -119,7 +118,8 @@ def _watch(items: Sequence[DenseItem]) -> Watch:
 
 def _told(found: Mapping[str, Any]) -> str:
     """The metrics as lines to print."""
-    lines = [f"{found['replies']} replies, {found['without_problem']} without a problem, {found['cut_off']} cut off"]
+    whole = f"{found['without_problem']} without a problem, {found['cut_off']} with JSON that was cut off"
+    lines = [f"{found['replies']} replies, {whole}"]
     if found["with_ground_truth"]:
         shares = ", ".join(f"{name} {_shown(found[name])}" for name in ("precision", "recall", "f1"))
         lines.append(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from halp_probe.answering.replies import Reply
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
+MAX_NEW_TOKENS = 128
 PICTURES = "images"  # folder in --output-dir
 
 
@@ -63,7 +64,7 @@ def read_input(args: argparse.Namespace) -> TaskInput[QaItem, Choice]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_arguments(parser)
     add_output_arguments(parser, "SPLIT_qa_image_local_MODEL.json")
-    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=128)
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=MAX_NEW_TOKENS)
 
 
 def tell_cut_off(replies: Iterable[Reply]) -> None:

@@ -145,7 +145,7 @@ class _Rounds:
             return {}
         replies = self._log.replies(1)
         asked = {
-            key: self._task.again(item, self._task.parse(item, replies[key].text))
+            key: self._task.again(item, self._task.read(item, replies[key].text, finished=replies[key].finished))
             for key, item in self._items.items()
             if key in replies
         }

@@ -18,13 +18,14 @@ from halp_probe.task_files.stage_tree import Tree, read_tree
 from halp_probe.tasks.missions import mission, nfc
 from halp_probe.tasks.stage_a import STAGE_A, ImageItem, described, image_keys, items_of
 from halp_probe.tasks.stage_groups import Described, Group, GroupLine, group_line
-from halp_probe.tasks.summary import Summary, summary
+from halp_probe.tasks.summary import Summary
 from halp_probe.tasks.task import TaskInput
 
 if TYPE_CHECKING:
     from halp_probe.answering.replies import Reply
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
+MAX_NEW_TOKENS = 1024
 MAX_PIXELS = 786_432  # 1024 × 768
 
 
@@ -52,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=IMAGE_KEYS[0],
         help="name images 图片_1 … or image_1 … (%(default)s)",
     )
-    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=8, max_new_tokens=1024, max_pixels=MAX_PIXELS)
+    add_answer_arguments(
+        parser, model=DEFAULT_MODEL, batch_size=8, max_new_tokens=MAX_NEW_TOKENS, max_pixels=MAX_PIXELS
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -130,8 +133,9 @@ class _Growing:
         """Write the groups that are finished with these replies; how many that makes, for the progress line."""
         touched = []
         for reply in new:
-            if reply.attempt > 1 or summary(reply.text).problem is None:  # else it is asked again
-                self._settled[reply.key] = _described(reply)
+            image = _described(reply)
+            if reply.attempt > 1 or image.summary is not None:  # else it is asked again
+                self._settled[reply.key] = image
                 touched.append(self._group_of[reply.key])
         finished = (
             group_line(group, [self._settled.get(key) for key in image_keys(group)]) for group in dict.fromkeys(touched)

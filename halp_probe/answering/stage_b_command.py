@@ -12,7 +12,7 @@ from halp_probe.errors import InputError
 from halp_probe.records import Failure
 from halp_probe.task_files.stage_a_lines import read_files
 from halp_probe.task_files.stage_b_files import write_metrics, write_verdicts
-from halp_probe.tasks.stage_b import STAGE_B, Decision, GroupItem, decision, group_key
+from halp_probe.tasks.stage_b import STAGE_B, Decision, GroupItem, group_key
 from halp_probe.tasks.stage_b_metrics import Judged, metrics
 from halp_probe.tasks.stage_groups import Summarised
 from halp_probe.tasks.task import TaskInput
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from halp_probe.answering.replies import Reply
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
+MAX_NEW_TOKENS = 256
 _RATES = {
     "accuracy_of_valid": "accuracy of valid verdicts",
     "accuracy_invalid_as_wrong": "accuracy, invalid as wrong",
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--output-dir", type=Path, default=Path("outputs"), help="where the verdicts go (%(default)s)")
     add("--output-path", type=Path, help="the JSONL to write (OUTPUT_DIR/MISSION_stage_b.jsonl; all_… for many files)")
-    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=8, max_new_tokens=256)
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=8, max_new_tokens=MAX_NEW_TOKENS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,7 +91,7 @@ def _stem(files: Sequence[Path]) -> str:
 
 
 def _judged(item: GroupItem, reply: Reply) -> Judged:
-    return Judged(item, decision(reply.text, finished=reply.finished), reply.text)
+    return Judged(item, STAGE_B.read(item, reply.text, finished=reply.finished), reply.text)
 
 
 def _watch(items: Sequence[GroupItem]) -> Any:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 PLAIN = "vqa"
-# task -> the module that adds its input's flags and reads it
+# task -> the module that adds its input's flags and reads it, and has the length of its replies
 INPUTS = {
     PLAIN: "halp_probe.answering.vqa_command",
     "qa": "halp_probe.answering.qa_command",
@@ -77,6 +77,7 @@ class ExtractOptions:
         told: dict[str, Any] = {
             "source": _input_flags(args, args.task),
             "model": ModelOptions.of(args),
+            "max_new_tokens": args.max_new_tokens or _input_of(args.task).MAX_NEW_TOKENS,
             "template_options": _json_object(args.template_option),
         }
         values = {field.name: getattr(args, field.name) for field in fields(cls) if field.name not in told}
@@ -93,7 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint-interval", type=positive, default=1000, help="samples a shard (%(default)s)")
     add("--test", action="store_true", help=f"only the first {TEST_SAMPLES} samples")
     add("--layers", help="decoder blocks to read: 'all', or a list such as 0,7,14 (0, n/4, n/2, 3n/4, n-1)")
-    add("--max-new-tokens", type=positive, default=64, help="longest answer in tokens (%(default)s)")
+    limits = ", ".join(f"{name} {_input_of(name).MAX_NEW_TOKENS}" for name in INPUTS)
+    add("--max-new-tokens", type=positive, help=f"longest answer in tokens (the task's own: {limits})")
     add("--no-answers", action="store_true", help="capture states only")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
     add(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from halp_probe.errors import InputError
 
@@ -138,8 +138,14 @@ def upright_size(path: Path) -> tuple[int, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
+                width, height = opened.size
+                if isinstance(opened, TiffImagePlugin.TiffImageFile):  # whose size may have been turned already
+                    width, height = (
+                        opened.tag_v2[TiffImagePlugin.IMAGEWIDTH],
+                        opened.tag_v2[TiffImagePlugin.IMAGELENGTH],
+                    )
                 turned = opened.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
-                return (opened.height, opened.width) if turned else opened.size
+                return (height, width) if turned else (width, height)
     except UnidentifiedImageError as error:
         raise ImageError(f"{path.name} is not an image that Pillow knows") from error
     except (*_BROKEN, Image.DecompressionBombError) as error:

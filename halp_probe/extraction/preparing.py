@@ -99,18 +99,25 @@ class _Work(Dataset[Prepared | InputError]):
 
 
 def _begin(_worker: int) -> None:
-    """In a new worker: signals are the main process's business, and the worker ends with it, even a killed one."""
+    """In a new worker: signals are the main process's business, and the worker ends with it or when it says so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all its threads
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.nice(_NICENESS)
 
 
 def _end_with(parent: int) -> None:
-    """A worker that waits to send would wait for ever: it holds the other end of the pipe too."""
+    """End when the parent is gone, even killed: a worker that waits to send holds the other end of its pipe too.
+
+    End also at its SIGTERM, which it sends while it exits; one to the whole group is not meant for workers.
+    """
+    wait = getattr(signal, "sigtimedwait", None)  # not on macOS
     while os.getppid() == parent:
-        time.sleep(1)
+        if wait is None:
+            time.sleep(1)
+        elif (told := wait({signal.SIGTERM}, 1)) is not None and told.si_pid == parent:
+            break
     os._exit(1)
 
 

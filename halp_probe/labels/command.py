@@ -145,11 +145,16 @@ def _images(shards_dir: str | os.PathLike[str]) -> dict[str, str] | None:
 
 def _cut_off(shards: Shards) -> list[str]:
     """A note on answers that were as long as they were allowed to be."""
+    long, limit = _finished(shards).count(False), shards.attributes.get("max_new_tokens")
+    return [f"{long} answers reach the limit of {limit} tokens and may be cut off before their verdict"] if long else []
+
+
+def _finished(shards: Shards) -> list[bool]:
+    """False for answers of as many tokens as were allowed: whether the last one was an end token is not known."""
     limit = shards.attributes.get("max_new_tokens")
     if not limit or not shards.has("answer_tokens"):
-        return []
-    long = int((shards.numbers("answer_tokens") >= limit).sum())
-    return [f"{long} answers reach the limit of {limit} tokens and may be cut off before their verdict"] if long else []
+        return [True] * len(shards.question_ids)
+    return [bool(tokens < limit) for tokens in shards.numbers("answer_tokens")]
 
 
 def judge_answers(shards: Answers, rule: str | None = None) -> list[LabelRow]:
@@ -172,8 +177,11 @@ def judge_task(shards: Shards, name: str, rule: str | None = None) -> list[Label
     if name not in TASKS:
         raise LabelError(f"{shards.files[0]} was captured for the task {name!r}, which this version does not know")
     task = TASKS[name]
-    cells = zip(shards.question_ids, shards.text(ITEM_COLUMN), _answers(shards), strict=True)
-    return [row(question_id, task.verdict(task.item(item), answer)) for question_id, item, answer in cells]
+    cells = zip(shards.question_ids, shards.text(ITEM_COLUMN), _answers(shards), _finished(shards), strict=True)
+    return [
+        row(question_id, task.verdict(task.item(item), answer, finished=finished))
+        for question_id, item, answer, finished in cells
+    ]
 
 
 def _answers(shards: Answers) -> list[str]:

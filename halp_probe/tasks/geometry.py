@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, combinations, pairwise
 from typing import Literal, get_args
 
@@ -66,14 +67,10 @@ def iou(a: DenseObject, b: DenseObject) -> float:
     reach = LINE_REACH if a.kind == "line" else 0.0
     if _apart(hull(a.points), hull(b.points), 2 * reach):
         return 0.0
-    both: tuple[float, ...]
-    if a.kind == "line":
-        both = _tubes(a.points, b.points)
-    elif a.kind == b.kind == "bbox_2d":
-        both = _boxes(hull(a.points), hull(b.points))
+    if a.kind == b.kind == "bbox_2d":
+        one, other, either = _boxes(hull(a.points), hull(b.points))
     else:
-        both = tuple(_covered([_corners(a), _corners(b)]))
-    one, other, either = both
+        one, other, either = _areas(a.kind, a.points, b.kind, b.points)
     return min(1.0, max(0.0, float((one + other - either) / either))) if either > 0 else 0.0
 
 
@@ -81,10 +78,19 @@ def _apart(a: tuple[float, ...], b: tuple[float, ...], gap: float) -> bool:
     return max(a[0], b[0]) >= min(a[2], b[2]) + gap or max(a[1], b[1]) >= min(a[3], b[3]) + gap
 
 
-def _corners(item: DenseObject) -> Sequence[Point]:
-    if item.kind != "bbox_2d":
-        return item.points
-    left, top, right, bottom = hull(item.points)
+@lru_cache(2**14)  # models that loop say one object a hundred times, and each reply is matched several times
+def _areas(a_kind: Kind, a: tuple[Point, ...], b_kind: Kind, b: tuple[Point, ...]) -> tuple[float, float, float]:
+    """Of each, and of either: two lines, or two regions."""
+    if a_kind == "line":
+        return _tubes(a, b)
+    one, other, either = _covered([_corners(a_kind, a), _corners(b_kind, b)])
+    return one, other, either
+
+
+def _corners(kind: Kind, points: Sequence[Point]) -> Sequence[Point]:
+    if kind != "bbox_2d":
+        return points
+    left, top, right, bottom = hull(points)
     return (left, top), (right, top), (right, bottom), (left, bottom)
 
 

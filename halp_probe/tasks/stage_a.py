@@ -9,7 +9,7 @@ from halp_probe.records import Sample
 from halp_probe.tasks.missions import mission
 from halp_probe.tasks.reply_text import CUT_OFF
 from halp_probe.tasks.stage_groups import Described, Group
-from halp_probe.tasks.summary import IRRELEVANT, Summary, summary
+from halp_probe.tasks.summary import IRRELEVANT, Problem, Summary, summary
 from halp_probe.tasks.task import Task
 
 NAME = "stage-a"
@@ -23,6 +23,7 @@ _FORM = (
     f"图片与检查无关时，只写“{IRRELEVANT}”。"
 )
 _AGAIN = "上一次的回答不合要求：{hint}。请重新看图，严格按照上面的要求再写一次，只写一行。"
+_UNFINISHED = Summary("", Problem(CUT_OFF, "写得太长，没有写完"))
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,8 @@ def again(item: ImageItem, parsed: Summary) -> Sample | None:
 
 def described(reply: str, *, finished: bool, date: str) -> Described:
     """What a reply says of its image. One that was cut off is no summary, however it looks."""
-    found = summary(reply)
-    if not finished:
-        return Described(None, CUT_OFF, reply, date)
+    found = summary(reply) if finished else _UNFINISHED
     return Described(None, found.problem.reason, reply, date) if found.problem else Described(found.text, date=date)
 
 
-STAGE_A: Task[ImageItem, Summary] = Task(NAME, ImageItem, prompt, parse, judge, SYSTEM, again)
+STAGE_A: Task[ImageItem, Summary] = Task(NAME, ImageItem, prompt, parse, judge, SYSTEM, again, cut_off=_UNFINISHED)

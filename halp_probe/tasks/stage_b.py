@@ -74,15 +74,13 @@ def parse(item: GroupItem, reply: str) -> Decision:
     return decision(reply)
 
 
-def decision(reply: str, *, finished: bool = True) -> Decision:
+def decision(reply: str) -> Decision:
     """The verdict in a reply, for any text, without raising; nothing but the two lines is a verdict.
 
     What counts follows the last `</think>`, without outer space: first "通过" or "不通过" and nothing else, then
-    "理由:" (or "理由：") with a reason. A reply that was cut off is none, however it looks.
+    "理由:" (or "理由：") with a reason.
     """
     said = after_thinking(reply)
-    if not finished:
-        return Decision(None, problem=CUT_OFF)
     if said is None:
         return Decision(None, problem="its thinking never ends")
     lines = said.splitlines() if "\n" in said else [said]  # rarer line breaks alone do not make two lines
@@ -107,4 +105,6 @@ def judge(item: GroupItem, parsed: Decision) -> Verdict:
     return compared(NAME, WORDS[parsed.verdict], truth)
 
 
-STAGE_B: Task[GroupItem, Decision] = Task(NAME, GroupItem, prompt, parse, judge, SYSTEM)
+STAGE_B: Task[GroupItem, Decision] = Task(
+    NAME, GroupItem, prompt, parse, judge, SYSTEM, cut_off=Decision(None, problem=CUT_OFF)
+)

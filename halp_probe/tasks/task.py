@@ -32,6 +32,7 @@ class Task(Generic[Item, Parsed]):
     judge: Callable[[Item, Parsed], Verdict]  # label 0 right, 1 hallucinated, None unknown
     system: str | None = None  # the system message; None: none
     again: Callable[[Item, Parsed], Sample | None] | None = None  # the prompt to ask once more after a bad reply
+    cut_off: Parsed | None = None  # what a reply says that was cut off at the token limit; None: what can be read of it
 
     def sample(self, item: Item) -> Sample:
         """The item's prompt, with the item itself as one more column; a sample is its own."""
@@ -40,9 +41,13 @@ class Task(Generic[Item, Parsed]):
             return sample
         return replace(sample, extra={**sample.extra, ITEM_COLUMN: item_json(item)})
 
-    def verdict(self, item: Item, reply: str) -> Verdict:
+    def read(self, item: Item, reply: str, *, finished: bool) -> Parsed:
+        """What one reply says; `finished`: it was not cut off at the token limit."""
+        return self.parse(item, reply) if finished or self.cut_off is None else self.cut_off
+
+    def verdict(self, item: Item, reply: str, *, finished: bool = True) -> Verdict:
         """What the task says of one reply."""
-        return self.judge(item, self.parse(item, reply))
+        return self.judge(item, self.read(item, reply, finished=finished))
 
     def item(self, text: str) -> Item:
         """From what `sample` stored. Raises ValueError or TypeError for another text."""
