@@ -126,6 +126,7 @@ SAID = [
     (COLOURS, "B. The car has the colour of the sky.", B),
     (COLOURS, "B, because the car is blue.", B),
     (COLOURS, "B because the car is blue", B),
+    (COLOURS, "B, since A is red and B is blue.", B),
     (COLOURS, "B blue", B),
     (COLOURS, "b", B),
     (COLOURS, "b)", B),

@@ -66,9 +66,11 @@ def answer_task(
     """Answer what is not answered yet; replies and failures are kept beside `output`, whose name they have.
 
     `watch` is given the replies that are there at the start, then those of each batch; a second one to an item takes
-    the place of the first. Raises InputError for two items
-    of one key, for replies of other settings or of prompts that are others now, and what opening a model raises.
+    the place of the first. Raises InputError for an `output` that is a folder, for two items of one key, for replies of
+    other settings or of prompts that are others now, and what opening a model raises.
     """
+    if output.is_dir():
+        raise InputError(f"{output} is a folder; name a file with --output-path")
     samples = dict(_prompts(given))
     folder, stem = output.parent, output.name.removesuffix(output.suffix)
     with locked(folder, f".{stem}.lock"):

@@ -191,7 +191,7 @@ def _second_thoughts(said: str, options: Sequence[str]) -> frozenset[int]:
 
 def _leading(said: str, options: Sequence[str]) -> frozenset[int]:
     """The letter with which the reply begins, unless it begins with a list of the options."""
-    if _lists(said) or _TOLD.findall(said)[:2] == ["A", "B"]:
+    if _lists(said) or (_TOLD.match(said) and _TOLD.findall(said)[:2] == ["A", "B"]):
         return frozenset()
     return letters(said.partition("\n")[0], options, declared=False)
 
