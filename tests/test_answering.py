@@ -164,6 +164,13 @@ def test_failures_are_named_and_tried_again(data, tmp_path, capsys):
     assert vqa(copy, tmp_path / "none") == 1
 
 
+def test_an_output_that_is_a_folder_is_refused_before_anything_is_asked(data, tmp_path, capsys):
+    (tmp_path / "made.csv").mkdir()
+    assert vqa(data, tmp_path, "--output-path", str(tmp_path / "made.csv")) == 2
+    assert "is a folder; name a file in it" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["made.csv"]
+
+
 def test_two_items_of_one_key_are_refused(data, tmp_path):
     twice = given(data)
     with pytest.raises(InputError, match=r"two items have the key 'shapes_000050_0'"):
@@ -207,6 +214,51 @@ def test_a_bad_reply_is_asked_for_once_more(data, tmp_path):
     (tmp_path / "cut.replies.jsonl").write_bytes(b"".join(cut))
     resumed = answer_task(TaskInput(task, items, (), table.images_dir), OPTIONS, tmp_path / "cut.csv")
     assert texts(resumed) == texts(answered)
+
+
+def test_a_signal_counts_also_when_only_failures_of_an_earlier_run_are_left(tmp_path):
+    copy = tmp_path / "data"
+    write_dataset(copy, n_scenes=3, questions_a_scene=2, seed=50)
+    pictures = {path: path.read_bytes() for path in (copy / "images").iterdir()}
+    for path in sorted(pictures)[:2]:
+        path.write_bytes(b"no picture")
+    one_by_one = replace(OPTIONS, batch_size=1)
+    assert len(answer_task(given(copy), one_by_one, tmp_path / "a.csv").failures) == 4
+    for path, content in pictures.items():
+        path.write_bytes(content)
+
+    told = []
+
+    def watch(new) -> str:
+        told.append(new)
+        if len(told) == 2:  # after the first batch: the first call tells what is there
+            os.kill(os.getpid(), signal.SIGTERM)
+        return ""
+
+    stopped = answer_task(given(copy), one_by_one, tmp_path / "a.csv", watch)
+    assert (stopped.stopped, stopped.exit_status) == (True, 143) and stopped.failures
+    assert answer_task(given(copy), one_by_one, tmp_path / "a.csv").exit_status == 0
+
+
+def test_a_second_prompt_shows_what_the_first_one_did(tmp_path):
+    copy = tmp_path / "data"
+    write_dataset(copy, n_scenes=3, questions_a_scene=2, seed=50)
+    table = given(copy)
+    first = texts(answer_task(table, OPTIONS, tmp_path / "first.csv"))
+    said, item = next((first[each.question_id], each) for each in table.items)
+    path = copy / "images" / item.image_id
+    good = path.read_bytes()
+    items = [Item(each.question_id, each.image_id, each.question) for each in table.items]
+    asked = TaskInput(asks_again(said), items, (), table.images_dir)
+    answer_task(asked, OPTIONS, tmp_path / "a.csv")
+    log = tmp_path / "a.replies.jsonl"
+    log.write_text("".join(line for line in log.open() if '"attempt": 2' not in line))  # killed between the two
+    path.write_bytes(good + b"another file")
+    failures = {each.question_id: each.reason for each in answer_task(asked, OPTIONS, tmp_path / "a.csv").failures}
+    assert set(failures) == {k for k, text in first.items() if text == said and k.startswith(item.question_id[:-1])}
+    assert "not what its first prompt showed" in failures[item.question_id]
+    path.write_bytes(good)
+    assert not answer_task(asked, OPTIONS, tmp_path / "a.csv").failures
 
 
 def reply(key: str, text: str = "yes", attempt: int = 1) -> Reply:

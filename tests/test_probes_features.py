@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -93,6 +94,31 @@ def test_images_are_told_apart_by_content(shards):
     rows = join(shards, labels(shards), shards.representations)
     assert len(set(rows.images)) == len(set(rows.image_codes)) == 3
     assert "by the content of their files" in rows.notes[-1]
+
+
+def test_prompts_that_share_one_of_several_images_are_of_one_set(shards):
+    shown = [
+        ["a", "b"],
+        ["b", "a"],
+        ["b", "c"],
+        ["d"],
+        ["e", "f"],
+        ["d"],
+        ["g"],
+        ["h"],
+        ["i"],
+        ["j"],
+        ["k"],
+        ["l", "c"],
+    ]
+    shards.texts["images"] = [json.dumps(files) for files in shown]
+    shards.texts["image_sha256"] = [f"of {' and '.join(files)}" for files in shown]
+    shards.texts["image_sha256"][7] = "of g"  # a copy under another name
+    rows = join(shards, labels(shards), shards.representations)
+    sets = [[0, 1, 2, 11], [3, 5], [4], [6, 7], [8], [9], [10]]
+    assert [np.flatnonzero(rows.image_codes == code).tolist() for code in dict.fromkeys(rows.image_codes)] == sets
+    assert rows.images[3] == "of d" and rows.images_told_by == "image_sha256"
+    assert rows.notes[-1].startswith("7 sets of images")
 
 
 @pytest.mark.parametrize("hashes", [None, [""] + ["x"] * 11])

@@ -140,6 +140,28 @@ def test_the_answer_is_that_of_generate(shapes: Trained, tiny: tuple[LoadedModel
         assert lengths != {1}
 
 
+def test_a_probe_of_text_alone_scores_text_alone(tmp_path: Path) -> None:
+    loaded = tiny_model("qwen2_vl")
+    prompter = Prompter(loaded.checkpoint, system="Be brief.")
+    samples = [Sample(str(k), "note", text, "", images=()) for k, text in enumerate(QUESTIONS)]
+    spec = CaptureSpec((3,), NEW_TOKENS)
+    captured = Engine(loaded, spec).run([prompter.prompt(sample) for sample in samples])
+    settings = run_settings(loaded, prompter, spec, text_only=True)
+    attributes = shard_attributes(loaded, settings, prefix_shared=False)
+    write_shard(tmp_path / "tiny_embeddings_part_001.h5", from_captured(captured), attributes)
+    shards, name = open_shards(tmp_path), "query_token_representation/layer_3"
+    probe = LinearProbe(Cs=(1e-2,)).fit(shards.vectors(name), np.arange(len(samples)) % 2)
+    save_probe(tmp_path / "probe", probe, vectors_card(name, shards.attributes))
+    scorer = RiskScorer(loaded, tmp_path / "probe")
+    risks = [scorer.score(None, text) for text in QUESTIONS]
+    assert np.abs(risks - load_probe(tmp_path / "probe").risk(shards.vectors(name))).max() <= 1e-5
+    assert [scorer.answer([], text, max_new_tokens=NEW_TOKENS).text for text in QUESTIONS] == [
+        row.answer for row in captured
+    ]
+    with pytest.raises(InputError, match="pass no image"):
+        scorer.score(Image.new("RGB", (64, 64)), QUESTIONS[0])
+
+
 def test_it_abstains_above_the_level_alone(shapes: Trained) -> None:
     name = REPRESENTATIONS[3]
     scorer, probe = halp_probe.RiskScorer("shapes", shapes.path(name)), load_probe(shapes.path(name))

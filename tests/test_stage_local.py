@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from shard_data import ATTRIBUTES, columns
 from stage_data import GROUPS, MISSION, write_tree
+from tiny_models import tiny_model
 
+from halp_probe.answering.stage_a_command import USUAL
 from halp_probe.cli import main
 from halp_probe.labels.command import label
 from halp_probe.shards.reader import open_shards
@@ -110,6 +112,36 @@ def test_extraction_of_stage_b_has_states_at_the_query_token(tmp_path: Path) -> 
     }
     assert shards.vectors("query_token_representation/layer_0").shape[0] == 3
     assert {row["rule"] for row in labels(tmp_path / "out").values()} == {"stage-b"}
+
+
+def test_the_usual_largest_area_is_left_out_where_the_processor_decides(root: Path, tmp_path: Path) -> None:
+    loaded = tiny_model("llava")
+    loaded.model.save_pretrained(tmp_path / "llava")
+    loaded.checkpoint.processor.save_pretrained(tmp_path / "llava")
+    flags = ["--data-root", str(root), "--mission", MISSION, "--output-dir", str(tmp_path / "out")]
+    flags += ["--model", str(tmp_path / "llava"), "--max-new-tokens", "3"]
+    assert main(["stage-a", *flags, "--max-pixels", "4096"]) == 2
+    assert main(["stage-a", *flags]) in (0, 1)  # so small a model has no room for the prompt
+    log = next((tmp_path / "out").glob("*.replies.jsonl"))
+    settings = json.loads(log.read_text().splitlines()[0])["settings"]
+    assert settings["max_pixels"] is None
+
+
+def test_the_usual_largest_area_of_stage_a_is_kept_where_the_family_takes_one(root: Path, tmp_path: Path) -> None:
+    flags = ["--data-root", str(root), "--mission", MISSION, "--output-dir", str(tmp_path), "--model", "shapes"]
+    assert main(["stage-a", *flags, "--max-new-tokens", "3"]) in (0, 1)  # its context may be too short for such images
+    log = next(tmp_path.glob("*.replies.jsonl"))
+    assert json.loads(log.read_text().splitlines()[0])["settings"]["max_pixels"] == USUAL.max_pixels
+
+
+def test_an_extraction_has_the_task_s_own_limits(root: Path, tmp_path: Path) -> None:
+    stage_b = ["--task", "stage-b", "--stage-a", str(stage_a_file(tmp_path / "a.jsonl"))]
+    stage_a = ["--task", "stage-a", "--data-root", str(root), "--mission", MISSION]
+    for flags, tokens, area in ((stage_b, 256, None), (stage_a, 1024, USUAL.max_pixels)):
+        out = tmp_path / flags[1]
+        assert main(["extract", *flags, "--model", "shapes", "--output-dir", str(out)]) in (0, 1)
+        settings = json.loads((out / "run.json").read_text())["settings"]
+        assert (settings["max_new_tokens"], settings["max_pixels"]) == (tokens, area)
 
 
 def test_a_verdict_that_reaches_the_limit_of_tokens_has_no_label(tmp_path: Path) -> None:

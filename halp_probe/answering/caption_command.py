@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from halp_probe.answering.options import AnswerOptions, add_answer_arguments
+from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
 from halp_probe.answering.qa_command import (
     DEFAULT_MODEL,
     PICTURES,
@@ -17,6 +17,8 @@ from halp_probe.task_files.caption_qa import read_images, write_captions
 from halp_probe.tasks.captions import PROMPT_STYLES, CaptionItem
 from halp_probe.tasks.task import TaskInput
 
+USUAL = Usual(max_new_tokens=500)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dataset_arguments(parser)
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     asked.add_argument("--prompt", metavar="TEXT", help="what to ask of each image")
     asked.add_argument("--prompt-style", choices=PROMPT_STYLES, default="simple", help="or one of these (%(default)s)")
     add_output_arguments(parser, "SPLIT_captions_MODEL.json")
-    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=500)
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, usual=USUAL)
 
 
 def read_input(args: argparse.Namespace) -> TaskInput[CaptionItem, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.answering.options import AnswerOptions, add_answer_arguments
+from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
 from halp_probe.arguments import share_or_one
 from halp_probe.errors import InputError
 from halp_probe.task_files.dense_records import read_folder, read_records
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from halp_probe.answering.run import Watch
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
-MAX_NEW_TOKENS = 2048
+USUAL = Usual(max_new_tokens=2048)
 
 
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--draw", type=Path, metavar="DIR", help="paint what was described, and what is there, on copies of the images")
     add("--output-dir", type=Path, default=Path("outputs"), help="where results go (%(default)s)")
     add("--output-path", type=Path, help="the JSONL to write (OUTPUT_DIR/RECORDS_dense_caption.jsonl)")
-    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=MAX_NEW_TOKENS)
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, usual=USUAL)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -47,7 +47,7 @@ class LocalAnswerer:
         prompter = Prompter(
             checkpoint,
             options.min_pixels,
-            options.max_pixels,
+            options.largest_area(adjustable=checkpoint.family.qwen_vl_utils),
             options.max_new_tokens,
             options.prompt_date,
             options.template_options,

@@ -24,6 +24,14 @@ ENGINES = ("local", "server")
 
 
 @dataclass(frozen=True)
+class Usual:
+    """What a task's replies need where no flag says otherwise."""
+
+    max_new_tokens: int
+    max_pixels: int | None = None  # None: the processor's own; only for families that take a bound
+
+
+@dataclass(frozen=True)
 class AnswerOptions:
     """See `add_answer_arguments` for what each means."""
 
@@ -41,6 +49,7 @@ class AnswerOptions:
     workers: int | None = None
     min_pixels: int | None = None
     max_pixels: int | None = None
+    usual_max_pixels: int | None = None  # without `max_pixels`, where the image size is not the family's own affair
     prompt_date: str | None = None
     system_prompt: str | None = None
 
@@ -61,10 +70,12 @@ class AnswerOptions:
         if (self.engine == "server") != (self.base_url is not None):
             raise InputError("--engine server and --base-url URL go together: pass both, or neither to load the model")
 
+    def largest_area(self, *, adjustable: bool = True) -> int | None:
+        """Of an image in pixels; None where it is the processor's. `adjustable`: whether the family takes a bound."""
+        return self.max_pixels or (self.usual_max_pixels if adjustable else None)
 
-def add_answer_arguments(
-    parser: argparse.ArgumentParser, *, model: str, batch_size: int, max_new_tokens: int, max_pixels: int | None = None
-) -> None:
+
+def add_answer_arguments(parser: argparse.ArgumentParser, *, model: str, batch_size: int, usual: Usual) -> None:
     """Add the flags that make an AnswerOptions, with the command's own defaults."""
     add_model_arguments(parser, default=model)
     add = parser.add_argument
@@ -77,12 +88,15 @@ def add_answer_arguments(
         dest="max_new_tokens",
         metavar="N",
         type=positive,
-        default=max_new_tokens,
+        default=usual.max_new_tokens,
         help="longest reply in tokens (%(default)s)",
     )
     add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
-    otherwise = "the processor's" if max_pixels is None else max_pixels
-    add("--max-pixels", type=positive, default=max_pixels, help=f"largest image area after resizing ({otherwise})")
+    otherwise = (
+        "the processor's" if usual.max_pixels is None else f"{usual.max_pixels}, where the family leaves it open"
+    )
+    add("--max-pixels", type=positive, help=f"largest image area after resizing ({otherwise})")
+    parser.set_defaults(usual_max_pixels=usual.max_pixels)
     add("--prompt-date", type=iso_date, help="YYYY-MM-DD that a dated chat template writes (today; the run's own)")
     add(
         "--template-option",

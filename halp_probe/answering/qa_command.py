@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from halp_probe.answering.options import AnswerOptions, add_answer_arguments
+from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
 from halp_probe.task_files.caption_qa import read_questions, write_results
 from halp_probe.task_files.captionqa_rows import DOMAINS
 from halp_probe.task_files.splits import ALL
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from halp_probe.answering.replies import Reply
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
-MAX_NEW_TOKENS = 128
+USUAL = Usual(max_new_tokens=128)
 PICTURES = "images"  # folder in --output-dir
 
 
@@ -64,7 +64,7 @@ def read_input(args: argparse.Namespace) -> TaskInput[QaItem, Choice]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_arguments(parser)
     add_output_arguments(parser, "SPLIT_qa_image_local_MODEL.json")
-    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=MAX_NEW_TOKENS)
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, usual=USUAL)
 
 
 def tell_cut_off(replies: Iterable[Reply]) -> None:

@@ -66,11 +66,11 @@ def answer_task(
     """Answer what is not answered yet; replies and failures are kept beside `output`, whose name they have.
 
     `watch` is given the replies that are there at the start, then those of each batch; a second one to an item takes
-    the place of the first. Raises InputError for an `output` that is a folder, for two items of one key, for replies of
+    the place of the first. Raises InputError for an output that is a folder, for two items of one key, for replies of
     other settings or of prompts that are others now, and what opening a model raises.
     """
     if output.is_dir():
-        raise InputError(f"{output} is a folder; name a file with --output-path")
+        raise InputError(f"--output-path {output} is a folder; name a file in it")
     samples = dict(_prompts(given))
     folder, stem = output.parent, output.name.removesuffix(output.suffix)
     with locked(folder, f".{stem}.lock"):
@@ -137,6 +137,7 @@ class _Rounds:
         self._task, self._items = given.task, dict(zip(samples, given.items, strict=True))
         self._samples, self._answerer, self._log, self._stop = samples, answerer, log, stop
         self._watch = watch or (lambda _replies: "")
+        self._first_shown: dict[str, str] = {}  # key -> image_sha256
 
     def run(self) -> bool:
         """Whether it was stopped before the end."""
@@ -146,12 +147,20 @@ class _Rounds:
         if self._task.again is None:
             return {}
         replies = self._log.replies(1)
+        self._first_shown = {key: reply.image_sha256 for key, reply in replies.items()}
         asked = {
             key: self._task.again(item, self._task.read(item, replies[key].text, finished=replies[key].finished))
             for key, item in self._items.items()
             if key in replies
         }
         return {key: sample for key, sample in asked.items() if sample is not None}
+
+    def _as_shown_first(self, result: Reply | Failure) -> Reply | Failure:
+        """A failure in place of a reply to a second prompt whose images are not those of the first any more."""
+        if isinstance(result, Failure) or result.image_sha256 == self._first_shown[result.key]:
+            return result
+        reason = "its images are not what its first prompt showed; put them back, or choose another --output-path"
+        return Failure(result.key, "image", reason)
 
     def _round(self, samples: Mapping[str, Sample], attempt: int) -> bool:
         done = {key: reply for key, reply in self._log.replies(attempt).items() if key in samples}
@@ -163,12 +172,15 @@ class _Rounds:
         said = self._watch(list(done.values()))
         if len(done) == len(samples):
             return False
+        tried = set(done)
         with (
             Progress(len(samples) - len(done), note=said) as progress,
             closing(self._answerer.answer(list(samples.values()), done, attempt, self._stop)) as results,
         ):
-            for result in results:
+            for given in results:
+                result = given if attempt == 1 else [self._as_shown_first(each) for each in given]
                 self._log.append(result, attempt)
+                tried.update(each.key if isinstance(each, Reply) else each.question_id for each in result)
                 replies = [each for each in result if isinstance(each, Reply)]
                 progress.advance(len(result), failed=len(result) - len(replies), note=self._watch(replies))
-        return not self._log.replies(attempt).keys() | self._log.failures(attempt).keys() >= samples.keys()
+        return not tried >= samples.keys()  # those that failed in an earlier run too

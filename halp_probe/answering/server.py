@@ -40,7 +40,7 @@ class ServerAnswerer:
         name, url = str(options.model.model), checked_url(str(options.base_url), _FLAGS)
         self._options, self._decoding = options, options.decoding
         self._endpoint = Endpoint(url, name, _FLAGS, timeout=options.timeout, tries=options.tries)
-        self._pictures = Pictures(images_dir, options.max_pixels, kept=2 * options.concurrency)
+        self._pictures = Pictures(images_dir, options.largest_area(), kept=2 * options.concurrency)
         self._patience = Patience()
         self._shown: dict[tuple[str, ...], str] = {}  # subject -> what was shown of it first
         self.settings: Mapping[str, Any] = {
@@ -48,7 +48,7 @@ class ServerAnswerer:
             "model_name": name,
             **self._decoding.settings(),
             "max_new_tokens": options.max_new_tokens,
-            "max_pixels": options.max_pixels,
+            "max_pixels": options.largest_area(),
             "system_prompt": options.system_prompt,
             "template_options": options.template_options,
         }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from halp_probe.answering.options import AnswerOptions, add_answer_arguments
+from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
 from halp_probe.errors import InputError
 from halp_probe.extraction.images import ImageError, image_path, load_image
 from halp_probe.records import Failure
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from halp_probe.answering.replies import Reply
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
-MAX_NEW_TOKENS = 1024
-MAX_PIXELS = 786_432  # 1024 × 768
+USUAL = Usual(max_new_tokens=1024, max_pixels=1024 * 768)
 
 
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
@@ -53,9 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=IMAGE_KEYS[0],
         help="name images 图片_1 … or image_1 … (%(default)s)",
     )
-    add_answer_arguments(
-        parser, model=DEFAULT_MODEL, batch_size=8, max_new_tokens=MAX_NEW_TOKENS, max_pixels=MAX_PIXELS
-    )
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=8, usual=USUAL)
 
 
 def run(args: argparse.Namespace) -> int:

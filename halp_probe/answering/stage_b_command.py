@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.answering.options import AnswerOptions, add_answer_arguments
+from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
 from halp_probe.errors import InputError
 from halp_probe.records import Failure
 from halp_probe.task_files.json_lines import write_metrics
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from halp_probe.answering.replies import Reply
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
-MAX_NEW_TOKENS = 256
+USUAL = Usual(max_new_tokens=256)
 _RATES = {
     "accuracy_of_valid": "accuracy of valid verdicts",
     "accuracy_invalid_as_wrong": "accuracy, invalid as wrong",
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--output-dir", type=Path, default=Path("outputs"), help="where the verdicts go (%(default)s)")
     add("--output-path", type=Path, help="the JSONL to write (OUTPUT_DIR/MISSION_stage_b.jsonl; all_… for many files)")
-    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=8, max_new_tokens=MAX_NEW_TOKENS)
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=8, usual=USUAL)
 
 
 def run(args: argparse.Namespace) -> int:

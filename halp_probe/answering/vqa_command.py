@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from halp_probe.answering.options import AnswerOptions, add_answer_arguments
+from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
 from halp_probe.records import Sample
 from halp_probe.task_files.table import read_vqa
 from halp_probe.tasks.task import TaskInput
 from halp_probe.tasks.vqa import VQA
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
-MAX_NEW_TOKENS = 64
+USUAL = Usual(max_new_tokens=64)
 
 
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input_arguments(parser)
     parser.add_argument("--output-dir", type=Path, default=Path("outputs"), help="where answers go (%(default)s)")
     parser.add_argument("--output-path", type=Path, help="the CSV to write (OUTPUT_DIR/vqa_MODEL.csv)")
-    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, max_new_tokens=MAX_NEW_TOKENS)
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, usual=USUAL)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -70,15 +70,18 @@ class ExtractOptions:
     no_question_view: bool
     store_dtype: str
     seed: int
+    usual_max_pixels: int | None = None  # as in AnswerOptions
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> ExtractOptions:
-        """From parsed flags."""
+        """From parsed flags, and the task's own values where none is given."""
+        usual = _input_of(args.task).USUAL
         told: dict[str, Any] = {
             "source": _input_flags(args, args.task),
             "model": ModelOptions.of(args),
-            "max_new_tokens": args.max_new_tokens or _input_of(args.task).MAX_NEW_TOKENS,
             "template_options": _json_object(args.template_option),
+            "max_new_tokens": args.max_new_tokens or usual.max_new_tokens,
+            "usual_max_pixels": usual.max_pixels,
         }
         values = {field.name: getattr(args, field.name) for field in fields(cls) if field.name not in told}
         return cls(**values, **told)
@@ -94,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint-interval", type=positive, default=1000, help="samples a shard (%(default)s)")
     add("--test", action="store_true", help=f"only the first {TEST_SAMPLES} samples")
     add("--layers", help="decoder blocks to read: 'all', or a list such as 0,7,14 (0, n/4, n/2, 3n/4, n-1)")
-    limits = ", ".join(f"{name} {_input_of(name).MAX_NEW_TOKENS}" for name in INPUTS)
+    limits = ", ".join(f"{name} {_input_of(name).USUAL.max_new_tokens}" for name in INPUTS)
     add("--max-new-tokens", type=positive, help=f"longest answer in tokens (the task's own: {limits})")
     add("--no-answers", action="store_true", help="capture states only")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
@@ -105,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--no-prefix-sharing", action="store_true", help="read the image anew for every question")
     add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
-    add("--max-pixels", type=positive, help="largest image area after resizing (the processor's)")
+    add("--max-pixels", type=positive, help="largest image area after resizing (the task's own, or the processor's)")
     add("--prompt-date", type=iso_date, help="YYYY-MM-DD that a dated chat template writes (today; the run's own)")
     add(
         "--template-option",
@@ -175,7 +178,7 @@ def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     prompter = Prompter(
         checkpoint,
         options.min_pixels,
-        options.max_pixels,
+        options.max_pixels or (options.usual_max_pixels if checkpoint.family.qwen_vl_utils else None),
         _answer_tokens(options),
         date,
         options.template_options,

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from halp_probe.probes.errors import ProbeError
-from halp_probe.shards.columns import CORE_TEXTS, IMAGES
+from halp_probe.shards.columns import CORE_TEXTS, IMAGES, image_files
 
 ENTROPY, LOGPROB = "first_token_entropy", "first_token_logprob"
 ANSWER_LOGPROB, ANSWER_TOKENS = "answer_logprob", "answer_tokens"
@@ -206,6 +208,10 @@ def _images(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], st
     if hashes and shards.has(BOUNDARY) and (shards.numbers(BOUNDARY)[index] == -1).all():
         note = f"no prompt shows an image: {len(set(hashes))} images are here what image_id names"
         return hashes, "image_sha256", note
+    if hashes and all(hashes) and shards.has(IMAGES):
+        joined = _joined(hashes, _pick(shards.text(IMAGES), index))
+        note = f"{len(set(joined))} sets of images: prompts that show one image, also among others, are in one set"
+        return joined, "image_sha256", note
     if hashes and all(hashes):
         return (
             hashes,
@@ -221,6 +227,18 @@ def _images(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], st
     why = "some rows lack image_sha256" if hashes else "the shards have no image_sha256"
     note = f"{len(set(ids))} images, told apart by image_id ({why}): copies of a file under two ids count as two"
     return ids, "image_id", note
+
+
+def _joined(hashes: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
+    """For each row the content of the first one that it hangs together with: by content, or by any file shown."""
+    rows = [[content, *image_files(files)] for content, files in zip(hashes, images, strict=True)]
+    things = {thing: len(rows) + k for k, thing in enumerate(dict.fromkeys(thing for row in rows for thing in row))}
+    edges = [(k, things[thing]) for k, row in enumerate(rows) for thing in row]
+    at, to = zip(*edges, strict=True)
+    size = len(rows) + len(things)
+    components = connected_components(coo_array((np.ones(len(edges)), (at, to)), (size, size)), directed=False)[1]
+    first: dict[int, str] = {}
+    return tuple(first.setdefault(components[k], content) for k, content in enumerate(hashes))
 
 
 def _pick(values: Sequence[str], index: np.ndarray) -> tuple[str, ...]:
