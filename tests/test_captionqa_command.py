@@ -212,13 +212,6 @@ def test_no_model_is_loaded_for_input_that_cannot_be_used(tmp_path, monkeypatch,
     assert "has no split natural, document" in capsys.readouterr().err
 
 
-def test_a_folder_is_no_output_path(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("halp_probe.answering.local.open_model", None)
-    (tmp_path / "results.json").mkdir()
-    assert qa(data, tmp_path, "--output-path", str(tmp_path / "results.json")) == 2
-    assert "results.json is a folder" in capsys.readouterr().err
-
-
 def test_an_extraction_captures_the_same_prompts(data, tmp_path):
     """Its answers are those of `qa`, its labels the verdicts, and the categories are columns."""
     assert qa(data, tmp_path, "--split", "ecommerce") == 0
