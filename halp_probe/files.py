@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,8 +22,11 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """A file with these bytes, in a folder that is made if need be. Raises InputError where it cannot be written."""
-    partial = path.with_name(f".{path.name}.partial")
+    """A file with these bytes, in a folder that is made if need be; several runs may write it at once.
+
+    Raises InputError where it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:

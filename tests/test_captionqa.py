@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from captionqa_data import BAD_KEY, DOMAINS, FEATURES, QUESTIONS, splits, write_parquet
 from datasets import Dataset, DatasetDict
+from PIL import Image
 
 from halp_probe.errors import InputError
 from halp_probe.shards.columns import RESERVED_COLUMNS
 from halp_probe.task_files.caption_qa import read_captions, read_images, read_questions, write_results
 from halp_probe.task_files.captionqa_rows import read_rows
+from halp_probe.task_files.pictures import keep_picture
 from halp_probe.tasks.caption_qa import CAPTION_QA, SYSTEM_WITH_CAPTION, QaItem, score
 from halp_probe.tasks.caption_qa_items import Asking, QaQuestion, QaRow, make_items
 from halp_probe.tasks.caption_qa_options import (
@@ -82,7 +87,7 @@ def test_the_prompt_on_an_image_is_the_benchmark_s():
     )
     assert (sample.question_id, sample.image_id, sample.answer) == ("nat_001#0", "a.png", "red")
     assert sample.images is None and not set(sample.extra) & RESERVED_COLUMNS
-    assert sample.extra["category"] == "Attribute" and sample.extra["choices"] == "3"
+    assert sample.extra["category"] == "Attribute" and sample.extra["n_choices"] == "3"
 
 
 def test_the_prompt_on_a_caption_shows_it_and_no_image(data, tmp_path):
@@ -212,7 +217,8 @@ TROUBLES = {
     "blank question": question(" "),
     "1 choices; two are needed": question(choices=["red"]),
     "0 choices; two are needed": question(choices=[]),
-    "it has no answer": question(answer=None),
+    "one of its choices is blank": question(choices=["red", " "]),
+    "its answer is no text": question(answer=None),
     "the answer 'pink' is none of the choices": question(answer="pink"),
     "the answer 'x' is several of the choices": question(choices=["x", " x", "y"], answer="x"),
     "31 options; there are 26 letters": question(choices=list(map(str, range(30))), answer="7"),
@@ -355,6 +361,20 @@ def test_questions_stored_as_a_record_of_lists(tmp_path):
     ]
 
 
+def test_questions_that_are_no_records_are_failures(tmp_path):
+    good = {"question": "Which?", "choices": ["x", "y"], "answer": "x"}
+    ragged = {"question": ["1?", "2?"], "choices": [["x", "y"]], "answer": ["x", "x"]}
+    held = [good, ["text", None, good], ragged, json.dumps([good]), 3]
+    rows = [{"id": n, "images": "a.png", "questions": questions} for n, questions in enumerate(held)]
+    rows.append({"id": 5, "images": "\0.png", "questions": [good]})
+    (tmp_path / "all.json").write_text(json.dumps(rows))
+    _picture(tmp_path / "a.png")
+    given = read(tmp_path, tmp_path)
+    assert [one.key for one in given.items] == ["0#0", "1#2"]
+    assert [failure.question_id for failure in given.failures] == ["1#0", "1#1", "2#0", "3#0", "4#0", "5#0"]
+    assert [failure.reason for failure in given.failures[:2]] == ["blank question"] * 2
+
+
 def test_rows_of_one_question_are_read(tmp_path):
     rows = [{"id": "a", "images": ["a.png"], "question": f"{n}?", "choices": ["x", "y"], "answer": "x", "category": "c"}
             for n in range(2)]  # fmt: skip
@@ -392,9 +412,25 @@ def test_pictures_keep_their_bytes_and_are_written_once(data, tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(files.values())
 
 
-def _picture(path: Path) -> None:
-    from PIL import Image
+def test_several_runs_may_keep_the_pictures_of_one_folder(tmp_path):
+    """As the jobs `qa` and `caption` of one split do, at the same time."""
+    pictures = []
+    for size in range(40, 80):
+        buffer = io.BytesIO()
+        Image.new("RGB", (size, size)).save(buffer, "PNG")
+        pictures.append(buffer.getvalue())
 
+    def keep(_run: int) -> list[str]:
+        together.wait()
+        return [keep_picture(data, f"id{n}", tmp_path) for n, data in enumerate(pictures)]
+
+    together = threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        kept = list(pool.map(keep, range(4)))
+    assert kept == [kept[0]] * 4 and sorted(path.name for path in tmp_path.iterdir()) == sorted(kept[0])
+
+
+def _picture(path: Path) -> None:
     Image.new("RGB", (8, 8)).save(path)
 
 
@@ -423,7 +459,7 @@ def test_what_cannot_be_read_is_named(data, tmp_path, monkeypatch):
 
     (tmp_path / "natural.json").write_text("[]")
     assert "no split document, ecommerce, embodiedai; it has natural" in refused(tmp_path)
-    assert "no split document" in refused(tmp_path, "document")
+    assert "no split document" in refused(tmp_path, "document") and "SPLIT.parquet" in refused(tmp_path, "document")
     assert "no rows in the split natural" in refused(tmp_path, "natural")
     (tmp_path / "natural.json").write_text('{"id": 1}')
     assert "no list of rows" in refused(tmp_path, "natural")
@@ -451,6 +487,12 @@ def test_captions_that_cannot_be_read_are_named(tmp_path):
             read_captions(tmp_path / "c.json")
     with pytest.raises(InputError, match="cannot be read"):
         read_captions(tmp_path / "none.json")
+
+
+def test_captions_of_another_split_are_refused(data, tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps({"nat_001": "A star."}))
+    with pytest.raises(InputError, match=r"none of the images of --split document \(first: 'doc_001'"):
+        read(data, tmp_path, "document", captions_file=tmp_path / "c.json")
 
 
 def test_a_single_parquet_file_is_all_of_its_split(data, tmp_path):

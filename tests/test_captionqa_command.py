@@ -122,6 +122,7 @@ def test_the_files_of_a_run_byte_for_byte(data, tmp_path, capsys):
     said = capsys.readouterr()
     assert f"processed={len(kinds)} total_score=" in said.err
     assert f"accuracy {kinds.count(True) / len(kinds):.2%}" in said.out and "Attribute" in said.out
+    assert f"{kinds.count('unread')} replies choose no option (first: 'nat_00" in said.out
     failed = list(csv.DictReader((tmp_path / "natural_qa_image_local_Model-8B.failures.csv").open()))
     assert [each["question_id"] for each in failed] == [f"nat_001#{BAD_KEY}"] and failed[0]["question_id"] in said.out
 

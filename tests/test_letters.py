@@ -18,6 +18,7 @@ SHADES = ("red", "dark red", "red and blue", "blue")
 NONE = ("a bus", "a tram", "None of the above", "All of the above")
 NINE = ("ant", "bee", "crow", "deer", "eel", "fox", "goat", "hen", "ibis")
 PHRASES = ("on the left", "on the right", "in the middle", "It is not visible")
+SIZES = ("S", "M", "L", "XL")
 A, B, C, D, I = 0, 1, 2, 3, 8  # noqa: E741
 NOTHING = None
 
@@ -88,6 +89,15 @@ SAID = [
     (COLOURS, "The answer is blue, because the car is blue.", B),
     (COLOURS, "It is blue (not red).", B),
     (COLOURS, "A. The answer is told by the blue sign.", A),
+    (COLOURS, '{"answer": "B"}', B),
+    (COLOURS, '```json\n{"answer": "B", "reason": "The car is blue."}\n```', B),
+    (COLOURS, "The answer is most likely B.", B),
+    (COLOURS, "The correct answer is probably (B).", B),
+    (COLOURS, "The answer appears to be B.", B),
+    (COLOURS, "I would answer B.", B),
+    (COLOURS, "The answer is B. Wait, let me look again. Yes, B.", B),
+    (COLOURS, "Wait, is it A? No. The answer is B.", B),
+    (COLOURS, "Option A would be correct if the car were red, but it is blue.", B),
     # declared in Chinese
     (COLOURS, "答案：B", B),
     (COLOURS, "答案是B。", B),
@@ -116,6 +126,7 @@ SAID = [
     (COLOURS, "B. The car has the colour of the sky.", B),
     (COLOURS, "B, because the car is blue.", B),
     (COLOURS, "B because the car is blue", B),
+    (COLOURS, "B, since A is red and B is blue.", B),
     (COLOURS, "B blue", B),
     (COLOURS, "b", B),
     (COLOURS, "b)", B),
@@ -136,6 +147,9 @@ SAID = [
     (NINE, "Answer: I", I),
     (NINE, "The answer is I.", I),
     (YES_NO, "B. Yes", B),
+    (COLOURS, "I first thought option B, but it is actually green.", C),
+    (COLOURS, "At first I thought option A; the car is however blue.", B),
+    (COLOURS, "So, A is out. The car is blue.", B),
     # a number
     (COLOURS, "2", B),
     (COLOURS, "(2)", B),
@@ -148,6 +162,8 @@ SAID = [
     (COLOURS, "The car is blue.", B),
     (COLOURS, "It is not red but blue.", B),
     (COLOURS, "It's blue, not red.", B),
+    (COLOURS, "B. blue - not red", B),
+    (COLOURS, "It is blue - not red.", B),
     (COLOURS, "It is blue rather than green.", B),
     (COLOURS, "Cannot answer from the image", D),
     (COLOURS, "I cannot answer from the image.", D),
@@ -173,7 +189,29 @@ SAID = [
     (YES_NO, "Yes, there is no doubt.", B),
     (PHRASES, "The cup stands on the left.", A),
     (PHRASES, "It is not visible", D),
+    (SIZES, "M", B),
+    (SIZES, "Answer: L", C),
+    (SIZES, "A", A),
     # nothing that can be taken for a choice
+    (SIZES, "T", NOTHING),
+    (COLOURS, "The answer is B. Wait, the car is green. So C.", NOTHING),
+    (COLOURS, "The answer is B. Actually, C.", NOTHING),
+    (COLOURS, "B. Wait, it's C.", NOTHING),
+    (COLOURS, "Option A would be right if the car were red.", NOTHING),
+    (COLOURS, "The answer would be A if the car were red.", NOTHING),
+    (COLOURS, "Answer: B (if the question is on the truck), otherwise C", NOTHING),
+    (COLOURS, "All options fit except option A.", NOTHING),
+    (COLOURS, "Other than option B, all fit.", NOTHING),
+    (COLOURS, "You might think it is A.", NOTHING),
+    (COLOURS, "A is red. B is blue. C is green.", NOTHING),
+    (COLOURS, "A is red, B is blue, C is green. The car is blue.", NOTHING),
+    (COLOURS, "Option A: red. Option B: blue.", NOTHING),
+    (COLOURS, "选项A是红色，选项B是蓝色。", NOTHING),
+    (COLOURS, "A. red is wrong.", NOTHING),
+    (COLOURS, "A. red - not visible", NOTHING),
+    (COLOURS, "Anything but blue.", NOTHING),
+    (COUNTS, "More than 3", NOTHING),
+    (COUNTS, "There are at least 3.", NOTHING),
     (COLOURS, "", NOTHING),
     (COLOURS, "   \n", NOTHING),
     (COLOURS, "<think>The answer is B", NOTHING),

@@ -277,7 +277,7 @@ def test_an_incomplete_group_is_read_as_such(tmp_path: Path, fields: Any, lackin
         ("{", "Expecting"),
         ("[]", "is no JSON object"),
         ("[" * 100_000, "recursion"),
-        ('{"group_id": "a", "group_id": "b"}', "a key is there twice"),
+        ('{"group_id": "a", "group_id": "b"}', "a name occurs twice among group_id"),
         (record(group_id=""), "group_id is ''"),
         (record(group_id=7), "group_id is 7"),
         (record(mission="x"), "no mission 'x'"),

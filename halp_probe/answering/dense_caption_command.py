@@ -11,6 +11,7 @@ from halp_probe.answering.options import AnswerOptions, Usual, add_answer_argume
 from halp_probe.arguments import share_or_one
 from halp_probe.errors import InputError
 from halp_probe.task_files.dense_records import read_folder, read_records
+from halp_probe.task_files.json_lines import write_metrics
 from halp_probe.tasks.dense_caption import DENSE_CAPTION, DenseItem, parse, true_objects
 from halp_probe.tasks.dense_metrics import metrics
 from halp_probe.tasks.grouped_json import Reading
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Describe, write objects and metrics, draw; the exit status is that of `answer_task`."""
     from halp_probe.answering.run import answer_task
-    from halp_probe.task_files.dense_output import Captioned, draw_captions, write_captions, write_metrics
+    from halp_probe.task_files.dense_output import Captioned, draw_captions, write_captions
 
     options = AnswerOptions.of(args)
     given = read_input(args)

@@ -11,7 +11,7 @@ from halp_probe.answering.options import AnswerOptions, Usual, add_answer_argume
 from halp_probe.task_files.caption_qa import read_questions, write_results
 from halp_probe.task_files.captionqa_rows import DOMAINS
 from halp_probe.task_files.splits import ALL
-from halp_probe.tasks.caption_qa import QaItem
+from halp_probe.tasks.caption_qa import QaItem, parse
 from halp_probe.tasks.caption_qa_options import SHUFFLES
 from halp_probe.tasks.caption_qa_results import Tally, summary
 from halp_probe.tasks.letters import Choice
@@ -93,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     answers = [(item, answered.replies[item.key].text) for item in given.items if item.key in answered.replies]
     metrics = write_results(output, answers, options.model.model or options.model.adapter[0], args.split)
     print(f"{output}: {summary(metrics)}")
+    if unread := [(item.key, choice.reason) for item, text in answers if (choice := parse(item, text)).index is None]:
+        print(f"{len(unread)} replies choose no option (first: {unread[0][0]!r}: {unread[0][1]}); they score 0")
     tell_cut_off(answered.replies.values())
     answered.tell()
     return answered.exit_status

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
 from halp_probe.errors import InputError
 from halp_probe.records import Failure
+from halp_probe.task_files.json_lines import write_metrics
 from halp_probe.task_files.stage_a_lines import read_files
-from halp_probe.task_files.stage_b_files import write_metrics, write_verdicts
+from halp_probe.task_files.stage_b_files import write_verdicts
 from halp_probe.tasks.stage_b import STAGE_B, Decision, GroupItem, group_key
 from halp_probe.tasks.stage_b_metrics import Judged, metrics
 from halp_probe.tasks.stage_groups import Summarised

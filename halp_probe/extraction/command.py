@@ -121,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--system-prompt", metavar="TEXT", help="system message (the task's own; none for vqa)")
     add("--no-question-view", action="store_true", help="columns only, without the groups by question")
     add("--store-dtype", default="float32", choices=STORE_DTYPES, help="of the vectors on disk (%(default)s)")
-    add("--seed", type=int, default=0, help="torch's seed (%(default)s)")
+    add("--seed", type=int, default=0, help="torch's seed, and of the options' order in --task qa (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from halp_probe.task_files.captionqa_rows import read_rows
 from halp_probe.tasks import caption_qa_results as results
 from halp_probe.tasks import captions
 from halp_probe.tasks.caption_qa import CAPTION_QA, CAPTION_QA_ON_CAPTIONS, QaItem
-from halp_probe.tasks.caption_qa_items import Asking, make_items
+from halp_probe.tasks.caption_qa_items import Asking, QaRow, make_items
 from halp_probe.tasks.letters import Choice
 from halp_probe.tasks.task import TaskInput
 
@@ -26,9 +26,14 @@ def read_questions(
     Raises InputError for a data set or captions that cannot be read, and for a split without rows.
     """
     known = None if captions_file is None else read_captions(captions_file)
-    rows = read_rows(dataset, split, None if known is not None else pictures)
+    rows = list(read_rows(dataset, split, None if known is not None else pictures))
+    _some(rows, dataset, split)
+    if known is not None and not any(row.image_id in known for row in rows):
+        raise InputError(
+            f"--captions {captions_file} holds none of the images of --split {split} (first: {rows[0].image_id!r}); "
+            "pass the file that `halp-probe caption` wrote for this split"
+        )
     items, failures = make_items(rows, Asking(shuffle, seed, known))
-    _some(items or failures, dataset, split)
     task = CAPTION_QA if known is None else CAPTION_QA_ON_CAPTIONS
     about = {"split": split, "shuffle": shuffle, "shuffle_seed": seed, "shows": "image" if known is None else "caption"}
     return TaskInput(task, items, failures, pictures, about)
@@ -36,8 +41,9 @@ def read_questions(
 
 def read_images(dataset: str, split: str, pictures: Path, prompt: str) -> TaskInput[captions.CaptionItem, str]:
     """The split's images, each with the same prompt. Raises as `read_questions` does."""
-    items, failures = captions.make_caption_items(read_rows(dataset, split, pictures), prompt)
-    _some(items or failures, dataset, split)
+    rows = list(read_rows(dataset, split, pictures))
+    _some(rows, dataset, split)
+    items, failures = captions.make_caption_items(rows, prompt)
     return TaskInput(captions.CAPTION, items, failures, pictures, {"split": split, "prompt": prompt})
 
 
@@ -78,6 +84,6 @@ def write_captions(output: Path, answers: Iterable[tuple[captions.CaptionItem, s
     return found
 
 
-def _some(rows: object, dataset: str, split: str) -> None:
+def _some(rows: Sequence[QaRow], dataset: str, split: str) -> None:
     if not rows:
         raise InputError(f"--dataset {dataset} has no rows in the split {split}")

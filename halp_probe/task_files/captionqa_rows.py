@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class _Row:
         self._row, self._split, self._folder = row, split, folder
 
     def read(self, place: int, image_id: str | None, pictures: Path | None) -> QaRow:
-        questions = _records(self._row.get("questions"))
+        questions = _records(self._row.get("questions") or [])
         alone = not questions and "question" in self._row
         images = self._images()
         image, trouble = None, ""
@@ -61,7 +61,7 @@ class _Row:
 
     def _bytes(self, image: Any) -> bytes:
         """Of a picture in the row or of the file that it names, relative to the data set's folder."""
-        data, path = (image.get("bytes"), image.get("path")) if isinstance(image, Mapping) else (None, image)
+        data, path = (image.get("bytes"), image.get("path")) if isinstance(image, Mapping) else (image, image)
         if isinstance(data, bytes):
             return data
         if not isinstance(path, str):
@@ -70,9 +70,14 @@ class _Row:
             return (self._folder / path).read_bytes()
         except OSError as error:
             raise PictureError(f"its image {path} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise PictureError(f"its image {path!r} cannot be read: {error}") from error
 
 
-def _question(given: Mapping[str, Any]) -> QaQuestion:
+def _question(given: Any) -> QaQuestion:
+    """Blank where it is no record."""
+    if not isinstance(given, Mapping):
+        return QaQuestion("", (), None)
     choices, answer = given.get("choices"), given.get("answer")
     return QaQuestion(
         question=_text(given.get("question")),
@@ -83,11 +88,14 @@ def _question(given: Mapping[str, Any]) -> QaQuestion:
     )
 
 
-def _records(given: Any) -> list[Mapping[str, Any]]:
-    """A list of records, also where it is stored as a record of lists."""
-    if isinstance(given, Mapping):
-        return [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
-    return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else []
+def _records(given: Any) -> list[Any]:
+    """A list of records, also where it is stored as a record of lists; anything else is one, if not a good one."""
+    if not isinstance(given, Mapping):
+        return given if isinstance(given, list) else [given]
+    columns = list(given.values())
+    if not all(isinstance(values, list) and len(values) == len(columns[0]) for values in columns):
+        return [given]
+    return [dict(zip(given, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _texts(given: Any) -> tuple[str, ...]:

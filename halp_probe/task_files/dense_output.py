@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,12 +58,6 @@ def as_json(each: Captioned) -> dict[str, Any]:
         "reply": each.reply,
         "timestamp": each.date,
     }
-
-
-def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
-    with atomic_text(path) as file:
-        json.dump(metrics, file, ensure_ascii=False, allow_nan=False, indent=2)
-        file.write("\n")
 
 
 def draw_captions(folder: Path, images_dir: Path, items: Sequence[DenseItem], captioned: Sequence[Captioned]) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 from halp_probe.errors import InputError
 from halp_probe.extraction.images import image_path, upright_size
 from halp_probe.records import Failure
+from halp_probe.task_files.json_lines import unique_members
 from halp_probe.task_files.stage_tree import natural_key
 from halp_probe.tasks.dense_caption import DenseItem, default_prompt
 from halp_probe.tasks.dense_object import faults, make_object
@@ -115,18 +116,11 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _parsed(path: Path, place: str, text: str) -> Any:
     try:
-        parsed = json.loads(text, object_pairs_hook=_unique)
+        parsed = json.loads(text, object_pairs_hook=unique_members)
         json.dumps(parsed, ensure_ascii=False).encode()  # fails for half a surrogate pair, which no file could hold
         return parsed
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: {place} is no JSON that can be used: {error}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError(f"a name occurs twice among {', '.join(sorted(members))}")
-    return members
 
 
 def _key(record: Any) -> str:

@@ -14,6 +14,7 @@ from halp_probe.errors import InputError
 ALL = "all"
 _ROWS_AT_ONCE = 16
 _SUFFIXES = (".parquet", ".jsonl", ".json")
+_EXPECTED = " (files SPLIT-*.parquet, SPLIT.parquet, .jsonl or .json, there or in data/)"
 
 Row = Mapping[str, Any]
 
@@ -50,20 +51,20 @@ def open_splits(dataset: str, split: str, parts: Sequence[str]) -> list[Split]:
         return [Split(split, path.parent, [path])]
     if path.is_dir() and not any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
         files = {name: found for name in (*parts, ALL) if (found := _files(path, name))}
-        return [Split(name, path, files[name]) for name in _chosen(dataset, split, parts, files)]
+        return [Split(name, path, files[name]) for name in _chosen(dataset, split, parts, files, _EXPECTED)]
     loaded = _loaded(dataset, path, split)
     if not isinstance(loaded, dict):
         return [Split(split, path, loaded)]
     return [Split(name, path, loaded[name]) for name in _chosen(dataset, split, parts, loaded)]
 
 
-def _chosen(dataset: str, split: str, parts: Sequence[str], there: Mapping[str, Any]) -> list[str]:
+def _chosen(dataset: str, split: str, parts: Sequence[str], there: Mapping[str, Any], expected: str = "") -> list[str]:
     wanted = [split] if split in there or split != ALL else list(parts)
     missing = [name for name in wanted if name not in there]
     if missing:
         raise InputError(
-            f"--dataset {dataset} has no split {', '.join(missing)}; it has {', '.join(there) or 'none of them'}; "
-            "choose one with --split, or pass a file"
+            f"--dataset {dataset} has no split {', '.join(missing)}; it has {', '.join(there) or 'none of them'}"
+            f"{expected}; choose one with --split, or pass a file"
         )
     return wanted
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
-from halp_probe.task_files.json_lines import json_line
+from halp_probe.task_files.json_lines import json_line, unique_members
 from halp_probe.tasks.missions import mission
 from halp_probe.tasks.stage_groups import FAIL, LABEL_FOLDERS, PASS, GroupLine, Summarised
 
@@ -67,7 +67,7 @@ def read_files(paths: Sequence[Path]) -> list[Summarised]:
                 continue
             place = f"{path}, line {number}"
             try:
-                group = _group(json.loads(row, object_pairs_hook=_without_repeats))
+                group = _group(json.loads(row, object_pairs_hook=unique_members))
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{place}: {error}") from error
             key = (group.mission, group.label, group.group_id)
@@ -89,13 +89,6 @@ def _text_of(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}; pass files that stage-a wrote") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 ({error}); pass files that stage-a wrote") from error
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError(f"a key is there twice; the keys are {', '.join(key for key, _ in pairs)}")
-    return record
 
 
 def _group(record: Any) -> Summarised:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,3 @@ def as_json(judged: Judged) -> dict[str, Any]:
         "problem": decision.problem,
         "reply": judged.reply,
     }
-
-
-def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
-    with atomic_text(path) as file:
-        json.dump(metrics, file, ensure_ascii=False, allow_nan=False, indent=2)
-        file.write("\n")

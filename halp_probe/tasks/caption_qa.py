@@ -65,7 +65,7 @@ def prompt(item: QaItem) -> Sample:
             "categories": "; ".join(item.categories),
             "source": item.source,
             "split": item.split,
-            "choices": str(len(item.choices)),
+            "n_choices": str(len(item.choices)),
         },
         images=None if item.caption is None else (),
     )

@@ -163,8 +163,10 @@ def _trouble(question: QaQuestion, options: Sequence[str]) -> str:
         return "blank question"
     if len(question.choices) < 2:
         return f"{len(question.choices)} choices; two are needed"
+    if not all(choice.strip() for choice in question.choices):
+        return "one of its choices is blank"
     if not (question.answer or "").strip():
-        return "it has no answer"
+        return "its answer is no text"
     if matches != 1:
         return f"the answer {question.answer!r} is {'several' if matches else 'none'} of the choices"
     if len(options) > len(LETTERS):

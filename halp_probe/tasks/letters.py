@@ -40,10 +40,11 @@ class _Declared:
     final: bool
 
 
-_IS = r"(?:is|would\ be|should\ be|must\ be|has\ to\ be)\b\s*:?"
+_IS = r"""(?: is | (?:would|should|must|has\ to|appears\ to) \s be ) \b
+    (?: \s+ (?: (?:most\s+)? likely | probably | clearly | definitely | therefore | thus ) \b )? \s* :?"""
 _MARKER = re.compile(
     rf"""
-    (?P<final> \b final \s+ )? (?: \b (?P<answer>answer|ans|solution) \b
+    (?P<final> \b final \s+ )? (?: \b (?P<answer>answer|ans|solution) \b ["']?
         (?: , \s* I \s+ (?:think|believe|guess) , | \s+ here | \s+ to \s [^.,;:\n]{{1,40}}? (?= \s is \s ) )?
         \s* (?: {_IS} | [:=] | -> | → | [-–—](?=\s) | \n )
       | (?: \b (?:the|correct|right|best|only|my|selected|chosen) \s+ | (?<=\bfinal\s) )
@@ -58,7 +59,7 @@ _MARKER = re.compile(
 _WEAK_MARKER = re.compile(  # so few words that only a letter behind them makes a declaration
     r"""
     \b (?:I|we) (?: 'd | 'll | \s would | \s will )? \s
-        (?:think|believe|guess|say|choose|chose|pick|picked|select|go\ with) \s (?: that \s )?
+        (?:think|believe|guess|say|answer|choose|chose|pick|picked|select|go\ with) \s (?: that \s )?
         (?: it \s is \s | it's \s )?
     | \b (?:so|therefore|thus|hence) \b ,? \s (?: it \s is \s | it's \s | it \s must \s be \s )?
     | \b (?:it|that) (?: 's | \s is | \s must \s be | \s would \s be ) \s
@@ -72,7 +73,7 @@ _CONFIRMED = re.compile(
     (?: \s* \( [^()\n]{0,80} \) )?
     (?: \s+ (?:is|seems|appears\ to\ be|must\ be|would\ be) \s+
         (?: (?:the|clearly|definitely|indeed|also|most|likely|probably) \s+ )*
-        (?:correct|right|true|accurate|best|answer|appropriate) \b
+        (?:correct|right|true|accurate|best|answer|appropriate) \b (?! \s*\? | \s (?:only\s)? if\b )
       | (?:选项|项)? (?:是|为)? (?:正确|对的) )
     """,
     re.VERBOSE,
@@ -81,14 +82,22 @@ _NAMED = re.compile(r"\b(?:option|choice)\s+(?=[\[(]?[A-Za-z]\b)|选项\s*(?=[\[
 _DOUBTED = re.compile(
     r"""
     \b (?:not|neither|nor|never|if|whether|unless|why|wrong|incorrect|cannot|both) \b (?: (?!\bbut\b) [^,;.\n] )* \Z
-    | n't \b (?: (?!\bbut\b) [^,;.\n] )* \Z | [不别勿非] [^,;。\n]{0,3} \Z
+    | n't \b (?: (?!\bbut\b) [^,;.\n] )* \Z | \b (?:might|may|could) \s (?:think|say|assume) \b [^,;.\n]* \Z
+    | [不别勿非] [^,;。\n]{0,3} \Z
     """,
     re.IGNORECASE | re.VERBOSE,
 )
 _REFUTED = re.compile(
-    r"\b(?:not|wrong|incorrect|rul\w+ out|eliminat\w+|exclud\w+|neither|nor|cannot)\b|n't\b|[不错]", re.I
+    r"\b(?:not|wrong|incorrect|rul\w+ out|eliminat\w+|exclud\w+|neither|nor|cannot|if|except|unlike|initially"
+    r"|(?:other|rather) than|instead of|at first|first thought)\b|n't\b|[不错]",
+    re.I,
 )
 _MARK = re.compile(r"(?:^|(?<=\s))[\[(]?([A-Z])[\]).:]\s*(?=\S)")
+_TOLD = re.compile(  # an option of which something is told: "A is red", "option A: red", "选项A是红色"
+    r"(?:^|(?<=[\s,;。]))(?:(?i:option|choice)\s+|选项\s*)?[\[(]?([A-Z])(?:[\]).:]|\s(?:is|says|shows|means)\b|\s?[=是为])"
+)
+_SECOND_THOUGHT = re.compile(r"\b(?:wait|hmm+|actually|on second thought|correction|scratch that)\b|等等", re.I)
+_ANY_LETTER = re.compile(r"(?<![\w'&.-])(?:([B-HJ-Z])(?![\w'&+-])|([AI])(?=\s*(?:[.,;:)!。]|$)))")
 _ALONE = re.compile(r"[\[(\"']*([A-Z])[\])\"']*[.。、]?")
 _NEAR = 80  # characters before a declaration in which a doubt counts
 _LINE = 400  # characters of a declaration's line that are read
@@ -101,9 +110,10 @@ def chosen(reply: str, options: Sequence[str]) -> Choice:
         return Choice(None, reason="it never got past its thinking" if "<think>" in reply else EMPTY_ANSWER)
     found = sorted([*_declared(said, options), *_confirmed(said)], key=lambda one: one.start)
     if declared := [one for one in found if one.options]:
-        return _of(_agreed(declared, said), DECLARED, options)
-    if bare := _leading(said, options) | _first_line(said) | _last_line(said) | _concluded(said, options):
-        return _of(bare, LETTER, options)
+        return _of(_agreed(declared, said, options), DECLARED, options)
+    first = _leading(said, options) | _first_line(said)
+    if bare := first | _last_line(said) | _concluded(said, options):
+        return _of(bare | (_second_thoughts(said, options) if first else frozenset()), LETTER, options)
     if named := _named(said, options):
         return _of(named, LETTER, options)
     if numbered := number(said, options):
@@ -116,6 +126,9 @@ def _of(found: frozenset[int], how: str, options: Sequence[str]) -> Choice:
     if len(found) > 1:
         return Choice(None, reason=f"{CONFLICT}: {named}")
     if max(found) >= len(options):
+        meant = same_text(named, options)  # "L" of the sizes S, M, L
+        if len(meant) == 1:
+            return Choice(min(meant), TEXT)
         return Choice(None, reason=f"{named} is none of the {len(options)} options")
     return Choice(min(found), how)
 
@@ -159,16 +172,28 @@ def _confirmed(said: str) -> Iterator[_Declared]:
             yield _Declared(match.start(), frozenset(map(LETTERS.index, named)), match[0], final=False)
 
 
-def _agreed(declared: Sequence[_Declared], said: str) -> frozenset[int]:
+def _agreed(declared: Sequence[_Declared], said: str, options: Sequence[str]) -> frozenset[int]:
     """What all declarations name, with a letter alone in the first line; the final ones alone if the last is one."""
     if declared[-1].final:
         return frozenset().union(*(one.options for one in declared if one.final))
-    return _first_line(said).union(*(one.options for one in declared))
+    later = _second_thoughts(said[declared[-1].start :], options)
+    return _first_line(said).union(later, *(one.options for one in declared))
+
+
+def _second_thoughts(said: str, options: Sequence[str]) -> frozenset[int]:
+    """The options whose letters stand behind a "wait" or "actually"."""
+    thought = _SECOND_THOUGHT.search(said)
+    if thought is None:
+        return frozenset()
+    found = {LETTERS.index(match[1] or match[2]) for match in _ANY_LETTER.finditer(said, thought.end())}
+    return frozenset(index for index in found if index < len(options))
 
 
 def _leading(said: str, options: Sequence[str]) -> frozenset[int]:
     """The letter with which the reply begins, unless it begins with a list of the options."""
-    return frozenset() if _lists(said) else letters(said.partition("\n")[0], options, declared=False)
+    if _lists(said) or (_TOLD.match(said) and _TOLD.findall(said)[:2] == ["A", "B"]):
+        return frozenset()
+    return letters(said.partition("\n")[0], options, declared=False)
 
 
 def _first_line(said: str) -> frozenset[int]:

@@ -29,7 +29,7 @@ _ANOTHER = re.compile(
 _GOES_ON = re.compile(  # what may follow a letter that is an option's
     r"""
     ["')\]}]* \s* (?: $ | [.,;:)\]}。、,;!] | [—–-] \s | [(（] | [一-鿿]
-    | (?:because|since|as|for|which|so|but|and|or|is|due|based|given) \b )
+    | (?:because|since|as|for|which|so|but|and|or|due|based|given) \b )
     """,
     re.VERBOSE,
 )
@@ -40,6 +40,14 @@ _DENIED = re.compile(
     """,
     re.VERBOSE,
 )
+_DENIED_TEXT = re.compile(
+    r"""
+    ["')\]]* \s* (?: [-–—:(] \s* (?: wrong | incorrect | not \s (?:visible|shown|seen|present|there|correct) )
+      | (?:is|are|was) \s* (?: not | n't | wrong | incorrect ) ) \b
+    """,
+    re.VERBOSE,
+)
+_SUPPOSED = re.compile(r"[\"')\]}]*\s*\(?\s*(?:only\s)?if\b")
 _AFTER_LETTER = re.compile(r"[\"')\]}]*\s*(?:[.:;,)\]。、]|[—–-]\s)*\s*")
 _NUMBER = re.compile(r"[\s\"'{]*(?:(?:option|choice|选项)\s*)?[\[(]?([1-9]\d?)(?!\w)[\])]?(?P<rest>.*)", re.IGNORECASE)
 _EITHER = re.compile(r"\s*(?:either|both|neither|not|n't|never|不|非)", re.IGNORECASE)
@@ -59,9 +67,9 @@ def letters(text: str, options: Sequence[str], *, declared: bool) -> frozenset[i
     another = _ANOTHER.match(rest)
     if another:
         return frozenset((index, ord(another["bracketed"] or another["plain"]) - ord("A")))
-    if _DENIED.match(rest):
-        return frozenset()
     behind = _AFTER_LETTER.sub("", rest, count=1)
+    if _DENIED.match(rest) or _SUPPOSED.match(rest) or (index < len(options) and _denies(behind, options[index])):
+        return frozenset()
     if index < len(options) and same_text(behind, options) == {index}:
         return frozenset((index,))
     pronoun = letter.upper() == "I" and not declared and not head["bracketed"]
@@ -69,6 +77,11 @@ def letters(text: str, options: Sequence[str], *, declared: bool) -> frozenset[i
     if not goes_on or (pronoun and rest.strip() and not re.match(r"\s*[:)]", rest)):
         return frozenset()
     return frozenset((index,)) | same_text(behind, options)
+
+
+def _denies(behind: str, option: str) -> bool:
+    """Whether what stands behind a letter is its option's text and that this is wrong."""
+    return behind.casefold().startswith(option.casefold()) and bool(_DENIED_TEXT.match(behind, len(option)))
 
 
 def number(text: str, options: Sequence[str]) -> frozenset[int]:

@@ -9,7 +9,14 @@ from halp_probe.labels.negation import NEGATORS, spelled_out
 from halp_probe.labels.normalise import plain, sentences, words_of
 
 _BREAK = re.compile(r"[,;:。，；]|[—–]|\b(?:but|while|whereas|although|though|however|because|since|yet|except)\b")
-_REFUTED_AFTER = re.compile(r"\s*(?:(?:is|are|was|were|seems?|can|could|does) ?)?(?:not|n't|wrong|incorrect|false)\b")
+_REFUTED_AFTER = re.compile(
+    r"\s*(?:(?:is|are|was|were|seems?|can|could|does) ?)?(?:not|n't|wrong|incorrect|false)\b"
+    r"|\s*[-–—:(]\s*(?:wrong|incorrect|not (?:visible|shown|seen|present|there|correct))\b"
+)
+_SUPPOSED = re.compile(r"\b(?:if|whether|unless)\b")
+_OTHER_THAN = re.compile(
+    r"\b(?:(?:more|fewer|less|greater|other) than|at least|at most|except(?: for)?|anything but) (?:(?:a|an|the) )?$"
+)
 _DENIED_IN_CHINESE = re.compile(r"[不没非无][^,;。]{0,4}$")
 _CJK = re.compile(r"[一-鿿]")
 _REACH = 200  # characters before a mention in which a negation counts
@@ -54,9 +61,12 @@ def _phrase(option: str) -> re.Pattern[str] | None:
 
 
 def _negated(sentence: str, match: re.Match[str]) -> bool:
-    before = _BREAK.split(sentence[max(0, match.start() - _REACH) : match.start()])[-1]
+    reached = sentence[max(0, match.start() - _REACH) : match.start()]
+    before = _BREAK.split(reached)[-1]
     return (
-        bool(NEGATORS.intersection(words_of(spelled_out(before))))
+        _OTHER_THAN.search(reached) is not None
+        or _SUPPOSED.search(before) is not None
+        or bool(NEGATORS.intersection(words_of(spelled_out(before))))
         or _DENIED_IN_CHINESE.search(before) is not None
         or _REFUTED_AFTER.match(sentence, match.end()) is not None
     )
