@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from shard_data import ATTRIBUTES, columns
 
+from halp_probe.answering.inputs import INPUTS
 from halp_probe.cli import COMMANDS, main, run_script
 from halp_probe.extraction import command as extraction
 from halp_probe.shards.names import shard_name
@@ -152,11 +153,11 @@ def test_bad_flags_are_refused(flag: tuple[str, str], tmp_path: Path, capsys: py
     assert flag[0] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("task", extraction.INPUTS)
+@pytest.mark.parametrize("task", INPUTS)
 def test_extraction_allows_a_task_s_replies_the_length_that_its_own_command_does(task: str) -> None:
     parsers = argparse.ArgumentParser(), argparse.ArgumentParser()
     extraction.add_arguments(parsers[0])
-    importlib.import_module(extraction.INPUTS[task]).add_arguments(parsers[1])
+    importlib.import_module(INPUTS[task]).add_arguments(parsers[1])
     own = parsers[1].parse_args([]).max_new_tokens
     for flags, length in (([], own), (["--max-new-tokens", "7"], 7)):
         options = extraction.ExtractOptions.of(parsers[0].parse_args(["--task", task, *flags]))

@@ -16,6 +16,7 @@ from halp_probe.extraction.batched import Batched, samples_by_image
 from halp_probe.extraction.engine import Computed, Engine
 from halp_probe.extraction.manifest import run_settings
 from halp_probe.extraction.preparing import Preparer, default_workers
+from halp_probe.extraction.prompt_flags import largest_area
 from halp_probe.extraction.prompting import Prompter
 from halp_probe.extraction.proving import prove_looked_up
 from halp_probe.extraction.sharing import NO_IMAGES, try_sharing
@@ -56,7 +57,7 @@ class LocalAnswerer:
         prompter = Prompter(
             checkpoint,
             options.min_pixels,
-            options.largest_area(adjustable=checkpoint.family.qwen_vl_utils),
+            largest_area(options.max_pixels, options.usual_max_pixels, adjustable=checkpoint.family.qwen_vl_utils),
             options.max_new_tokens,
             options.prompt_date,
             options.template_options,

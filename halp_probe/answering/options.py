@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass, fields
 from typing import Any
 
-from halp_probe.arguments import (
-    iso_date,
-    not_negative,
-    not_negative_number,
-    positive,
-    positive_number,
-    share_or_one,
-    template_option,
-)
+from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number, share_or_one
 from halp_probe.errors import InputError
+from halp_probe.extraction.prompt_flags import add_prompt_arguments, template_options
 from halp_probe.extraction.sampling import GREEDY, Decoding
 from halp_probe.models.options import ModelOptions, add_model_arguments
 
@@ -56,12 +48,10 @@ class AnswerOptions:
     @classmethod
     def of(cls, args: argparse.Namespace) -> AnswerOptions:
         """From parsed flags. Raises InputError for flags that do not go together."""
-        options = None if not args.template_option else json.dumps(dict(args.template_option), sort_keys=True)
-        decoding = Decoding(args.temperature, args.top_p, args.repetition_penalty, args.seed)
         told: dict[str, Any] = {
             "model": ModelOptions.of(args),
-            "template_options": options,
-            "decoding": decoding,
+            "template_options": template_options(args),
+            "decoding": Decoding(args.temperature, args.top_p, args.repetition_penalty, args.seed),
         }
         values = {field.name: getattr(args, field.name) for field in fields(cls) if field.name not in told}
         return cls(**values, **told)
@@ -69,10 +59,6 @@ class AnswerOptions:
     def __post_init__(self) -> None:
         if (self.engine == "server") != (self.base_url is not None):
             raise InputError("--engine server and --base-url URL go together: pass both, or neither to load the model")
-
-    def largest_area(self, *, adjustable: bool = True) -> int | None:
-        """Of an image in pixels; None where it is the processor's. `adjustable`: whether the family takes a bound."""
-        return self.max_pixels or (self.usual_max_pixels if adjustable else None)
 
 
 def add_answer_arguments(parser: argparse.ArgumentParser, *, model: str, batch_size: int, usual: Usual) -> None:
@@ -91,21 +77,11 @@ def add_answer_arguments(parser: argparse.ArgumentParser, *, model: str, batch_s
         default=usual.max_new_tokens,
         help="longest reply in tokens (%(default)s)",
     )
-    add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
     otherwise = (
         "the processor's" if usual.max_pixels is None else f"{usual.max_pixels}, where the family leaves it open"
     )
-    add("--max-pixels", type=positive, help=f"largest image area after resizing ({otherwise})")
+    add_prompt_arguments(parser, largest=otherwise)
     parser.set_defaults(usual_max_pixels=usual.max_pixels)
-    add("--prompt-date", type=iso_date, help="YYYY-MM-DD that a dated chat template writes (today; the run's own)")
-    add(
-        "--template-option",
-        action="append",
-        type=template_option,
-        metavar="NAME=VALUE",
-        help="variable of the chat template, such as enable_thinking=false",
-    )
-    add("--system-prompt", metavar="TEXT", help="system message (the task's own, which may be none)")
     add("--temperature", type=not_negative_number, help="of sampling (0: greedy, the default)")
     add("--top-p", type=share_or_one, default=1.0, help="sample from the likeliest tokens of this mass (1)")
     add("--repetition-penalty", type=positive_number, help="above 1 discourages repeating (the checkpoint's own)")

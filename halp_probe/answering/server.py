@@ -40,7 +40,8 @@ class ServerAnswerer:
         name, url = str(options.model.model), checked_url(str(options.base_url), _FLAGS)
         self._options, self._decoding = options, options.decoding
         self._endpoint = Endpoint(url, name, _FLAGS, timeout=options.timeout, tries=options.tries)
-        self._pictures = Pictures(images_dir, options.largest_area(), kept=2 * options.concurrency)
+        largest = options.max_pixels or options.usual_max_pixels
+        self._pictures = Pictures(images_dir, largest, kept=2 * options.concurrency)
         self._patience = Patience()
         self._shown: dict[tuple[str, ...], str] = {}  # subject -> what was shown of it first
         self.settings: Mapping[str, Any] = {
@@ -48,7 +49,7 @@ class ServerAnswerer:
             "model_name": name,
             **self._decoding.settings(),
             "max_new_tokens": options.max_new_tokens,
-            "max_pixels": options.largest_area(),
+            "max_pixels": largest,
             "system_prompt": options.system_prompt,
             "template_options": options.template_options,
         }

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.arguments import iso_date, not_negative, positive, template_option
+from halp_probe.answering.inputs import (
+    INPUTS,
+    PLAIN,
+    add_task_arguments,
+    input_flags,
+    read_task_input,
+    usual,
+)
+from halp_probe.arguments import not_negative, positive
 from halp_probe.errors import InputError
 from halp_probe.extraction.positions import parse_layers
+from halp_probe.extraction.prompt_flags import add_prompt_arguments, largest_area, template_options
 from halp_probe.labels.command import label
 from halp_probe.labels.table import read_labels
 from halp_probe.locking import locked
@@ -34,15 +41,6 @@ if TYPE_CHECKING:
     from halp_probe.models.loading import LoadedModel
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
-PLAIN = "vqa"
-# task -> the module that adds its input's flags and reads it, and has the length of its replies
-INPUTS = {
-    PLAIN: "halp_probe.answering.vqa_command",
-    "qa": "halp_probe.answering.qa_command",
-    "dense-caption": "halp_probe.answering.dense_caption_command",
-    "stage-a": "halp_probe.answering.stage_a_command",
-    "stage-b": "halp_probe.answering.stage_b_command",
-}
 LABELS_FILE = "labels.csv"
 TEST_SAMPLES = 3
 BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
@@ -76,13 +74,13 @@ class ExtractOptions:
     @classmethod
     def of(cls, args: argparse.Namespace) -> ExtractOptions:
         """From parsed flags, and the task's own values where none is given."""
-        usual = _input_of(args.task).USUAL
+        limits = usual(args.task)
         told: dict[str, Any] = {
-            "source": _input_flags(args, args.task),
+            "source": input_flags(args),
             "model": ModelOptions.of(args),
-            "template_options": _json_object(args.template_option),
-            "max_new_tokens": args.max_new_tokens or usual.max_new_tokens,
-            "usual_max_pixels": usual.max_pixels,
+            "template_options": template_options(args),
+            "max_new_tokens": args.max_new_tokens or limits.max_new_tokens,
+            "usual_max_pixels": limits.max_pixels,
         }
         values = {field.name: getattr(args, field.name) for field in fields(cls) if field.name not in told}
         return cls(**values, **told)
@@ -90,15 +88,13 @@ class ExtractOptions:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--task", choices=INPUTS, default=PLAIN, help="what is asked: each has flags of its own, below (%(default)s)")
-    for name in INPUTS:
-        _input_of(name).add_input_arguments(parser.add_argument_group(f"--task {name}"))
+    add_task_arguments(parser)
     add("--output-dir", type=Path, default=Path("output"), help="shards, journal, run.json, failures.csv (./output)")
     add_model_arguments(parser, default=DEFAULT_MODEL)
     add("--checkpoint-interval", type=positive, default=1000, help="samples a shard (%(default)s)")
     add("--test", action="store_true", help=f"only the first {TEST_SAMPLES} samples")
     add("--layers", help="decoder blocks to read: 'all', or a list such as 0,7,14 (0, n/4, n/2, 3n/4, n-1)")
-    limits = ", ".join(f"{name} {_input_of(name).USUAL.max_new_tokens}" for name in INPUTS)
+    limits = ", ".join(f"{name} {usual(name).max_new_tokens}" for name in INPUTS)
     add("--max-new-tokens", type=positive, help=f"longest answer in tokens (the task's own: {limits})")
     add("--no-answers", action="store_true", help="capture states only")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
@@ -108,17 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes that prepare images ahead; 0: a thread (cuda up to 8, cpu 0)",
     )
     add("--no-prefix-sharing", action="store_true", help="read the image anew for every question")
-    add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
-    add("--max-pixels", type=positive, help="largest image area after resizing (the task's own, or the processor's)")
-    add("--prompt-date", type=iso_date, help="YYYY-MM-DD that a dated chat template writes (today; the run's own)")
-    add(
-        "--template-option",
-        action="append",
-        type=template_option,
-        metavar="NAME=VALUE",
-        help="variable of the chat template, such as enable_thinking=false",
-    )
-    add("--system-prompt", metavar="TEXT", help="system message (the task's own; none for vqa)")
+    add_prompt_arguments(parser, largest="the task's own, or the processor's")
     add("--no-question-view", action="store_true", help="columns only, without the groups by question")
     add("--store-dtype", default="float32", choices=STORE_DTYPES, help="of the vectors on disk (%(default)s)")
     add("--seed", type=int, default=0, help="torch's seed, and of the options' order in --task qa (%(default)s)")
@@ -128,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     """Extract; the exit status is 0, 1 when nothing could be captured, 130 or 143 when stopped by a signal."""
     options = ExtractOptions.of(args)
     check_store_dtype(options.store_dtype, not options.no_question_view)
-    given = _read_input(args)
+    given = read_task_input(args)
     if options.system_prompt is None:
         options = replace(options, system_prompt=given.task.system)
     with locked(options.output_dir):
@@ -150,33 +136,6 @@ def _label(folder: Path) -> None:
         label(folder, path)
 
 
-def _read_input(args: argparse.Namespace) -> TaskInput[Any, Any]:
-    """The chosen task's items. Raises InputError for a flag of another task."""
-    own = _input_flags(args, args.task)
-    for name in INPUTS:
-        for flag, default in _flags_of(name).items():
-            if flag not in own and getattr(args, flag) != default:
-                raise InputError(f"--{flag.replace('_', '-')} belongs to --task {name}, not to {args.task}")
-    given: TaskInput[Any, Any] = _input_of(args.task).read_input(args)
-    return given
-
-
-def _input_of(task: str) -> Any:
-    return importlib.import_module(INPUTS[task])
-
-
-def _flags_of(task: str) -> dict[str, Any]:
-    """The flags that say which items a task asks about, with their defaults."""
-    parser = argparse.ArgumentParser(add_help=False)
-    _input_of(task).add_input_arguments(parser)
-    return vars(parser.parse_args([]))
-
-
-def _input_flags(args: argparse.Namespace, task: str) -> dict[str, Any]:
-    """The same as they were given, as JSON values."""
-    return {name: _plain(getattr(args, name)) for name in _flags_of(task)}
-
-
 def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     """The model on its device, and what makes prompts for it."""
     import torch
@@ -190,7 +149,7 @@ def load(options: ExtractOptions) -> tuple[LoadedModel, Prompter]:
     prompter = Prompter(
         checkpoint,
         options.min_pixels,
-        options.max_pixels or (options.usual_max_pixels if checkpoint.family.qwen_vl_utils else None),
+        largest_area(options.max_pixels, options.usual_max_pixels, adjustable=checkpoint.family.qwen_vl_utils),
         _answer_tokens(options),
         date,
         options.template_options,
@@ -312,15 +271,5 @@ def _report(outcome: Outcome, output_dir: Path, shards: int) -> None:
         print(f"{output_dir} holds {shards} {'shard' if shards == 1 else 'shards'}")
 
 
-def _json_object(options: list[tuple[str, object]] | None) -> str | None:
-    return json.dumps(dict(options), sort_keys=True) if options else None
-
-
 def _answer_tokens(options: ExtractOptions) -> int:
     return 0 if options.no_answers else options.max_new_tokens
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return str(value) if isinstance(value, Path) else value
