@@ -307,6 +307,10 @@ def test_a_file_that_is_no_log_is_left_alone(tmp_path, line):
     path.write_text(line + "\n")
     with pytest.raises(InputError, match="no file of replies"):
         ReplyLog(path, {})
+    path.write_text(line)
+    with pytest.raises(InputError, match="no file of replies"):
+        ReplyLog(path, {})
+    assert path.read_text() == line
     ReplyLog(tmp_path / "good.jsonl", {})
     with (tmp_path / "good.jsonl").open("a") as file:
         file.write(line + "\n")

@@ -114,8 +114,8 @@ def test_a_run_of_text_goes_on_to_the_same_contents(text_run: Path, tmp_path: Pa
     assert np.array_equal(resumed.vectors(QUERY), whole.vectors(QUERY))
 
 
-def test_audit_makes_prompts_of_text_again(text_run: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["audit", "--shards", str(text_run), "--images-dir", str(data)]) == 0
+def test_audit_makes_prompts_of_text_again(text_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--shards", str(text_run)]) == 0
     assert "40 of 40 rows" in capsys.readouterr().out
 
 
@@ -239,6 +239,7 @@ def test_audit_makes_prompts_of_pairs_again(pair_run: Path, data: Path, tmp_path
     first, second = (tmp_path / name for name in names(data)[:2])
     first.write_bytes(second.read_bytes())
     assert main(["audit", "--shards", str(pair_run), "--images-dir", str(tmp_path)]) == 2
+    assert main(["audit", "--shards", str(pair_run)]) == 2
 
 
 def test_a_run_of_pairs_goes_on_and_finds_other_files(

@@ -16,6 +16,7 @@ from halp_probe.records import Failure, Sample
 from halp_probe.settings import differences
 
 _FORMAT = "halp_probe replies 1"
+_BEGINNING = f'{{"format": "{_FORMAT}"'.encode()
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,10 @@ class ReplyLog:
 
 
 def whole_lines(path: Path) -> list[bytes]:
-    """The file's lines; a last one without its end is cut off the file. None when there is no file."""
+    """The file's lines, none when there is no file. A last one without its end is cut off the file.
+
+    Raises InputError for a file that cannot be read, or whose only line has no end and is none of ours.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -118,6 +122,8 @@ def whole_lines(path: Path) -> list[bytes]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; choose another --output-path") from error
     whole, end, torn = data.rpartition(b"\n")
+    if torn and not end and not (torn.startswith(_BEGINNING) or _BEGINNING.startswith(torn)):
+        raise InputError(f"{path} is no file of replies; choose another --output-path")
     if torn:
         with path.open("r+b") as file:
             file.truncate(len(data) - len(torn))

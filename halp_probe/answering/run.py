@@ -58,7 +58,7 @@ class Answered:
         if self.failures:
             first = self.failures[0]
             told = f"{len(self.failures)} failed (first: {first.question_id!r}: {first.reason})"
-            print(f"{told}; see {self.failures_file}; the next run tries them again")
+            print(f"{told}; see {self.failures_file}, mend what can be mended, and run the same command again")
         if self.stopped:
             print("Stopped as asked. Nothing that came is lost: run the same command again to go on.")
 

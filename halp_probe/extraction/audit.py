@@ -31,7 +31,7 @@ class Mismatch:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shards", type=Path, required=True, help="folder of shards, or one")
-    parser.add_argument("--images-dir", type=Path, required=True, help="the images that were captured")
+    parser.add_argument("--images-dir", type=Path, help="the images that were captured (none for text alone)")
     parser.add_argument("--model", help="hub name or folder (what the shards name)")
     parser.add_argument("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
 
@@ -48,11 +48,13 @@ def run(args: argparse.Namespace) -> int:
     return 1 if mismatches else 0
 
 
-def audit(shards: Shards, images_dir: Path, model: str | None, cache_dir: str | None = None) -> Iterator[Mismatch]:
+def audit(
+    shards: Shards, images_dir: Path | None, model: str | None, cache_dir: str | None = None
+) -> Iterator[Mismatch]:
     """Every stored position, id or length that differs from the re-tokenised prompt.
 
-    Raises InputError when the shards store no positions (files of other code), an image's content has changed, or a row
-    cannot be made into a prompt any more.
+    Raises InputError when the shards store no positions (files of other code), show images that lie in no folder, an
+    image's content has changed, or a row cannot be made into a prompt any more.
     """
     from halp_probe.extraction.images import content_sha256, image_path, load_image
     from halp_probe.extraction.prompting import Prompter
@@ -76,10 +78,12 @@ def audit(shards: Shards, images_dir: Path, model: str | None, cache_dir: str | 
     stored = {name: shards.numbers(name) for name in _NUMBERS}
     for row, (sample, sha256) in enumerate(zip(_samples(shards), shards.text("image_sha256"), strict=True)):
         question_id = sample.question_id
-        images = [load_image(image_path(images_dir, file)) for file in sample.files]
+        if sample.files and images_dir is None:
+            raise InputError(f"--images-dir is missing: question {question_id!r} shows {', '.join(sample.files)}")
+        images = [load_image(image_path(images_dir or Path(), file)) for file in sample.files]
         if content_sha256(sample.image_id, [image.sha256 for image in images]) != sha256:
-            files = ", ".join(str(images_dir / file) for file in sample.files) or sample.image_id
-            raise InputError(f"{files} is not the file that was captured for question {question_id!r}")
+            files = ", ".join(sample.files) or sample.image_id
+            raise InputError(f"{files} in {images_dir} is not the file that was captured for question {question_id!r}")
         ids = prompter.prompt(sample, *images).input_ids
         (image_tokens,) = (ids == checkpoint.image_token_id).nonzero()
         found = {
