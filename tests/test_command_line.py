@@ -64,6 +64,14 @@ def test_import_is_light() -> None:
     assert not {"numpy", "h5py", "sklearn"} & set(loaded.split())
 
 
+def test_tasks_and_their_files_need_no_model() -> None:
+    """All modules of both packages, none of which may be missing here."""
+    folders = [ROOT / "halp_probe" / name for name in ("tasks", "task_files")]
+    names = [f"halp_probe.{path.parent.name}.{path.stem}" for folder in folders for path in folder.glob("[!_]*.py")]
+    assert len(names) > 30
+    without_torch(*names, body="import importlib; [importlib.import_module(name) for name in sys.argv]")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command(command: str) -> None:
     body = "from halp_probe.cli import main; sys.exit(main(sys.argv))"
