@@ -284,7 +284,7 @@ def test_runs_with_and_without_images_are_not_mixed(data: Path, tmp_path: Path, 
         extract([*of_pairs(data), of_text()[0]], data, tmp_path / "mixed")
     both = tmp_path / "both"
     both.mkdir()
-    for run, name in ((text_run, "a"), (text_run, "b"), (pair_run, "c")):
+    for run, name in ((text_run, "a"), (text_run, "b"), (pair_run, "c"), (text_run, "d")):
         (file,) = open_shards(run).files
         (both / f"{name}.h5").write_bytes(file.read_bytes())
         with h5py.File(both / f"{name}.h5", "a") as opened:
@@ -292,7 +292,9 @@ def test_runs_with_and_without_images_are_not_mixed(data: Path, tmp_path: Path, 
                 opened.attrs["system_prompt"] = "Another."
             else:
                 opened.attrs.pop("system_prompt", None)
-    for other, what in (("b", "system_prompt"), ("c", "prompt")):
+            if name == "d":
+                opened.attrs["task"] = "qa"
+    for other, what in (("b", "system_prompt"), ("c", "prompt"), ("d", "task")):
         with pytest.raises(ShardError, match=f"hold states of different kinds: {what} is"):
             open_shards_of(both, "a", other)
 

@@ -12,18 +12,10 @@ from functools import cached_property
 import numpy as np
 
 from halp_probe.errors import InputError
+from halp_probe.shards.names import PROMPT_SETTINGS
 from halp_probe.shards.reader import Shards
 
-_PROMPT_SETTINGS = (
-    "prompt",
-    "prompt_date",
-    "template_options",
-    "system_prompt",
-    "chat_template_sha256",
-    "min_pixels",
-    "max_pixels",
-    "layer_meaning",
-)
+_SETTINGS = (*PROMPT_SETTINGS, "layer_meaning")
 _POSITIONS = ("prompt_tokens", "token_index/vision", "token_index/query", "token_id/vision", "token_id/query")
 
 
@@ -126,7 +118,7 @@ def alone_in_one(pair: Pair) -> str:
 def _check_prompts(pair: Pair) -> None:
     if not all("format" in shards.attributes for shards in (pair.a, pair.b)):
         return  # files of other HALP code do not say
-    for name in _PROMPT_SETTINGS:
+    for name in _SETTINGS:
         a, b = pair.a.attributes.get(name), pair.b.attributes.get(name)
         if a != b:
             raise PairError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
-from halp_probe.shards.names import layer_of
+from halp_probe.shards.names import PROMPT_SETTINGS, layer_of
 
 POSITION_RULES = {
     VISION_ONLY: "mean over the image's tokens of the vision tower's output after the projector",
@@ -23,16 +23,7 @@ LOADED_WITH = (
     "intervention",
     "family_looked_up",
 )  # null also where there were none
-PROMPT = (
-    "prompt",
-    "prompt_date",
-    "template_options",
-    "system_prompt",
-    "chat_template_sha256",
-    "min_pixels",
-    "max_pixels",
-    "dtype",
-)
+PROMPT = (*PROMPT_SETTINGS, "dtype")
 
 
 def vectors_card(representation: str, attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,25 +19,28 @@ import numpy as np
 from halp_probe.errors import InputError
 from halp_probe.shards import legacy
 from halp_probe.shards.columns import CORE_TEXTS, NUMBERS, OWN_COLUMNS, Columns
-from halp_probe.shards.names import COLUMNS, escape, is_representation, part_number, reading_order, unescape
+from halp_probe.shards.names import (
+    COLUMNS,
+    PROMPT_SETTINGS,
+    escape,
+    is_representation,
+    part_number,
+    reading_order,
+    unescape,
+)
 from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
 
 _SUFFIXES = (".h5", ".hdf5")
 JOURNAL = "journal"
-# Attributes without which a vector is another one.
+# Attributes without which a vector is another one, or is judged by other rules.
 _OF_STATES = (
+    "task",
     "revision",
     "adapters",
     "quantization",
     "intervention",
     "family_looked_up",
-    "prompt",
-    "chat_template_sha256",
-    "prompt_date",
-    "template_options",
-    "system_prompt",
-    "min_pixels",
-    "max_pixels",
+    *PROMPT_SETTINGS,
 )
 T = TypeVar("T")
 
