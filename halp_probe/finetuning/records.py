@@ -1,0 +1,43 @@
+"""What a VLM is trained on: conversations about a picture, and what was left out of them, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question of the user's and the answer that is to be learned."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One training sample: turns about one picture, or about none."""
+
+    source: str  # llava_instruct, text_vqa, viz_wiz, captions, shapes, …
+    key: str  # unique within its source
+    image: Path | None  # shown in the first turn, in front of the question
+    turns: tuple[Turn, ...]  # at least one
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A sample that is not trained on."""
+
+    source: str
+    key: str
+    stage: str  # read, image or tokens
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """All conversations of one data set, in its order."""
+
+    name: str
+    conversations: tuple[Conversation, ...]
+    left_out: tuple[LeftOut, ...] = ()
