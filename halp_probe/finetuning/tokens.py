@@ -133,9 +133,9 @@ class ConversationTokenizer:
     def _answered(self, answer: str, before: str, text: str) -> _Answered:
         if not text.startswith(before):
             raise ModelError(
-                f"the chat template of {self.checkpoint.name!r} writes a conversation so far otherwise than the prompt "
-                f"for an answer and the answer (here {answer[:40]!r}) one after the other, so what is asked later would "
-                "not be what was learned; mend the checkpoint's chat_template.jinja"
+                f"the chat template of {self.checkpoint.name!r} writes the prompt for an answer otherwise than it stands "
+                f"in front of that answer ({answer[:40]!r}), so what is learned would not be what is asked later; mend "
+                "the checkpoint's chat_template.jinja"
             )
         return _Answered(answer, text[len(before) :])
 
