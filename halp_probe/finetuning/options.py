@@ -80,7 +80,11 @@ class TrainOptions:
         stages = tuple(_stage(number, args) for number in sorted(set(args.stages)))
         for stage in stages:
             if not data.names(stage.number):
-                flags = "--captions or --shapes" if stage.number == 1 else "--llava-instruct, --text-vqa, --viz-wiz or --shapes"
+                flags = (
+                    "--captions or --shapes"
+                    if stage.number == 1
+                    else "--llava-instruct, --text-vqa, --viz-wiz or --shapes"
+                )
                 raise InputError(f"stage {stage.number} has no data: pass {flags}, or leave it out (--stages)")
         if args.quantization and not args.model:
             raise InputError(
@@ -116,7 +120,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_training(parser.add_argument_group("training").add_argument)
     _add_machine(parser.add_argument_group("machine").add_argument)
     add = parser.add_argument_group("evaluation").add_argument
-    add("--questions", type=not_negative, default=500, help="held-out questions to answer, of each source (%(default)s)")
+    add(
+        "--questions", type=not_negative, default=500, help="held-out questions to answer, of each source (%(default)s)"
+    )
     add("--max-new-tokens", type=positive, default=32, help="longest answer to them in tokens (%(default)s)")
 
 

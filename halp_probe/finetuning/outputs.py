@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from halp_probe.files import atomic_text, whole_folder
+from halp_probe.files import atomic_text
 from halp_probe.finetuning.evaluation import COLUMNS, Row, summary
 from halp_probe.finetuning.stages import StageLog
 

@@ -16,7 +16,7 @@ from halp_probe.finetuning.records import Conversation, Source, Turn
 from halp_probe.shapes import questions, scenes
 from halp_probe.shapes.dataset import FIRST_TRAINING_SEED
 
-CAPTIONS, QUESTIONS = "captions", "shapes"
+CAPTIONS, QUESTIONS = "shapes_captions", "shapes"
 
 
 def read_captions(folder: Path, n_scenes: int, first_seed: int = FIRST_TRAINING_SEED) -> Source:

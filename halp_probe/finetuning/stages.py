@@ -50,19 +50,25 @@ class StageLog:
         return next((row["held_out_loss"] for row in reversed(self.rows) if "held_out_loss" in row), None)
 
 
+def connector_weights(fused: Any) -> list[torch.nn.Parameter]:
+    """The connector's, and where pictures are tiles the embedding that ends a row of them."""
+    newline = getattr(fused.model, "image_newline", None)
+    return [*connector(fused).parameters(), *([] if newline is None else [newline])]
+
+
 def learning(fused: Any, stage: Stage) -> Learning:
     """Freeze all but what the stage learns: the connector, in float32, and new LoRA weights on the language model.
 
     The LoRA weights begin with torch's global random state.
     """
     fused.requires_grad_(False)
-    for weight in _connector_weights(fused):
+    for weight in connector_weights(fused):
         weight.requires_grad_(True)
         weight.data = weight.data.float()
     if stage.lora is None:
         return Learning(fused, fused)
     adapted = _with_lora(fused, stage.lora)
-    for weight in _connector_weights(fused):  # PEFT freezes what it is put on
+    for weight in connector_weights(fused):  # PEFT freezes what it is put on
         weight.requires_grad_(True)
     return Learning(adapted, fused)
 
@@ -107,12 +113,6 @@ def run(
         json.dump(log.rows, file, indent=1)
     shutil.rmtree(checkpoints)
     return log
-
-
-def _connector_weights(fused: Any) -> list[torch.nn.Parameter]:
-    """The connector's, and where pictures are tiles the embedding that ends a row of them."""
-    newline = getattr(fused.model, "image_newline", None)
-    return [*connector(fused).parameters(), *([] if newline is None else [newline])]
 
 
 def _with_lora(fused: Any, lora: Lora) -> Any:
