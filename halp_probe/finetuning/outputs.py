@@ -1,4 +1,4 @@
-"""What a finished run leaves: model/, adapter/, the original's files, losses and what held-out questions were answered."""
+"""What a run tells of itself: the losses of every step, and the answers to held-out questions."""
 
 from __future__ import annotations
 

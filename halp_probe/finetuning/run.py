@@ -78,8 +78,8 @@ def _tell_data(gathered: Gathered) -> None:
     if gathered.left_out:
         first = gathered.left_out[0]
         print(
-            f"{len(gathered.left_out)} conversations are left out, see left_out.csv (first: {first.source} {first.key}: "
-            f"{first.reason})",
+            f"{len(gathered.left_out)} conversations are left out, see left_out.csv "
+            f"(first: {first.source} {first.key}, {first.reason})",
             file=sys.stderr,
         )
 

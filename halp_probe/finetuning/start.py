@@ -77,8 +77,8 @@ def _of_model(parts: ModelParts, machine: Machine, device: str, dtype: str) -> S
     checkpoint = open_checkpoint(parts.model, cache_dir=parts.cache_dir)
     if checkpoint.model_type not in MODEL_TYPES:
         raise ModelError(
-            f"--model {checkpoint.name} is a {checkpoint.model_type!r}; train-vlm trains {' and '.join(MODEL_TYPES)}, as "
-            "halp-probe fuse writes them"
+            f"--model {checkpoint.name} is a {checkpoint.model_type!r}; train-vlm trains {' and '.join(MODEL_TYPES)}, "
+            "as halp-probe fuse writes them"
         )
     how: dict[str, Any] = {"attn_implementation": machine.attn_implementation}
     if machine.quantization:

@@ -24,6 +24,7 @@ from halp_probe.extraction.images import from_pixels
 from halp_probe.extraction.prompting import Prompter
 from halp_probe.files import whole_folder
 from halp_probe.models.adapters import Adapter, attach, merge, write_merge_record
+from halp_probe.models.dtypes import cast_parameters, note_dtype
 from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import Checkpoint, LoadedModel, load_model, open_checkpoint, read_weights
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, CaptureSpec, Sample
@@ -91,13 +92,12 @@ def _merge_into(
     for adapter in checkpoint.adapters:
         model, step, beside = _merge_one(checkpoint, model, adapter)
         merging = max(merging, step)
-    _cast(model, getattr(torch, dtype))
-    for part in model.config.sub_configs:
-        getattr(model.config, part).dtype = getattr(torch, dtype)
+    cast_parameters(model, getattr(torch, dtype))
+    note_dtype(model.config, getattr(torch, dtype))
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     checkpoint.processor.save_pretrained(folder)
     write_merge_record(folder, checkpoint.name, checkpoint.revision, checkpoint.adapters)
-    _cast(model, torch.float32)
+    cast_parameters(model, torch.float32)
     rounded = read(LoadedModel(replace(checkpoint, adapters=()), model))
     del model
     reloaded = read(load_model(open_checkpoint(str(folder)), device=device, dtype="float32"))
@@ -156,9 +156,3 @@ def _proved(readings: Readings, reference: Readings, otherwise: str) -> float:
             "the adapters as they are (--adapter), and tell us of this one"
         )
     return difference
-
-
-def _cast(model: Any, dtype: torch.dtype) -> None:
-    """The parameters alone: buffers such as rotary frequencies are float32 in any model."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
