@@ -34,6 +34,7 @@ COMMANDS = {
     "vqa": ("halp_probe.answering.vqa_command", "answer a table of questions on images, and judge the answers"),
     "stage-a": ("halp_probe.answering.stage_a_command", "one line on each image of groups of images, for a mission"),
     "stage-b": ("halp_probe.answering.stage_b_command", "does each group pass? asked with the lines of stage-a"),
+    "train-vlm": ("halp_probe.finetuning.command", "train a VLM of one's own: connector, then connector and LoRA"),
     "train-probes": ("halp_probe.probes.command", "train a probe on every representation and compare with baselines"),
 }
 
