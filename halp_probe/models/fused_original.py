@@ -77,8 +77,8 @@ def check_weight(weight: torch.Tensor, shape: torch.Size, what: str) -> None:
     """Raise ModelError for a tensor of another shape, or of values that are no finite numbers."""
     if weight.shape != shape:
         raise ModelError(
-            f"{what} has the shape {tuple(weight.shape)}, the model needs {tuple(shape)}; choose the vision and language "
-            "models that it was trained with"
+            f"{what} has the shape {tuple(weight.shape)}, the model needs {tuple(shape)}; choose the vision and "
+            "language models that it was trained with"
         )
     if not weight.is_floating_point() or not weight.isfinite().all():
         raise ModelError(f"{what} holds values that are no finite numbers; its training failed, or the file is damaged")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from halp_probe.files import atomic_text
 from halp_probe.models.adapters import CONFIG_FILE
@@ -114,7 +115,7 @@ def _read(folder: Path, model: Any, prefix: str) -> _Lora:
     expected = {
         (path, half): shape
         for path, module in decoder.named_modules()
-        if path.rsplit(".", 1)[-1] in names
+        if isinstance(module, nn.Linear) and path.rsplit(".", 1)[-1] in names
         for half, shape in _shapes(module, int(config["r"])).items()
     }
     if wrong := sorted(weights.keys() ^ expected.keys()):
@@ -134,7 +135,7 @@ def _read(folder: Path, model: Any, prefix: str) -> _Lora:
     return _Lora(folder, config, weights, tuple(sorted(names)), others)
 
 
-def _shapes(module: Any, rank: int) -> dict[str, torch.Size]:
+def _shapes(module: nn.Linear, rank: int) -> dict[str, torch.Size]:
     return {
         "lora_A": torch.Size([rank, module.in_features]),
         "lora_B": torch.Size([module.out_features, rank]),
