@@ -127,12 +127,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(add: object) -> None:
-    from halp_probe.models.fused_parts import LANGUAGE, VISION
+    from halp_probe.models.fused import FusedParts
 
     assert callable(add)
     add("--model", help="a fused model to go on with: folder or hub name (one is put together from parts)")
-    add("--vision", default=VISION, help="ViT, CLIP or SigLIP; 'shapes-vit' is bundled (%(default)s)")
-    add("--language", default=LANGUAGE, help="Qwen2 chat model; 'shapes-lm' is bundled (%(default)s)")
+    add("--vision", default=FusedParts.vision, help="ViT, CLIP or SigLIP; 'shapes-vit' is bundled (%(default)s)")
+    add("--language", default=FusedParts.language, help="Qwen2 chat model; 'shapes-lm' is bundled (%(default)s)")
     add("--tiles", type=not_negative, default=0, help="AnyRes: up to so many crops beside the whole picture (none)")
     add(
         "--vision-layernorm",
@@ -188,7 +188,7 @@ def _add_training(add: object) -> None:
 
 def _add_machine(add: object) -> None:
     assert callable(add)
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(%(default)s)")
     add("--dtype", default="auto", choices=DTYPES, help="auto: bfloat16 on CUDA, else float32")
     add("--quantization", choices=("4bit",), help="of the frozen weights (QLoRA), by bitsandbytes (none)")
     add("--attn-implementation", help="sdpa, eager or flash_attention_2 (the model's default)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,24 +65,21 @@ def draw(folder: Path, n_scenes: int, first_seed: int = FIRST_TRAINING_SEED) -> 
         for scene in (scenes.make_scene(seed, scenes.MILD) for seed in range(first_seed, first_seed + n_scenes))
     ]
     _check_kept(drawn)
-    missing = [(scene, path) for scene, path in drawn if not path.is_file()]
-    with Progress(len(missing), note="pictures drawn") as progress:
-        for scene, path in missing:
-            write_bytes(path, _png(scene))
-            progress.advance(1, note="pictures drawn")
+    if missing := [(scene, path) for scene, path in drawn if not path.is_file()]:
+        with Progress(len(missing), note="pictures drawn") as progress:
+            for scene, path in missing:
+                write_bytes(path, _png(scene))
+                progress.advance(1, note="pictures drawn")
     return drawn
 
 
 def _check_kept(drawn: list[tuple[scenes.Scene, Path]]) -> None:
     """Raise InputError where the first picture that is there is not its scene's: drawn by another release, perhaps."""
-    for scene, path in _there(drawn):
+    there = next((each for each in drawn if each[1].is_file()), None)
+    if there is not None:
+        scene, path = there
         if not np.array_equal(np.asarray(load_image(path).pixels), np.asarray(scenes.render(scene))):
             raise InputError(f"{path} is not the picture of scene {scene.seed}; remove the folder or choose another")
-        return
-
-
-def _there(drawn: list[tuple[scenes.Scene, Path]]) -> Iterator[tuple[scenes.Scene, Path]]:
-    return (each for each in drawn if each[1].is_file())
 
 
 def _png(scene: scenes.Scene) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
+from transformers import PrinterCallback
 
 from halp_probe.files import atomic_text
 from halp_probe.finetuning.checkpoints import LEARNED, last_whole, load_learned, save_learned
 from halp_probe.finetuning.plan import Lora, Schedule, Stage
 from halp_probe.finetuning.trainer import VlmTrainer, Watch, arguments
+from halp_probe.models.adapters import peft_library
+from halp_probe.models.compat import checkpoint_activations
 from halp_probe.models.fused import connector, lora_targets
 
 _FINISHED = "finished.json"  # written last
@@ -101,6 +105,9 @@ def run(
         data_collator=data.collate,
         callbacks=[Watch(told, stopped)],
     )
+    trainer.remove_callback(PrinterCallback)  # a dictionary a step
+    if schedule.gradient_checkpointing:
+        checkpoint_activations(learned.fused)
     before = last_whole(checkpoints)
     trainer.train(resume_from_checkpoint=None if before is None else str(before))
     if trainer.state.global_step < trainer.state.max_steps:
@@ -116,16 +123,17 @@ def run(
 
 
 def _with_lora(fused: Any, lora: Lora) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
+    peft = peft_library()
+    config = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora_targets(lora.mlp),
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(fused, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks the model by a name that transformers will drop
+        return peft.get_peft_model(fused, config)
 
 
 def _row(logged: Mapping[str, Any]) -> dict[str, float] | None:

@@ -115,12 +115,11 @@ class ConversationTokenizer:
         before = ""  # all up to the answer, and the answer
         pieces: list[_Answered] = []
         for number, turn in enumerate(conversation.turns, start=1):
-            self._check_special(f"question {number}", turn.question)
-            self._check_special(f"answer {number}", turn.answer)
             shown = [{"type": "image"}] if number == 1 and conversation.image is not None else []
             messages.append({"role": "user", "content": [*shown, _part(turn.question)]})
             asked = self._rendered(messages, generation_prompt=True)
-            if pieces:
+            if pieces:  # the prompt looks at the first question itself
+                self._check_special(f"question {number}", self._ids(turn.question))
                 pieces[-1] = self._answered(pieces[-1].answer, before, asked)
                 if turn.question.strip() not in pieces[-1].behind:
                     raise PromptError(f"the model's chat template leaves question {number} out, or changes it")
@@ -133,9 +132,9 @@ class ConversationTokenizer:
     def _answered(self, answer: str, before: str, text: str) -> _Answered:
         if not text.startswith(before):
             raise ModelError(
-                f"the chat template of {self.checkpoint.name!r} writes the prompt for an answer otherwise than it stands "
-                f"in front of that answer ({answer[:40]!r}), so what is learned would not be what is asked later; mend "
-                "the checkpoint's chat_template.jinja"
+                f"the chat template of {self.checkpoint.name!r} does not write a conversation as the prompt for an "
+                f"answer and then the answer ({answer[:40]!r}), so what is learned would not be what is asked later; "
+                "mend the checkpoint's chat_template.jinja"
             )
         return _Answered(answer, text[len(before) :])
 
@@ -145,13 +144,14 @@ class ConversationTokenizer:
         )
         return text
 
-    def _check_special(self, what: str, text: str) -> None:
-        """Raise PromptError where a token of this text alone is a special one."""
-        if found := self._special_ids.intersection(self._ids(text)):
+    def _check_special(self, what: str, ids: list[int]) -> None:
+        """Raise PromptError where a token of a text alone is a special one."""
+        if found := self._special_ids.intersection(ids):
             token = self.checkpoint.processor.tokenizer.convert_ids_to_tokens(min(found))
             raise PromptError(f"{what} holds the model's special token {token!r}; remove it from the text")
 
     def _check_answer(self, number: int, answer: list[int], behind: list[int]) -> None:
+        self._check_special(f"answer {number}", answer)
         if not answer:
             raise PromptError(f"answer {number} has no tokens")
         if not behind or behind[0] not in self._special_ids:

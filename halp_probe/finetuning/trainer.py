@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, Sampler, SequentialSampler
+from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from halp_probe.errors import InputError
@@ -19,8 +19,8 @@ from halp_probe.finetuning.plan import Schedule, Stage
 class VlmTrainer(Trainer):
     """Takes the samples in the data set's order, which is shuffled already."""
 
-    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
-        return SequentialSampler(train_dataset or self.train_dataset)
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
@@ -68,8 +68,6 @@ def arguments(stage: Stage, schedule: Schedule, folder: Path, device: torch.devi
         per_device_train_batch_size=schedule.batch_size,
         per_device_eval_batch_size=schedule.batch_size,
         gradient_accumulation_steps=schedule.accumulation,
-        gradient_checkpointing=schedule.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if schedule.gradient_checkpointing else None,
         learning_rate=stage.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=schedule.warmup,

@@ -53,3 +53,11 @@ def ties_last_hidden_states() -> bool:
     with torch.device("meta"):
         output = ViTModel(config)(torch.zeros(1, 1, 2, 2), output_hidden_states=True)
     return output.hidden_states[-1] is output.last_hidden_state
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Compute a block's activations again in the backward pass instead of keeping them."""
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    else:  # 5.17
+        model.gradient_checkpointing_enable({"use_reentrant": False})
