@@ -23,22 +23,9 @@ from transformers import (
 from halp_probe.models.compat import ties_last_hidden_states
 from halp_probe.models.dtypes import cast_parameters, note_dtype
 from halp_probe.models.errors import ModelError
+from halp_probe.models.fused_options import FusedParts as FusedParts
 from halp_probe.models.fused_parts import TURN_END, Language, Vision, open_language, open_vision
 from halp_probe.models.fused_processor import letterbox_processor, pinpoints, tiles_processor, tiles_strategy
-
-
-@dataclass(frozen=True)
-class FusedParts:
-    """What a fused model is made of."""
-
-    vision: str = "google/vit-base-patch32-384"  # hub name or folder of a ViT, CLIP or SigLIP; shapes-vit is bundled
-    language: str = "Qwen/Qwen2.5-3B-Instruct"  # hub name or folder of a Qwen2 or Qwen3; shapes-lm is bundled
-    tiles: int = 0  # the most tiles that a picture is cut into; 0: one square a picture
-    vision_layernorm: bool = False  # whether the connector reads the tower's states behind its final LayerNorm
-
-    def __post_init__(self) -> None:
-        if self.tiles < 0:
-            raise ModelError(f"{self.tiles} tiles: pass how many a picture is cut into at most, or 0")
 
 
 @dataclass(frozen=True)
