@@ -12,7 +12,7 @@ import torch
 from finetuning_models import NAMES, SIDE, model_of, picture
 from PIL import Image
 
-from halp_probe.extraction.images import ImageError, LoadedImage
+from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.prompting import Prompter, PromptError
 from halp_probe.finetuning.records import Conversation, Turn
 from halp_probe.finetuning.tokens import IGNORED, ConversationTokenizer, Tokenized, TooLongError
@@ -169,7 +169,7 @@ def test_pictures_of_extreme_shape_are_refused(checkpoints: dict[str, Checkpoint
     tokenizer = ConversationTokenizer(checkpoints["square"])
     assert tokenizer(conversation(("Why?", "So")), picture(2, 50)).images
     strip = LoadedImage(Image.new("RGB", (1, 201)), "strip")
-    with pytest.raises(ImageError, match="an image of 1×201: one side is more than 200 times the other"):
+    with pytest.raises(PromptError, match="an image of 1×201 is too narrow"):
         tokenizer(conversation(("Why?", "So")), strip)
 
 

@@ -143,7 +143,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_losses_and_weights(parts, trai
     folder = tmp_path / "killed"
     command = ["train-vlm", *parts, *QUICK, "--output-dir", str(folder)]
     for stage, checkpoint in (("stage1", 2), ("stage1", 4), ("stage2", 2)):
-        killed_after(command, folder / stage / "checkpoints" / f"checkpoint-{checkpoint}" / "whole")
+        killed_after(command, folder / stage / "checkpoints" / f"checkpoint-{checkpoint}" / "whole", tmp_path / "log")
     torn = folder / "stage2" / "checkpoints" / "checkpoint-4"
     torn.mkdir(exist_ok=True)
     (torn / "learned.safetensors").write_bytes(b"half")
@@ -154,9 +154,9 @@ def test_a_run_that_is_killed_goes_on_to_the_same_losses_and_weights(parts, trai
     assert (folder / "evaluation.csv").read_bytes() == (trained / "evaluation.csv").read_bytes()
 
 
-def killed_after(command: list[str], file: Path) -> None:
+def killed_after(command: list[str], file: Path, log: Path) -> None:
     """Start it, and kill it as soon as the file is there."""
-    process = start_command(command, file.parents[3] / "log")
+    process = start_command(command, log)
     wait_for(file, process)
     process.kill()
     process.join()

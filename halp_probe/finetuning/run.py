@@ -41,7 +41,7 @@ def train(options: TrainOptions, stopped: Callable[[], bool]) -> bool:
     Raises InputError for data, a model or a folder that cannot be used.
     """
     folder = options.output_dir
-    start = open_start(options.parts, options.machine, options.schedule.seed)
+    start = open_start(options)
     lengths: dict[tuple[str, str], int] = {}
     gathered = _gather(options, start, lengths)
     write_left_out(folder / "left_out.csv", gathered.left_out)
