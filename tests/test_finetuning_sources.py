@@ -84,15 +84,19 @@ def test_llava_instruct(images: Path) -> None:
         ({"conversations": GOOD[::-1]}, "read", "message 1 is from 'gpt', not from 'human'"),
         ({"conversations": [*GOOD, *GOOD[1:]]}, "read", "message 3 is from 'gpt', not from 'human'"),
         ({"conversations": [{"from": "system", "value": "x"}, *GOOD]}, "read", "message 1 is from 'system'"),
-        ({"conversations": said("<image><image>\nWhy?", "So.")}, "read", "2 markers <image>, but 1 image"),
-        ({"conversations": said("<image>\nWhy?", "So.", "<image> And?", "So.")}, "read", "2 markers"),
-        ({"conversations": said("Why?", "So.")}, "read", "no markers <image>, but 1 image"),
+        (
+            {"conversations": said("<image><image>\nWhy?", "So.")},
+            "read",
+            "the marker <image> stands 2 times in the text of 1 image",
+        ),
+        ({"conversations": said("<image>\nWhy?", "So.", "<image> And?", "So.")}, "read", "stands 2 times"),
+        ({"conversations": said("Why?", "So.")}, "read", "stands 0 times in the text of 1 image"),
         ({"conversations": said("Why?", "So.", "<image>\nAnd?", "So.")}, "read", "stands neither at the beginning"),
         ({"conversations": said("Why <image> so?", "So.")}, "read", "stands neither at the beginning nor at the end"),
         ({"conversations": said("<image>\n", "So.")}, "read", "no question"),
         ({"conversations": said("<image>\nWhy?", " \n")}, "read", "no answer"),
         ({"conversations": said("<image>\nWhy?", "\ud800")}, "read", "the answer is no Unicode text"),
-        ({"image": None}, "read", "1 markers <image>, but no image"),
+        ({"image": None}, "read", "stands 1 times in the text of no image"),
         ({"image": "none.jpg"}, "image", "no file 'none.jpg' in"),
         ({"image": "../data.json"}, "image", "leads out of"),
         ({"image": ""}, "image", "blank image_id"),
@@ -104,6 +108,16 @@ def test_a_bad_llava_entry_is_left_out_by_name(images: Path, changed: dict[str, 
     (left_out,) = source.left_out
     assert (left_out.source, left_out.key, left_out.stage) == ("llava_instruct", "bad", stage)
     assert reason in left_out.reason
+
+
+def test_text_alone_can_be_left_out(images: Path) -> None:
+    """A batch of it would give a connector nothing to learn from."""
+    path = written(images, [llava_entry(), {"id": "text", "conversations": said("Hello", "Hi!")}])
+    source = llava_instruct.read(path, images, "captions", text_alone=False)
+    assert [each.key for each in source.conversations] == ["1"]
+    assert source.left_out == (
+        LeftOut("captions", "text", "read", "no image, and a connector learns from nothing else"),
+    )
 
 
 def test_keys_are_unique_whatever_the_ids(images: Path) -> None:
