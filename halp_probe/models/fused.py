@@ -44,19 +44,8 @@ def build(parts: FusedParts, *, cache_dir: str | None = None, dtype: str = "auto
     ViT or CLIP included (145 for google/vit-base-patch32-384); with tiles the class token is left out. Raises
     ModelError for parts that cannot be loaded or do not go together.
     """
-    asked = dtype if dtype == "auto" else getattr(torch, dtype)
-    vision = open_vision(parts.vision, cache_dir=cache_dir, dtype=asked)
-    _check_layernorm(parts, vision)
-    language = open_language(parts.language, cache_dir=cache_dir, dtype=asked)
-    model = _joined(_config(parts, vision, language), vision, language, seed)
-    cast_parameters(model, torch.promote_types(vision.tower.dtype, language.model.dtype))
-    note_dtype(model.config, model.dtype)
-    model.generation_config = _generation(language)
-    if parts.tiles:
-        processor = tiles_processor(vision, language.tokenizer, parts.tiles)
-    else:
-        processor = letterbox_processor(vision, language.tokenizer)
-    return Fused(model.eval(), processor)
+    with torch.random.fork_rng(devices=[]):  # also loading draws: what a checkpoint lacks, before it is looked at
+        return _build(parts, cache_dir, dtype, seed)
 
 
 def save(fused: Fused, folder: Path) -> None:
@@ -79,6 +68,22 @@ def connector(model: Any) -> nn.Module:
     bare = model.get_base_model() if hasattr(model, "get_base_model") else model
     projector: nn.Module = bare.model.multi_modal_projector
     return projector
+
+
+def _build(parts: FusedParts, cache_dir: str | None, dtype: str, seed: int) -> Fused:
+    asked = dtype if dtype == "auto" else getattr(torch, dtype)
+    vision = open_vision(parts.vision, cache_dir=cache_dir, dtype=asked)
+    _check_layernorm(parts, vision)
+    language = open_language(parts.language, cache_dir=cache_dir, dtype=asked)
+    model = _joined(_config(parts, vision, language), vision, language, seed)
+    cast_parameters(model, torch.promote_types(vision.tower.dtype, language.model.dtype))
+    note_dtype(model.config, model.dtype)
+    model.generation_config = _generation(language)
+    if parts.tiles:
+        processor = tiles_processor(vision, language.tokenizer, parts.tiles)
+    else:
+        processor = letterbox_processor(vision, language.tokenizer)
+    return Fused(model.eval(), processor)
 
 
 def _check_layernorm(parts: FusedParts, vision: Vision) -> None:
@@ -124,12 +129,11 @@ def _joined(config: Any, vision: Vision, language: Language, seed: int) -> Any:
     inner = model.model
     inner.vision_tower, inner.language_model = vision.tower, language.model.model
     model.lm_head = language.model.lm_head
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        inner.multi_modal_projector = type(inner.multi_modal_projector)(config)
-        if tiles:
-            width = config.text_config.hidden_size
-            inner.image_newline = nn.Parameter(torch.randn(width) * width**-0.5)
+    torch.manual_seed(seed)
+    inner.multi_modal_projector = type(inner.multi_modal_projector)(config)
+    if tiles:
+        width = config.text_config.hidden_size
+        inner.image_newline = nn.Parameter(torch.randn(width) * width**-0.5)
     return model
 
 

@@ -109,6 +109,10 @@ def _read(folder: Path, model: Any, prefix: str) -> _Lora:
         else:
             weights[found[1], found[3]] = weight
             names.add(found[2])
+    if not weights:
+        raise ModelError(
+            f"{folder} holds no LoRA weights whose keys begin with {prefix}layers.; save the adapter again"
+        )
     if isinstance(targets := config.get("target_modules"), list):
         names |= set(targets)
     decoder = model.model.language_model
@@ -125,10 +129,6 @@ def _read(folder: Path, model: Any, prefix: str) -> _Lora:
             f"{folder} {lacks} {path}.{half}: {len(wrong)} of its weights are not those of a LoRA on "
             f"{', '.join(sorted(names))} of the {len(decoder.layers)} layers of {_language(model)}; pass the language "
             "model that it was trained on"
-        )
-    if not weights:
-        raise ModelError(
-            f"{folder} holds no LoRA weights whose keys begin with {prefix}layers.; save the adapter again"
         )
     for (path, half), shape in expected.items():
         check_weight(weights[path, half], shape, f"{path}.{half} in {folder}")
