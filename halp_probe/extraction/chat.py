@@ -63,9 +63,7 @@ class Chat:
             )
         return self.date or datetime.date.today().isoformat()
 
-    def text(
-        self, question: str, pictures: Sequence[Image.Image], history: Sequence[tuple[str, str]] = ()
-    ) -> str:
+    def text(self, question: str, pictures: Sequence[Image.Image], history: Sequence[tuple[str, str]] = ()) -> str:
         """The whole prompt; `history` are earlier questions and the model's answers to them, which stand before this.
 
         Raises PromptError for a special token in one of these texts, or a template that loses one.
@@ -111,7 +109,7 @@ class Chat:
         marks = [f"[[{k}]]" for k in range(2 * earlier + 1)]
         images = [{"type": "image"}] * pictures
         why = ""
-        for as_strings in product((False, True), repeat=2):
+        for as_strings in product((False, True), (False, True)):
             try:
                 text = self._rendered([*self._system_turns, *_turns(marks, images, as_strings)])
             except _REFUSALS as error:
