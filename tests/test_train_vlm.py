@@ -233,9 +233,9 @@ def test_samples_that_cannot_be_used_are_named_and_the_others_trained_on(parts, 
     assert main([*plain, *flags, "--held-out", "0.2"]) == 0
     with (tmp_path / "run" / "left_out.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["key"], row["stage"]) for row in rows] == [("e3", "image"), ("e7", "tokens")]
+    assert [(row["key"], row["stage"]) for row in rows] == [("e3", "image"), ("e7", "length")]
     assert "300" in rows[1]["reason"]
-    assert "2 conversations are left out" in capsys.readouterr().err
+    assert "2 conversations are left out (image 1, length 1)" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["llava_instruct"]["questions"] > 0
 
 
