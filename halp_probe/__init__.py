@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from halp_probe.labels.table import read_labels as read_labels
     from halp_probe.probes.estimators import LinearProbe as LinearProbe
     from halp_probe.probes.files import load_probe as load_probe
+    from halp_probe.probes.files import load_probes as load_probes
     from halp_probe.probes.study import Design as Design
     from halp_probe.probes.study import study as study
+    from halp_probe.scoring.conversation import ProbedChat as ProbedChat
     from halp_probe.scoring.scorer import RiskScorer as RiskScorer
     from halp_probe.shards.reader import open_shards as open_shards
 
@@ -24,10 +26,12 @@ __version__ = "0.4.0"
 _MODULE_OF = {
     "Design": "halp_probe.probes.study",
     "LinearProbe": "halp_probe.probes.estimators",
+    "ProbedChat": "halp_probe.scoring.conversation",
     "RiskScorer": "halp_probe.scoring.scorer",
     "ablate_direction": "halp_probe.interventions.steering",
     "direction_of": "halp_probe.interventions.directions",
     "load_probe": "halp_probe.probes.files",
+    "load_probes": "halp_probe.probes.files",
     "open_shards": "halp_probe.shards.reader",
     "read_labels": "halp_probe.labels.table",
     "steer": "halp_probe.interventions.steering",

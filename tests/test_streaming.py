@@ -70,11 +70,14 @@ def test_no_piece_holds_half_a_character(kind: str, text: str) -> None:
         assert all(whole.startswith("".join(found[:k])) for k in range(len(found)))
 
 
-@given(st.lists(st.integers(0, 255), max_size=10))
-def test_so_it_is_with_any_bytes(values: list[int]) -> None:
-    """Gemma's tokenizer reads a run of bytes as a whole: one that is none makes all of them unreadable."""
+@given(
+    st.lists(st.integers(0, 255).map(lambda value: [value]) | st.sampled_from([[*b"\xe2\x82\xac"], [256]]), max_size=8)
+)
+def test_so_it_is_with_any_bytes(runs: list[list[int]]) -> None:
+    """Gemma's tokenizer reads a run of bytes as a whole, across special tokens: one that is no text spoils all."""
     tokenizer = TOKENIZERS["byte tokens"]
-    assert_streams(tokenizer, tokenizer.convert_tokens_to_ids([f"<0x{value:02X}>" for value in values]))
+    names = ["<eos>" if value == 256 else f"<0x{value:02X}>" for run in runs for value in run]
+    assert_streams(tokenizer, tokenizer.convert_tokens_to_ids(names))
 
 
 def test_characters_of_several_tokens_come_at_once() -> None:
