@@ -1,0 +1,125 @@
+"""The conversation: for each question first its risk, and only then the answer or a silence that can be broken."""
+
+from __future__ import annotations
+
+import datetime
+
+import streamlit as st
+
+from halp_probe.app.chart import Reading, chart
+from halp_probe.app.conversation import Judged, Question, Session, State, Turn
+from halp_probe.app.gauge import gauge
+from halp_probe.app.shelf import Held, Shelf
+from halp_probe.app.sidebar import Use
+from halp_probe.app.theme import palette
+from halp_probe.app.wording import plain
+from halp_probe.errors import InputError
+
+
+def show(session: Session, use: Use, shelf: Shelf, question: str | None) -> None:
+    """All turns, then the new question; an answer that was interrupted goes on first."""
+    for turn in session.turns:
+        _show(turn, use.held, shelf, newest=turn is session.turns[-1] and question is None)
+    if question is not None:
+        with st.chat_message("user"):
+            _text(question)
+        with st.chat_message("assistant"):
+            with st.spinner("Reading the question, before any answer…"):
+                turn = _read(session, use, shelf, question)
+                session.add(turn)
+            _reply(turn, use.held, shelf, newest=True)
+
+
+def suggestions(session: Session) -> None:
+    """Questions to begin with, where the picture has some."""
+    if session.picture is None or session.turns or not session.picture.truths:
+        return
+    st.html('<div class="halp-quiet">Ask, for instance:</div>')
+    with st.container(horizontal=True):
+        for text in session.picture.truths:
+            st.button(text, key=f"ask {text}", on_click=lambda text=text: st.session_state.update(suggested=text))
+
+
+def _read(session: Session, use: Use, shelf: Shelf, text: str) -> Turn:
+    """The question with its risk, or with why it could not be read."""
+    picture = session.picture
+    assert picture is not None
+    now = datetime.datetime.now(datetime.timezone.utc)
+    truth = picture.truths.get(text)
+    question = Question(text, picture.name, truth, use.model, use.by, session.conversation, now)
+    try:
+        asked = shelf.ask(use.held, picture.image, text, session.history, use.max_new_tokens)
+    except InputError as error:
+        return Turn(question, state=State.FAILED, error=str(error))
+    return Turn(question, Judged(asked.risks, use.by, use.threshold, asked.follow_up), asked)
+
+
+def _show(turn: Turn, held: Held, shelf: Shelf, newest: bool) -> None:
+    with st.chat_message("user"):
+        _text(turn.question.text)
+    with st.chat_message("assistant"):
+        _reply(turn, held, shelf, newest)
+
+
+def _reply(turn: Turn, held: Held, shelf: Shelf, newest: bool) -> None:
+    _risk(turn, held, newest)
+    if turn.state is State.ANSWERING:
+        _answer(turn, shelf)
+    elif turn.state is State.ABSTAINED:
+        _silence(turn)
+    elif turn.state is State.ANSWERED:
+        _text(turn.answer or "(The model said nothing.)")
+    if turn.state is State.FAILED:
+        _text(turn.answer)
+        st.html(f'<div role="alert" class="halp-alert">{plain(turn.error)}</div>')
+    if turn.state is State.ANSWERED and turn.question.truth is not None:
+        st.html(f'<div class="halp-quiet">True answer: {plain(turn.question.truth)}</div>')
+
+
+def _risk(turn: Turn, held: Held, newest: bool) -> None:
+    judged = turn.judged
+    if judged is None:
+        return
+    if judged.risk is None:
+        st.html('<div class="halp-quiet">No risk is known for this answer.</div>')
+        return
+    st.html(gauge(judged))
+    if len(judged.risks) > 1:
+        readings = [
+            Reading(str(held.probes[name].metadata["representation"]), risk, name == judged.by)
+            for name, risk in judged.risks.items()
+            if name in held.probes
+        ]
+        with st.expander("Risk by layer: where in the model it can be read", expanded=newest):
+            st.html(chart(readings, judged.threshold, palette()))
+
+
+def _answer(turn: Turn, shelf: Shelf) -> None:
+    """Stream it below its risk, which is on the page by now."""
+    slot = st.empty()
+    if turn.pieces is None and turn.asked is not None:
+        turn.pieces = shelf.pieces(turn.asked)
+    try:
+        for piece in turn.pieces or ():
+            turn.answer += piece
+            slot.html(_html(turn.answer))
+    except InputError as error:
+        turn.fail(str(error))
+        slot.empty()
+        return
+    turn.finish()
+    slot.html(_html(turn.answer or "(The model said nothing.)"))
+
+
+def _silence(turn: Turn) -> None:
+    _text("I would rather not answer: this is above the threshold.")
+    if turn.asked is not None:
+        st.button("Answer anyway", key="answer anyway", on_click=turn.answer_anyway)
+
+
+def _text(text: str) -> None:
+    st.html(_html(text))
+
+
+def _html(text: str) -> str:
+    return f'<div class="halp-text">{plain(text)}</div>'

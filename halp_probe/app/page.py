@@ -1,0 +1,63 @@
+"""The page that `halp-probe app` serves; Streamlit runs this file anew at every touch of a visitor."""
+
+from __future__ import annotations
+
+import sys
+
+import streamlit as st
+
+from halp_probe.app import chat, history, pictures, sidebar, theme
+from halp_probe.app.conversation import Session
+from halp_probe.app.settings import PageSettings
+from halp_probe.app.shelf import Shelf
+from halp_probe.app.wording import plain
+
+
+@st.cache_resource(show_spinner=False)
+def shelf() -> Shelf:
+    """One for all visitors: the model, and nothing of theirs."""
+    return Shelf()
+
+
+def main(settings: PageSettings) -> None:
+    st.set_page_config(page_title="halp_probe", page_icon="🎯", layout="centered")
+    st.html(theme.STYLE)
+    session: Session = st.session_state.setdefault("session", Session())
+    use = sidebar.show(session, settings, shelf())
+    talk, results = st.tabs(["Chat", "Results"], key="tab", on_change="rerun")
+    question = st.session_state.pop("suggested", None)
+    if talk.open and use is not None:
+        question = st.chat_input("Ask about the image", max_chars=2000, submit_mode="disable") or question
+    with talk:
+        if talk.open:
+            _chat(session, use, question)
+
+
+def _chat(session: Session, use: sidebar.Use | None, question: str | None) -> None:
+    st.html("<h1>How likely is it to be wrong?</h1>")
+    if use is None:
+        failed = st.session_state.load_error[1]
+        st.html(f'<div role="alert" class="halp-alert">{plain(failed)}</div>')
+        return
+    if use.held.no_risk:
+        st.html(f'<div role="alert" class="halp-alert">{plain(use.held.no_risk)}</div>')
+    pictures.choose(session)
+    if question is None:
+        chat.suggestions(session)
+    chat.show(session, use, shelf(), question)
+    _past(session)
+
+
+def _past(session: Session) -> None:
+    turns = session.all_turns
+    if not turns:
+        return
+    with st.container(horizontal=True):
+        st.button("New conversation", on_click=session.begin_anew, disabled=not session.turns)
+        st.download_button("Download history as CSV", history.as_csv(turns), "halp_probe_history.csv", "text/csv")
+        st.button("Forget history", on_click=session.forget_past)
+    with st.expander(f"History: {len(turns)} question{'s' * (len(turns) > 1)}"):
+        st.html(history.as_html(turns))
+
+
+main(PageSettings.from_argument(sys.argv[1]))
