@@ -9,25 +9,25 @@ import streamlit as st
 from halp_probe.app.chart import Reading, chart
 from halp_probe.app.conversation import Judged, Question, Session, State, Turn
 from halp_probe.app.gauge import gauge
-from halp_probe.app.shelf import Held, Shelf
+from halp_probe.app.shelf import Held, short_of_memory_told
 from halp_probe.app.sidebar import Use
 from halp_probe.app.theme import palette
 from halp_probe.app.wording import plain
 from halp_probe.errors import InputError
 
 
-def show(session: Session, use: Use, shelf: Shelf, question: str | None) -> None:
+def show(session: Session, use: Use, question: str | None) -> None:
     """All turns, then the new question; an answer that was interrupted goes on first."""
     for turn in session.turns:
-        _show(turn, use.held, shelf, newest=turn is session.turns[-1] and question is None)
+        _show(turn, use.held, newest=turn is session.turns[-1] and question is None)
     if question is not None:
         with st.chat_message("user"):
             _text(question)
         with st.chat_message("assistant"):
             with st.spinner("Reading the question, before any answer…"):
-                turn = _read(session, use, shelf, question)
+                turn = _read(session, use, question)
                 session.add(turn)
-            _reply(turn, use.held, shelf, newest=True)
+            _reply(turn, use.held, newest=True)
 
 
 def suggestions(session: Session) -> None:
@@ -40,7 +40,7 @@ def suggestions(session: Session) -> None:
             st.button(text, key=f"ask {text}", on_click=lambda text=text: st.session_state.update(suggested=text))
 
 
-def _read(session: Session, use: Use, shelf: Shelf, text: str) -> Turn:
+def _read(session: Session, use: Use, text: str) -> Turn:
     """The question with its risk, or with why it could not be read."""
     picture = session.picture
     assert picture is not None
@@ -48,23 +48,24 @@ def _read(session: Session, use: Use, shelf: Shelf, text: str) -> Turn:
     truth = picture.truths.get(text)
     question = Question(text, picture.name, truth, use.model, use.by, session.conversation, now)
     try:
-        asked = shelf.ask(use.held, picture.image, text, session.history, use.max_new_tokens)
+        with short_of_memory_told():
+            asked = use.held.chat.ask([picture.image], text, session.history, max_new_tokens=use.max_new_tokens)
     except InputError as error:
         return Turn(question, state=State.FAILED, error=str(error))
     return Turn(question, Judged(asked.risks, use.by, use.threshold, asked.follow_up), asked)
 
 
-def _show(turn: Turn, held: Held, shelf: Shelf, newest: bool) -> None:
+def _show(turn: Turn, held: Held, newest: bool) -> None:
     with st.chat_message("user"):
         _text(turn.question.text)
     with st.chat_message("assistant"):
-        _reply(turn, held, shelf, newest)
+        _reply(turn, held, newest)
 
 
-def _reply(turn: Turn, held: Held, shelf: Shelf, newest: bool) -> None:
+def _reply(turn: Turn, held: Held, newest: bool) -> None:
     _risk(turn, held, newest)
     if turn.state is State.ANSWERING:
-        _answer(turn, shelf)
+        _answer(turn)
     elif turn.state is State.ABSTAINED:
         _silence(turn)
     elif turn.state is State.ANSWERED:
@@ -94,13 +95,13 @@ def _risk(turn: Turn, held: Held, newest: bool) -> None:
             st.html(chart(readings, judged.threshold, palette()))
 
 
-def _answer(turn: Turn, shelf: Shelf) -> None:
+def _answer(turn: Turn) -> None:
     """Stream it below its risk, which is on the page by now."""
     slot = st.empty()
     if turn.pieces is None and turn.asked is not None:
-        turn.pieces = shelf.pieces(turn.asked)
+        turn.pieces = turn.asked.stream()
     try:
-        for piece in turn.pieces or ():
+        while (piece := _next(turn)) is not None:
             turn.answer += piece
             slot.html(_html(turn.answer))
     except InputError as error:
@@ -109,6 +110,11 @@ def _answer(turn: Turn, shelf: Shelf) -> None:
         return
     turn.finish()
     slot.html(_html(turn.answer or "(The model said nothing.)"))
+
+
+def _next(turn: Turn) -> str | None:
+    with short_of_memory_told():
+        return next(turn.pieces or iter(()), None)
 
 
 def _silence(turn: Turn) -> None:

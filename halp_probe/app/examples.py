@@ -9,7 +9,7 @@ from halp_probe.app.conversation import Picture
 from halp_probe.extraction.images import LoadedImage
 from halp_probe.shapes import questions, scenes
 
-SEEDS = {"Easy": 9, "Medium": 0, "Hard": 0, "Very hard": 0}  # below those that trained the model and its probes
+SEEDS = {"Easy": 113, "Medium": 18, "Hard": 27, "Very hard": 41}  # below those that trained the model and its probes
 _QUESTIONS = 4
 
 

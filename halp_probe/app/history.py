@@ -55,7 +55,7 @@ def row(turn: Turn) -> dict[str, str]:
         "image": question.picture,
         "conversation": str(question.conversation),
         "time": question.time.strftime("%Y-%m-%d %H:%M:%S"),
-        "note": turn.error if turn.state is State.FAILED else "still being answered" * turn.is_open,
+        "note": turn.error if turn.state is State.FAILED else turn.state.value if turn.state is State.ANSWERING else "",
     }
 
 

@@ -44,7 +44,7 @@ def _chat(session: Session, use: sidebar.Use | None, question: str | None) -> No
     pictures.choose(session)
     if question is None:
         chat.suggestions(session)
-    chat.show(session, use, shelf(), question)
+    chat.show(session, use, question)
     _past(session)
 
 

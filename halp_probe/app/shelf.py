@@ -1,9 +1,9 @@
-"""The one model of the page, with its probes: loaded once for all who look at it, and used by one of them at a time."""
+"""The one model of the page, with its probes: loaded once for all who look at it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,11 @@ import torch
 
 from halp_probe.app.settings import Choice
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import LoadedImage
 from halp_probe.models.loading import LoadedModel
+from halp_probe.models.naming import BUNDLED
 from halp_probe.models.options import ModelOptions, load
 from halp_probe.probes.files import SavedProbe, load_probe, load_probes
-from halp_probe.scoring.conversation import Asked, ProbedChat
+from halp_probe.scoring.conversation import ProbedChat
 
 
 @dataclass(frozen=True)
@@ -29,45 +29,25 @@ class Held:
 
 
 class Shelf:
-    """Holds one model. The model before goes before the next one comes: two may not fit in memory.
-
-    Hooks that capture see every forward pass of the model, so those of different conversations must never overlap.
-    """
+    """Holds one model. The model before goes before the next one comes: two may not fit in memory."""
 
     def __init__(self) -> None:
-        self._one_at_a_time = threading.RLock()
+        self._loading = threading.Lock()
         self._loaded: tuple[ModelOptions, LoadedModel] | None = None
         self._held: tuple[Choice, Held] | None = None
 
     def get(self, choice: Choice) -> Held:
         """What is held, loaded now if it is not this. Raises InputError when the model cannot be loaded."""
-        with self._one_at_a_time:
+        with self._loading:
             if self._held is None or self._held[0] != choice:
                 self._held = None
                 self._held = choice, _with_probes(self._model(choice.model), choice.probe)
             return self._held[1]
 
-    def ask(
-        self, held: Held, image: LoadedImage, question: str, history: Sequence[tuple[str, str]], max_new_tokens: int
-    ) -> Asked:
-        """The question read, and its risks, before any of its answer. Raises InputError as `ProbedChat.ask` does."""
-        with self._one_at_a_time, _short_of_memory_told():
-            return held.chat.ask([image], question, history, max_new_tokens=max_new_tokens)
-
-    def pieces(self, asked: Asked) -> Iterator[str]:
-        """The answer as it comes; others may use the model between two pieces."""
-        stream = asked.stream()
-        while True:
-            with self._one_at_a_time, _short_of_memory_told():
-                piece = next(stream, None)
-            if piece is None:
-                return
-            yield piece
-
     def _model(self, options: ModelOptions) -> LoadedModel:
         if self._loaded is None or self._loaded[0] != options:
             self._loaded = None
-            with _short_of_memory_told():
+            with short_of_memory_told():
                 self._loaded = options, load(options)
         return self._loaded[1]
 
@@ -77,14 +57,15 @@ def _with_probes(loaded: LoadedModel, probe: str) -> Held:
     if not probe:
         return Held(ProbedChat(loaded, {}), {}, "No probe is chosen, so no risk is known.")
     try:
-        probes = load_probes(probe) if _is_folder(probe) else {Path(probe).stem: load_probe(probe)}
+        probes = load_probes(probe) if probe == BUNDLED or Path(probe).is_dir() else {"probe": load_probe(probe)}
         return Held(ProbedChat(loaded, probes), probes)
     except InputError as error:
         return Held(ProbedChat(loaded, {}), {}, f"No risk is known, since this probe cannot be used: {error}")
 
 
 @contextmanager
-def _short_of_memory_told() -> Iterator[None]:
+def short_of_memory_told() -> Iterator[None]:
+    """Turns torch's own error into one that the page shows."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -36,6 +36,7 @@ STYLE = """<style>
 .halp-picture img { display: block; width: 100%; max-height: 20rem; object-fit: contain; object-position: left; border-radius: .4rem; }
 .halp-chart img { display: block; width: 100%; max-width: 22.5rem; }
 .halp-key { display: flex; flex-wrap: wrap; gap: .1rem 1rem; }
+.halp-alert { padding: .7rem .9rem; border-left: 4px solid #d9541e; border-radius: .3rem; background: rgba(217, 84, 30, .12); overflow-wrap: anywhere; }
 .halp-scroll { overflow-x: auto; max-width: 100%; }
 .halp-scroll table { border-collapse: collapse; font-size: .84rem; line-height: 1.4; }
 .halp-scroll th, .halp-scroll td { padding: .35rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid rgba(128, 136, 148, .4); min-width: 4rem; max-width: 18rem; overflow-wrap: anywhere; }
