@@ -36,7 +36,7 @@ class Reading:
 
 
 def chart(readings: list[Reading], threshold: float, colours: Palette) -> str:
-    """HTML: a drawing with its legend, and the probes without a layer in words; blank where there is nothing to draw.
+    """HTML: a drawing with its legend, and the probes without a layer in words.
 
     The readings may hold one representation twice, as `selected_probe` and under its own name; it is drawn once.
     """
@@ -45,9 +45,10 @@ def chart(readings: list[Reading], threshold: float, colours: Palette) -> str:
     whole = [reading for reading in _once(readings).values() if reading.layer is None]
     parts = []
     if layered:
-        parts += [_picture(layered, threshold, colours), _legend(layered, colours)]
-    parts += [f"<div>{plain(_words(reading))}</div>" for reading in whole]
-    return f'<div class="halp-chart halp-quiet">{"".join(parts)}</div>' if parts else ""
+        parts.append(_picture(layered, threshold, colours))
+    key = [*_legend(layered, colours), *(plain(_words(reading)) for reading in whole)]
+    parts.append(f"<ul>{''.join(f'<li>{words}</li>' for words in key)}</ul>")
+    return f'<div class="halp-chart halp-quiet">{"".join(parts)}</div>'
 
 
 def _once(readings: list[Reading]) -> Mapping[str, Reading]:
@@ -68,7 +69,7 @@ def _picture(layered: list[Reading], threshold: float, colours: Palette) -> str:
         left, top = frame.place(float(decisive.layer or 0), 100 * decisive.risk)
         parts.append(Markup('<circle class="ring" cx="{:.1f}" cy="{:.1f}" r="8.5"/>').format(left, top))
     words = "; ".join(map(_words, layered))
-    svg = frame.drawing("risk by layer", parts).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    svg = str(frame.drawing("risk by layer", parts)).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
     data = base64.b64encode(svg.encode()).decode()
     return f'<img alt="{plain(f"Risk by layer. {words}")}" src="data:image/svg+xml;base64,{data}">'
 
@@ -88,15 +89,16 @@ def _mark(frame: Frame, layer: float, risk: float, style: str) -> Markup:
     return Markup(square).format(style, left - 3.75, top - 3.75)
 
 
-def _legend(layered: list[Reading], colours: Palette) -> str:
+def _legend(layered: list[Reading], colours: Palette) -> list[str]:
+    if not layered:
+        return []
     marks = {
         QUERY_TOKEN: f'<span style="color:{colours.query}">●</span> {PLACES[QUERY_TOKEN]}',
         VISION_TOKEN: f'<span style="color:{colours.vision}">■</span> {PLACES[VISION_TOKEN]}',
     }
     known = [words for position, words in marks.items() if any(r.position == position for r in layered)]
-    ring = ["◯ decides"] if any(reading.decides for reading in layered) else []
-    spans = "".join(f"<span>{words}</span>" for words in [*known, "┄ threshold", *ring])
-    return f'<div class="halp-key">{spans}</div>'
+    ring = ["◯ the probe that decides"] if any(reading.decides for reading in layered) else []
+    return [*known, "┄ threshold", *ring]
 
 
 def _words(reading: Reading) -> str:

@@ -46,7 +46,7 @@ def _read(session: Session, use: Use, text: str) -> Turn:
     assert picture is not None
     now = datetime.datetime.now(datetime.timezone.utc)
     truth = picture.truths.get(text)
-    question = Question(text, picture.name, truth, use.model, use.by, session.conversation, now)
+    question = Question(text, picture.name, truth, use.model, use.probe, session.conversation, now)
     try:
         with short_of_memory_told():
             asked = use.held.chat.ask([picture.image], text, session.history, max_new_tokens=use.max_new_tokens)

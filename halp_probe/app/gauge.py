@@ -6,8 +6,8 @@ from halp_probe.app.conversation import Judged
 from halp_probe.app.wording import percent
 
 _FOLLOW_UP = (
-    "Asked after other questions: the probe learned from first questions only, so this percentage is outside of what "
-    "it was calibrated on. Take it as a hint."
+    "A follow-up: the probes learned from first questions only, so this percentage is outside of what they were "
+    "calibrated on. Take it as a hint."
 )
 
 

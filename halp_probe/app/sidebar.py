@@ -11,9 +11,8 @@ from halp_probe.app.settings import Choice, PageSettings
 from halp_probe.app.shelf import Held, Shelf
 from halp_probe.app.wording import percent, place
 from halp_probe.errors import InputError
-from halp_probe.probes.files import SavedProbe
+from halp_probe.probes.files import SELECTED_STEM, SavedProbe
 
-SELECTED = "selected_probe"  # the name under which train_probes.py saves the best one
 _GUESS = 0.5  # a threshold for a probe whose card has none; the page says so
 _SAME = 0.0005  # the slider's steps are of 0.1 %: within one, the card's own threshold is meant
 
@@ -24,7 +23,8 @@ class Use:
 
     held: Held
     model: str
-    by: str  # the probe that decides, blank for none
+    by: str  # which of its probes decides, blank for none
+    probe: str  # the same with where it was taken from
     threshold: float
     max_new_tokens: int
 
@@ -39,10 +39,11 @@ def show(session: Session, settings: PageSettings, shelf: Shelf) -> Use | None:
             return None
         st.header("Risk")
         by = _decisive(held)
-        threshold = _threshold(held.probes.get(by), f"{choice.probe}/{by}")
+        probe = f"{choice.probe}: {by}" if len(held.probes) > 1 else choice.probe if by else ""
+        threshold = _threshold(held.probes.get(by), probe)
         st.header("Answers")
         longest = st.slider("Longest answer in tokens (pieces of words)", 1, 512, 64, key="max_new_tokens")
-    return Use(held, held.chat.loaded.checkpoint.name, by, threshold, longest)
+    return Use(held, held.chat.loaded.checkpoint.name, by, probe, threshold, longest)
 
 
 def _choose(session: Session, settings: PageSettings) -> Choice:
@@ -87,9 +88,9 @@ def _decisive(held: Held) -> str:
 
     def words(name: str) -> str:
         read = place(str(held.probes[name].metadata["representation"]))
-        return f"Selected: {read}" if name == SELECTED else read[0].upper() + read[1:]
+        return f"Selected: {read}" if name == SELECTED_STEM else read[0].upper() + read[1:]
 
-    first = names.index(SELECTED) if SELECTED in names else 0
+    first = names.index(SELECTED_STEM) if SELECTED_STEM in names else 0
     why = "Its risk decides whether the model answers. Selected: the one that was best in its own training."
     chosen: str = st.selectbox("Probe that decides", names, first, format_func=words, key="by", help=why)
     return chosen
