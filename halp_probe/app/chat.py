@@ -11,7 +11,7 @@ from halp_probe.app.conversation import Judged, Question, Session, State, Turn
 from halp_probe.app.gauge import gauge
 from halp_probe.app.shelf import Held, short_of_memory_told
 from halp_probe.app.sidebar import Use
-from halp_probe.app.theme import palette
+from halp_probe.app.theme import alert, palette
 from halp_probe.app.wording import plain
 from halp_probe.errors import InputError
 
@@ -72,7 +72,7 @@ def _reply(turn: Turn, held: Held, newest: bool) -> None:
         _text(turn.answer or "(The model said nothing.)")
     if turn.state is State.FAILED:
         _text(turn.answer)
-        st.html(f'<div role="alert" class="halp-alert">{plain(turn.error)}</div>')
+        alert(turn.error)
     if turn.state is State.ANSWERED and turn.question.truth is not None:
         st.html(f'<div class="halp-quiet">True answer: {plain(turn.question.truth)}</div>')
 

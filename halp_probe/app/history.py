@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Sequence
 
 from halp_probe.app.conversation import State, Turn
@@ -34,8 +35,9 @@ _SHOWN = {
     "image": "Image",
     "time": "Time (UTC)",
 }
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
-_FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
+_SIGNS = ("EQUALS SIGN", "PLUS SIGN", "HYPHEN-MINUS", "COMMERCIAL AT")
+# What a spreadsheet may read as the beginning of a formula, full-width forms too.
+_FORMULA = tuple("=+-@\t\r\n") + tuple(unicodedata.lookup(f"FULLWIDTH {sign}") for sign in _SIGNS)
 
 
 def row(turn: Turn) -> dict[str, str]:
@@ -78,7 +80,8 @@ def as_html(turns: Sequence[Turn]) -> str:
     head = "".join(f'<th scope="col">{title}</th>' for title in _SHOWN.values())
     rows = (row(turn) for turn in reversed(turns))
     body = "".join(f"<tr>{''.join(f'<td>{plain(told[column])}</td>' for column in _SHOWN)}</tr>" for told in rows)
-    return f'<div class="halp-scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="halp-scroll" tabindex="0">{table}</div>'
 
 
 def _yes_no(value: bool) -> str:

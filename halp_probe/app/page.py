@@ -6,11 +6,10 @@ import sys
 
 import streamlit as st
 
-from halp_probe.app import chat, history, pictures, sidebar, theme
+from halp_probe.app import chat, history, pictures, results_tab, sidebar, theme
 from halp_probe.app.conversation import Session
 from halp_probe.app.settings import PageSettings
 from halp_probe.app.shelf import Shelf
-from halp_probe.app.wording import plain
 
 
 @st.cache_resource(show_spinner=False)
@@ -23,24 +22,27 @@ def main(settings: PageSettings) -> None:
     st.set_page_config(page_title="halp_probe", page_icon="🎯", layout="centered")
     st.html(theme.STYLE)
     session: Session = st.session_state.setdefault("session", Session())
-    use = sidebar.show(session, settings, shelf())
-    talk, results = st.tabs(["Chat", "Results"], key="tab", on_change="rerun")
+    talk, found = st.tabs(["Chat", "Results"], key="tab", on_change="rerun")
+    with talk:
+        st.html("<h1>Will it be wrong?</h1>")
+        st.html('<p class="halp-quiet">Ask a model about an image. Before it answers, its hidden states are read.</p>')
+        with st.spinner("Loading the model…"):
+            use = sidebar.show(session, settings, shelf())
     question = st.session_state.pop("suggested", None)
-    if talk.open and use is not None:
+    if use is not None and talk.open:
         question = st.chat_input("Ask about the image", max_chars=2000, submit_mode="disable") or question
     with talk:
-        if talk.open:
-            _chat(session, use, question)
+        _chat(session, use, question)
+    with found:
+        results_tab.show(settings)
 
 
 def _chat(session: Session, use: sidebar.Use | None, question: str | None) -> None:
-    st.html("<h1>How likely is it to be wrong?</h1>")
     if use is None:
-        failed = st.session_state.load_error[1]
-        st.html(f'<div role="alert" class="halp-alert">{plain(failed)}</div>')
+        theme.alert(st.session_state.load_error[1])
         return
     if use.held.no_risk:
-        st.html(f'<div role="alert" class="halp-alert">{plain(use.held.no_risk)}</div>')
+        theme.alert(use.held.no_risk)
     pictures.choose(session)
     if question is None:
         chat.suggestions(session)

@@ -12,6 +12,7 @@ from PIL import Image
 from halp_probe.app import examples
 from halp_probe.app.conversation import Picture, Session
 from halp_probe.app.fetch import fetch_image
+from halp_probe.app.theme import alert
 from halp_probe.app.uploads import checked_image
 from halp_probe.app.wording import plain
 from halp_probe.errors import InputError
@@ -80,7 +81,7 @@ def _taken(session: Session, get: Callable[[], Picture]) -> None:
 
 def _tell_refusal() -> None:
     if refusal := st.session_state.pop("refusal", ""):
-        st.html(f'<div role="alert" class="halp-alert">{plain(refusal)}</div>')
+        alert(refusal)
 
 
 def _html(picture: Picture) -> str:

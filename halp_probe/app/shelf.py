@@ -57,7 +57,9 @@ def _with_probes(loaded: LoadedModel, probe: str) -> Held:
     if not probe:
         return Held(ProbedChat(loaded, {}), {}, "No probe is chosen, so no risk is known.")
     try:
-        probes = load_probes(probe) if probe == BUNDLED or Path(probe).is_dir() else {Path(probe).stem: load_probe(probe)}
+        probes = (
+            load_probes(probe) if probe == BUNDLED or Path(probe).is_dir() else {Path(probe).stem: load_probe(probe)}
+        )
         return Held(ProbedChat(loaded, probes), probes)
     except InputError as error:
         return Held(ProbedChat(loaded, {}), {}, f"No risk is known, since this probe cannot be used: {error}")

@@ -60,7 +60,9 @@ def _choose(session: Session, settings: PageSettings) -> Choice:
         session.begin_anew()
 
     with st.form("choice_form", border=False):
-        st.text_input("Model", chosen.model.model or "", key="model", help="`shapes` is bundled; or a hub name, a folder")
+        st.text_input(
+            "Model", chosen.model.model or "", key="model", help="`shapes` is bundled; or a hub name, a folder"
+        )
         adapters = ", ".join(chosen.model.adapter)
         st.text_input("Adapter (optional)", adapters, key="adapters", help="A PEFT folder or hub name; several: commas")
         note = "`shapes` for the bundled model's, a saved probe or a folder of them; blank: no risk"
@@ -74,8 +76,7 @@ def _held(choice: Choice, shelf: Shelf) -> Held | None:
     failed = st.session_state.get("load_error")
     if failed is None or failed[0] != choice:
         try:
-            with st.spinner("Loading the model…"):
-                return shelf.get(choice)
+            return shelf.get(choice)
         except InputError as error:
             st.session_state.load_error = choice, str(error)
     return None
@@ -88,10 +89,10 @@ def _decisive(held: Held) -> str:
 
     def words(name: str) -> str:
         read = place(str(held.probes[name].metadata["representation"]))
-        return f"Selected: {read}" if name == SELECTED_STEM else read[0].upper() + read[1:]
+        return f"★ {read}" if name == SELECTED_STEM else read
 
     first = names.index(SELECTED_STEM) if SELECTED_STEM in names else 0
-    why = "Its risk decides whether the model answers. Selected: the one that was best in its own training."
+    why = "Its risk decides whether the model answers. ★: the one that was selected in training."
     chosen: str = st.selectbox("Probe that decides", names, first, format_func=words, key="by", help=why)
     return chosen
 

@@ -31,10 +31,10 @@ def percent(share: float, beside: float | None = None) -> str:
 
 
 def place(representation: str) -> str:
-    """What a probe reads, such as `end of the question, layer 5`."""
+    """What a probe reads, such as `layer 5, end of the question`."""
     layer = layer_of(representation)
     where = PLACES[representation.split("/")[0]]
-    return where if layer is None else f"{where}, layer {layer}"
+    return where if layer is None else f"layer {layer}, {where}"
 
 
 def plain(text: str) -> str:
