@@ -67,7 +67,7 @@ def _reply(turn: Turn, held: Held, newest: bool) -> None:
     if turn.state is State.ANSWERING:
         _answer(turn)
     elif turn.state is State.ABSTAINED:
-        _silence(turn)
+        _silence(turn, newest)
     elif turn.state is State.ANSWERED:
         _text(turn.answer or "(The model said nothing.)")
     if turn.state is State.FAILED:
@@ -117,9 +117,9 @@ def _next(turn: Turn) -> str | None:
         return next(turn.pieces or iter(()), None)
 
 
-def _silence(turn: Turn) -> None:
+def _silence(turn: Turn, newest: bool) -> None:
     _text("I would rather not answer: this is above the threshold.")
-    if turn.asked is not None:
+    if newest:  # what was asked since would stand before it
         st.button("Answer anyway", key="answer anyway", on_click=turn.answer_anyway)
 
 

@@ -1,0 +1,306 @@
+"""The page's logic, run by Streamlit's own test harness on the bundled model and its probes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("streamlit")
+
+from streamlit.testing.v1 import AppTest
+
+from halp_probe.app import examples, history
+from halp_probe.app.command import PAGE
+from halp_probe.app.conversation import Session, State
+from halp_probe.app.settings import Choice, PageSettings
+from halp_probe.models.options import ModelOptions, load
+from halp_probe.probes.files import SavedProbe, load_probes, save_probe
+from halp_probe.scoring.conversation import ProbedChat
+
+EASY = examples.example("Easy")
+FIRST, SECOND = "What shape is the orange one?", "How many circles are there?"
+
+
+@pytest.fixture(scope="module")
+def chat() -> ProbedChat:
+    return ProbedChat(load(ModelOptions("shapes")), load_probes("shapes"))
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    return opened(monkeypatch, "shapes")
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, probe: str, **settings: Any) -> AppTest:
+    choice = Choice.of(ModelOptions("shapes"), probe)
+    monkeypatch.setattr("sys.argv", [str(PAGE), PageSettings(choice, **settings).as_argument()])
+    page = AppTest.from_file(PAGE, default_timeout=60).run()
+    assert not page.exception
+    return page
+
+
+def ask(page: AppTest, question: str) -> None:
+    page.chat_input[0].set_value(question).run()
+    assert not page.exception
+
+
+def never_answer(page: AppTest) -> None:
+    threshold(page).set_value(0.0).run()
+
+
+def threshold(page: AppTest) -> Any:
+    return next(slider for slider in page.sidebar.slider if slider.label.startswith("Stay silent"))
+
+
+def pressed(page: AppTest, label: str) -> None:
+    next(button for button in page.button if button.label == label).click().run()
+    assert not page.exception
+
+
+def shown(page: AppTest) -> str:
+    """All HTML of the page's main part, without the pictures' bytes."""
+    return re.sub(r'src="data:[^"]*"', "", " ".join(html.proto.body for html in page.main.get("html")))
+
+
+def session(page: AppTest) -> Session:
+    found: Session = page.session_state["session"]
+    return found
+
+
+def test_the_risk_is_drawn_before_any_token_is_computed(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    from halp_probe.app import chat as module
+    from halp_probe.extraction import engine
+
+    events = []
+    real_steps, real_html = engine.steps, module.st.html
+
+    def steps(*arguments: Any) -> Iterator[Any]:
+        for step in real_steps(*arguments):
+            events.append("token")
+            yield step
+
+    def html(body: object) -> Any:
+        events.append(next((name for name in ("gauge", "chart") if f"halp-{name}" in str(body)), "text"))
+        return real_html(body)
+
+    monkeypatch.setattr(engine, "steps", steps)
+    monkeypatch.setattr(module.st, "html", html)
+    ask(page, FIRST)
+    assert events.index("gauge") < events.index("chart") < events.index("token")
+    assert session(page).turns[0].state is State.ANSWERED
+
+
+def test_risk_and_answer_are_those_of_the_model_and_the_selected_probe(page: AppTest, chat: ProbedChat) -> None:
+    asked = chat.ask([EASY.image], FIRST)
+    ask(page, FIRST)
+    turn = session(page).turns[0]
+    assert turn.judged is not None and not turn.judged.follow_up
+    assert turn.judged.risks == pytest.approx(asked.risks)
+    assert turn.judged.by == "selected_probe"
+    assert turn.answer == asked.answer() == "square"
+    assert "likely to be wrong" in shown(page) and "True answer: square" in shown(page)
+    assert turn.asked is None and turn.pieces is None  # the model's memory of it is free again
+
+
+def test_above_the_threshold_it_is_silent_until_it_is_asked_to_answer(page: AppTest, chat: ProbedChat) -> None:
+    never_answer(page)
+    ask(page, FIRST)
+    turn = session(page).turns[0]
+    assert turn.abstained and turn.state is State.ABSTAINED and turn.answer == ""
+    assert "I would rather not answer" in shown(page) and ">square<" not in shown(page)
+    before = turn.judged
+    pressed(page, "Answer anyway")
+    assert turn.state is State.ANSWERED and turn.answered_anyway and turn.abstained
+    assert turn.answer == chat.ask([EASY.image], FIRST).answer()
+    assert turn.judged is before and ">square<" in shown(page)
+
+
+def test_an_abstention_is_decided_by_the_threshold_of_its_time(page: AppTest) -> None:
+    never_answer(page)
+    ask(page, FIRST)
+    threshold(page).set_value(100.0).run()
+    turn = session(page).turns[0]
+    assert turn.state is State.ABSTAINED and turn.judged is not None and turn.judged.threshold == 0
+
+
+def test_the_slider_begins_at_the_cards_threshold_to_the_last_bit(page: AppTest) -> None:
+    probe = load_probes("shapes")["selected_probe"]
+    assert probe.threshold is not None
+    ask(page, FIRST)
+    judged = session(page).turns[0].judged
+    assert judged is not None and judged.threshold == probe.threshold.risk
+
+
+def test_a_second_question_is_asked_after_the_first_and_says_so(page: AppTest, chat: ProbedChat) -> None:
+    alone = chat.ask([EASY.image], SECOND)
+    after = chat.ask([EASY.image], SECOND, [(FIRST, "square")])
+    assert alone.risks != pytest.approx(after.risks)
+    ask(page, FIRST)
+    assert "A follow-up" not in shown(page)
+    ask(page, SECOND)
+    turn = session(page).turns[1]
+    assert turn.judged is not None and turn.judged.follow_up
+    assert turn.judged.risks == pytest.approx(after.risks)
+    assert turn.answer == after.answer()
+    assert "A follow-up" in shown(page)
+
+
+def test_what_was_not_answered_is_not_in_the_next_prompt(page: AppTest, chat: ProbedChat) -> None:
+    never_answer(page)
+    ask(page, FIRST)
+    ask(page, SECOND)
+    turn = session(page).turns[1]
+    assert turn.judged is not None and not turn.judged.follow_up
+    assert turn.judged.risks == pytest.approx(chat.ask([EASY.image], SECOND).risks)
+    assert session(page).turns[0].asked is None  # only the newest can be answered anyway
+    assert [button.label for button in page.button].count("Answer anyway") == 1
+
+
+def test_another_picture_and_the_button_begin_a_conversation(page: AppTest) -> None:
+    ask(page, FIRST)
+    page.button_group(key="example").set_value("Hard").run()
+    assert session(page).turns == [] and session(page).history == () and session(page).conversation == 2
+    ask(page, SECOND)
+    judged = session(page).turns[0].judged
+    assert judged is not None and not judged.follow_up
+    pressed(page, "New conversation")
+    assert session(page).turns == [] and len(session(page).past) == 2
+    pressed(page, "Forget history")
+    assert session(page).all_turns == []
+
+
+def test_an_interrupted_answer_goes_on_where_it_stopped(page: AppTest) -> None:
+    never_answer(page)
+    ask(page, FIRST)
+    turn = session(page).turns[0]
+    assert turn.asked is not None
+    turn.answer_anyway()
+    turn.pieces = iter(["qu", "are"])
+    turn.answer = next(turn.pieces)  # as far as the script came before it was stopped
+    page.run()
+    assert turn.answer == "quare" and turn.state is State.ANSWERED
+
+
+def test_visitors_do_not_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = opened(monkeypatch, "shapes"), opened(monkeypatch, "shapes")
+    ask(one, FIRST)
+    other.run()
+    assert session(other).all_turns == [] and FIRST not in shown(other).split("Ask, for instance")[0]
+
+
+def test_the_model_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from halp_probe.app import shelf
+
+    loads = []
+    monkeypatch.setattr(shelf, "load", lambda options: loads.append(options) or load(options))
+    import streamlit as st
+
+    st.cache_resource.clear()
+    one, other = opened(monkeypatch, "shapes"), opened(monkeypatch, "shapes")
+    ask(one, FIRST)
+    ask(other, FIRST)
+    opened(monkeypatch, "")  # other probes, the same model
+    assert len(loads) == 1
+
+
+def test_without_a_probe_it_answers_and_says_that_no_risk_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = opened(monkeypatch, "")
+    assert "No probe is chosen" in shown(page)
+    ask(page, FIRST)
+    turn = session(page).turns[0]
+    assert turn.answer == "square" and not turn.abstained
+    assert "likely to be wrong" not in shown(page) and "No risk is known for this answer" in shown(page)
+
+
+def test_a_probe_of_another_model_is_named_and_shows_no_risk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    probe = of_another_model(load_probes("shapes")["selected_probe"])
+    save_probe(tmp_path / "other", probe.estimator, probe.metadata, probe.calibration)
+    page = opened(monkeypatch, str(tmp_path / "other.json"))
+    assert "this probe cannot be used: the probe was trained on" in shown(page)
+    ask(page, FIRST)
+    assert session(page).turns[0].answer == "square" and "likely to be wrong" not in shown(page)
+
+
+def of_another_model(probe: SavedProbe) -> SavedProbe:
+    return replace(probe, metadata={**probe.metadata, "revision": "0" * 40})
+
+
+def test_a_probe_without_threshold_says_that_one_is_guessed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    probe = load_probes("shapes")["selected_probe"]
+    save_probe(tmp_path / "mine", probe.estimator, {**probe.metadata}, probe.calibration)
+    page = opened(monkeypatch, str(tmp_path / "mine.json"))
+    assert threshold(page).value == 50
+    assert any("is a guess" in caption.value for caption in page.sidebar.caption)
+
+
+def test_a_model_that_cannot_be_loaded_is_one_sentence(page: AppTest, tmp_path: Path) -> None:
+    page.sidebar.text_input(key="model").set_value(str(tmp_path / "nothing"))
+    pressed(page, "Use these")
+    assert 'role="alert"' in shown(page) and "does not exist" in shown(page) and "Traceback" not in shown(page)
+    assert not page.chat_input
+    page.sidebar.text_input(key="model").set_value("shapes")
+    pressed(page, "Use these")
+    ask(page, FIRST)
+    assert session(page).turns[0].answer == "square"
+
+
+def test_a_question_that_cannot_be_asked_is_told_and_is_not_in_the_next_prompt(page: AppTest) -> None:
+    ask(page, "What is <|image_pad|>?")
+    turn = session(page).turns[0]
+    assert turn.state is State.FAILED and turn.error and 'role="alert"' in shown(page)
+    assert "<|image_pad|>" not in shown(page) and "&lt;|image_pad|&gt;" in shown(page)
+    ask(page, FIRST)
+    assert session(page).turns[1].answer == "square"
+    assert history.row(turn)["note"] == turn.error
+
+
+def test_no_markup_of_a_question_reaches_the_page(page: AppTest) -> None:
+    ask(page, "<img src=x onerror=alert(1)>")
+    assert "<img src=x" not in shown(page) and "&lt;img src=x" in shown(page)
+
+
+def test_whoever_looks_on_from_elsewhere_may_not_name_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = opened(monkeypatch, "shapes", open_to_all=True)
+    assert not page.text_input
+    ask(page, FIRST)
+    assert session(page).turns[0].answer == "square"
+
+
+def test_the_history_tells_what_happened(page: AppTest) -> None:
+    ask(page, FIRST)
+    never_answer(page)
+    ask(page, SECOND)
+    rows = list(csv.DictReader(io.StringIO(history.as_csv(session(page).all_turns).decode("utf-8-sig"))))
+    first, second = rows
+    assert (first["question"], first["answer"], first["abstained"], first["answered_anyway"]) == (
+        FIRST,
+        "square",
+        "no",
+        "",
+    )
+    assert (second["abstained"], second["answered_anyway"], second["answer"], second["follow_up"]) == (
+        "yes",
+        "no",
+        "",
+        "yes",
+    )
+    assert float(second["threshold"]) == 0 < float(second["risk"])
+    assert first["model"] == "shapes" and first["probe"] == "shapes: selected_probe" and "scene 113" in first["image"]
+    assert [button.label for button in page.get("download_button")] == ["Download history as CSV"]
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\n=1", "＝1", "－1"])
+def test_no_cell_of_the_csv_can_become_a_formula(cell: str) -> None:
+    assert history.harmless(cell) == f"'{cell}"
+
+
+@pytest.mark.parametrize("cell", ["", "red", "0.5000", "a=b", "it's -1", "2026-11-22 10:00:00"])
+def test_other_cells_stay_as_they_are(cell: str) -> None:
+    assert history.harmless(cell) == cell
