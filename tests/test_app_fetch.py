@@ -55,7 +55,7 @@ def fetched_from(answer: Callable[[str], Iterable[bytes]] | bytes, limits: Limit
         return fetch_image("http://pictures.example/a.png", limits, internet.network())
 
 
-NOT_PUBLIC = "has no address, or none that is public alone"
+NOT_PUBLIC = "is not, or not only, on the public internet"
 REFUSED = {
     "http://127.0.0.1:{four}/": NOT_PUBLIC,
     "http://127.1.2.3:{four}/": NOT_PUBLIC,
@@ -106,6 +106,7 @@ REFUSED = {
     "http://private6.example:{six}/": NOT_PUBLIC,
     "http://mixed.example:{four}/": NOT_PUBLIC,
     "http://scoped.example:{six}/": NOT_PUBLIC,
+    "http://zoned.example:{four}/": NOT_PUBLIC,
     "http://mapped.example:{four}/": NOT_PUBLIC,
     "http://odd.example:{four}/": NOT_PUBLIC,
     "http://nowhere.example:{four}/": NOT_PUBLIC,
@@ -181,6 +182,7 @@ NAMES = {
     "private6.example": [["::1"]],
     "mixed.example": [[PUBLIC, "127.0.0.1", OTHER]],
     "scoped.example": [["fe80::1%lo"]],
+    "zoned.example": [[f"{OTHER}%lo"]],
     "mapped.example": [["::ffff:127.0.0.1"]],
     "odd.example": [["0x7f.1"]],
     "localhost.localdomain": [["127.0.0.1"]],
@@ -392,15 +394,17 @@ def test_a_server_that_drips_is_left(pieces: Callable[[str], Iterable[bytes]]) -
 
 
 def test_a_name_server_that_says_nothing_is_left() -> None:
-    stop = threading.Event()
+    go_on, ended = threading.Event(), threading.Event()
 
     def resolve(host: str, port: int) -> list[str]:
-        stop.wait(20)
+        go_on.wait(20)
+        ended.set()
         return [PUBLIC]
 
     with pytest.raises(InputError, match=r"pictures.example did not send the picture in time"):
         fetch_image("http://pictures.example/", Limits(seconds=0.3), Network(resolve=resolve, dial=Internet().dial))
-    stop.set()
+    assert not ended.is_set()
+    go_on.set()
 
 
 def test_redirects_share_one_deadline() -> None:

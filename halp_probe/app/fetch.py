@@ -167,7 +167,7 @@ def _public_addresses(target: Target, deadline: _Deadline, network: Network) -> 
     found = [target.host] if literal(target.host) else _in_time(target, deadline, network)
     addresses = [literal(address) for address in found]
     if not found or not all(address is not None and network.is_public(address) for address in addresses):
-        raise InputError(f"{target.host} has no address, or none that is public alone; {REMEDY}")
+        raise InputError(f"{target.host} is not, or not only, on the public internet; {REMEDY}")
     return list(dict.fromkeys(found))
 
 

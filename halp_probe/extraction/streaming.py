@@ -19,17 +19,18 @@ def answer_text(tokenizer: Any, ids: Sequence[int]) -> str:
 def pieces(tokenizer: Any, ids: Iterable[int]) -> Iterator[str]:
     """`answer_text` of the tokens, piece by piece as they come; none is empty or ends in half a character.
 
-    What later tokens may change is held back: space that may be the last, characters of several tokens, and with a
-    tokenizer that takes out spaces before punctuation the word that may go on.
+    What later tokens may change is held back: space that may be the last, characters of several tokens, and the last
+    two words with a tokenizer that takes out spaces before punctuation.
     """
     so_far: list[int] = []
     shown = 0  # characters
-    word_by_word = _cleans(tokenizer)
+    cleans = _cleans(tokenizer)
     for token in ids:
         so_far.append(token)
         text = _settled(tokenizer, so_far)
-        if word_by_word:
-            text = text[: len(text) - len(text.split()[-1])].rstrip() if text else text
+        if cleans:  # "do n ' t" becomes "don't"
+            *settled, _, _ = ["", "", "", *text.rsplit(maxsplit=2)]
+            text = settled[-1]
         if len(text) > shown:
             yield text[shown:]
             shown = len(text)

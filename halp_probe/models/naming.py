@@ -10,6 +10,7 @@ from halp_probe.models.fingerprints import local_revision
 
 BUNDLED = "shapes"
 BUNDLED_FOLDER = Path(__file__).parents[1] / "shapes" / "bundled"
+BUNDLED_PROBES = Path(__file__).parents[1] / "shapes" / "probes"  # of its states
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SNAPSHOT = re.compile(r"(?:.*/)?models--([\w.-]+?)--([\w.-]+)/snapshots/([0-9a-f]{40})/?")
 
