@@ -141,7 +141,7 @@ def test_the_slider_begins_at_the_cards_threshold_to_the_last_bit(page: AppTest)
 def test_a_second_question_is_asked_after_the_first_and_says_so(page: AppTest, chat: ProbedChat) -> None:
     alone = chat.ask([EASY.image], SECOND)
     after = chat.ask([EASY.image], SECOND, [(FIRST, "square")])
-    assert alone.risks != pytest.approx(after.risks)
+    assert alone.risks != pytest.approx(after.risks) and alone.answer() != after.answer()
     ask(page, FIRST)
     assert "A follow-up" not in shown(page)
     ask(page, SECOND)

@@ -35,7 +35,7 @@ def suggestions(session: Session) -> None:
     if session.picture is None or session.turns or not session.picture.truths:
         return
     st.html('<div class="halp-quiet">Ask, for instance:</div>')
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, key="suggestions"):
         for text in session.picture.truths:
             st.button(text, key=f"ask {text}", on_click=lambda text=text: st.session_state.update(suggested=text))
 
@@ -98,6 +98,7 @@ def _risk(turn: Turn, held: Held, newest: bool) -> None:
 def _answer(turn: Turn) -> None:
     """Stream it below its risk, which is on the page by now."""
     slot = st.empty()
+    st.empty()  # in the place of the button that asked for it
     if turn.pieces is None and turn.asked is not None:
         turn.pieces = turn.asked.stream()
     try:
