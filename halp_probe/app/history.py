@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from halp_probe.app.conversation import State, Turn
-from halp_probe.app.wording import plain
+from halp_probe.app.tables import table
 
 COLUMNS = (
     "question",
@@ -77,11 +77,8 @@ def harmless(cell: str) -> str:
 
 def as_html(turns: Sequence[Turn]) -> str:
     """The table's main columns, the newest question first."""
-    head = "".join(f'<th scope="col">{title}</th>' for title in _SHOWN.values())
     rows = (row(turn) for turn in reversed(turns))
-    body = "".join(f"<tr>{''.join(f'<td>{plain(told[column])}</td>' for column in _SHOWN)}</tr>" for told in rows)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="halp-scroll" tabindex="0">{table}</div>'
+    return table(list(_SHOWN.values()), ([told[column] for column in _SHOWN] for told in rows))
 
 
 def _yes_no(value: bool) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import streamlit as st
+from markupsafe import Markup
 from PIL import Image
 
 from halp_probe.app import examples
@@ -16,9 +17,11 @@ from halp_probe.app.theme import alert
 from halp_probe.app.uploads import checked_image
 from halp_probe.app.wording import plain
 from halp_probe.errors import InputError
+from halp_probe.extraction.images import LoadedImage
 
 EXAMPLE, UPLOAD, LINK = "Example", "Upload", "Link"
 _SHOWN_SIDE = 640  # pixels of the longest side as it is sent to the browser
+_THUMBNAIL_SIDE = 96
 _LEAST_SIDE = 224  # smaller pictures are enlarged, pixel by pixel
 
 
@@ -93,11 +96,30 @@ def _html(picture: Picture) -> str:
     )
 
 
-def data_url(pixels: Image.Image) -> str:
+def thumbnails(
+    question_ids: Iterable[str], get: Callable[[str], Sequence[LoadedImage]], complaints: list[str]
+) -> dict[str, Markup]:
+    """Small pictures of questions, by their ids; the first that `get` cannot give is told, with how many there are."""
+    made, missing = {}, []
+    for question_id in question_ids:
+        try:
+            images = get(question_id)
+        except InputError as error:
+            missing.append(str(error))
+            continue
+        one = Markup('<img class="halp-thumbnail" alt="" src="{}">')
+        made[question_id] = Markup().join(one.format(data_url(image.pixels, _THUMBNAIL_SIDE)) for image in images)
+    if missing:
+        more = f" ({len(missing)} pictures in all)" if len(missing) > 1 else ""
+        complaints.append(f"No picture: {missing[0]}{more}")
+    return made
+
+
+def data_url(pixels: Image.Image, side: int = _SHOWN_SIDE) -> str:
     """The picture inside of the page itself: no other visitor can fetch it by an address."""
     shown = pixels.copy()
-    shown.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
-    if max(shown.size) < _LEAST_SIDE:
+    shown.thumbnail((side, side))
+    if max(shown.size) < _LEAST_SIDE <= side:
         factor = -(-_LEAST_SIDE // max(shown.size))
         shown = shown.resize((shown.width * factor, shown.height * factor), Image.Resampling.NEAREST)
     file = io.BytesIO()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel
 from halp_probe.models.naming import BUNDLED
 from halp_probe.models.options import ModelOptions, load
-from halp_probe.probes.files import SavedProbe, load_probe, load_probes
+from halp_probe.probes.files import SELECTED_STEM, SavedProbe, load_probe, load_probes
 from halp_probe.scoring.conversation import ProbedChat
 
 
@@ -50,6 +50,18 @@ class Shelf:
             with short_of_memory_told():
                 self._loaded = options, load(options)
         return self._loaded[1]
+
+
+def saved_probes(probe: str) -> dict[str, SavedProbe]:
+    """By name: those of the bundled model for `shapes`, of a folder, or a single one. Raises ProbeError."""
+    place = Path(probe)
+    several = probe == BUNDLED or place.is_dir()
+    return load_probes(probe) if several else {place.stem: load_probe(probe)}
+
+
+def decisive(names: Sequence[str]) -> str:
+    """Which of several probes is meant where none is named: the one that was selected in training, else the first."""
+    return SELECTED_STEM if SELECTED_STEM in names else names[0]
 
 
 def _with_probes(loaded: LoadedModel, probe: str) -> Held:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from halp_probe.app.conversation import Session
 from halp_probe.app.settings import Choice, PageSettings
-from halp_probe.app.shelf import Held, Shelf
+from halp_probe.app.shelf import Held, Shelf, decisive
 from halp_probe.app.wording import percent, place
 from halp_probe.errors import InputError
 from halp_probe.probes.files import SELECTED_STEM, SavedProbe
@@ -91,7 +91,7 @@ def _decisive(held: Held) -> str:
         read = place(str(held.probes[name].metadata["representation"]))
         return f"★ {read}" if name == SELECTED_STEM else read
 
-    first = names.index(SELECTED_STEM) if SELECTED_STEM in names else 0
+    first = names.index(decisive(names))
     why = "Its risk decides whether the model answers. ★: the one that was selected in training."
     chosen: str = st.selectbox("Probe that decides", names, first, format_func=words, key="by", help=why)
     return chosen
