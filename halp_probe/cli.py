@@ -25,6 +25,7 @@ COMMANDS = {
     "extract": ("halp_probe.extraction.command", "capture hidden states and answers into HDF5 shards"),
     "dense-caption": ("halp_probe.answering.dense_caption_command", "describe every object of images with its place"),
     "families": ("halp_probe.models.families_command", "list the supported model families"),
+    "fuse": ("halp_probe.models.fused_command", "make a VLM of a pretrained vision tower and language model"),
     "audit": ("halp_probe.extraction.audit", "re-tokenise every row of the shards and check the token positions"),
     "inspect": ("halp_probe.shards.inspection", "show what a shard holds and whether it is valid"),
     "compare": ("halp_probe.comparison.command", "which layers moved between two models, or through an adapter"),
@@ -35,6 +36,7 @@ COMMANDS = {
     "vqa": ("halp_probe.answering.vqa_command", "answer a table of questions on images, and judge the answers"),
     "stage-a": ("halp_probe.answering.stage_a_command", "one line on each image of groups of images, for a mission"),
     "stage-b": ("halp_probe.answering.stage_b_command", "does each group pass? asked with the lines of stage-a"),
+    "train-vlm": ("halp_probe.finetuning.command", "train a VLM of one's own: connector, then connector and LoRA"),
     "train-probes": ("halp_probe.probes.command", "train a probe on every representation and compare with baselines"),
 }
 

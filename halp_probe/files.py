@@ -1,14 +1,17 @@
-"""Write small files whole or not at all: under a temporary name, synced, then renamed."""
+"""Write files and folders whole or not at all: under a temporary name, synced, then renamed."""
 
 from __future__ import annotations
 
 import io
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
+
+from safetensors import SafetensorError
 
 from halp_probe.errors import InputError
 
@@ -39,3 +42,28 @@ def write_bytes(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):  # a folder that is none has been told
             partial.unlink()
+
+
+@contextmanager
+def whole_folder(output: Path) -> Iterator[Path]:
+    """An empty folder to fill, which gets the name `output` only when the block ends without an error; else it goes.
+
+    Raises InputError for an `output` that holds something already, and where it cannot be written.
+    """
+    if not output.name:
+        raise InputError(f"--output-dir {output}: name a new folder, which is written whole or not at all")
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise InputError(f"--output-dir {output} exists and is not empty; choose another one")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        for file in filter(Path.is_file, partial.rglob("*")):
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        partial.replace(output)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{output} cannot be written: {error}; free space, or choose another place") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 import torch
-from tiny import fast_vlm, gemma, glm, idefics, kimi, llava, mllama, molmo, ocr, others, phi4, pixtral, qwen, tiles
+from tiny import (
+    fast_vlm,
+    fused,
+    gemma,
+    glm,
+    idefics,
+    kimi,
+    llava,
+    mllama,
+    molmo,
+    ocr,
+    others,
+    phi4,
+    pixtral,
+    qwen,
+    tiles,
+)
 from tiny.parts import Tiny
 
 from halp_probe.models.families import family_of
@@ -23,6 +39,7 @@ TINY: dict[str, Tiny] = {
     **phi4.TINY,
     **others.TINY,
     **pixtral.TINY,
+    **fused.TINY,
     **tiles.TINY,
 }
 FAMILY_NAMES = tuple(TINY)

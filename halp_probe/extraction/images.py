@@ -17,7 +17,8 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from halp_probe.errors import InputError
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what PIL's decoders raise
+# What Pillow's decoders raise; a TypeError for a tag of a kind that none expects.
+_BROKEN = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error)
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 

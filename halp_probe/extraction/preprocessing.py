@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from halp_probe.errors import InputError
+from halp_probe.models.picture_shapes import check_picture_shape
 
 
 class _Once:
@@ -33,10 +34,12 @@ class ImageTexts:
     """The images of a prompt, in order, with a checkpoint's processor: call it with text after text.
 
     `pixel_bounds` is the area in pixels between which qwen-vl-utils resizes each image; None leaves all to the
-    processor. Raises InputError when an image's shape cannot be brought there.
+    processor. Raises InputError when an image's shape cannot be brought there, or is none for the processor.
     """
 
     def __init__(self, processor: Any, pixels: Sequence[Image.Image], pixel_bounds: tuple[int, int] | None) -> None:
+        for image in pixels:
+            check_picture_shape(processor.image_processor, image.width, image.height)
         self._processor = copy.copy(processor)
         self._processor.image_processor = _Once(processor.image_processor)
         self._options: dict[str, Any] = {}

@@ -10,8 +10,6 @@ Legend: R prompts, L blocks, W a reading's width.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,14 +17,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
 from halp_probe.errors import InputError
 from halp_probe.extraction.engine import Engine
 from halp_probe.extraction.images import from_pixels
 from halp_probe.extraction.prompting import Prompter
+from halp_probe.files import whole_folder
 from halp_probe.models.adapters import Adapter, attach, merge, write_merge_record
-from halp_probe.models.errors import ModelError, one_line
+from halp_probe.models.dtypes import cast_parameters, note_dtype
+from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import Checkpoint, LoadedModel, load_model, open_checkpoint, read_weights
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, CaptureSpec, Sample
 from halp_probe.shapes import questions, scenes
@@ -72,18 +71,8 @@ def merge_adapters(
     if checkpoint.trusted:
         raise ModelError(f"{checkpoint.name} runs code of its own, which a merged folder would not hold")
     saved_dtype = dtype or own_dtype(checkpoint)
-    partial = _new_folder(output)
-    try:
-        merged = _merge_into(partial, checkpoint, saved_dtype, max_shard_size, cache_dir, device)
-        _sync(partial)
-        partial.replace(output)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{output} cannot be written: {one_line(error)}; free space, or choose another place"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return merged
+    with whole_folder(output) as folder:
+        return _merge_into(folder, checkpoint, saved_dtype, max_shard_size, cache_dir, device)
 
 
 def own_dtype(checkpoint: Checkpoint) -> str:
@@ -103,13 +92,12 @@ def _merge_into(
     for adapter in checkpoint.adapters:
         model, step, beside = _merge_one(checkpoint, model, adapter)
         merging = max(merging, step)
-    _cast(model, getattr(torch, dtype))
-    for part in model.config.sub_configs:
-        getattr(model.config, part).dtype = getattr(torch, dtype)
+    cast_parameters(model, getattr(torch, dtype))
+    note_dtype(model.config, getattr(torch, dtype))
     model.save_pretrained(folder, max_shard_size=max_shard_size)
     checkpoint.processor.save_pretrained(folder)
     write_merge_record(folder, checkpoint.name, checkpoint.revision, checkpoint.adapters)
-    _cast(model, torch.float32)
+    cast_parameters(model, torch.float32)
     rounded = read(LoadedModel(replace(checkpoint, adapters=()), model))
     del model
     reloaded = read(load_model(open_checkpoint(str(folder)), device=device, dtype="float32"))
@@ -168,30 +156,3 @@ def _proved(readings: Readings, reference: Readings, otherwise: str) -> float:
             "the adapters as they are (--adapter), and tell us of this one"
         )
     return difference
-
-
-def _cast(model: Any, dtype: torch.dtype) -> None:
-    """The parameters alone: buffers such as rotary frequencies are float32 in any model."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.to(dtype)
-
-
-def _new_folder(output: Path) -> Path:
-    """An empty folder under a temporary name beside `output`."""
-    if not output.name:
-        raise InputError(f"--output-dir {output}: name a new folder, which is written whole or not at all")
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise InputError(f"--output-dir {output} exists and is not empty; choose another one")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"--output-dir {output} cannot be written: {error.strerror}") from error
-    return partial
-
-
-def _sync(folder: Path) -> None:
-    for file in filter(Path.is_file, folder.rglob("*")):
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())

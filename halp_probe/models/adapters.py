@@ -114,7 +114,7 @@ def attach(model: Any, adapter: Adapter) -> Any:
     """
     from safetensors import SafetensorError
 
-    peft = _peft()
+    peft = peft_library()
     try:
         config = peft.PeftConfig.from_pretrained(str(adapter.folder))
         config.inference_mode = True
@@ -209,8 +209,14 @@ def _folder(name: str, cache_dir: str | None) -> Path:
         ) from error
 
 
-def _peft() -> Any:
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # which PEFT imports: it tells of kernels not needed here
+def quiet_bitsandbytes() -> None:
+    """PEFT imports it, and it tells of kernels that are not needed here."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
+def peft_library() -> Any:
+    """The module. Raises ModelError where it is not installed."""
+    quiet_bitsandbytes()
     try:
         import peft
     except ImportError as error:

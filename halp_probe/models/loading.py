@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoProcessor
 
 from halp_probe.errors import InputError
 from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, check_no_adapter_inside, open_adapter
-from halp_probe.models.compat import hub_commit
+from halp_probe.models.compat import hub_commit, ties_last_hidden_states
 from halp_probe.models.cpu_memory import keep_freed_memory
 from halp_probe.models.errors import ModelError as ModelError
 from halp_probe.models.errors import one_line
@@ -29,7 +29,7 @@ from halp_probe.models.quantization import bitsandbytes_config, check_runs
 from halp_probe.models.remote_code import check_code, check_own_code
 from halp_probe.models.vision_attention import pack_vision_attention
 
-_LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)  # what transformers and torch raise
+LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)  # what transformers and torch raise
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,14 @@ def open_checkpoint(
             check_own_code(source, commit, cache_dir)
         where = {"cache_dir": cache_dir, "revision": commit, "trust_remote_code": trusted}
         config = AutoConfig.from_pretrained(source, **where)
+        _check_tied(config, name)
         family = family_for(
             config, lambda: AutoProcessor.from_pretrained(source, **where), name, trust_lookup=trust_lookup
         )
         processor = AutoProcessor.from_pretrained(source, **where)
     except InputError:
         raise  # it says all
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         raise _not_opened(name, error) from error
     identity = local_revision(Path(source), with_code=trusted) if local else str(commit)
     if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
@@ -145,6 +146,16 @@ def _not_opened(name: str, error: Exception) -> ModelError:
         f"cannot load model {name!r}: {str(error).splitlines()[0]} (check the name; without network pass a local "
         "folder, or a --cache-dir that holds the model)"
     )
+
+
+def _check_tied(config: Any, name: str) -> None:
+    """Raise ModelError for a vision tower whose final LayerNorm this transformers would leave out."""
+    vision = getattr(config, "vision_config", None)
+    if getattr(vision, "tie_last_hidden_states", None) and not ties_last_hidden_states():
+        raise ModelError(
+            f"{name} reads its vision tower behind the final LayerNorm (tie_last_hidden_states), which transformers "
+            f"{transformers.__version__} does not know and would leave out; upgrade transformers"
+        )
 
 
 def _trained_revision(model: ModelName, adapters: Sequence[Adapter]) -> str | None:
@@ -192,7 +203,7 @@ def load_model(
     if device_map is None and not quantized:
         try:
             model = model.to(device)
-        except _LOAD_ERRORS as error:
+        except LOAD_ERRORS as error:
             raise ModelError(f"cannot load model {checkpoint.name!r} on {device}: {error}") from error
     _check_on_gpus(model)
     if quantization == "4bit":
@@ -215,7 +226,7 @@ def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, *
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             **how,
         )
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         where = f" on {how['device_map']}" if how.get("device_map") else ""
         raise ModelError(f"cannot load model {checkpoint.name!r}{where}: {one_line(error)}") from error
 

@@ -1,4 +1,4 @@
-"""Names of checkpoints: hub names, folders, `shapes`, and whether two of them name one model."""
+"""Names of checkpoints: hub names, folders, what is bundled, and whether two of them name one model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from pathlib import Path
 
 from halp_probe.models.fingerprints import local_revision
 
+_PACKAGE = Path(__file__).parents[1]
 BUNDLED = "shapes"
-BUNDLED_FOLDER = Path(__file__).parents[1] / "shapes" / "bundled"
-BUNDLED_PROBES = Path(__file__).parents[1] / "shapes" / "probes"  # of its states
+BUNDLED_FOLDER = _PACKAGE / "shapes" / "bundled"
+BUNDLED_PROBES = _PACKAGE / "shapes" / "probes"  # of its states
+_FOLDERS = {  # what ships with the package, by name: a whole model, and the parts of one
+    BUNDLED: BUNDLED_FOLDER,
+    "shapes-vit": _PACKAGE / "shapes" / "parts" / "vit",
+    "shapes-lm": _PACKAGE / "shapes" / "parts" / "lm",
+}
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _SNAPSHOT = re.compile(r"(?:.*/)?models--([\w.-]+?)--([\w.-]+)/snapshots/([0-9a-f]{40})/?")
 
@@ -19,13 +25,13 @@ _SNAPSHOT = re.compile(r"(?:.*/)?models--([\w.-]+?)--([\w.-]+)/snapshots/([0-9a-
 class ModelName:
     """A model as it is called on any machine, and the commit where the name held one."""
 
-    name: str  # shapes, owner/model, or a folder
+    name: str  # a bundled one's, owner/model, or a folder
     revision: str | None = None
 
     @property
     def folder(self) -> Path | None:
         """Where it lies on this machine; None for a hub name and for a folder that is not here."""
-        path = BUNDLED_FOLDER if self.name == BUNDLED else Path(self.name)
+        path = Path(source_of(self.name))
         return path if path.is_dir() else None
 
     @property
@@ -33,11 +39,18 @@ class ModelName:
         return self.folder is None and _HUB_NAME.fullmatch(self.name) is not None
 
 
+def source_of(name: str) -> str:
+    """What transformers loads under this name: the folder of what is bundled, else the name itself."""
+    return str(_FOLDERS.get(name, name))
+
+
 def parse_name(name: str) -> ModelName:
-    """`shapes` for the bundled folder of any installation, owner/model for a snapshot in a hub's cache."""
+    """A bundled name for its folder in any installation, owner/model for a snapshot in a hub's cache."""
     path = Path(name)
-    if path.parts[-3:] == BUNDLED_FOLDER.parts[-3:]:
-        return ModelName(BUNDLED)
+    for bundled, folder in _FOLDERS.items():
+        inside = folder.relative_to(_PACKAGE.parent).parts
+        if path.parts[-len(inside) :] == inside:
+            return ModelName(bundled)
     if snapshot := _SNAPSHOT.fullmatch(path.as_posix()):
         return ModelName(f"{snapshot[1]}/{snapshot[2]}", snapshot[3])
     return ModelName(name)

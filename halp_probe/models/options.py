@@ -84,16 +84,21 @@ def add_naming_arguments(parser: argparse.ArgumentParser, *, default: str | None
     add("--trust-lookup", action="store_true", help="try an unknown model_type by transformers' own lookups")
 
 
-def open_model(options: ModelOptions) -> Checkpoint:
-    """Configuration, processor and adapters; libraries keep quiet from here on. Raises as `open_checkpoint` does."""
+def quiet_libraries() -> None:
+    """From here on: no progress bars but on a terminal, and of the hub errors alone."""
     import huggingface_hub
     import transformers
-
-    from halp_probe.models.loading import open_checkpoint
 
     huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what fails in the end is our error
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
+
+
+def open_model(options: ModelOptions) -> Checkpoint:
+    """Configuration, processor and adapters; libraries keep quiet from here on. Raises as `open_checkpoint` does."""
+    from halp_probe.models.loading import open_checkpoint
+
+    quiet_libraries()
     return open_checkpoint(
         options.model,
         adapters=options.adapter,

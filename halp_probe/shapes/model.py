@@ -14,10 +14,10 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
+from halp_probe.models.chatml import SYSTEM_PROMPT, chat_template
 from halp_probe.shapes import questions, scenes
 from halp_probe.shapes.dataset import FIRST_TRAINING_SEED
 
-SYSTEM_PROMPT = "You are a helpful assistant."
 SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -29,21 +29,7 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 INITIALIZER_RANGE = 0.06  # near 1/sqrt(width): with the large models' 0.02 the image tokens collapse onto one vector
-# ChatML with a default system turn, as the large Qwen2.5-VL checkpoints have it.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n"
-    + SYSTEM_PROMPT
-    + "<|im_end|>\n{% endif %}"
-    "<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}<|im_end|>\n"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+CHAT_TEMPLATE = chat_template("<|vision_start|><|image_pad|><|vision_end|>")  # as the large checkpoints have it
 
 
 def build_tokenizer() -> Qwen2Tokenizer:

@@ -21,9 +21,12 @@ ROWS: dict[str, Family] = {
         PLAIN,
         notes=Notes(
             "llava-hf/llava-1.5-7b-hf",
-            oddities="the class token is left out before the projector; with Pixtral's tower "
-            "(mistral-community/pixtral-12b) there is none, and [IMG_BREAK] and [IMG_END] stand between the image "
-            "tokens and behind them, as text",
+            vision_encoder=f"{PLAIN.notes.vision_encoder}; behind the tower's final LayerNorm where "
+            "`vision_config.tie_last_hidden_states` is true",
+            oddities="the class token is left out before the projector where `vision_feature_select_strategy` is "
+            "default; where it is full, as in models of `halp-probe fuse`, that of a ViT or CLIP is the first of the "
+            "image's tokens and in both vision means; with Pixtral's tower (mistral-community/pixtral-12b) there is "
+            "none, and [IMG_BREAK] and [IMG_END] stand between the image tokens and behind them, as text",
         ),
         optional_image_inputs=("image_sizes",),  # of Pixtral, whose tower lets one picture after the other attend alone
         images_together=True,
@@ -44,8 +47,9 @@ ROWS: dict[str, Family] = {
             vision_only=TILES_AND_NEWLINES,
             vision_encoder=PADDED_TILES,
             vision_token="the last image token: the newline that ends the tiles' last row",
-            oddities="the class token is left out before the projector (Granite Vision has none, and reads several "
-            "blocks' states side by side)",
+            oddities="the class token is left out before the projector (SigLIP's tower has none; Granite Vision reads "
+            "several of its blocks' states side by side); tiles keep the picture's shape, the overview is stretched to "
+            "the square",
         ),
         image_inputs=("pixel_values", "image_sizes"),
     ),

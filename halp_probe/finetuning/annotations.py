@@ -1,0 +1,182 @@
+"""A data set's JSON file as entries that are checked member by member, and entries as a source.
+
+What the published format does not allow is an error that names file, entry and key. What makes one entry alone
+unusable leaves it out, with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from halp_probe.errors import InputError
+from halp_probe.extraction.images import ImageError, image_path
+from halp_probe.finetuning.records import Conversation, LeftOut, Source, Turn
+
+
+class Unusable(ValueError):
+    """Why one entry cannot be trained on."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object of a file."""
+
+    place: str  # the file, and where in it
+    members: Mapping[str, Any]
+
+    def text(self, key: str) -> str:
+        """A member that is a text, as it is written. Raises InputError for any other, or none."""
+        value = self._member(key)
+        if not isinstance(value, str):
+            raise self._wrong(key, value, "a text")
+        return value
+
+    def identity(self, key: str) -> str:
+        """A member that is a text or a whole number, as a text."""
+        value = self._member(key)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise self._wrong(key, value, "a text or a whole number")
+        if not _is_unicode(str(value)):
+            raise InputError(f"{self.place}: {key!r} holds half a surrogate pair, which no file can hold; mend it")
+        return str(value)
+
+    def texts(self, key: str) -> list[str]:
+        """A member that is a list of texts."""
+        values = self._list(key)
+        for value in values:
+            if not isinstance(value, str):
+                raise self._wrong(key, value, "a list of texts")
+        return values
+
+    def entries(self, key: str) -> list[Entry]:
+        """A member that is a list of objects."""
+        return [_entry(f"{self.place}, {key!r} {n}", value) for n, value in enumerate(self._list(key), start=1)]
+
+    def _list(self, key: str) -> list[Any]:
+        value = self._member(key)
+        if not isinstance(value, list):
+            raise self._wrong(key, value, "a list")
+        return value
+
+    def _member(self, key: str) -> Any:
+        if key not in self.members:
+            raise InputError(f"{self.place} has no {key!r}; it has {', '.join(map(repr, self.members)) or 'nothing'}")
+        return self.members[key]
+
+    def _wrong(self, key: str, value: Any, expected: str) -> InputError:
+        return InputError(f"{self.place}: {key!r} must be {expected}, not {_shown(value)}")
+
+
+def read_entries(path: Path, under: str | None = None) -> list[Entry]:
+    """The objects of a JSON list, or of the list that is the member `under` of the file's one object.
+
+    Raises InputError for a file that cannot be read, is not such JSON, or holds none.
+    """
+    try:
+        parsed = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON that can be used: {error}") from error
+    if under is not None:
+        if not isinstance(parsed, dict) or not isinstance(parsed.get(under), list):
+            raise InputError(f"{path} must be a JSON object with a list {under!r}, not {_shown(parsed)}")
+        parsed = parsed[under]
+    elif not isinstance(parsed, list):
+        raise InputError(f"{path} must be a JSON list, not {_shown(parsed)}")
+    if not parsed:
+        raise InputError(f"{path} holds no entries")
+    return [_entry(f"{path}: entry {n}", value) for n, value in enumerate(parsed, start=1)]
+
+
+def source_of(
+    name: str,
+    images_dir: Path,
+    entries: Iterable[Entry],
+    key_of: Callable[[Entry], str],
+    image_of: Callable[[Entry], str | None],
+    turns_of: Callable[[Entry], tuple[Turn, ...]],
+) -> Source:
+    """The entries as conversations; those whose turns are Unusable or whose image is no file are left out.
+
+    Of entries with one key the second is called KEY#2, the third KEY#3. Raises InputError for a folder that is none,
+    and when no entry can be used.
+    """
+    if not images_dir.is_dir():
+        raise InputError(f"{images_dir} is not a folder; it must be the one that holds the images of {name}")
+    conversations: list[Conversation] = []
+    left_out: list[LeftOut] = []
+    paths: dict[str, Path] = {}
+    keys = _UniqueKeys()
+    for entry in entries:
+        key, image = keys.of(key_of(entry)), image_of(entry)
+        try:
+            turns = turns_of(entry)
+            if image is not None and image not in paths:
+                paths[image] = image_path(images_dir, image)
+        except Unusable as error:
+            left_out.append(LeftOut(name, key, "read", str(error)))
+        except ImageError as error:
+            left_out.append(LeftOut(name, key, "image", str(error)))
+        else:
+            conversations.append(Conversation(name, key, None if image is None else paths[image], turns))
+    if not conversations:
+        raise InputError(f"none of the {len(left_out)} entries of {name} can be used (the first: {left_out[0].reason})")
+    return Source(name, tuple(conversations), tuple(left_out))
+
+
+def turn(question: str, answer: str) -> Turn:
+    """Both without space around them. Raises Unusable where one is blank or no Unicode text."""
+    for what, text in (("question", question), ("answer", answer)):
+        if not text.strip():
+            raise Unusable(f"no {what}")
+        if not _is_unicode(text):
+            raise Unusable(f"the {what} is no Unicode text (half a surrogate pair)")
+    return Turn(question.strip(), answer.strip())
+
+
+class _UniqueKeys:
+    def __init__(self) -> None:
+        self._count: dict[str, int] = {}
+
+    def of(self, key: str) -> str:
+        for unique in self._candidates(key):
+            if unique not in self._count:
+                self._count[unique] = 1
+                return unique
+        raise AssertionError("there is always a next number")
+
+    def _candidates(self, key: str) -> Iterator[str]:
+        yield key
+        while True:
+            self._count[key] += 1
+            yield f"{key}#{self._count[key]}"
+
+
+def _entry(place: str, value: Any) -> Entry:
+    if not isinstance(value, dict):
+        raise InputError(f"{place} must be a JSON object, not {_shown(value)}")
+    return Entry(place, value)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    """What it is, in short."""
+    if isinstance(value, dict):
+        return f"an object with {', '.join(map(repr, list(value)[:8])) or 'nothing in it'}"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"

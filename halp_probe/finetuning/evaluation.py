@@ -1,0 +1,136 @@
+"""What a trained model answers on held-out pictures, beside the most frequent answer and pictures that were swapped.
+
+One question a picture, the first of its conversation, as extraction would ask it. Answers that no rule can judge are
+unknown and count in no accuracy, so sources of long answers have none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import binomtest
+
+from halp_probe.extraction.engine import Engine
+from halp_probe.extraction.images import load_image
+from halp_probe.extraction.prompting import Prompter
+from halp_probe.finetuning.records import Conversation
+from halp_probe.labels.normalise import bare
+from halp_probe.labels.rules import judge
+from halp_probe.labels.verdict import RIGHT
+from halp_probe.models.loading import LoadedModel
+from halp_probe.records import CaptureSpec, Sample
+
+COLUMNS = ("source", "key", "question", "truth", "answer", "right", "answer_swapped", "right_swapped")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One held-out question; `swapped` is of the same question with another question's picture."""
+
+    source: str
+    key: str
+    question: str
+    truth: str
+    answer: str
+    right: bool | None  # None: no rule can judge it
+    answer_swapped: str
+    right_swapped: bool | None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """In the order of COLUMNS."""
+        rights = ["" if right is None else str(int(right)) for right in (self.right, self.right_swapped)]
+        return (
+            self.source, self.key, self.question, self.truth, self.answer, rights[0], self.answer_swapped, rights[1]
+        )  # fmt: skip
+
+
+def ask(loaded: LoadedModel, held_out: Sequence[Conversation], *, batch_size: int, max_new_tokens: int) -> list[Row]:
+    """Greedy answers to conversations' first questions, each with its own picture and then with the next one's."""
+    asked = [conversation for conversation in held_out if conversation.image is not None]
+    own = _answers(loaded, asked, asked, batch_size, max_new_tokens)
+    others = [*asked[1:], *asked[:1]]
+    swapped = _answers(loaded, asked, others, batch_size, max_new_tokens)
+    return [
+        Row(
+            source=conversation.source,
+            key=conversation.key,
+            question=(first := conversation.turns[0]).question,
+            truth=first.answer,
+            answer=answer,
+            right=_is_right(answer, conversation),
+            answer_swapped=answer_swapped,
+            right_swapped=_is_right(answer_swapped, conversation),
+        )
+        for conversation, answer, answer_swapped in zip(asked, own, swapped, strict=True)
+    ]
+
+
+def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """By source: how many were judged, accuracy, that of the most frequent true answer, that with swapped pictures.
+
+    The 95 % interval (Wilson) takes questions as independent: each has a picture of its own.
+    """
+    return {
+        source: _of_source([row for row in rows if row.source == source])
+        for source in dict.fromkeys(row.source for row in rows)
+    }
+
+
+def _of_source(rows: Sequence[Row]) -> dict[str, Any]:
+    judged = [row for row in rows if row.right is not None]
+    found: dict[str, Any] = {"questions": len(rows), "judged": len(judged)}
+    if not judged:
+        return {**found, "accuracy": None}
+    interval = binomtest(sum(map(_right, judged)), len(judged)).proportion_ci(method="wilson")
+    answer, count = Counter(bare(row.truth) for row in judged).most_common(1)[0]
+    return {
+        **found,
+        "accuracy": sum(map(_right, judged)) / len(judged),
+        "accuracy_95": [interval.low, interval.high],
+        "majority_answer": answer,
+        "majority_accuracy": count / len(judged),
+        "swapped_accuracy": sum(bool(row.right_swapped) for row in judged) / len(judged),
+    }
+
+
+def _right(row: Row) -> bool:
+    return bool(row.right)
+
+
+def _answers(
+    loaded: LoadedModel,
+    asked: Sequence[Conversation],
+    shown: Sequence[Conversation],
+    batch_size: int,
+    max_new_tokens: int,
+) -> list[str]:
+    """Of each question with the picture of the conversation at the same place of `shown`."""
+    engine = Engine(loaded, CaptureSpec((), max_new_tokens))
+    prompter = Prompter(loaded.checkpoint, answer_tokens=max_new_tokens)
+    prompts = (
+        prompter.prompt(Sample(f"{own.source}/{own.key}", str(picture.image), own.turns[0].question, ""), image)
+        for own, picture in zip(asked, shown, strict=True)
+        for image in [load_image(picture.image)]  # type: ignore[arg-type]
+    )
+    return [row.answer for batch in _in_batches(prompts, batch_size) for row in engine.run(batch)]
+
+
+def _in_batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _is_right(answer: str, conversation: Conversation) -> bool | None:
+    first = conversation.turns[0]
+    label = judge(answer, first.answer, question=first.question).label
+    return None if label is None else label == RIGHT

@@ -1,0 +1,70 @@
+"""A run's conversations: read from their data sets, in a training and a held-out part, checked one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from halp_probe.errors import InputError
+from halp_probe.finetuning import llava_instruct, mixing, shapes_samples, text_vqa, viz_wiz
+from halp_probe.finetuning.options import DataOptions
+from halp_probe.finetuning.records import Conversation, LeftOut, Source
+
+SHAPES_FOLDER = "shapes_images"  # of the pictures that are drawn
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a stage learns from, and the pictures that are kept for its evaluation."""
+
+    train: tuple[Source, ...]
+    held_out: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Of every stage, by its number."""
+
+    stages: Mapping[int, Parts]
+    left_out: tuple[LeftOut, ...]
+
+
+# conversations -> those that can be used, and the others
+Checker = Callable[[Sequence[Conversation]], tuple[list[Conversation], list[LeftOut]]]
+
+
+def gather(data: DataOptions, stages: Sequence[int], folder: Path, seed: int, check: Checker) -> Gathered:
+    """Read, split by picture and check the sources of these stages; pictures of ShapesVQA are drawn into `folder`.
+
+    Raises InputError for files that cannot be used, and for a source of which nothing is left to train on.
+    """
+    left_out: list[LeftOut] = []
+    by_stage = {}
+    for stage in stages:
+        sources = [_checked(_read(name, data, folder), check) for name in data.names(stage)]
+        left_out += [sample for source in sources for sample in source.left_out]
+        splits = [mixing.split(source, data.held_out, seed) for source in sources]
+        for part in splits:
+            if not part.train.conversations:
+                raise InputError(f"{part.train.name} has no conversation to train on; lower --held-out")
+        by_stage[stage] = Parts(tuple(part.train for part in splits), tuple(part.held_out for part in splits))
+    return Gathered(by_stage, tuple(left_out))
+
+
+def _read(name: str, data: DataOptions, folder: Path) -> Source:
+    if name == "shapes_captions":
+        return shapes_samples.read_captions(folder, data.shapes or 0)
+    if name == "shapes":
+        return shapes_samples.read_questions(folder, data.shapes or 0)
+    files = data.files[name]
+    if name == "text_vqa":
+        return text_vqa.read(*files)
+    if name == "viz_wiz":
+        return viz_wiz.read(*files)
+    return llava_instruct.read(*files, name=name)
+
+
+def _checked(source: Source, check: Checker) -> Source:
+    usable, others = check(source.conversations)
+    return Source(source.name, tuple(usable), (*source.left_out, *others))

@@ -1,0 +1,115 @@
+"""Which conversations are held out, and in which order and how often the others are learned."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from halp_probe.errors import InputError
+from halp_probe.finetuning.records import Conversation, Source
+
+_RANGE = 2**64
+
+
+@dataclass(frozen=True)
+class Split:
+    """A source in two."""
+
+    train: Source
+    held_out: Source
+
+
+def split(source: Source, share: float, seed: int) -> Split:
+    """Hold out about `share` (0 to 1) of the images with all conversations on them, and of those of text alone.
+
+    Whether an image is held out follows from its file's content and the seed alone: it is in all sources and stages, in
+    any folder, under any name. Conversations keep their order; what was left out stays with the training part. Raises
+    InputError for an image that cannot be read.
+    """
+    if not 0 <= share < 1:
+        raise InputError(f"a held-out share of {share}: it must be at least 0 and below 1")
+    groups: dict[Path, bool] = {}
+    parts: dict[bool, list[Conversation]] = {False: [], True: []}
+    for conversation in source.conversations:
+        image = conversation.image
+        if image is None:
+            held = _chance(f"{source.name}\0{conversation.key}".encode(), seed) < share
+        else:
+            if image not in groups:
+                groups[image] = share > 0 and _chance(_content(image), seed) < share
+            held = groups[image]
+        parts[held].append(conversation)
+    return Split(
+        Source(source.name, tuple(parts[False]), source.left_out),
+        Source(source.name, tuple(parts[True])),
+    )
+
+
+def mix(sources: Sequence[Source], weights: Mapping[str, float] | None, seed: int) -> list[Conversation]:
+    """One epoch, in the order in which it is learned.
+
+    Without weights it is every conversation once. With weights, by the sources' names, it is as long as that, and each
+    source's share of it is its weight's share of all weights, to within one conversation. What is asked of a source
+    comes in passes over all of it, each shuffled anew: none a second time before all have come once. Raises InputError
+    for two sources of one name, for weights that are no positive numbers or do not name the sources, and for a source
+    without conversations that has a weight.
+    """
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise InputError(f"two sources have one name ({', '.join(sorted(names))}); give each its own")
+    sizes = {source.name: len(source.conversations) for source in sources}
+    asked = sizes if weights is None else _quotas(weights, sizes)
+    passes = {source.name: _passes(source, asked[source.name], seed) for source in sources}
+    order = [name for name in names for _ in range(asked[name])]
+    random.Random(f"{seed} order").shuffle(order)
+    places = {name: iter(passes[name]) for name in names}
+    return [next(places[name]) for name in order]
+
+
+def _quotas(weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
+    """How many conversations of each source: whole numbers whose sum is that of the sizes (largest remainders)."""
+    if set(weights) != set(sizes):
+        raise InputError(
+            f"there are weights for {', '.join(sorted(weights)) or 'nothing'}, but the sources are "
+            f"{', '.join(sorted(sizes))}; give each source a weight, or none at all"
+        )
+    for name, weight in weights.items():
+        if not 0 < weight < math.inf:
+            raise InputError(f"the weight of {name} is {weight}: it must be above 0 and finite; leave the source out")
+        if not sizes[name]:
+            raise InputError(f"{name} has a weight but no conversations")
+    total, whole = sum(sizes.values()), math.fsum(weights.values())
+    exact = {name: total * (weight / whole) for name, weight in weights.items()}
+    quotas = {name: math.floor(share) for name, share in exact.items()}
+    by_remainder = sorted(sizes, key=lambda name: quotas[name] - exact[name])  # of equals the source that came first
+    for name in by_remainder[: total - sum(quotas.values())]:
+        quotas[name] += 1
+    return quotas
+
+
+def _passes(source: Source, asked: int, seed: int) -> list[Conversation]:
+    drawn: list[Conversation] = []
+    number = 0
+    while len(drawn) < asked:
+        once = list(source.conversations)
+        random.Random(f"{seed} {number} {source.name}").shuffle(once)
+        drawn += once[: asked - len(drawn)]
+        number += 1
+    return drawn
+
+
+def _content(image: Path) -> bytes:
+    try:
+        return hashlib.sha256(image.read_bytes()).digest()
+    except OSError as error:
+        raise InputError(f"{image} cannot be read: {error.strerror}") from error
+
+
+def _chance(identity: bytes, seed: int) -> float:
+    """A number from 0 to 1 that follows from both alone."""
+    digest = hashlib.sha256(f"{seed}\0".encode() + identity).digest()
+    return int.from_bytes(digest[:8], "big") / _RANGE

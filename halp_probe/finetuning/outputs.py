@@ -1,0 +1,57 @@
+"""What a run tells of itself: the losses of every step, and the answers to held-out questions."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from halp_probe.files import atomic_text
+from halp_probe.finetuning.evaluation import COLUMNS, Row, summary
+from halp_probe.finetuning.stages import StageLog
+
+MODEL, ADAPTER, ORIGINAL = "model", "adapter", "original"
+_LOSSES = ("stage", "step", "loss", "learning_rate", "grad_norm", "held_out_loss")
+
+
+def write_losses(folder: Path, logs: Mapping[str, StageLog]) -> None:
+    """`losses.csv`, one row a step and one an evaluation on the held-out part."""
+    with atomic_text(folder / "losses.csv") as file:
+        writer = csv.writer(file)
+        writer.writerow(_LOSSES)
+        for stage, log in logs.items():
+            writer.writerows([stage, *(_number(row.get(name)) for name in _LOSSES[1:])] for row in log.rows)
+
+
+def write_evaluation(folder: Path, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """`evaluation.csv` with every answer and `evaluation.json` with what it comes to, which is returned."""
+    with atomic_text(folder / "evaluation.csv") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(row.cells for row in rows)
+    found = summary(rows)
+    with atomic_text(folder / "evaluation.json") as file:
+        json.dump(found, file, indent=2, ensure_ascii=False)
+    return found
+
+
+def told(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The evaluation in words, a line a source."""
+    return "\n".join(_told_of(source, values) for source, values in found.items())
+
+
+def _told_of(source: str, found: Mapping[str, Any]) -> str:
+    if found["accuracy"] is None:
+        return f"{source}: {found['questions']} held-out questions, none of which a rule can judge"
+    low, high = found["accuracy_95"]
+    return (
+        f"{source}: {found['accuracy']:.1%} of {found['judged']} held-out answers are right ({low:.1%} to {high:.1%}); "
+        f"always {found['majority_answer']!r}: {found['majority_accuracy']:.1%}; with another question's picture: "
+        f"{found['swapped_accuracy']:.1%}; {found['questions'] - found['judged']} not judged"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(value)

@@ -1,0 +1,46 @@
+"""What a training run does: its stages, and what all of them have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters on the language model (Hu and others 2021)."""
+
+    rank: int = 64
+    alpha: int = 128
+    dropout: float = 0.05
+    mlp: bool = False  # beside the attention's q, k, v and o also gate, up and down
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is learned on which data: the connector, and with `lora` an adapter of the language model."""
+
+    number: int  # 1: connector on captions; 2: connector and LoRA on conversations
+    learning_rate: float  # peak
+    epochs: int = 1
+    lora: Lora | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its folder and in messages."""
+        return f"stage{self.number}"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How every stage is trained."""
+
+    batch_size: int = 4  # conversations a forward pass
+    accumulation: int = 16  # forward passes a step
+    warmup: float = 0.03  # share of the steps in which the learning rate rises; then it falls as a cosine
+    weight_decay: float = 0.0
+    max_steps: int | None = None  # of each stage, for a try
+    seed: int = 0
+    workers: int = 0  # processes that read pictures ahead
+    checkpoint_steps: int = 200
+    gradient_checkpointing: bool = False
+    precision: str = "float32"  # of the computation: float32, bfloat16 or float16

@@ -1,0 +1,208 @@
+"""`halp-probe train-vlm` from data sets to a trained model: stage after stage, and what is left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from halp_probe.errors import InputError
+from halp_probe.files import atomic_text
+from halp_probe.finetuning import evaluation, outputs, stages
+from halp_probe.finetuning.checking import check, write_left_out
+from halp_probe.finetuning.dataset import Collator, ConversationDataset
+from halp_probe.finetuning.gather import SHAPES_FOLDER, Gathered, Parts, gather
+from halp_probe.finetuning.mixing import mix
+from halp_probe.finetuning.options import TrainOptions
+from halp_probe.finetuning.ordering import by_length
+from halp_probe.finetuning.plan import Stage
+from halp_probe.finetuning.records import Conversation, LeftOut
+from halp_probe.finetuning.saving import saved, write_model
+from halp_probe.finetuning.start import Start, open_start, resolved
+from halp_probe.finetuning.tokens import ConversationTokenizer
+from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.settings import differences
+
+MANIFEST_FILE = "run.json"
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def train(options: TrainOptions, stopped: Callable[[], bool]) -> bool:
+    """Train, or go on where the folder stands; False when `stopped` said so before the end.
+
+    Raises InputError for data, a model or a folder that cannot be used.
+    """
+    folder = options.output_dir
+    start = open_start(options)
+    lengths: dict[tuple[str, str], int] = {}
+    gathered = _gather(options, start, lengths)
+    write_left_out(folder / "left_out.csv", gathered.left_out)
+    _tell_data(gathered)
+    _guard(folder, _settings(options, start, gathered))
+    if not saved(folder):
+        logs = _run_stages(options, start, gathered, lengths, stopped)
+        if logs is None:
+            return False
+        outputs.write_losses(folder, logs)
+    if options.questions:
+        _evaluate(options, gathered)
+    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir() if not path.name.startswith('.')))}")
+    return True
+
+
+def _gather(options: TrainOptions, start: Start, lengths: dict[tuple[str, str], int]) -> Gathered:
+    tokenizer = ConversationTokenizer(start.checkpoint, options.data.max_tokens)
+
+    def measured(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[LeftOut]]:
+        found = check(conversations, tokenizer, options.schedule.workers)
+        lengths.update({(each.conversation.source, each.conversation.key): each.tokens for each in found.usable})
+        return list(found.conversations), list(found.left_out)
+
+    numbers = [stage.number for stage in options.stages]
+    return gather(options.data, numbers, options.output_dir / SHAPES_FOLDER, options.schedule.seed, measured)
+
+
+def _tell_data(gathered: Gathered) -> None:
+    for number, parts in gathered.stages.items():
+        for train_part, held_out in zip(parts.train, parts.held_out, strict=True):
+            told = f"stage {number}: {train_part.name}, {len(train_part.conversations)} conversations to learn from"
+            print(f"{told}, {len(held_out.conversations)} held out", file=sys.stderr)
+    if gathered.left_out:
+        first = gathered.left_out[0]
+        print(
+            f"{len(gathered.left_out)} conversations are left out, see left_out.csv "
+            f"(first: {first.source} {first.key}, {first.reason})",
+            file=sys.stderr,
+        )
+
+
+def _settings(options: TrainOptions, start: Start, gathered: Gathered) -> dict[str, Any]:
+    """All that shows in the trained weights; a run that goes on must agree in it."""
+    device, dtype = resolved(options.machine)
+    schedule = {name: value for name, value in asdict(options.schedule).items() if name != "workers"}
+    return {
+        **start.identity,
+        **schedule,
+        "precision": dtype,
+        "device": torch.device(device).type,
+        "quantization": options.machine.quantization,
+        "attn_implementation": start.model.config._attn_implementation,
+        "held_out": options.data.held_out,
+        "max_tokens": options.data.max_tokens,
+        "weights": dict(options.data.weights),
+        **{stage.name: asdict(stage) for stage in options.stages},
+        **{f"stage{number}_data": _digest(parts) for number, parts in gathered.stages.items()},
+    }
+
+
+def _digest(parts: Parts) -> str:
+    """Of the conversations that are learned, but for pixels."""
+    learned = [
+        [each.source, each.key, [[turn.question, turn.answer] for turn in each.turns]]
+        for source in parts.train
+        for each in source.conversations
+    ]
+    return hashlib.sha256(json.dumps(learned, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def _guard(folder: Path, settings: dict[str, Any]) -> None:
+    """Write the folder's run.json; InputError where it is of another run."""
+    path = folder / MANIFEST_FILE
+    settings = json.loads(json.dumps(settings))
+    if path.is_file():
+        if found := differences(json.loads(path.read_text(encoding="utf-8")), settings):
+            raise InputError(f"{folder} holds another training run: {found}; choose another --output-dir")
+        return
+    with atomic_text(path) as file:
+        json.dump(settings, file, indent=2)
+
+
+def _run_stages(
+    options: TrainOptions,
+    start: Start,
+    gathered: Gathered,
+    lengths: dict[tuple[str, str], int],
+    stopped: Callable[[], bool],
+) -> dict[str, stages.StageLog] | None:
+    logs = {}
+    for stage in options.stages:
+        set_seed(options.schedule.seed)
+        learned = stages.learning(start.model, stage)
+        data = _data(options, stage, start, gathered.stages[stage.number], lengths)
+        told = _Told(stage.name)
+        log = stages.run(
+            learned, stage, options.schedule, data, options.output_dir / stage.name, told=told, stopped=stopped
+        )
+        if log is None:
+            print(f"{stage.name} stopped; the same command goes on from its last checkpoint", file=sys.stderr)
+            return None
+        logs[stage.name] = log
+    write_model(options, start, learned)
+    return logs
+
+
+def _data(
+    options: TrainOptions, stage: Stage, start: Start, parts: Parts, lengths: dict[tuple[str, str], int]
+) -> stages.Data:
+    """All passes one after the other, each mixed anew."""
+    schedule = options.schedule
+    names = {source.name for source in parts.train}
+    weights = {name: weight for name, weight in options.data.weights.items() if name in names} or None
+    order: list[Conversation] = []
+    for number in range(stage.epochs):
+        mixed = mix(parts.train, weights, schedule.seed + number)
+        places = by_length([lengths[each.source, each.key] for each in mixed], schedule.batch_size, schedule.seed)
+        order += [mixed[place] for place in places]
+    tokenizer = ConversationTokenizer(start.checkpoint, options.data.max_tokens)
+    held_out = [each for source in parts.held_out for each in source.conversations]
+    return stages.Data(
+        train=ConversationDataset(order, tokenizer),
+        held_out=ConversationDataset(held_out, tokenizer) if held_out else None,
+        collate=Collator(start.checkpoint),
+    )
+
+
+def _evaluate(options: TrainOptions, gathered: Gathered) -> None:
+    """What the saved model answers on pictures that no stage has seen."""
+    last = gathered.stages[max(gathered.stages)]
+    asked = [each for source in last.held_out for each in _one_an_image(source.conversations)[: options.questions]]
+    if not asked:
+        return
+    folder, (device, dtype) = options.output_dir, resolved(options.machine)
+    adapters = [str(folder / outputs.ADAPTER)] if (folder / outputs.ADAPTER).is_dir() else []
+    loaded = load_model(open_checkpoint(str(folder / outputs.MODEL), adapters=adapters), device=device, dtype=dtype)
+    rows = evaluation.ask(loaded, asked, batch_size=16, max_new_tokens=options.max_new_tokens)
+    print(outputs.told(outputs.write_evaluation(folder, rows)))
+
+
+def _one_an_image(conversations: Sequence[Conversation]) -> list[Conversation]:
+    return list({each.image: each for each in reversed(conversations) if each.image is not None}.values())[::-1]
+
+
+class _Told:
+    """A line now and then on stderr."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage, self._first, self._started, self._last = stage, 0, time.monotonic(), 0.0
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        now = time.monotonic()
+        self._first = self._first or step
+        if step < steps and now - self._last < _SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        rate = (step - self._first + 1) / max(now - self._started, 1e-9)
+        left = (steps - step) / max(rate, 1e-9)
+        print(
+            f"{self._stage}: step {step}/{steps}, loss {loss:.4f}, {rate:.2f} steps/s, {left:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,60 @@
+"""The trained model on disk: `model/` with the connector, `adapter/` with LoRA on it, and the original's files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from halp_probe.files import atomic_text, whole_folder
+from halp_probe.finetuning.options import TrainOptions
+from halp_probe.finetuning.outputs import ADAPTER, MODEL, ORIGINAL
+from halp_probe.finetuning.stages import Learning, connector_weights
+from halp_probe.finetuning.start import Start, unquantized
+from halp_probe.models.adapters import CONFIG_FILE
+from halp_probe.models.fused import Fused, save
+from halp_probe.models.fused_original_lora import write_original
+
+_SAVED = "saved.json"  # written last
+
+
+def saved(folder: Path) -> bool:
+    """Whether `write_model` has finished here."""
+    return (folder / _SAVED).is_file()
+
+
+def write_model(options: TrainOptions, start: Start, learned: Learning) -> None:
+    """Write all of it; each folder appears whole or not at all."""
+    folder = options.output_dir
+    lora = learned.model is not learned.fused
+    if lora:
+        _rewritten(folder / ADAPTER, lambda path: _save_adapter(learned.model, path, folder / MODEL))
+        learned.model.unload()
+    model = learned.fused
+    if options.machine.quantization:
+        model = unquantized(options, start.checkpoint)
+    for weight, trained in zip(connector_weights(model), connector_weights(learned.fused), strict=True):
+        weight.data = trained.data.to("cpu" if options.machine.quantization else trained.device, model.dtype)
+    _rewritten(folder / MODEL, lambda path: save(Fused(model, start.checkpoint.processor), path))
+    if model.config.model_type == "llava":
+        adapter = folder / ADAPTER if lora else None
+        _rewritten(folder / ORIGINAL, lambda path: write_original(model, path, adapter=adapter))
+    with atomic_text(folder / _SAVED) as file:
+        json.dump({"model": MODEL, "adapter": ADAPTER if lora else None}, file)
+
+
+def _rewritten(folder: Path, write: Callable[[Path], None]) -> None:
+    """Anew, also where a run that was killed left it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with whole_folder(folder) as partial:
+        write(partial)
+
+
+def _save_adapter(peft_model: Any, folder: Path, base: Path) -> None:
+    peft_model.save_pretrained(folder)
+    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config["base_model_name_or_path"] = str(base.resolve())
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, with nothing filled in

@@ -1,0 +1,88 @@
+"""ShapesVQA to learn from: captions and questions on scenes that the demo and the tests never use."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from halp_probe.errors import InputError
+from halp_probe.extraction.images import load_image
+from halp_probe.extraction.progress import Progress
+from halp_probe.files import write_bytes
+from halp_probe.finetuning.records import Conversation, Source, Turn
+from halp_probe.shapes import questions, scenes
+from halp_probe.shapes.dataset import FIRST_TRAINING_SEED
+
+CAPTIONS, QUESTIONS = "shapes_captions", "shapes"
+
+
+def read_captions(folder: Path, n_scenes: int, first_seed: int = FIRST_TRAINING_SEED) -> Source:
+    """One conversation a scene, which lists its shapes by place. See `draw` for the pictures and what is raised."""
+    drawn = draw(folder, n_scenes, first_seed)
+    conversations = [
+        Conversation(CAPTIONS, path.stem, path, (Turn(questions.CAPTION_PROMPT, scenes.caption(scene)),))
+        for scene, path in drawn
+    ]
+    return Source(CAPTIONS, tuple(conversations))
+
+
+def read_questions(
+    folder: Path,
+    n_scenes: int,
+    questions_a_scene: int = 6,
+    *,
+    one_turn: bool = False,
+    first_seed: int = FIRST_TRAINING_SEED,
+) -> Source:
+    """One conversation a scene with a turn a question, in the scene's order; with `one_turn` one a question.
+
+    See `draw` for the pictures and what is raised.
+    """
+    conversations: list[Conversation] = []
+    for scene, path in draw(folder, n_scenes, first_seed):
+        turns = tuple(Turn(asked.text, asked.answer) for asked in questions.ask(scene, questions_a_scene))
+        if one_turn:
+            named = ((f"{path.stem}_{number}", (each,)) for number, each in enumerate(turns))
+            conversations += (Conversation(QUESTIONS, key, path, alone) for key, alone in named)
+        else:
+            conversations.append(Conversation(QUESTIONS, path.stem, path, turns))
+    return Source(QUESTIONS, tuple(conversations))
+
+
+def draw(folder: Path, n_scenes: int, first_seed: int = FIRST_TRAINING_SEED) -> list[tuple[scenes.Scene, Path]]:
+    """Scenes `first_seed … first_seed + n_scenes - 1` and their pictures, `scene_SEED.png` in `folder`.
+
+    Pictures that are there already are kept. Raises InputError for seeds of the demo's and the tests' scenes, and for a
+    folder whose first picture is another one.
+    """
+    if first_seed < FIRST_TRAINING_SEED:
+        raise InputError(f"scenes from {first_seed} on are for evaluation: training takes {FIRST_TRAINING_SEED} and up")
+    folder = folder.resolve()
+    drawn = [
+        (scene, folder / f"scene_{scene.seed}.png")
+        for scene in (scenes.make_scene(seed, scenes.MILD) for seed in range(first_seed, first_seed + n_scenes))
+    ]
+    _check_kept(drawn)
+    if missing := [(scene, path) for scene, path in drawn if not path.is_file()]:
+        with Progress(len(missing), note="pictures drawn") as progress:
+            for scene, path in missing:
+                write_bytes(path, _png(scene))
+                progress.advance(1, note="pictures drawn")
+    return drawn
+
+
+def _check_kept(drawn: list[tuple[scenes.Scene, Path]]) -> None:
+    """Raise InputError where the first picture that is there is not its scene's: drawn by another release, perhaps."""
+    there = next((each for each in drawn if each[1].is_file()), None)
+    if there is not None:
+        scene, path = there
+        if not np.array_equal(np.asarray(load_image(path).pixels), np.asarray(scenes.render(scene))):
+            raise InputError(f"{path} is not the picture of scene {scene.seed}; remove the folder or choose another")
+
+
+def _png(scene: scenes.Scene) -> bytes:
+    content = io.BytesIO()
+    scenes.render(scene).save(content, format="PNG")
+    return content.getvalue()

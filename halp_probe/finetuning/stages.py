@@ -1,0 +1,144 @@
+"""One stage of training: what is learned, and the run over its data, from its last whole checkpoint on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from transformers import PrinterCallback
+
+from halp_probe.files import atomic_text
+from halp_probe.finetuning.checkpoints import LEARNED, last_whole, load_learned, save_learned
+from halp_probe.finetuning.plan import Lora, Schedule, Stage
+from halp_probe.finetuning.trainer import VlmTrainer, Watch, arguments
+from halp_probe.models.adapters import peft_library
+from halp_probe.models.compat import checkpoint_activations
+from halp_probe.models.fused import connector, lora_targets
+
+_FINISHED = "finished.json"  # written last
+
+
+@dataclass(frozen=True)
+class Learning:
+    """A model ready for a stage."""
+
+    model: Any  # what is trained: the fused model, or PEFT's around it
+    fused: Any  # the fused model itself
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a stage sees."""
+
+    train: Dataset[Any]  # in the order of training
+    held_out: Dataset[Any] | None
+    collate: Callable[[Sequence[Any]], Mapping[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class StageLog:
+    """Rows of losses.csv: `step`, `loss`, `learning_rate`, `grad_norm`, or `step`, `held_out_loss`."""
+
+    rows: tuple[Mapping[str, float], ...]
+
+    @property
+    def held_out_loss(self) -> float | None:
+        """The last one, mean over the answers' tokens, in nats."""
+        return next((row["held_out_loss"] for row in reversed(self.rows) if "held_out_loss" in row), None)
+
+
+def connector_weights(fused: Any) -> list[torch.nn.Parameter]:
+    """The connector's, and where pictures are tiles the embedding that ends a row of them."""
+    newline = getattr(fused.model, "image_newline", None)
+    return [*connector(fused).parameters(), *([] if newline is None else [newline])]
+
+
+def learning(fused: Any, stage: Stage) -> Learning:
+    """Freeze all but what the stage learns: the connector, in float32, and new LoRA weights on the language model.
+
+    The LoRA weights begin with torch's global random state.
+    """
+    fused.requires_grad_(False)
+    for weight in connector_weights(fused):
+        weight.requires_grad_(True)
+        weight.data = weight.data.float()
+    if stage.lora is None:
+        return Learning(fused, fused)
+    adapted = _with_lora(fused, stage.lora)
+    for weight in connector_weights(fused):  # PEFT freezes what it is put on
+        weight.requires_grad_(True)
+    return Learning(adapted, fused)
+
+
+def run(
+    learned: Learning,
+    stage: Stage,
+    schedule: Schedule,
+    data: Data,
+    folder: Path,
+    *,
+    told: Callable[[int, int, float], None],
+    stopped: Callable[[], bool],
+) -> StageLog | None:
+    """Train, or go on from the folder's last whole checkpoint; None when `stopped` said so before the end.
+
+    `told` is called with the step, their number and the loss. A finished stage is read from the folder. Raises
+    InputError for a loss that is no number.
+    """
+    if (folder / _FINISHED).is_file():
+        load_learned(learned.model, folder / LEARNED)
+        return StageLog(tuple(json.loads((folder / _FINISHED).read_text(encoding="utf-8"))))
+    device = next(learned.fused.parameters()).device
+    checkpoints = folder / "checkpoints"
+    trainer = VlmTrainer(
+        model=learned.model,
+        args=arguments(stage, schedule, checkpoints, device, evaluates=data.held_out is not None),
+        train_dataset=data.train,
+        eval_dataset=data.held_out,
+        data_collator=data.collate,
+        callbacks=[Watch(told, stopped)],
+    )
+    trainer.remove_callback(PrinterCallback)  # a dictionary a step
+    if schedule.gradient_checkpointing:
+        checkpoint_activations(learned.fused)
+    before = last_whole(checkpoints)
+    trainer.train(resume_from_checkpoint=None if before is None else str(before))
+    if trainer.state.global_step < trainer.state.max_steps:
+        return None
+    if data.held_out is not None:
+        trainer.evaluate()
+    log = StageLog(tuple(filter(None, map(_row, trainer.state.log_history))))
+    save_learned(learned.model, folder / LEARNED)
+    with atomic_text(folder / _FINISHED) as file:
+        json.dump(log.rows, file, indent=1)
+    shutil.rmtree(checkpoints)
+    return log
+
+
+def _with_lora(fused: Any, lora: Lora) -> Any:
+    peft = peft_library()
+    config = peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora_targets(lora.mlp),
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks the model by a name that transformers will drop
+        return peft.get_peft_model(fused, config)
+
+
+def _row(logged: Mapping[str, Any]) -> dict[str, float] | None:
+    if "loss" in logged:
+        return {name: logged[name] for name in ("step", "loss", "learning_rate", "grad_norm") if name in logged}
+    if "eval_loss" in logged:
+        return {"step": logged["step"], "held_out_loss": logged["eval_loss"]}
+    return None

@@ -1,0 +1,99 @@
+"""The model that a training run begins with: put together from parts, or a fused one that is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from halp_probe.finetuning.options import Machine, TrainOptions
+from halp_probe.models.compat import hub_commit
+from halp_probe.models.errors import ModelError
+from halp_probe.models.families import family_of
+from halp_probe.models.fingerprints import local_revision
+from halp_probe.models.fused import Fused, build
+from halp_probe.models.loading import Checkpoint, open_checkpoint, read_weights
+from halp_probe.models.naming import source_of
+from halp_probe.models.quantization import bitsandbytes_config
+
+MODEL_TYPES = ("llava", "llava_next")
+_NOT_QUANTIZED = ["vision_tower", "multi_modal_projector", "lm_head"]  # the connector is trained
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model on its device, before training."""
+
+    model: Any
+    checkpoint: Checkpoint
+    identity: dict[str, Any]  # what run.json says of it
+
+
+def open_start(options: TrainOptions) -> Start:
+    """Load or build it. Raises ModelError for what cannot be trained as a fused model."""
+    device, dtype = resolved(options.machine)
+    if options.machine.quantization:
+        return _of_model(options, device, dtype)
+    start = _of_parts(options, dtype) if options.model is None else _of_model(options, device, dtype)
+    return Start(start.model.to(device), start.checkpoint, start.identity)
+
+
+def resolved(machine: Machine) -> tuple[str, str]:
+    """Device and dtype, where "auto" means CUDA with bfloat16, else the CPU with float32. Raises ModelError."""
+    device = machine.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"--device {device}: torch sees no CUDA device; use --device cpu")
+    auto = "bfloat16" if device.startswith("cuda") else "float32"
+    return device, auto if machine.dtype == "auto" else machine.dtype
+
+
+def unquantized(options: TrainOptions, checkpoint: Checkpoint) -> Any:
+    """The same model's weights as its folder has them, on the CPU."""
+    return read_weights(checkpoint, cache_dir=options.cache_dir, dtype="auto")
+
+
+def _of_parts(options: TrainOptions, dtype: str) -> Start:
+    parts = options.parts
+    fused: Fused = build(parts, cache_dir=options.cache_dir, dtype=dtype, seed=options.schedule.seed)
+    if options.machine.attn_implementation:
+        fused.model.set_attn_implementation(options.machine.attn_implementation)
+    config = fused.model.config
+    family = family_of(config.model_type)
+    checkpoint = Checkpoint("the fused model", "", "not saved yet", config, fused.processor, family)
+    identity = {
+        "vision": parts.vision,
+        "vision_revision": _revision(parts.vision, options.cache_dir),
+        "language": parts.language,
+        "language_revision": _revision(parts.language, options.cache_dir),
+        "tiles": parts.tiles,
+        "vision_layernorm": parts.vision_layernorm,
+    }
+    return Start(fused.model, checkpoint, identity)
+
+
+def _of_model(options: TrainOptions, device: str, dtype: str) -> Start:
+    machine, cache_dir = options.machine, options.cache_dir
+    checkpoint = open_checkpoint(options.model, cache_dir=cache_dir)
+    if checkpoint.model_type not in MODEL_TYPES:
+        raise ModelError(
+            f"--model {checkpoint.name} is a {checkpoint.model_type!r}; train-vlm trains {' and '.join(MODEL_TYPES)}, "
+            "as halp-probe fuse writes them"
+        )
+    how: dict[str, Any] = {"attn_implementation": machine.attn_implementation}
+    if machine.quantization:
+        config = bitsandbytes_config(machine.quantization, dtype)
+        config.llm_int8_skip_modules = _NOT_QUANTIZED
+        how |= {"quantization_config": config, "device_map": device}
+    model = read_weights(checkpoint, cache_dir=cache_dir, dtype=dtype, **how)
+    return Start(model, checkpoint, {"model": checkpoint.name, "revision": checkpoint.revision})
+
+
+def _revision(name: str, cache_dir: str) -> str:
+    source = source_of(name)
+    if Path(source).is_dir():
+        return local_revision(Path(source))
+    return str(hub_commit(source, None, cache_dir=cache_dir))

@@ -1,0 +1,186 @@
+"""A conversation as the model reads it, and which of its tokens are learned: the answers and what ends each.
+
+Legend: T tokens of one unpadded conversation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from halp_probe.extraction.images import LoadedImage
+from halp_probe.extraction.prompting import Prompt, Prompter, PromptError
+from halp_probe.finetuning.records import Conversation
+from halp_probe.models.errors import ModelError
+from halp_probe.models.loading import Checkpoint
+from halp_probe.records import Sample
+
+IGNORED = -100  # label of a token that is not learned
+
+
+class TooLongError(PromptError):
+    """A conversation of more tokens than are allowed; nothing is ever cut off."""
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """One conversation, ready for a batch."""
+
+    input_ids: torch.Tensor  # [T] int64
+    labels: torch.Tensor  # [T] int64: the token's own id where it is learned, else IGNORED (the model shifts them)
+    token_types: torch.Tensor | None  # [T] int64, as the family's row says; None where it has none
+    images: dict[str, torch.Tensor]  # pixel_values, image_sizes, …, of one image; empty without
+    answer_tokens: int  # how many are learned
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A turn's answer, and what the chat template writes between it and the next answer (the last time: its end)."""
+
+    answer: str
+    behind: str
+
+
+@dataclass(frozen=True)
+class ConversationTokenizer:
+    """Makes samples for one checkpoint, through the prompts that extraction makes; call it with one after the other.
+
+    `max_tokens` bounds a conversation, image tokens included; None: the model's context alone does.
+    """
+
+    checkpoint: Checkpoint
+    max_tokens: int | None = None
+
+    def __call__(self, conversation: Conversation, image: LoadedImage | None) -> Tokenized:
+        """The whole conversation; `image` is its picture, decoded, or None where it has none.
+
+        The tokens up to the first answer are those of extraction's prompt for the same image and question. An answer's
+        are those of the answer alone, so that none holds a piece of the prompt too. Raises PromptError for texts with
+        special tokens or that the template loses and for a picture of extreme shape, TooLongError, and ModelError for a
+        chat template that cannot be learned from.
+        """
+        if (image is None) != (conversation.image is None):
+            raise ValueError(
+                f"{conversation.key}: an image must be given where the conversation has one, and only there"
+            )
+        pieces = self._pieces(conversation)
+        prompt = self._prompt(conversation, image)
+        ids, labels = prompt.input_ids.tolist(), [IGNORED] * len(prompt)
+        for number, piece in enumerate(pieces, start=1):
+            answer, behind = self._ids(piece.answer), self._ids(piece.behind)
+            self._check_answer(number, answer, behind)
+            if number == len(pieces):
+                behind = behind[:1]  # a line break may follow the end; there is nothing to learn from it
+            ids += [*answer, *behind]
+            labels += [*answer, behind[0], *[IGNORED] * (len(behind) - 1)]
+        self._check_length(len(ids))
+        return Tokenized(
+            input_ids=torch.tensor(ids),
+            labels=torch.tensor(labels),
+            token_types=self._token_types(prompt, len(ids)),
+            images=prompt.images,
+            answer_tokens=sum(label != IGNORED for label in labels),
+        )
+
+    def _prompt(self, conversation: Conversation, image: LoadedImage | None) -> Prompt:
+        name, question = conversation.key, conversation.turns[0].question
+        if image is None:
+            return self._prompter.prompt(Sample(name, name, question, "", images=()))
+        return self._prompter.prompt(Sample(name, name, question, ""), image)
+
+    @cached_property
+    def _prompter(self) -> Prompter:
+        prompter = Prompter(self.checkpoint)
+        if prompter.prompt_date is not None:
+            raise ModelError(
+                f"the chat template of {self.checkpoint.name!r} writes the day's date, which would be learned; write a "
+                "date into the template"
+            )
+        return prompter
+
+    def _pieces(self, conversation: Conversation) -> list[_Answered]:
+        """What follows the prompt, as texts."""
+        messages: list[dict[str, Any]] = []
+        before = ""  # all up to the answer, and the answer
+        pieces: list[_Answered] = []
+        for number, turn in enumerate(conversation.turns, start=1):
+            shown = [{"type": "image"}] if number == 1 and conversation.image is not None else []
+            messages.append({"role": "user", "content": [*shown, _part(turn.question)]})
+            asked = self._rendered(messages, generation_prompt=True)
+            if pieces:  # the prompt looks at the first question itself
+                self._check_special(f"question {number}", self._ids(turn.question))
+                pieces[-1] = self._answered(pieces[-1].answer, before, asked)
+                if turn.question.strip() not in pieces[-1].behind:
+                    raise PromptError(f"the model's chat template leaves question {number} out, or changes it")
+            messages.append({"role": "assistant", "content": [_part(turn.answer)]})
+            pieces.append(_Answered(turn.answer, ""))
+            before = asked + turn.answer
+        pieces[-1] = self._answered(pieces[-1].answer, before, self._rendered(messages, generation_prompt=False))
+        return pieces
+
+    def _answered(self, answer: str, before: str, text: str) -> _Answered:
+        if not text.startswith(before):
+            raise ModelError(
+                f"the chat template of {self.checkpoint.name!r} does not write a conversation as the prompt for an "
+                f"answer and then the answer ({answer[:40]!r}), so what is learned would not be what is asked later; "
+                "mend the checkpoint's chat_template.jinja"
+            )
+        return _Answered(answer, text[len(before) :])
+
+    def _rendered(self, messages: list[dict[str, Any]], *, generation_prompt: bool) -> str:
+        text: str = self.checkpoint.processor.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=generation_prompt
+        )
+        return text
+
+    def _check_special(self, what: str, ids: list[int]) -> None:
+        """Raise PromptError where a token of a text alone is a special one."""
+        if found := self._special_ids.intersection(ids):
+            token = self.checkpoint.processor.tokenizer.convert_ids_to_tokens(min(found))
+            raise PromptError(f"{what} holds the model's special token {token!r}; remove it from the text")
+
+    def _check_answer(self, number: int, answer: list[int], behind: list[int]) -> None:
+        self._check_special(f"answer {number}", answer)
+        if not answer:
+            raise PromptError(f"answer {number} has no tokens")
+        if not behind or behind[0] not in self._special_ids:
+            raise ModelError(
+                f"the chat template of {self.checkpoint.name!r} does not end an answer with a special token, so the "
+                "model could not learn where to stop; mend the checkpoint's chat_template.jinja"
+            )
+
+    def _check_length(self, tokens: int) -> None:
+        context = getattr(self.checkpoint.config.get_text_config(), "max_position_embeddings", None)
+        limits = [(self.max_tokens, "--max-tokens"), (context, "the model's context")]
+        for limit, whose in limits:
+            if limit is not None and tokens > limit:
+                raise TooLongError(f"{tokens} tokens, {whose} allows {limit}")
+
+    def _token_types(self, prompt: Prompt, tokens: int) -> torch.Tensor | None:
+        """The prompt's, and that of plain text for what follows."""
+        types = self.checkpoint.family.token_types
+        if types is None or prompt.token_types is None:
+            return None
+        told = torch.full((tokens,), types.padding)
+        told[: len(prompt)] = torch.from_numpy(prompt.token_types)
+        return told
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.checkpoint.processor.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        tokenizer = self.checkpoint.processor.tokenizer
+        added = [number for number, token in tokenizer.added_tokens_decoder.items() if token.special]
+        return frozenset([*tokenizer.all_special_ids, *added, self.checkpoint.image_token_id])
+
+
+def _part(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
