@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_data import empty_report, full_report
 
 pytest.importorskip("streamlit")
 
+import streamlit
 from streamlit.testing.v1 import AppTest
 
-from halp_probe.app import examples, history
-from halp_probe.app.command import PAGE
+from halp_probe import cli
+from halp_probe.app import chat as chat_module
+from halp_probe.app import examples, history, shelf
+from halp_probe.app.command import PAGE, is_loopback, server_options
 from halp_probe.app.conversation import Session, State
+from halp_probe.app.report_view import heatmap
 from halp_probe.app.settings import Choice, PageSettings
+from halp_probe.app.wording import percent
+from halp_probe.extraction import engine
 from halp_probe.models.options import ModelOptions, load
 from halp_probe.probes.files import SavedProbe, load_probes, save_probe
+from halp_probe.report.colours import fill
+from halp_probe.report.heatmap import Cell
+from halp_probe.report.wording import decimal
 from halp_probe.scoring.conversation import ProbedChat
+from halp_probe.shapes.dataset import write_dataset
+from halp_probe.shards.reader import open_shards
 
 EASY = examples.example("Easy")
 FIRST, SECOND = "What shape is the orange one?", "How many circles are there?"
@@ -75,11 +90,8 @@ def session(page: AppTest) -> Session:
 
 
 def test_the_risk_is_drawn_before_any_token_is_computed(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    from halp_probe.app import chat as module
-    from halp_probe.extraction import engine
-
     events = []
-    real_steps, real_html = engine.steps, module.st.html
+    real_steps, real_html = engine.steps, chat_module.st.html
 
     def steps(*arguments: Any) -> Iterator[Any]:
         for step in real_steps(*arguments):
@@ -91,7 +103,7 @@ def test_the_risk_is_drawn_before_any_token_is_computed(page: AppTest, monkeypat
         return real_html(body)
 
     monkeypatch.setattr(engine, "steps", steps)
-    monkeypatch.setattr(module.st, "html", html)
+    monkeypatch.setattr(chat_module.st, "html", html)
     ask(page, FIRST)
     assert events.index("gauge") < events.index("chart") < events.index("token")
     assert session(page).turns[0].state is State.ANSWERED
@@ -196,13 +208,9 @@ def test_visitors_do_not_see_each_other(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_model_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from halp_probe.app import shelf
-
     loads = []
     monkeypatch.setattr(shelf, "load", lambda options: loads.append(options) or load(options))
-    import streamlit as st
-
-    st.cache_resource.clear()
+    streamlit.cache_resource.clear()
     one, other = opened(monkeypatch, "shapes"), opened(monkeypatch, "shapes")
     ask(one, FIRST)
     ask(other, FIRST)
@@ -304,3 +312,128 @@ def test_no_cell_of_the_csv_can_become_a_formula(cell: str) -> None:
 @pytest.mark.parametrize("cell", ["", "red", "0.5000", "a=b", "it's -1", "2026-11-22 10:00:00"])
 def test_other_cells_stay_as_they_are(cell: str) -> None:
     assert history.harmless(cell) == cell
+
+
+def results(page: AppTest, path: Path | str, probe: str = "", images: Path | str = "") -> str:
+    """What the second tab shows when these are opened."""
+    for key, value in (("results_path", path), ("results_probe", probe), ("results_images", images)):
+        page.text_input(key=key).set_value(str(value))
+    pressed(page, "Open")
+    return shown(page).split("What was found")[1]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model's states of 30 questions on 10 pictures, beside `images`."""
+    folder = tmp_path_factory.mktemp("results")
+    write_dataset(folder, n_scenes=10, questions_a_scene=3, seed=300)
+    arguments = ["--vqa-dataset", str(folder / "vqa.csv"), "--images-dir", str(folder / "images")]
+    assert cli.main(["extract", "--model", "shapes", *arguments, "--output-dir", str(folder / "shards")]) == 0
+    return folder / "shards"
+
+
+def test_shards_are_opened_with_their_riskiest_questions(page: AppTest, shards: Path) -> None:
+    told = results(page, shards, "shapes", shards.parent / "images")
+    probe = load_probes("shapes")["selected_probe"]
+    opened = open_shards(shards)
+    risks = probe.risk(opened.vectors(str(probe.metadata["representation"])))
+    worst = int(risks.argmax())
+    first = re.search(
+        r"<tr><td>(.*?)</td><td>.*?</td><td>(.*?)</td><td>(.*?)</td>", told.split("Riskiest questions")[1]
+    )
+    assert first is not None
+    assert first.groups() == (percent(risks[worst]), opened.text("question")[worst], opened.text("answer")[worst])
+    assert told.count('class="halp-thumbnail"') == 20 and 'role="alert"' not in told
+    assert "<dd>30</dd>" in told
+
+
+def test_what_keeps_a_probe_or_pictures_from_being_shown_is_told(page: AppTest, shards: Path, tmp_path: Path) -> None:
+    told = results(page, shards, str(tmp_path / "none.json"))
+    assert 'role="alert"' in told and "none.json" in told and "Riskiest" not in told and "Questions" in told
+    told = results(page, shards, "shapes", tmp_path)
+    assert "No picture: " in told and "(20 pictures in all)" in told and "Riskiest questions" in told
+
+
+def test_a_report_is_opened_with_its_heatmap(page: AppTest, tmp_path: Path) -> None:
+    content = full_report()
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    told = results(page, tmp_path)
+    judged = [result for result in content["results"] if result["kind"] == "representation"]
+    assert judged
+    for result in judged:
+        auroc = result["auroc"]["value"]
+        assert f'style="background:{fill(auroc)}">{decimal(auroc)}<small>' in told
+    for example in content["examples"]["most_risky"]:
+        assert percent(example["risk"]) in told
+    assert "Riskiest answers" in told
+
+
+def test_a_report_of_nothing_is_shown_as_such(page: AppTest, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(json.dumps(empty_report()))
+    assert "AUROC <b>not known</b>" in results(page, tmp_path)
+
+
+@pytest.mark.parametrize(("path", "words"), [("", "name a folder"), ("nowhere", "does not exist")])
+def test_what_is_no_result_is_one_sentence(page: AppTest, path: str, words: str) -> None:
+    told = results(page, path)
+    assert words in told and 'role="alert"' in told
+
+
+def test_the_layers_heatmap_tells_what_is_not_known() -> None:
+    cells = [Cell("query_token", 3, 0.75, 0.7, 0.8), Cell("vision_token", 0, nan, nan, nan)]
+    (drawn,) = heatmap(cells)
+    assert drawn.index("layer 0") < drawn.index("layer 3")
+    assert "0.750<small>(0.700 to 0.800)</small>" in drawn and "not known<small></small>" in drawn
+    assert drawn.count("<td></td>") == 2  # nothing was probed there
+
+
+@pytest.mark.parametrize(
+    ("share", "beside", "words"),
+    [
+        (0.624, None, "62\u202f%"),
+        (0.0, None, "0\u202f%"),
+        (0.004, None, "under 1\u202f%"),
+        (0.996, None, "over 99\u202f%"),
+        (1.0, None, "100\u202f%"),
+        (0.354, 0.352, "35.4\u202f%"),
+        (0.35, 0.35, "35\u202f%"),
+    ],
+)
+def test_a_percentage_says_no_more_and_no_less_than_it_knows(share: float, beside: float | None, words: str) -> None:
+    assert percent(share, beside) == words
+
+
+def test_settings_reach_the_page_as_they_are() -> None:
+    options = ModelOptions("a/b", adapter=("one", "two"), revision="main", trust_lookup=True)
+    settings = PageSettings(Choice.of(options, "probe.json"), open_to_all=True)
+    assert PageSettings.from_argument(settings.as_argument()) == settings
+    assert Choice.of(options, None).probe == "" and Choice.of(ModelOptions("shapes"), None).probe == "shapes"
+
+
+def test_another_model_takes_no_revision_or_trust_from_the_one_before() -> None:
+    first = Choice.of(ModelOptions("a/b", revision="abc", trust_remote_code="a/b", dtype="float16"), None)
+    assert first.named("a/b", (), "").model == first.model
+    other = first.named("c/d", (), "").model
+    assert other == ModelOptions("c/d", dtype="float16")
+
+
+def test_without_streamlit_the_command_names_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "streamlit.web", None)
+    assert cli.main(["app"]) == 2
+    assert "pip install 'halp_probe[app]'" in capsys.readouterr().err
+
+
+def test_only_this_machine_reaches_the_page_by_default() -> None:
+    options = server_options("127.0.0.1", 8501, open_to_all=False)
+    assert options["server.address"] == "127.0.0.1" and options["browser.gatherUsageStats"] is False
+    assert options["server.allowedHosts"] == ["127.0.0.1", "localhost"]
+    assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "example.com")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]

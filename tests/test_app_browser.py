@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
+from halp_probe import cli
+
 pytest.importorskip("streamlit")
 playwright = pytest.importorskip("playwright.sync_api")
-
-from halp_probe import cli
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page

@@ -89,7 +89,6 @@ def _risk(turn: Turn, held: Held, newest: bool) -> None:
         readings = [
             Reading(str(held.probes[name].metadata["representation"]), risk, name == judged.by)
             for name, risk in judged.risks.items()
-            if name in held.probes
         ]
         with st.expander("Risk by layer: where in the model it can be read", expanded=newest):
             st.html(chart(readings, judged.threshold, palette()))

@@ -15,7 +15,6 @@ from halp_probe.models.naming import BUNDLED
 from halp_probe.models.options import ModelOptions, add_model_arguments
 
 PAGE = Path(__file__).with_name("page.py")
-_LARGEST_UPLOAD = 20  # megabytes, as `uploads.checked_image` allows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
 def server_options(host: str, port: int, open_to_all: bool) -> dict[str, object]:
     """Streamlit's settings, which go before those of its configuration files."""
+    from halp_probe.app.uploads import MAX_BYTES
+
     return {
         "server.address": host,
         "server.port": port,
@@ -53,7 +54,7 @@ def server_options(host: str, port: int, open_to_all: bool) -> dict[str, object]
         "server.enableCORS": True,
         "server.enableXsrfProtection": True,
         "server.fileWatcherType": "none",
-        "server.maxUploadSize": _LARGEST_UPLOAD,
+        "server.maxUploadSize": MAX_BYTES // 1_000_000,
         "browser.gatherUsageStats": False,
         "client.showErrorDetails": "none",
         "client.toolbarMode": "minimal",

@@ -19,7 +19,7 @@ def shelf() -> Shelf:
 
 
 def main(settings: PageSettings) -> None:
-    st.set_page_config(page_title="halp_probe", page_icon="🎯", layout="centered")
+    st.set_page_config(page_title="halp_probe", layout="centered")
     st.html(theme.STYLE)
     session: Session = st.session_state.setdefault("session", Session())
     talk, found = st.tabs(["Chat", "Results"], key="tab", on_change="rerun")

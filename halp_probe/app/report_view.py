@@ -12,7 +12,7 @@ from halp_probe.app.pictures import thumbnails
 from halp_probe.app.report_found import Example, ReportFound, example_picture
 from halp_probe.app.tables import facts, table
 from halp_probe.app.theme import alert
-from halp_probe.app.wording import PLACES, percent
+from halp_probe.app.wording import PLACES, minute, percent
 from halp_probe.probes.intervals import Estimate
 from halp_probe.report.colours import fill
 from halp_probe.report.heatmap import Cell
@@ -27,7 +27,7 @@ _SCALE = (
 def show(found: ReportFound, pictures: dict[str, Markup]) -> None:
     wrong = f"{count(found.wrong)} ({percent(found.wrong / found.questions)})" if found.questions else ""
     about = [("Model", found.model), ("Questions", count(found.questions)), ("Answered wrongly", wrong)]
-    st.html(facts([*about, ("Images", count(found.images)), ("Made", found.date)]))
+    st.html(facts([*about, ("Images", count(found.images)), ("Made", minute(found.date))]))
     _headline(found)
     for warning in found.warnings:
         if warning.level == "serious":
@@ -81,15 +81,15 @@ def _examples(examples: Iterable[Example], pictures: dict[str, Markup]) -> str:
     rows: list[list[str | Markup]] = [
         [
             percent(example.risk),
+            pictures.get(example.question_id, Markup()) + Markup.escape(example.image_id),
             example.question,
             example.answer,
             example.truth,
             "wrong" if example.wrong else "right",
-            pictures.get(example.question_id, Markup()) + Markup.escape(example.image_id),
         ]
         for example in examples
     ]
-    return table(["Risk", "Question", "Answer", "Truth", "Judged", "Image"], rows)
+    return table(["Risk", "Image", "Question", "Answer", "Truth", "Judged"], rows)
 
 
 def _heat(cell: Cell | None) -> Markup:
@@ -108,7 +108,7 @@ def _difference(difference: Estimate | None) -> str:
     if difference is None or not is_known(difference.value):
         return ""
     interval = _interval(difference.low, difference.high, signed=True)
-    return f"; the probe is {decimal(difference.value, signed=True)} apart from it {interval}"
+    return f"; the difference is {decimal(difference.value, signed=True)} {interval}"
 
 
 def _number(value: float) -> str:

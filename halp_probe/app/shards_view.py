@@ -14,7 +14,7 @@ from halp_probe.app.shards_found import QuestionRow, Riskiest, ShardsFound, ques
 from halp_probe.app.shelf import decisive, saved_probes
 from halp_probe.app.tables import facts, table
 from halp_probe.app.theme import alert
-from halp_probe.app.wording import percent
+from halp_probe.app.wording import minute, percent
 from halp_probe.errors import InputError
 from halp_probe.report.wording import count
 
@@ -29,7 +29,7 @@ def show(found: ShardsFound, worst: Riskiest | None, pictures: dict[str, Markup]
         ("Layers", ", ".join(map(str, found.layers))),
         ("Representations", count(len(found.representations))),
         ("Computed in", found.dtype),
-        ("Begun", found.created),
+        ("Begun", minute(found.created)),
         ("Not processed", f"{count(found.failures)}, see failures.csv" if found.failures else "none"),
     ]
     st.html(facts(told))
@@ -38,6 +38,7 @@ def show(found: ShardsFound, worst: Riskiest | None, pictures: dict[str, Markup]
     if worst is not None:
         _show_riskiest(worst, pictures)
     st.html("<h2>Questions</h2>")
+    st.html('<p class="halp-quiet">Confidence: the probability that the model itself gave its first token.</p>')
     last = -(-found.rows // _A_PAGE)
     page = int(st.number_input(f"Page of {last}", 1, last, key=f"page of {found.path}")) if last > 1 else 1
     try:
@@ -82,7 +83,7 @@ def _show_riskiest(worst: Riskiest, pictures: dict[str, Markup]) -> None:
 def _questions(rows: Iterable[QuestionRow], pictures: dict[str, Markup]) -> str:
     rows = list(rows)
     with_risk = any(row.risk is not None for row in rows)
-    columns = [*(["Risk"] if with_risk else []), "Question", "Answer", "Truth", "Confidence", "Image"]
+    columns = [*(["Risk"] if with_risk else []), "Image", "Question", "Answer", "Truth", "Confidence"]
     return table(columns, [_cells(row, pictures, with_risk) for row in rows])
 
 
@@ -90,4 +91,4 @@ def _cells(row: QuestionRow, pictures: dict[str, Markup], with_risk: bool) -> li
     risk = [percent(row.risk) if row.risk is not None else ""] if with_risk else []
     confidence = "" if row.confidence is None else percent(row.confidence)
     image = pictures.get(row.question_id, Markup()) + Markup.escape(row.image_id)
-    return [*risk, row.question, row.answer, row.truth, confidence, image]
+    return [*risk, image, row.question, row.answer, row.truth, confidence]

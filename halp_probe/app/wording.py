@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import html
 
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
@@ -35,6 +36,15 @@ def place(representation: str) -> str:
     layer = layer_of(representation)
     where = PLACES[representation.split("/")[0]]
     return where if layer is None else f"layer {layer}, {where}"
+
+
+def minute(time: str) -> str:
+    """A time in ISO 8601 to the minute, with its zone; any other text as it is."""
+    try:
+        told = datetime.datetime.fromisoformat(time)
+    except ValueError:
+        return time
+    return f"{told:%Y-%m-%d %H:%M} {told.tzname() or ''}".rstrip()
 
 
 def plain(text: str) -> str:
