@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import Markup
 from report_data import empty_report, full_report
 
 pytest.importorskip("streamlit")
@@ -28,6 +29,7 @@ from halp_probe.app.command import PAGE, is_loopback, server_options
 from halp_probe.app.conversation import Session, State
 from halp_probe.app.report_view import heatmap
 from halp_probe.app.settings import Choice, PageSettings
+from halp_probe.app.tables import table
 from halp_probe.app.wording import percent
 from halp_probe.extraction import engine
 from halp_probe.models.options import ModelOptions, load
@@ -302,6 +304,11 @@ def test_the_history_tells_what_happened(page: AppTest) -> None:
     assert float(second["threshold"]) == 0 < float(second["risk"])
     assert first["model"] == "shapes" and first["probe"] == "shapes: selected_probe" and "scene 113" in first["image"]
     assert [button.label for button in page.get("download_button")] == ["Download history as CSV"]
+
+
+def test_no_markup_of_a_file_reaches_a_table() -> None:
+    drawn = table(["<b>"], [["<td><script>", Markup("<img>")]])
+    assert "<b>" not in drawn and "<script>" not in drawn and "&lt;script&gt;" in drawn and "<td><img></td>" in drawn
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\n=1", "＝1", "－1"])
