@@ -166,12 +166,12 @@ def test_checking_finds_all_that_would_fail(models: dict[str, LoadedModel], pict
     assert [each.key for each in checked.left_out] == [each.key for each in talks if not each.key[0].isdigit()]
     reasons = {each.key[:-2]: (each.stage, each.reason) for each in checked.left_out}
     stages = {key: stage for key, (stage, _) in reasons.items()}
-    unreadable, unusable = ("broken", "gone"), ("strip", "special", "long", "long too")
-    assert stages == {**dict.fromkeys(unreadable, "image"), **dict.fromkeys(unusable, "tokens")}
+    unreadable, unusable, long = ("broken", "gone"), ("strip", "special"), ("long", "long too")
+    expected = {"image": unreadable, "tokens": unusable, "length": long}
+    assert stages == {key: stage for stage, keys in expected.items() for key in keys}
     assert "cannot be decoded" in reasons["broken"][1] and "gone.png cannot be read" in reasons["gone"][1]
     assert "too narrow" in reasons["strip"][1]
     assert "--max-tokens allows 100" in reasons["long"][1] and "special token" in reasons["special"][1]
-    assert checked.too_long == 12
     made = ConversationDataset(checked.conversations, tokenizer)
     assert [(each.tokens, each.answer_tokens) for each in checked.usable] == [
         (len(made[k]), made[k].answer_tokens) for k in range(len(made))

@@ -113,6 +113,17 @@ def test_the_whole_is_what_the_template_writes_of_the_conversation(checkpoint: C
     assert learned(checkpoint, sample) == "".join(f"{answer}<|im_end|>" for _, answer in turns)
 
 
+def test_later_prompts_are_those_of_a_chat_with_memory(checkpoint: Checkpoint) -> None:
+    turns = (("What is it?", "a red star"), ("Sure?", "yes"), ("And how many?", "1"))
+    image = picture(80, 50)
+    sample = ConversationTokenizer(checkpoint)(conversation(*turns), image)
+    begins = [k for k in range(1, len(sample)) if sample.labels[k - 1] == IGNORED != sample.labels[k]]
+    assert len(begins) == len(turns)
+    for number, begin in enumerate(begins):
+        asked = Sample("q", "i", turns[number][0], "", history=turns[:number])
+        assert Prompter(checkpoint).prompt(asked, image).input_ids.tolist() == sample.input_ids[:begin].tolist()
+
+
 def test_no_token_holds_the_prompt_s_end_and_the_answer_s_beginning(checkpoints: dict[str, Checkpoint]) -> None:
     """In one text `assistant\\n` and an answer that begins with a line break would share the token of two of them."""
     checkpoint = replace(checkpoints["square"], processor=copy.deepcopy(checkpoints["square"].processor))

@@ -23,7 +23,7 @@ from halp_probe.extraction.images import load_image
 from halp_probe.finetuning import shapes_samples
 from halp_probe.finetuning.mixing import split
 from halp_probe.finetuning.tokens import ConversationTokenizer
-from halp_probe.models.loading import open_checkpoint
+from halp_probe.models.loading import load_model, open_checkpoint
 
 SCENES = 48
 QUICK = (
@@ -233,9 +233,9 @@ def test_samples_that_cannot_be_used_are_named_and_the_others_trained_on(parts, 
     assert main([*plain, *flags, "--held-out", "0.2"]) == 0
     with (tmp_path / "run" / "left_out.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["key"], row["stage"]) for row in rows] == [("e3", "image"), ("e7", "tokens")]
+    assert [(row["key"], row["stage"]) for row in rows] == [("e3", "image"), ("e7", "length")]
     assert "300" in rows[1]["reason"]
-    assert "2 conversations are left out" in capsys.readouterr().err
+    assert "2 conversations are left out (image 1, length 1)" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["llava_instruct"]["questions"] > 0
 
 
@@ -258,3 +258,48 @@ def test_torchrun_is_refused(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["train-vlm", "--output-dir", str(tmp_path / "run"), "--shapes", "4"]) == 2
     assert "without torchrun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [("--tiles", "2"), ("--dtype", "bfloat16"), ("--vision-layernorm",), ("--lora-mlp",)])
+def test_other_kinds_train_and_load(parts, tmp_path, kind):
+    folder, fast = tmp_path / "run", ("--stage1-learning-rate", "1e-2", "--stage2-learning-rate", "1e-2")
+    assert train(parts, folder, *kind, *fast, "--stage1-epochs", "2", "--questions", "2") == 0
+    for stage in ("stage1", "stage2"):
+        found = losses(folder, stage)
+        assert sum(found[-2:]) < sum(found[:2])
+    loaded = load_model(open_checkpoint(str(folder / "model"), adapters=[str(folder / "adapter")]), device="cpu")
+    assert loaded.checkpoint.model_type == ("llava_next" if "--tiles" in kind else "llava")
+    assert (folder / "original").exists() == ("--tiles" not in kind)
+    newline = [name for name in load_file(folder / "stage2" / "learned.safetensors") if "newline" in name]
+    assert len(newline) == ("--tiles" in kind)
+    tied = json.loads((folder / "model" / "config.json").read_text())["vision_config"].get("tie_last_hidden_states")
+    assert bool(tied) == ("--vision-layernorm" in kind)
+
+
+def test_the_originals_files_are_the_model_and_its_adapter(parts, trained, tmp_path):
+    original = trained / "original"
+    flags = ["--connector", str(original / "final_connector.pth"), "--lora", str(original / "final_lora_model")]
+    assert main(["fuse", *parts, *flags, "--no-vision-layernorm", "--output-dir", str(tmp_path / "again")]) == 0
+    conversations = samples(trained, trained / "model", held_out=True)
+    expected, found = (
+        loss_one_by_one(PeftModel.from_pretrained(base, folder / "adapter").eval(), conversations)
+        for folder in (trained, tmp_path / "again")
+        for base in [AutoModelForImageTextToText.from_pretrained(folder / "model")]
+    )
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_quantized_language_model_is_trained_on_and_saved_unquantized(tmp_path):
+    """QLoRA; widths of whole blocks, which bitsandbytes wants on some CPUs."""
+    language = write_language(tmp_path / "lm", hidden_size=64, intermediate_size=64)
+    parts = ["--vision", str(write_vit(tmp_path / "vit")), "--language", str(language)]
+    assert main(["fuse", *parts, "--output-dir", str(tmp_path / "start")]) == 0
+    start, folder = tmp_path / "start" / "model", tmp_path / "run"
+    assert train(["--model", str(start)], folder, "--quantization", "4bit", "--stages", "2", "--questions", "2") == 0
+    assert len(losses(folder)) == 6
+    before, after = load_file(start / "model.safetensors"), weights(folder)
+    changed = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+    assert changed == {name for name in before if "multi_modal_projector" in name}
+    assert "quantization_config" not in json.loads((folder / "model" / "config.json").read_text())
+    adapters = [str(folder / "adapter")]
+    assert load_model(open_checkpoint(str(folder / "model"), adapters=adapters), device="cpu").num_layers

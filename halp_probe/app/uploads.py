@@ -13,7 +13,7 @@ MAX_PIXELS = 40_000_000
 MAX_SIDE = 20_000  # pixels
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _REMEDY = "save it anew as PNG or JPEG"
-_MARKUP = re.compile(rb"<(?:!doctype\s+html|html|head|body|script|svg|iframe|\?php)[\s>]", re.IGNORECASE)
+_MARKUP = re.compile(rb"<(?:!doctype\s+html|html|body|script|iframe|\?php|svg\s[^>]*xmlns)[\s>=]", re.IGNORECASE)
 _PDF_HEAD = 1024  # bytes in which readers look for a PDF's beginning
 _MOST_SCANS = 100  # of a progressive JPEG; each costs a pass over all its pixels, and cameras write about ten
 

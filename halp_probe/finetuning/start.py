@@ -16,10 +16,10 @@ from halp_probe.models.fingerprints import local_revision
 from halp_probe.models.fused import Fused, build
 from halp_probe.models.loading import Checkpoint, open_checkpoint, read_weights
 from halp_probe.models.naming import source_of
-from halp_probe.models.quantization import bitsandbytes_config
+from halp_probe.models.quantization import bitsandbytes_config, keep_trainable
 
 MODEL_TYPES = ("llava", "llava_next")
-_NOT_QUANTIZED = ["vision_tower", "multi_modal_projector", "lm_head"]  # the connector is trained
+_NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]  # the connector is trained
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ def _of_model(options: TrainOptions, device: str, dtype: str) -> Start:
         config.llm_int8_skip_modules = _NOT_QUANTIZED
         how |= {"quantization_config": config, "device_map": device}
     model = read_weights(checkpoint, cache_dir=cache_dir, dtype=dtype, **how)
+    if machine.quantization:
+        keep_trainable(model)
     return Start(model, checkpoint, {"model": checkpoint.name, "revision": checkpoint.revision})
 
 
