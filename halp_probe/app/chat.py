@@ -15,6 +15,8 @@ from halp_probe.app.theme import alert, palette
 from halp_probe.app.wording import plain
 from halp_probe.errors import InputError
 
+_NOTHING = "(The model said nothing.)"
+
 
 def show(session: Session, use: Use, question: str | None) -> None:
     """All turns, then the new question; an answer that was interrupted goes on first."""
@@ -63,13 +65,14 @@ def _show(turn: Turn, held: Held, newest: bool) -> None:
 
 
 def _reply(turn: Turn, held: Held, newest: bool) -> None:
-    _risk(turn, held, newest)
+    _risk(turn)
+    if turn.state is State.ABSTAINED:
+        _silence(turn, newest)
+    _risk_by_layer(turn, held, newest)
     if turn.state is State.ANSWERING:
         _answer(turn)
-    elif turn.state is State.ABSTAINED:
-        _silence(turn, newest)
     elif turn.state is State.ANSWERED:
-        _text(turn.answer or "(The model said nothing.)")
+        _text(turn.answer or _NOTHING)
     if turn.state is State.FAILED:
         _text(turn.answer)
         alert(turn.error)
@@ -77,21 +80,24 @@ def _reply(turn: Turn, held: Held, newest: bool) -> None:
         st.html(f'<div class="halp-quiet">True answer: {plain(turn.question.truth)}</div>')
 
 
-def _risk(turn: Turn, held: Held, newest: bool) -> None:
+def _risk(turn: Turn) -> None:
     judged = turn.judged
-    if judged is None:
-        return
-    if judged.risk is None:
+    if judged is not None and judged.risk is None:
         st.html('<div class="halp-quiet">No risk is known for this answer.</div>')
+    elif judged is not None:
+        st.html(gauge(judged))
+
+
+def _risk_by_layer(turn: Turn, held: Held, newest: bool) -> None:
+    judged = turn.judged
+    if judged is None or len(judged.risks) < 2:
         return
-    st.html(gauge(judged))
-    if len(judged.risks) > 1:
-        readings = [
-            Reading(str(held.probes[name].metadata["representation"]), risk, name == judged.by)
-            for name, risk in judged.risks.items()
-        ]
-        with st.expander("Risk by layer: where in the model it can be read", expanded=newest):
-            st.html(chart(readings, judged.threshold, palette()))
+    readings = [
+        Reading(str(held.probes[name].metadata["representation"]), risk, name == judged.by)
+        for name, risk in judged.risks.items()
+    ]
+    with st.expander("Risk by layer: where in the model it can be read", expanded=newest):
+        st.html(chart(readings, judged.threshold, palette()))
 
 
 def _answer(turn: Turn) -> None:
@@ -109,7 +115,7 @@ def _answer(turn: Turn) -> None:
         slot.empty()
         return
     turn.finish()
-    slot.html(_html(turn.answer or "(The model said nothing.)"))
+    slot.html(_html(turn.answer or _NOTHING))
 
 
 def _next(turn: Turn) -> str | None:

@@ -11,6 +11,10 @@ from halp_probe.app.conversation import Session
 from halp_probe.app.settings import PageSettings
 from halp_probe.app.shelf import Shelf
 
+_HEADING = """<h1>Will it be wrong?</h1>
+<p class="halp-quiet">Ask a model about an image. Before it answers, its hidden states tell how likely it is to be
+wrong.</p>"""
+
 
 @st.cache_resource(show_spinner=False)
 def shelf() -> Shelf:
@@ -24,8 +28,7 @@ def main(settings: PageSettings) -> None:
     session: Session = st.session_state.setdefault("session", Session())
     talk, found = st.tabs(["Chat", "Results"], key="tab", on_change="rerun")
     with talk:
-        st.html("<h1>Will it be wrong?</h1>")
-        st.html('<p class="halp-quiet">Ask a model about an image. Before it answers, its hidden states are read.</p>')
+        st.html(_HEADING)
         with st.spinner("Loading the model…"):
             use = sidebar.show(session, settings, shelf())
     question = st.session_state.pop("suggested", None)
