@@ -18,6 +18,7 @@ from halp_probe.errors import InputError
 # command -> (module with add_arguments and run, one line of help)
 COMMANDS = {
     "ablate": ("halp_probe.interventions.command", "take a probe's direction out of the model: what answers change?"),
+    "app": ("halp_probe.app.command", "chat with a model on a page that shows first how likely it is to be wrong"),
     "caption": ("halp_probe.answering.caption_command", "describe CaptionQA's images, for qa --captions"),
     "qa": ("halp_probe.answering.qa_command", "answer CaptionQA's multiple-choice questions, and score the answers"),
     "shapes": ("halp_probe.shapes.command", "draw a ShapesVQA data set: pictures of shapes and a table of questions"),

@@ -1,0 +1,137 @@
+"""The conversation: for each question first its risk, and only then the answer or a silence that can be broken."""
+
+from __future__ import annotations
+
+import datetime
+
+import streamlit as st
+
+from halp_probe.app.chart import Reading, chart
+from halp_probe.app.conversation import Judged, Question, Session, State, Turn
+from halp_probe.app.gauge import gauge
+from halp_probe.app.shelf import Held, short_of_memory_told
+from halp_probe.app.sidebar import Use
+from halp_probe.app.theme import alert, palette
+from halp_probe.app.wording import plain
+from halp_probe.errors import InputError
+
+_NOTHING = "(The model said nothing.)"
+
+
+def show(session: Session, use: Use, question: str | None) -> None:
+    """All turns, then the new question; an answer that was interrupted goes on first."""
+    for turn in session.turns:
+        _show(turn, use.held, newest=turn is session.turns[-1] and question is None)
+    if question is not None:
+        with st.chat_message("user"):
+            _text(question)
+        with st.chat_message("assistant"):
+            with st.spinner("Reading the question, before any answer…"):
+                turn = _read(session, use, question)
+                session.add(turn)
+            _reply(turn, use.held, newest=True)
+
+
+def suggestions(session: Session) -> None:
+    """Questions to begin with, where the picture has some."""
+    if session.picture is None or session.turns or not session.picture.truths:
+        return
+    st.html('<div class="halp-quiet">Ask, for instance:</div>')
+    with st.container(horizontal=True, key="suggestions"):
+        for text in session.picture.truths:
+            st.button(text, key=f"ask {text}", on_click=lambda text=text: st.session_state.update(suggested=text))
+
+
+def _read(session: Session, use: Use, text: str) -> Turn:
+    """The question with its risk, or with why it could not be read."""
+    picture = session.picture
+    assert picture is not None
+    now = datetime.datetime.now(datetime.timezone.utc)
+    truth = picture.truths.get(text)
+    question = Question(text, picture.name, truth, use.model, use.probe, session.conversation, now)
+    try:
+        with short_of_memory_told():
+            asked = use.held.chat.ask([picture.image], text, session.history, max_new_tokens=use.max_new_tokens)
+    except InputError as error:
+        return Turn(question, state=State.FAILED, error=str(error))
+    return Turn(question, Judged(asked.risks, use.by, use.threshold, asked.follow_up), asked)
+
+
+def _show(turn: Turn, held: Held, newest: bool) -> None:
+    with st.chat_message("user"):
+        _text(turn.question.text)
+    with st.chat_message("assistant"):
+        _reply(turn, held, newest)
+
+
+def _reply(turn: Turn, held: Held, newest: bool) -> None:
+    _risk(turn)
+    if turn.state is State.ABSTAINED:
+        _silence(turn, newest)
+    _risk_by_layer(turn, held, newest)
+    if turn.state is State.ANSWERING:
+        _answer(turn)
+    elif turn.state is State.ANSWERED:
+        _text(turn.answer or _NOTHING)
+    if turn.state is State.FAILED:
+        _text(turn.answer)
+        alert(turn.error)
+    if turn.state is State.ANSWERED and turn.question.truth is not None:
+        st.html(f'<div class="halp-quiet">True answer: {plain(turn.question.truth)}</div>')
+
+
+def _risk(turn: Turn) -> None:
+    judged = turn.judged
+    if judged is not None and judged.risk is None:
+        st.html('<div class="halp-quiet">No risk is known for this answer.</div>')
+    elif judged is not None:
+        st.html(gauge(judged))
+
+
+def _risk_by_layer(turn: Turn, held: Held, newest: bool) -> None:
+    judged = turn.judged
+    if judged is None or len(judged.risks) < 2:
+        return
+    readings = [
+        Reading(str(held.probes[name].metadata["representation"]), risk, name == judged.by)
+        for name, risk in judged.risks.items()
+    ]
+    with st.expander("Risk by layer: where in the model it can be read", expanded=newest):
+        st.html(chart(readings, judged.threshold, palette()))
+
+
+def _answer(turn: Turn) -> None:
+    """Stream it below its risk, which is on the page by now."""
+    slot = st.empty()
+    st.empty()  # in the place of the button that asked for it
+    if turn.pieces is None and turn.asked is not None:
+        turn.pieces = turn.asked.stream()
+    try:
+        while (piece := _next(turn)) is not None:
+            turn.answer += piece
+            slot.html(_html(turn.answer))
+    except InputError as error:
+        turn.fail(str(error))
+        slot.empty()
+        return
+    turn.finish()
+    slot.html(_html(turn.answer or _NOTHING))
+
+
+def _next(turn: Turn) -> str | None:
+    with short_of_memory_told():
+        return next(turn.pieces or iter(()), None)
+
+
+def _silence(turn: Turn, newest: bool) -> None:
+    _text("I would rather not answer: this is above the threshold.")
+    if newest:  # what was asked since would stand before it
+        st.button("Answer anyway", key="answer anyway", on_click=turn.answer_anyway)
+
+
+def _text(text: str) -> None:
+    st.html(_html(text))
+
+
+def _html(text: str) -> str:
+    return f'<div class="halp-text">{plain(text)}</div>'

@@ -1,0 +1,113 @@
+"""The sidebar: which model and probe, when to keep silent, how long answers may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from halp_probe.app.conversation import Session
+from halp_probe.app.settings import Choice, PageSettings
+from halp_probe.app.shelf import Held, Shelf, decisive
+from halp_probe.app.wording import percent, place
+from halp_probe.errors import InputError
+from halp_probe.probes.files import SELECTED_STEM, SavedProbe
+
+_GUESS = 0.5  # a threshold for a probe whose card has none; the page says so
+_SAME = 0.0005  # the slider's steps are of 0.1 %: within one, the card's own threshold is meant
+
+
+@dataclass(frozen=True)
+class Use:
+    """What the next question is asked with."""
+
+    held: Held
+    model: str
+    by: str  # which of its probes decides, blank for none
+    probe: str  # the same with where it was taken from
+    threshold: float
+    max_new_tokens: int
+
+
+def show(session: Session, settings: PageSettings, shelf: Shelf) -> Use | None:
+    """The sidebar; None while there is no model that could be asked, which the page then says."""
+    with st.sidebar:
+        st.header("Model")
+        choice = _choose(session, settings)
+        held = _held(choice, shelf)
+        if held is None:
+            return None
+        st.header("Risk")
+        by = _decisive(held)
+        probe = f"{choice.probe}: {by}" if len(held.probes) > 1 else choice.probe if by else ""
+        threshold = _threshold(held.probes.get(by), probe)
+        st.header("Answers")
+        longest = st.slider("Longest answer in tokens (pieces of words)", 1, 512, 64, key="max_new_tokens")
+    return Use(held, held.chat.loaded.checkpoint.name, by, probe, threshold, longest)
+
+
+def _choose(session: Session, settings: PageSettings) -> Choice:
+    chosen: Choice = st.session_state.setdefault("choice", settings.choice)
+    if settings.open_to_all:
+        st.caption(f"{chosen.model.model or chosen.model.adapter[0]}, as chosen by whoever serves this page.")
+        return chosen
+
+    def take() -> None:
+        typed = st.session_state
+        adapters = tuple(part.strip() for part in typed.adapters.split(",") if part.strip())
+        typed.choice = chosen.named(typed.model.strip(), adapters, typed.probe.strip())
+        typed.pop("load_error", None)
+        session.begin_anew()
+
+    with st.form("choice_form", border=False):
+        st.text_input(
+            "Model", chosen.model.model or "", key="model", help="`shapes` is bundled; or a hub name, a folder"
+        )
+        adapters = ", ".join(chosen.model.adapter)
+        st.text_input("Adapter (optional)", adapters, key="adapters", help="A PEFT folder or hub name; several: commas")
+        note = "`shapes` for the bundled model's, a saved probe or a folder of them; blank: no risk"
+        st.text_input("Probe", chosen.probe, key="probe", help=note)
+        st.form_submit_button("Use these", on_click=take, width="stretch")
+    return chosen
+
+
+def _held(choice: Choice, shelf: Shelf) -> Held | None:
+    """The model; what could not be loaded is not tried again until the visitor asks for it."""
+    failed = st.session_state.get("load_error")
+    if failed is None or failed[0] != choice:
+        try:
+            return shelf.get(choice)
+        except InputError as error:
+            st.session_state.load_error = choice, str(error)
+    return None
+
+
+def _decisive(held: Held) -> str:
+    names = list(held.probes)
+    if len(names) < 2:
+        return "".join(names)
+
+    def words(name: str) -> str:
+        read = place(str(held.probes[name].metadata["representation"]))
+        return f"★ {read}" if name == SELECTED_STEM else read
+
+    first = names.index(decisive(names))
+    why = "Its risk decides whether the model answers. ★: the one that was selected in training."
+    chosen: str = st.selectbox("Probe that decides", names, first, format_func=words, key="by", help=why)
+    return chosen
+
+
+def _threshold(probe: SavedProbe | None, key: str) -> float:
+    if probe is None:
+        st.caption("Without a probe that fits the model there is no risk: every question is answered.")
+        return 1.0
+    card = probe.threshold.risk if probe.threshold is not None and probe.threshold.found else None
+    start = round(100 * (_GUESS if card is None else card), 1)
+    chosen = st.slider("Stay silent above this risk, %", 0.0, 100.0, start, 0.1, format="%.1f", key=f"threshold {key}")
+    if card is None:
+        st.caption(f"The probe has no threshold of its own; {percent(_GUESS)} is a guess.")
+        return chosen / 100
+    wanted = probe.threshold.max_error if probe.threshold else None
+    aim = f", chosen so that at most {percent(wanted)} of the answers given are wrong" if wanted else ""
+    st.caption(f"The probe's own: {percent(card)}{aim}.")
+    return card if abs(chosen / 100 - card) <= _SAME else chosen / 100

@@ -1,0 +1,52 @@
+"""Risks and the places that probes read, in words."""
+
+from __future__ import annotations
+
+import datetime
+import html
+
+from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
+from halp_probe.shards.names import layer_of
+
+_SPACE = "\N{NARROW NO-BREAK SPACE}"
+PLACES = {
+    QUERY_TOKEN: "end of the question",
+    VISION_TOKEN: "end of the image",
+    VISION_ONLY: "the image as the language model gets it",
+    VISION_ENCODER: "the image as the vision encoder sees it",
+}
+
+
+def percent(share: float, beside: float | None = None) -> str:
+    """A share of 1 in whole percent, never 0 or 100 for what is neither; with a decimal where `beside` reads the same.
+
+    A risk of 35.4 % beside a threshold of 35.2 % must not look equal to it.
+    """
+    decimals = int(beside is not None and share != beside and f"{share:.0%}" == f"{beside:.0%}")
+    least = 10.0 ** -(decimals + 2)
+    if 0 < share < least / 2:
+        return f"under {least * 100:g}{_SPACE}%"
+    if 1 - least / 2 < share < 1:
+        return f"over {100 - least * 100:g}{_SPACE}%"
+    return f"{100 * share:.{decimals}f}{_SPACE}%"
+
+
+def place(representation: str) -> str:
+    """What a probe reads, such as `layer 5, end of the question`."""
+    layer = layer_of(representation)
+    where = PLACES[representation.split("/")[0]]
+    return where if layer is None else f"layer {layer}, {where}"
+
+
+def minute(time: str) -> str:
+    """A time in ISO 8601 to the minute, with its zone; any other text as it is."""
+    try:
+        told = datetime.datetime.fromisoformat(time)
+    except ValueError:
+        return time
+    return f"{told:%Y-%m-%d %H:%M} {told.tzname() or ''}".rstrip()
+
+
+def plain(text: str) -> str:
+    """Any text as HTML that shows it as it is: no markup of a model's or a file's is ever obeyed."""
+    return html.escape(text, quote=True)
