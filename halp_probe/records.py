@@ -21,6 +21,9 @@ class Sample:
 
     `images` are the files that the prompt shows, in order, where that is not the one file `image_id`: none for a prompt
     of text alone, or several. `image_id` is then a name of what the prompt is about: rows with one stay together.
+
+    `history` are the turns of a conversation that the question goes on, each a question and the model's answer, the
+    first one first. The images stand in the first turn.
     """
 
     question_id: str
@@ -29,6 +32,7 @@ class Sample:
     answer: str
     extra: Mapping[str, str] = field(default_factory=dict)
     images: tuple[str, ...] | None = None  # None: the one file `image_id`
+    history: tuple[tuple[str, str], ...] = ()  # none in a shard: its rows could not tell their prompts
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""System messages through chat templates of several kinds: written once, in front, or refused."""
+"""System messages and earlier turns through chat templates of several kinds: written once, in order, or refused."""
 
 from __future__ import annotations
 
@@ -38,10 +38,18 @@ def llava(template: str) -> Checkpoint:
     return checkpoint
 
 
-def text(checkpoint: Checkpoint, question: str, *, system: str | None = SYSTEM, images: int = 1) -> str:
+def text(
+    checkpoint: Checkpoint,
+    question: str,
+    *,
+    system: str | None = SYSTEM,
+    images: int = 1,
+    history: tuple[tuple[str, str], ...] = (),
+) -> str:
     """The prompt's tokens as text, image tokens as one mark."""
     pictures = [LoadedImage(Image.new("RGB", (56, 56), colour), colour) for colour in ("red", "blue")[:images]]
-    prompt = Prompter(checkpoint, system=system).prompt(Sample("q", "i", question, ""), *pictures)
+    sample = Sample("q", "i", question, "", history=history)
+    prompt = Prompter(checkpoint, system=system).prompt(sample, *pictures)
     token = checkpoint.processor.tokenizer.convert_ids_to_tokens(checkpoint.image_token_id)
     told = str(checkpoint.processor.tokenizer.decode(prompt.input_ids))
     while token * 2 in told:
@@ -125,3 +133,91 @@ def test_a_template_that_writes_an_image_into_a_prompt_of_text_is_found_out() ->
     with pytest.raises(ValueError, match=r"image token .id 9. into a prompt that shows no image"):
         text_positions([1, 9, 2], 9)
     assert text_positions([1, 2, 3], 9) == TokenPositions(-1, -1, 2, 3)
+
+
+EARLIER = (("Is it red?", "no"), ("How many?", "Two of them."))
+
+
+@pytest.mark.parametrize("images", [0, 1, 2])
+def test_earlier_turns_stand_in_order_behind_the_images(images: int) -> None:
+    shown = "#" * images
+    told = text(llava(WHOLE.replace("'<image>'", "'<image>.'")), "Why?", images=images, history=EARLIER)
+    turns = (
+        f"[user]{shown.replace('#', '#.')}Is it red?[assistant]no[user]How many?[assistant]Two of them.[user]Why? A:"
+    )
+    assert told.strip() == f"[system]{SYSTEM}{turns}"
+
+
+@pytest.mark.parametrize(
+    "strings",
+    [
+        "{% if m.role == 'assistant' %}{{ m.content + '.' }}",  # refuses a list
+        "{% if m.role == 'assistant' %}{{ m.content }}.",  # would print it
+        "{% if m.role == 'assistant' or not loop.first %}{{ m.content }}.",
+        "{% if m.role == 'user' and not loop.first %}{{ m.content + '.' }}",
+    ],
+)
+def test_templates_that_want_strings_get_them(strings: str) -> None:
+    template = "{% for m in messages %}[{{ m.role }}]" + strings + "{% else %}" + PARTS + "{% endif %}{% endfor %} A:"
+    told = text(llava(template), "Why?", system=None, history=EARLIER).replace(".", "").strip()
+    assert told == "[user]#Is it red?[assistant]no[user]How many?[assistant]Two of them[user]Why? A:"
+
+
+@pytest.mark.parametrize("answer", ["no", "s", "user", ""])
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{% set messages = messages[-1:] %}<image>" + WHOLE, "leaves earlier turns out"),
+        (WHOLE.replace("m in messages", "m in messages if m.role == 'user'"), "leaves earlier turns out"),
+        (WHOLE.replace("m in messages", "m in messages | reverse"), "leaves earlier turns out"),
+        ("{% if messages | length > 2 %}{{ raise_exception('one turn') }}{% endif %}" + WHOLE, "refuses .*one turn"),
+    ],
+)
+def test_a_template_that_loses_earlier_turns_is_refused(template: str, message: str, answer: str) -> None:
+    """Also where an answer stands in the template's own text by chance."""
+    with pytest.raises(PromptError, match=message):
+        text(llava(template), "Is it not a user?", system=None, history=(("Is it red?", answer),))
+
+
+def test_a_text_that_the_template_changes_is_named() -> None:
+    """One that it changes by its content: marks pass."""
+    template = WHOLE.replace("part.text", "(part.text | replace('red', 'blue'))")
+    for history, name in (
+        ((("Is it red?", "no"),), "question of turn 1"),
+        ((("Is it?", "no"), ("What?", "A red one.")), "answer of turn 2"),
+    ):
+        with pytest.raises(PromptError, match=f"leaves the {name} out"):
+            text(llava(template), "Why?", history=history)
+    with pytest.raises(PromptError, match="leaves the question out"):
+        text(llava(template), "Why red?", history=(("Is it?", "no"),))
+
+
+def test_thoughts_of_earlier_answers_may_go() -> None:
+    """As templates of models that think first write them; nothing else may."""
+    parts = PARTS.replace("part.text", "(part.text.split('</think>')[-1] | trim)")
+    checkpoint = llava(WHOLE.replace(PARTS, parts))
+    told = text(checkpoint, "Why?", system=None, history=(("Is it?", "<think>Hm, red.</think>\n\nno"),))
+    assert told.strip() == "[user]#Is it?[assistant]no[user]Why? A:"
+    with pytest.raises(PromptError, match="leaves the question of turn 1 out"):
+        text(checkpoint, "Why?", history=(("Is </think> it?", "no"),))
+
+
+@pytest.mark.parametrize(
+    ("turn", "message"),
+    [
+        (("An <image>?", "no"), "question of turn 2 holds the model's special token '<image>'"),
+        (("Is it?", "An <image>."), "answer of turn 2 holds the model's special token '<image>'"),
+        (("Is it?", "half \udc80"), "answer of turn 2 is no Unicode text"),
+    ],
+)
+def test_earlier_texts_are_checked_as_the_question_is(turn: tuple[str, str], message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        text(llava(WHOLE), "Why?", history=(EARLIER[0], turn))
+
+
+def test_a_lost_message_that_an_earlier_answer_repeats_is_found_out() -> None:
+    checkpoint = llava("{% if messages[-1].content | length == 1 and not messages[3:] %}" + WHOLE + "{% else %}" + (
+        WHOLE.replace("m in messages", "m in messages if m.role != 'system'") + "{% endif %}"
+    ))  # fmt: skip
+    with pytest.raises(PromptError, match="leaves the system message out of this prompt"):
+        text(checkpoint, "Why?", history=(("Is it?", SYSTEM),))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_models import tiny_model
+from tiny_models import TINY, tiny_model
 from tokenizers import processors
 
 from halp_probe.errors import InputError
@@ -179,6 +179,36 @@ def test_checkpoints_that_cannot_be_prompted_are_refused() -> None:
     llava.processor.chat_template = None
     with pytest.raises(ModelError, match="no chat template"):
         Prompter(llava)
+
+
+@pytest.mark.parametrize("name", [name for name, tiny in TINY.items() if tiny.tokenized_template])
+def test_a_conversation_is_that_of_the_chat_template(name: str) -> None:
+    """Of every family: tokens, their types and pixels are those of transformers' own path over all turns.
+
+    The picture's size needs no change.
+    """
+    checkpoint = tiny_model(name).checkpoint
+    patch = getattr(checkpoint.processor.image_processor, "patch_size", 14)
+    factor = 2 * (patch["height"] if isinstance(patch, dict) else patch)
+    picture = Image.new("RGB", (3 * factor, 4 * factor), (10, 200, 90))
+    sample = Sample("q", "i", "Why?", "", history=(("Is there a red circle?", "no"), ("How many?", "2 of them.")))
+    prompter = Prompter(checkpoint)
+    made = prompter.prompt(sample, LoadedImage(picture, ""))
+    said = [("user", "Is there a red circle?"), ("assistant", "no"), ("user", "How many?")]
+    said += [("assistant", "2 of them."), ("user", "Why?")]
+    turns = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in said]
+    turns[0]["content"].insert(0, {"type": "image", "image": picture})
+    expected = checkpoint.processor.apply_chat_template(
+        turns, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    assert made.input_ids.tolist() == expected["input_ids"][0].tolist()
+    types = checkpoint.family.token_types
+    if types is not None and types.name in expected:
+        assert made.token_types is not None and made.token_types.tolist() == expected[types.name][0].tolist()
+    for image_input, tensor in made.images.items():
+        assert torch.equal(tensor, expected[image_input].to(tensor.dtype)), image_input
+    plain = prompter.prompt(replace(sample, history=()), LoadedImage(picture, ""))
+    assert made.positions.vision_index == plain.positions.vision_index < made.positions.query_index
 
 
 def test_added_special_tokens_and_the_placeholder_are_refused() -> None:

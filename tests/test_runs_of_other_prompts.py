@@ -168,8 +168,10 @@ def test_a_probe_of_text_scores_text_with_its_system_message(
     expected = scorer.probe.risk(shards.vectors(QUERY))
     for row in (0, 7):
         assert scorer.score(None, shards.text("question")[row]) == pytest.approx(expected[row], abs=1e-5)
-    scorer._prompter = replace(scorer._prompter, system=None)
-    assert scorer.score(None, shards.text("question")[0]) != pytest.approx(expected[0], abs=1e-5)
+    silent = replace(scorer.probe, metadata={**scorer.probe.metadata, "system_prompt": None})
+    assert RiskScorer(scorer.loaded, silent).score(None, shards.text("question")[0]) != pytest.approx(
+        expected[0], abs=1e-5
+    )
     with pytest.raises(InputError, match="prompts without an image, this one shows one"):
         scorer.score(data / names(data)[0], "Is there a red circle?")
     (tmp_path / "vqa.csv").write_text(f"question_id,image_id,question\n1,{names(data)[0]},Is it?\n")

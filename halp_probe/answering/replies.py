@@ -144,7 +144,8 @@ def header_of(path: Path, line: bytes) -> dict[str, Any]:
 
 def fingerprint(sample: Sample) -> str:
     """Of all that a prompt shows, so that a changed one is not taken for answered."""
-    return hashlib.sha256(json.dumps([sample.question, sample.files]).encode()).hexdigest()[:16]
+    shown = [sample.question, sample.files, *([sample.history] if sample.history else [])]
+    return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
 
 
 def now_utc() -> str:

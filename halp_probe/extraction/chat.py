@@ -1,4 +1,7 @@
-"""A prompt's text: system message, images and question through the model's own chat template."""
+"""A prompt's text: system message, images and question through the model's own chat template.
+
+Or a conversation's: the images, then questions and answers in turns, the last one a question.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 import jinja2
@@ -16,6 +20,7 @@ from PIL import Image
 from halp_probe.errors import InputError
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.loading import Checkpoint
+from halp_probe.tasks.reply_text import after_thinking
 
 _NOW = re.compile(r"""strftime_now\s*\(\s*(?P<quote>["'])(?P<format>.*?)(?P=quote)\s*\)""")
 _REFUSALS = (jinja2.TemplateError, TypeError)  # the second: a template that adds a string to the content
@@ -58,30 +63,65 @@ class Chat:
             )
         return self.date or datetime.date.today().isoformat()
 
-    def text(self, question: str, pictures: Sequence[Image.Image]) -> str:
-        """The whole prompt. Raises PromptError for a special token in the question, or a template that loses a text."""
-        try:
-            question.encode()
-        except UnicodeEncodeError as error:
-            raise PromptError(f"the question is no Unicode text ({error.reason})") from error
-        if token := self._special_token(question):
-            raise PromptError(f"the question holds the model's special token {token!r}; remove it from the text")
+    def text(self, question: str, pictures: Sequence[Image.Image], history: Sequence[tuple[str, str]] = ()) -> str:
+        """The whole prompt; `history` are earlier questions and the model's answers to them, which stand before this.
+
+        Raises PromptError for a special token in one of these texts, or a template that loses one.
+        """
+        said = [text for turn in history for text in turn] + [question]  # a question, its answer, …, the question
+        names = _names(len(history))
+        for text, name in zip(said, names, strict=True):
+            self._check(text, name)
+        as_strings = self._as_strings(len(pictures), len(history)) if history else (False, False)
         images = [{"type": "image", "image": picture} for picture in pictures]
         try:
-            text = self._rendered([*self._system_turns, _turn("user", [*images, _part(question)])])
+            text = self._rendered([*self._system_turns, *_turns(said, images, as_strings)])
         except _REFUSALS as error:
-            raise PromptError(f"the model's chat template refuses the question: {error}") from error
-        if question.strip() not in text:  # one that looks for it elsewhere leaves it out without a word
-            raise PromptError(
-                "the model's chat template leaves the question out: it does not read the key 'text' of a part of the "
+            raise PromptError(f"the model's chat template refuses the {names[-1]}: {error}") from error
+        if lost := next((name for name, told in zip(names, _told(said, text), strict=True) if not told), None):
+            raise PromptError(  # a template that looks for it elsewhere leaves it out without a word
+                f"the model's chat template leaves the {lost} out: it does not read the key 'text' of a part of the "
                 "content, or changes it; mend the checkpoint's chat_template.jinja"
             )
-        if self.system is not None and text.count(self.system.strip()) <= question.count(self.system.strip()):
+        repeated = sum(part.count(self.system.strip()) for part in said) if self.system is not None else 0
+        if self.system is not None and text.count(self.system.strip()) <= repeated:
             raise PromptError(
                 "the model's chat template leaves the system message out of this prompt; mend the checkpoint's "
                 "chat_template.jinja, or write the message into the question"
             )
         return text
+
+    def _check(self, text: str, name: str) -> None:
+        """Raise PromptError for a text that is none, or that would forge what the template alone may write."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise PromptError(f"the {name} is no Unicode text ({error.reason})") from error
+        if token := self._special_token(text):
+            raise PromptError(f"the {name} holds the model's special token {token!r}; remove it from the text")
+
+    def _as_strings(self, pictures: int, earlier: int) -> tuple[bool, bool]:
+        """Whether the template takes later questions, and answers, as strings and not as lists of parts.
+
+        Tried with marks that are no words of a template: an answer such as "no" may stand in its text by chance. Raises
+        PromptError where it takes earlier turns in no way.
+        """
+        marks = [f"[[{k}]]" for k in range(2 * earlier + 1)]
+        images = [{"type": "image"}] * pictures
+        why = ""
+        for as_strings in product((False, True), (False, True)):
+            try:
+                text = self._rendered([*self._system_turns, *_turns(marks, images, as_strings)])
+            except _REFUSALS as error:
+                why = why or f"refuses earlier turns ({one_line(error)})"
+                continue
+            if all(_told(marks, text)) and not any(_as_code(mark, text) for mark in marks):
+                return as_strings
+            why = why or "leaves earlier turns out"
+        raise PromptError(
+            f"the chat template of {self.checkpoint.name!r} {why}: ask without them, or mend the checkpoint's "
+            "chat_template.jinja"
+        )
 
     @cached_property
     def _system_turns(self) -> list[dict[str, Any]]:
@@ -153,6 +193,34 @@ def _part(text: str) -> dict[str, str]:
 
 def _turn(role: str, content: str | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"role": role, "content": content}
+
+
+def _turns(
+    said: Sequence[str], images: Sequence[Mapping[str, Any]], as_strings: tuple[bool, bool]
+) -> list[dict[str, Any]]:
+    """The user's and the assistant's turns, one after the other; the images in the first."""
+    turns = [_turn("user", [*images, _part(said[0])])]
+    for k, text in enumerate(said[1:], start=1):
+        turns.append(_turn(("user", "assistant")[k % 2], text if as_strings[k % 2] else [_part(text)]))
+    return turns
+
+
+def _names(earlier: int) -> list[str]:
+    """What each text of a conversation is called: questions and answers in turns, then the question."""
+    named = [f"{what} of turn {k}" for k in range(1, earlier + 1) for what in ("question", "answer")]
+    return [*named, "question"]
+
+
+def _told(said: Sequence[str], text: str) -> list[bool]:
+    """Whether each of these stands in the text behind the one before; of an answer it may be without its thoughts."""
+    told, at = [], 0
+    for k, part in enumerate(said):
+        wanted = [part.strip(), after_thinking(part) if k % 2 else None]
+        found = [(text.find(words, at), words) for words in wanted if words is not None]
+        place, words = next(((place, words) for place, words in found if place >= 0), (-1, ""))
+        told.append(place >= 0)
+        at = max(at, place + len(words))
+    return told
 
 
 def _as_code(message: str, text: str) -> bool:

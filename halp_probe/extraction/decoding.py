@@ -10,7 +10,7 @@ Legend: B rows of a batch, T prompt tokens (padded), N new tokens at most, V voc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,16 @@ class AnswerRules:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One token of each of the R rows whose answers have not ended."""
+
+    rows: list[int]
+    tokens: list[int]  # an end token included
+    index: torch.Tensor  # [R] int64, the rows on the device
+    logprobs: torch.Tensor  # [R] float32, nats, of the tokens by the model's own distribution
+
+
+@dataclass(frozen=True)
 class Answers:
     """What B rows were answered."""
 
@@ -112,7 +122,6 @@ def answer_rules(
     return AnswerRules(ids, float(penalty), tuple(generation.suppress_tokens or ()), decoding)
 
 
-@torch.no_grad()
 def decode(
     loaded: LoadedModel,
     rules: AnswerRules,
@@ -121,30 +130,47 @@ def decode(
     keys: Sequence[str],
     attempt: int = 1,
 ) -> Answers:
-    """Answers of at most `max_new_tokens` tokens; `keys` name the B rows, for the random numbers of sampled ones.
+    """All of what `steps` gives, answer by answer."""
+    answers: list[list[int]] = [[] for _ in prefill.input_ids]
+    totals = torch.zeros(len(answers), device=prefill.logits.device)
+    for step in steps(loaded, rules, prefill, max_new_tokens, keys, attempt):
+        totals[step.index] += step.logprobs
+        for row, token in zip(step.rows, step.tokens, strict=True):
+            answers[row].append(token)
+    return Answers(answers, totals, [answer[-1] in rules.end_ids for answer in answers])
 
-    Rows whose answer has ended leave the batch. The prefill's cache is used up.
+
+@torch.no_grad()
+def steps(
+    loaded: LoadedModel,
+    rules: AnswerRules,
+    prefill: Prefill,
+    max_new_tokens: int,
+    keys: Sequence[str],
+    attempt: int = 1,
+) -> Iterator[Step]:
+    """Answers of at most `max_new_tokens` tokens, token by token.
+
+    `keys` name the B rows, for the random numbers of sampled ones. Rows whose answer has ended leave the batch. The
+    prefill's cache is used up. A token is computed when it is asked for, by one call of the model.
     """
     device = prefill.logits.device
     processors, ends = rules.processors(device), frozenset(rules.end_ids)
     uniforms = _uniforms(rules.decoding, keys, attempt, max_new_tokens, device)  # [B, N], or None
-    answers: list[list[int]] = [[] for _ in prefill.input_ids]
-    totals = torch.zeros(len(answers), device=device)
-    running = list(range(len(answers)))  # the rows that are still in the batch
-    rows = torch.arange(len(answers), device=device)  # the same, on the device
+    running = list(range(len(prefill.input_ids)))  # the rows that are still in the batch
+    rows = torch.arange(len(running), device=device)  # the same, on the device
     cache, logits, mask, position = prefill.cache, prefill.logits, prefill.attention_mask, prefill.next_position
     history, later = _without_padding(prefill.input_ids, mask), prefill.later
     for step in range(max_new_tokens):
         raw = logits.float()
         scores = processors(history, raw.clone())  # [running, V]
         token = scores.argmax(-1) if uniforms is None else _sampled(scores, uniforms[rows, step])  # [running]
-        totals[rows] += raw.log_softmax(-1).gather(1, token[:, None])[:, 0]
+        logprobs = raw.log_softmax(-1).gather(1, token[:, None])[:, 0]
         chosen = token.tolist()
-        for row, own in zip(running, chosen, strict=True):
-            answers[row].append(own)
+        yield Step(running, chosen, rows, logprobs)
         going = [k for k, own in enumerate(chosen) if own not in ends]
         if not going or step + 1 == max_new_tokens:
-            break
+            return
         if len(going) < len(running):
             kept = torch.tensor(going, device=device)
             cache.reorder_cache(kept)
@@ -163,7 +189,6 @@ def decode(
             **later,
         )
         cache, logits = outputs.past_key_values, outputs.logits[:, -1]
-    return Answers(answers, totals, [answer[-1] in ends for answer in answers])
 
 
 def _uniforms(

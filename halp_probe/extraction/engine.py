@@ -7,18 +7,19 @@ Legend: B prompts, I images, L probed layers, D decoder width, V vision width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from halp_probe.extraction.decoding import Answers, answer_rules, decode
+from halp_probe.extraction.decoding import Answers, Step, answer_rules, decode, steps
 from halp_probe.extraction.prefill import Prefill, Prefiller
 from halp_probe.extraction.prefix import ByImage, by_image, shared_tokens
 from halp_probe.extraction.prompting import Prompt
 from halp_probe.extraction.sampling import GREEDY, Decoding
+from halp_probe.extraction.streaming import answer_text
 from halp_probe.extraction.vision import Seen, see
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, CaptureSpec
@@ -47,6 +48,23 @@ class Computed:
             QUERY_TOKEN: ("query_token", list(range(len(self.prompts)))),
         }[position]
         return self.arrays[name][self.layers.index(layer)][rows]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Prompts that were read, and their answers, which go on from there when they are asked for."""
+
+    computed: Computed  # without answers
+    steps: Iterator[Step]  # once, and none where no answers were asked for; holds the cache until its end
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Prompts that were read; `tensors` are what `arrays` become of them."""
+
+    computed: Computed  # without arrays and answers
+    tensors: dict[str, torch.Tensor]
+    prefill: Prefill
 
 
 Gate: TypeAlias = Callable[[Computed], np.ndarray]  # -> [B] bool: whether to answer
@@ -88,6 +106,26 @@ class Engine:
     @torch.no_grad()
     def compute(self, prompts: Sequence[Prompt]) -> Computed:
         """The part that keeps the device busy."""
+        read = self._read(prompts)
+        rows = list(range(len(prompts))) if self._rules is not None else []
+        if self._gate is not None and rows:
+            rows = np.flatnonzero(self._gate(replace(read.computed, arrays=_to_host(read.tensors)))).tolist()
+        answers = self._answers(prompts, read.prefill, rows)
+        tensors = {**read.tensors, "answer_logprob": answers.logprobs}
+        arrays = _to_host(tensors)  # one copy, after the last work on the device
+        return replace(read.computed, arrays=arrays, answers=answers.tokens, finished=answers.finished)
+
+    @torch.no_grad()
+    def begin(self, prompts: Sequence[Prompt]) -> Begun:
+        """States and confidence now, without asking the gate; each token of the answers when it is asked for."""
+        read = self._read(prompts)
+        going_on: Iterator[Step] = iter(())
+        if self._rules is not None:
+            keys = [prompt.sample.question_id for prompt in prompts]
+            going_on = steps(self.loaded, self._rules, read.prefill, self.spec.max_new_tokens, keys, self._attempt)
+        return Begun(replace(read.computed, arrays=_to_host(read.tensors)), going_on)
+
+    def _read(self, prompts: Sequence[Prompt]) -> _Read:
         images = by_image(prompts)
         seen = see(self.loaded, [prompts[row] for row in images.first_rows]) if _show_images(prompts) else None
         several = len(images.rows) < len(prompts)
@@ -106,13 +144,7 @@ class Engine:
         unanswered: list[list[int]] = [[] for _ in prompts]
         unfinished = [False] * len(prompts)
         computed = Computed(prompts, images.image_of, prefill.vision_row, self.spec.layers, {}, unanswered, unfinished)
-        rows = list(range(len(prompts))) if self._rules is not None else []
-        if self._gate is not None and rows:
-            rows = np.flatnonzero(self._gate(replace(computed, arrays=_to_host(tensors)))).tolist()
-        answers = self._answers(prompts, prefill, rows)
-        tensors["answer_logprob"] = answers.logprobs
-        arrays = _to_host(tensors)  # one copy, after the last work on the device
-        return replace(computed, arrays=arrays, answers=answers.tokens, finished=answers.finished)
+        return _Read(computed, tensors, prefill)
 
     def _answers(self, prompts: Sequence[Prompt], prefill: Prefill, rows: list[int]) -> Answers:
         """Of every prompt, but empty, and with log-probability nan, for those that are not among these rows."""
@@ -158,7 +190,7 @@ class Engine:
                 prompt_tokens=len(prompt),
                 first_token_logprob=float(arrays["first_logprob"][row]),
                 first_token_entropy=float(arrays["entropy"][row]),
-                answer=self._tokenizer.decode(answers[row], skip_special_tokens=True).strip(),
+                answer=answer_text(self._tokenizer, answers[row]),
                 answer_logprob=float(arrays["answer_logprob"][row]),
                 answer_tokens=len(answers[row]),
                 finished=computed.finished[row],

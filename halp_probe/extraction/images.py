@@ -7,7 +7,8 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from halp_probe.errors import InputError
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what PIL's decoders raise
+# What Pillow's decoders raise; a TypeError for a tag of a kind that none expects.
+_BROKEN = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error)
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -57,21 +59,21 @@ def load_image(path: Path) -> LoadedImage:
         content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path.name} cannot be read: {error.strerror}") from error
-    if not content:
-        raise ImageError(f"{path.name} is empty (0 bytes)")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as opened:
-                opened.load()
-                pixels = _to_rgb(ImageOps.exif_transpose(opened))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{path.name} is too large to decode ({error}); shrink it first") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path.name} is not an image that Pillow knows") from error
-    except _BROKEN as error:
-        raise ImageError(f"{path.name} cannot be decoded: {error}") from error
+    return decode_image(content, path.name)
+
+
+def decode_image(content: bytes, name: str, formats: tuple[str, ...] | None = None) -> LoadedImage:
+    """What `load_image` gives for a file of these bytes, with its errors; `formats`: Pillow's names, None = all."""
+    with _opened(content, name, formats) as opened:
+        opened.load()
+        pixels = _to_rgb(ImageOps.exif_transpose(opened))
     return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
+
+
+def header_size(content: bytes, name: str, formats: tuple[str, ...] | None = None) -> tuple[int, int]:
+    """Width and height before EXIF turns them, with nothing decoded; ImageError where there is no header."""
+    with _opened(content, name, formats) as opened:
+        return opened.size
 
 
 def from_pixels(image: Image.Image) -> LoadedImage:
@@ -150,6 +152,25 @@ def upright_size(path: Path) -> tuple[int, int]:
         raise ImageError(f"{path.name} is not an image that Pillow knows") from error
     except (*_BROKEN, Image.DecompressionBombError) as error:
         raise ImageError(f"{path.name} has no readable header: {error}") from error
+
+
+@contextmanager
+def _opened(content: bytes, name: str, formats: tuple[str, ...] | None) -> Iterator[Image.Image]:
+    """Its header read. ImageError also for what goes wrong before it is left, such as when it is decoded."""
+    if not content:
+        raise ImageError(f"{name} is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=formats) as opened:
+                yield opened
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{name} is too large to decode ({error}); shrink it first") from error
+    except UnidentifiedImageError as error:
+        known = "an image that Pillow knows" if formats is None else f"a picture of {', '.join(formats)}"
+        raise ImageError(f"{name} is not {known}") from error
+    except _BROKEN as error:
+        raise ImageError(f"{name} cannot be decoded: {error}") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -111,15 +111,16 @@ class Prompter:
                 )
 
     def prompt(self, sample: Sample, *images: LoadedImage) -> Prompt:
-        """The sample's whole prompt: the images in order, then the question.
+        """The sample's whole prompt: the images in order, then the question; earlier turns stand between the two.
 
-        Raises PromptError when the question holds one of the model's special tokens or the template loses it, the
-        family takes no such prompt, an image's shape is refused, or the prompt (with room for the answer) is longer
-        than the model's context.
+        Raises PromptError when a text holds one of the model's special tokens or the template loses it, the family
+        takes no such prompt, an image's shape is refused, or the prompt (with room for the answer) is longer than the
+        model's context.
         """
         if reason := self.checkpoint.family.refuses(len(images)):
             raise PromptError(f"{self.checkpoint.model_type!r} takes {reason}")
-        inputs = self._inputs(self._chat.text(sample.question, [image.pixels for image in images]), images)
+        text = self._chat.text(sample.question, [image.pixels for image in images], sample.history)
+        inputs = self._inputs(text, images)
         found, family = inputs["input_ids"][0], self.checkpoint.family
         find = find_positions if images else text_positions
         try:

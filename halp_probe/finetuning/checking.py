@@ -40,7 +40,6 @@ class Checked:
 
     usable: tuple[Measured, ...]
     left_out: tuple[LeftOut, ...]
-    too_long: int  # of those left out, the ones of too many tokens
 
     @property
     def conversations(self) -> tuple[Conversation, ...]:
@@ -57,7 +56,6 @@ class _Counts:
 class _Refused:
     stage: str
     reason: str
-    too_long: bool = False
 
 
 _Results: TypeAlias = list[_Counts | _Refused]  # without the conversations, which need no way back
@@ -70,7 +68,6 @@ def check(conversations: Sequence[Conversation], tokenizer: ConversationTokenize
     """
     usable: list[Measured] = []
     left_out: list[LeftOut] = []
-    too_long = 0
     in_turn = iter(conversations)
     with Progress(len(conversations), note="checked") as progress:
         for results in _checked(conversations, tokenizer, workers):
@@ -81,9 +78,8 @@ def check(conversations: Sequence[Conversation], tokenizer: ConversationTokenize
                     usable.append(Measured(conversation, result.tokens, result.answer_tokens))
                 else:
                     left_out.append(LeftOut(conversation.source, conversation.key, result.stage, result.reason))
-                    too_long += result.too_long
             progress.advance(len(results), failed=len(left_out) - before, note="checked")
-    return Checked(tuple(usable), tuple(left_out), too_long)
+    return Checked(tuple(usable), tuple(left_out))
 
 
 def write_left_out(path: Path, left_out: Iterable[LeftOut]) -> None:
@@ -142,7 +138,7 @@ def _tried(
     except ImageError as error:
         return _Refused("image", str(error))
     except PromptError as error:
-        return _Refused("tokens", str(error), isinstance(error, TooLongError))
+        return _Refused("length" if isinstance(error, TooLongError) else "tokens", str(error))
     return _Counts(len(sample), sample.answer_tokens)
 
 

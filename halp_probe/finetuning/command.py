@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     options = TrainOptions.of(args)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("train-vlm runs in one process on one device; start it without torchrun")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and worker processes do not go together
     quiet_libraries()
     quiet_bitsandbytes()
     transformers.utils.logging.set_verbosity_error()  # the trainer tells of ways that it takes, none of them ours

@@ -62,7 +62,7 @@ def _read(name: str, data: DataOptions, folder: Path) -> Source:
         return text_vqa.read(*files)
     if name == "viz_wiz":
         return viz_wiz.read(*files)
-    return llava_instruct.read(*files, name=name)
+    return llava_instruct.read(*files, name=name, text_alone=name != "captions")  # a connector learns nothing of it
 
 
 def _checked(source: Source, check: Checker) -> Source:

@@ -16,14 +16,21 @@ _MARKER = "<image>"  # where the picture stands in the text
 _HUMAN, _MODEL = "human", "gpt"
 
 
-def read(json_path: Path, images_dir: Path, name: str = NAME) -> Source:
+def read(json_path: Path, images_dir: Path, name: str = NAME, *, text_alone: bool = True) -> Source:
     """The file's conversations; one without `image`, or with null, is text alone.
 
     Left out are entries whose speakers do not take turns, human first, with a blank text, or with an image and not
-    exactly one marker, at an end of the first question (and those with a marker but no image). Entries with one id are
-    told apart by numbers. Raises InputError for a file of another structure.
+    exactly one marker, at an end of the first question (and those with a marker but no image); without `text_alone`
+    also those of text alone. Entries with one id are told apart by numbers. Raises InputError for a file of another
+    structure.
     """
-    return source_of(name, images_dir, read_entries(json_path), lambda entry: entry.identity("id"), _image, _turns)
+
+    def turns(entry: Entry) -> tuple[Turn, ...]:
+        if not text_alone and _image(entry) is None:
+            raise Unusable("no image, and a connector learns from nothing else")
+        return _turns(entry)
+
+    return source_of(name, images_dir, read_entries(json_path), lambda entry: entry.identity("id"), _image, turns)
 
 
 def _image(entry: Entry) -> str | None:
@@ -46,6 +53,6 @@ def _turns(entry: Entry) -> tuple[Turn, ...]:
 def _check_markers(texts: list[str], images: int) -> None:
     found = sum(text.count(_MARKER) for text in texts)
     if found != images:
-        raise Unusable(f"{found or 'no'} markers {_MARKER}, but {images or 'no'} image")
+        raise Unusable(f"the marker {_MARKER} stands {found} times in the text of {images or 'no'} image")
     if images and not (texts[0].strip().startswith(_MARKER) or texts[0].strip().endswith(_MARKER)):
         raise Unusable(f"the marker {_MARKER} stands neither at the beginning nor at the end of the first question")

@@ -10,6 +10,7 @@ from pathlib import Path
 from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number, share
 from halp_probe.errors import InputError
 from halp_probe.finetuning.plan import Lora, Schedule, Stage
+from halp_probe.models.fused_options import FusedParts, add_part_arguments
 from halp_probe.models.options import DTYPES
 
 STAGE_1 = ("captions", "shapes_captions")
@@ -39,18 +40,6 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
-class ModelParts:
-    """What the model begins as: a fused one, or parts that are put together."""
-
-    model: str | None  # a fused model's folder or hub name; the others do not count then
-    vision: str
-    language: str
-    tiles: int
-    vision_layernorm: bool
-    cache_dir: str
-
-
-@dataclass(frozen=True)
 class Machine:
     """Where and in which numbers the model is trained."""
 
@@ -65,7 +54,9 @@ class TrainOptions:
     """All of a run."""
 
     output_dir: Path
-    parts: ModelParts
+    model: str | None  # a fused model to go on with; the parts do not count then
+    parts: FusedParts
+    cache_dir: str
     data: DataOptions
     stages: tuple[Stage, ...]
     schedule: Schedule
@@ -93,7 +84,9 @@ class TrainOptions:
             )
         return cls(
             output_dir=args.output_dir,
-            parts=ModelParts(args.model, args.vision, args.language, args.tiles, args.vision_layernorm, args.cache_dir),
+            model=args.model,
+            parts=FusedParts(args.vision, args.language, args.tiles, bool(args.vision_layernorm)),
+            cache_dir=args.cache_dir,
             data=data,
             stages=stages,
             schedule=Schedule(
@@ -115,10 +108,10 @@ class TrainOptions:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="checkpoints, then model/, adapter/ and more")
-    _add_model(parser.add_argument_group("model").add_argument)
-    _add_data(parser.add_argument_group("data").add_argument)
-    _add_training(parser.add_argument_group("training").add_argument)
-    _add_machine(parser.add_argument_group("machine").add_argument)
+    _add_model(parser.add_argument_group("model"))
+    _add_data(parser.add_argument_group("data"))
+    _add_training(parser.add_argument_group("training"))
+    _add_machine(parser.add_argument_group("machine"))
     add = parser.add_argument_group("evaluation").add_argument
     add(
         "--questions", type=not_negative, default=500, help="held-out questions to answer, of each source (%(default)s)"
@@ -126,24 +119,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-new-tokens", type=positive, default=32, help="longest answer to them in tokens (%(default)s)")
 
 
-def _add_model(add: object) -> None:
-    from halp_probe.models.fused import FusedParts
-
-    assert callable(add)
-    add("--model", help="a fused model to go on with: folder or hub name (one is put together from parts)")
-    add("--vision", default=FusedParts.vision, help="ViT, CLIP or SigLIP; 'shapes-vit' is bundled (%(default)s)")
-    add("--language", default=FusedParts.language, help="Qwen2 chat model; 'shapes-lm' is bundled (%(default)s)")
-    add("--tiles", type=not_negative, default=0, help="AnyRes: up to so many crops beside the whole picture (none)")
-    add(
-        "--vision-layernorm",
-        action="store_true",
-        help="read the vision tower's states after its final LayerNorm (before, as LLaVA does)",
-    )
-    add("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--model", help="a fused model to go on with: folder or hub name (one is put together)")
+    add_part_arguments(group)
+    group.add_argument("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
 
 
-def _add_data(add: object) -> None:
-    assert callable(add)
+def _add_data(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     for name, what in _FILES.items():
         add(f"--{name.replace('_', '-')}", nargs=2, type=Path, metavar=("JSON", "IMAGES"), help=what)
     add("--shapes", type=positive, metavar="SCENES", help="of both: ShapesVQA, drawn from the training seeds")
@@ -159,8 +142,8 @@ def _add_data(add: object) -> None:
     add("--max-tokens", type=positive, default=2048, help="longer samples are left out and named (%(default)s)")
 
 
-def _add_training(add: object) -> None:
-    assert callable(add)
+def _add_training(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add(
         "--stages",
         nargs="+",
@@ -186,8 +169,8 @@ def _add_training(add: object) -> None:
     add("--gradient-checkpointing", action="store_true", help="less memory, a third slower")
 
 
-def _add_machine(add: object) -> None:
-    assert callable(add)
+def _add_machine(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="(%(default)s)")
     add("--dtype", default="auto", choices=DTYPES, help="auto: bfloat16 on CUDA, else float32")
     add("--quantization", choices=("4bit",), help="of the frozen weights (QLoRA), by bitsandbytes (none)")

@@ -43,4 +43,3 @@ class Schedule:
     workers: int = 0  # processes that read pictures ahead
     checkpoint_steps: int = 200
     gradient_checkpointing: bool = False
-    precision: str = "float32"  # of the computation: float32, bfloat16 or float16

@@ -30,7 +30,7 @@ class LeftOut:
 
     source: str
     key: str
-    stage: str  # read, image or tokens
+    stage: str  # read, image, tokens, or length for too many tokens
     reason: str
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -41,7 +42,7 @@ def train(options: TrainOptions, stopped: Callable[[], bool]) -> bool:
     Raises InputError for data, a model or a folder that cannot be used.
     """
     folder = options.output_dir
-    start = open_start(options.parts, options.machine, options.schedule.seed)
+    start = open_start(options)
     lengths: dict[tuple[str, str], int] = {}
     gathered = _gather(options, start, lengths)
     write_left_out(folder / "left_out.csv", gathered.left_out)
@@ -76,10 +77,11 @@ def _tell_data(gathered: Gathered) -> None:
             told = f"stage {number}: {train_part.name}, {len(train_part.conversations)} conversations to learn from"
             print(f"{told}, {len(held_out.conversations)} held out", file=sys.stderr)
     if gathered.left_out:
-        first = gathered.left_out[0]
+        first, stages_told = gathered.left_out[0], Counter(each.stage for each in gathered.left_out)
+        counts = ", ".join(f"{stage} {count}" for stage, count in stages_told.items())
         print(
-            f"{len(gathered.left_out)} conversations are left out, see left_out.csv "
-            f"(first: {first.source} {first.key}, {first.reason})",
+            f"{len(gathered.left_out)} conversations are left out ({counts}), see left_out.csv (first: {first.source} "
+            f"{first.key}, {first.reason})",
             file=sys.stderr,
         )
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from halp_probe.files import atomic_text, whole_folder
 from halp_probe.finetuning.options import TrainOptions
-from halp_probe.finetuning.outputs import ADAPTER, MODEL
+from halp_probe.finetuning.outputs import ADAPTER, MODEL, ORIGINAL
 from halp_probe.finetuning.stages import Learning, connector_weights
 from halp_probe.finetuning.start import Start, unquantized
 from halp_probe.models.adapters import CONFIG_FILE
 from halp_probe.models.fused import Fused, save
+from halp_probe.models.fused_original_lora import write_original
 
 _SAVED = "saved.json"  # written last
 
@@ -33,10 +34,13 @@ def write_model(options: TrainOptions, start: Start, learned: Learning) -> None:
         learned.model.unload()
     model = learned.fused
     if options.machine.quantization:
-        model = unquantized(options.parts, start.checkpoint)
+        model = unquantized(options, start.checkpoint)
     for weight, trained in zip(connector_weights(model), connector_weights(learned.fused), strict=True):
         weight.data = trained.data.to("cpu" if options.machine.quantization else trained.device, model.dtype)
     _rewritten(folder / MODEL, lambda path: save(Fused(model, start.checkpoint.processor), path))
+    if model.config.model_type == "llava":
+        adapter = folder / ADAPTER if lora else None
+        _rewritten(folder / ORIGINAL, lambda path: write_original(model, path, adapter=adapter))
     with atomic_text(folder / _SAVED) as file:
         json.dump({"model": MODEL, "adapter": ADAPTER if lora else None}, file)
 

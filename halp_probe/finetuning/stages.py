@@ -95,11 +95,10 @@ def run(
     if (folder / _FINISHED).is_file():
         load_learned(learned.model, folder / LEARNED)
         return StageLog(tuple(json.loads((folder / _FINISHED).read_text(encoding="utf-8"))))
-    device = next(learned.fused.parameters()).device
     checkpoints = folder / "checkpoints"
     trainer = VlmTrainer(
         model=learned.model,
-        args=arguments(stage, schedule, checkpoints, device, evaluates=data.held_out is not None),
+        args=arguments(stage, schedule, checkpoints, learned.fused, evaluates=data.held_out is not None),
         train_dataset=data.train,
         eval_dataset=data.held_out,
         data_collator=data.collate,

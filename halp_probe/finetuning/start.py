@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
-from halp_probe.finetuning.options import Machine, ModelParts
+from halp_probe.finetuning.options import Machine, TrainOptions
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.errors import ModelError
 from halp_probe.models.families import family_of
 from halp_probe.models.fingerprints import local_revision
-from halp_probe.models.fused import Fused, FusedParts, build
+from halp_probe.models.fused import Fused, build
 from halp_probe.models.loading import Checkpoint, open_checkpoint, read_weights
 from halp_probe.models.naming import source_of
-from halp_probe.models.quantization import bitsandbytes_config
+from halp_probe.models.quantization import bitsandbytes_config, keep_trainable
 
 MODEL_TYPES = ("llava", "llava_next")
-_NOT_QUANTIZED = ["vision_tower", "multi_modal_projector", "lm_head"]  # the connector is trained
+_NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]  # the connector is trained
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Start:
     identity: dict[str, Any]  # what run.json says of it
 
 
-def open_start(parts: ModelParts, machine: Machine, seed: int) -> Start:
-    """Load or build it; `seed` draws a new connector. Raises ModelError for what cannot be trained as a fused model."""
-    device, dtype = resolved(machine)
-    start = _of_parts(parts, dtype, seed) if parts.model is None else _of_model(parts, machine, device, dtype)
-    if machine.attn_implementation and parts.model is None:
-        start.model.set_attn_implementation(machine.attn_implementation)
-    return start if machine.quantization else Start(start.model.to(device), start.checkpoint, start.identity)
+def open_start(options: TrainOptions) -> Start:
+    """Load or build it. Raises ModelError for what cannot be trained as a fused model."""
+    device, dtype = resolved(options.machine)
+    if options.machine.quantization:
+        return _of_model(options, device, dtype)
+    start = _of_parts(options, dtype) if options.model is None else _of_model(options, device, dtype)
+    return Start(start.model.to(device), start.checkpoint, start.identity)
 
 
 def resolved(machine: Machine) -> tuple[str, str]:
@@ -51,30 +51,33 @@ def resolved(machine: Machine) -> tuple[str, str]:
     return device, auto if machine.dtype == "auto" else machine.dtype
 
 
-def unquantized(parts: ModelParts, checkpoint: Checkpoint) -> Any:
+def unquantized(options: TrainOptions, checkpoint: Checkpoint) -> Any:
     """The same model's weights as its folder has them, on the CPU."""
-    return read_weights(checkpoint, cache_dir=parts.cache_dir, dtype="auto")
+    return read_weights(checkpoint, cache_dir=options.cache_dir, dtype="auto")
 
 
-def _of_parts(parts: ModelParts, dtype: str, seed: int) -> Start:
-    chosen = FusedParts(parts.vision, parts.language, parts.tiles, parts.vision_layernorm)
-    fused: Fused = build(chosen, cache_dir=parts.cache_dir, dtype=dtype, seed=seed)
+def _of_parts(options: TrainOptions, dtype: str) -> Start:
+    parts = options.parts
+    fused: Fused = build(parts, cache_dir=options.cache_dir, dtype=dtype, seed=options.schedule.seed)
+    if options.machine.attn_implementation:
+        fused.model.set_attn_implementation(options.machine.attn_implementation)
     config = fused.model.config
     family = family_of(config.model_type)
     checkpoint = Checkpoint("the fused model", "", "not saved yet", config, fused.processor, family)
     identity = {
         "vision": parts.vision,
-        "vision_revision": _revision(parts.vision, parts.cache_dir),
+        "vision_revision": _revision(parts.vision, options.cache_dir),
         "language": parts.language,
-        "language_revision": _revision(parts.language, parts.cache_dir),
+        "language_revision": _revision(parts.language, options.cache_dir),
         "tiles": parts.tiles,
         "vision_layernorm": parts.vision_layernorm,
     }
     return Start(fused.model, checkpoint, identity)
 
 
-def _of_model(parts: ModelParts, machine: Machine, device: str, dtype: str) -> Start:
-    checkpoint = open_checkpoint(parts.model, cache_dir=parts.cache_dir)
+def _of_model(options: TrainOptions, device: str, dtype: str) -> Start:
+    machine, cache_dir = options.machine, options.cache_dir
+    checkpoint = open_checkpoint(options.model, cache_dir=cache_dir)
     if checkpoint.model_type not in MODEL_TYPES:
         raise ModelError(
             f"--model {checkpoint.name} is a {checkpoint.model_type!r}; train-vlm trains {' and '.join(MODEL_TYPES)}, "
@@ -85,7 +88,9 @@ def _of_model(parts: ModelParts, machine: Machine, device: str, dtype: str) -> S
         config = bitsandbytes_config(machine.quantization, dtype)
         config.llm_int8_skip_modules = _NOT_QUANTIZED
         how |= {"quantization_config": config, "device_map": device}
-    model = read_weights(checkpoint, cache_dir=parts.cache_dir, dtype=dtype, **how)
+    model = read_weights(checkpoint, cache_dir=cache_dir, dtype=dtype, **how)
+    if machine.quantization:
+        keep_trainable(model)
     return Start(model, checkpoint, {"model": checkpoint.name, "revision": checkpoint.revision})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from halp_probe.extraction.images import ImageError, LoadedImage
+from halp_probe.extraction.images import LoadedImage
 from halp_probe.extraction.prompting import Prompt, Prompter, PromptError
 from halp_probe.finetuning.records import Conversation
 from halp_probe.models.errors import ModelError
@@ -19,7 +19,6 @@ from halp_probe.models.loading import Checkpoint
 from halp_probe.records import Sample
 
 IGNORED = -100  # label of a token that is not learned
-_LONGEST_RATIO = 200  # of a picture's sides: processors that fit the short side first make a huge one on the way
 
 
 class TooLongError(PromptError):
@@ -63,8 +62,8 @@ class ConversationTokenizer:
 
         The tokens up to the first answer are those of extraction's prompt for the same image and question. An answer's
         are those of the answer alone, so that none holds a piece of the prompt too. Raises PromptError for texts with
-        special tokens or that the template loses, TooLongError, ImageError for a picture of extreme shape, and
-        ModelError for a chat template that cannot be learned from.
+        special tokens or that the template loses and for a picture of extreme shape, TooLongError, and ModelError for a
+        chat template that cannot be learned from.
         """
         if (image is None) != (conversation.image is None):
             raise ValueError(
@@ -93,10 +92,6 @@ class ConversationTokenizer:
         name, question = conversation.key, conversation.turns[0].question
         if image is None:
             return self._prompter.prompt(Sample(name, name, question, "", images=()))
-        short, long = sorted(image.pixels.size)
-        if long > _LONGEST_RATIO * short:
-            size = f"{image.pixels.width}×{image.pixels.height}"
-            raise ImageError(f"an image of {size}: one side is more than {_LONGEST_RATIO} times the other; crop it")
         return self._prompter.prompt(Sample(name, name, question, ""), image)
 
     @cached_property

@@ -61,8 +61,11 @@ class Watch(TrainerCallback):
         mark_whole(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
 
 
-def arguments(stage: Stage, schedule: Schedule, folder: Path, device: torch.device, *, evaluates: bool) -> Any:
-    """The Trainer's own arguments for a stage whose checkpoints go to `folder`."""
+def arguments(stage: Stage, schedule: Schedule, folder: Path, fused: Any, *, evaluates: bool) -> Any:
+    """The Trainer's own arguments for a stage of the model `fused`, whose checkpoints go to `folder`.
+
+    Where the frozen weights are in half precision so is the computation; learned weights are float32 in any case.
+    """
     made = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=schedule.batch_size,
@@ -75,9 +78,9 @@ def arguments(stage: Stage, schedule: Schedule, folder: Path, device: torch.devi
         num_train_epochs=1,  # the data set holds all passes, each in an order of its own
         max_steps=schedule.max_steps or -1,
         optim="adamw_torch",
-        bf16=schedule.precision == "bfloat16",
-        fp16=schedule.precision == "float16",
-        use_cpu=device.type == "cpu",
+        bf16=fused.dtype == torch.bfloat16,
+        fp16=fused.dtype == torch.float16,
+        use_cpu=fused.device.type == "cpu",
         seed=schedule.seed,
         dataloader_num_workers=schedule.workers,
         remove_unused_columns=False,

@@ -23,7 +23,7 @@ class FusedParts:
             raise ModelError(f"{self.tiles} tiles: pass how many a picture is cut into at most, or 0")
 
 
-def add_part_arguments(parser: argparse.ArgumentParser) -> None:
+def add_part_arguments(parser: argparse._ActionsContainer) -> None:
     """Add the flags that make a FusedParts; `vision_layernorm` is None where it was not said."""
     add = parser.add_argument
     add(

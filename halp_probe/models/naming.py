@@ -11,6 +11,7 @@ from halp_probe.models.fingerprints import local_revision
 _PACKAGE = Path(__file__).parents[1]
 BUNDLED = "shapes"
 BUNDLED_FOLDER = _PACKAGE / "shapes" / "bundled"
+BUNDLED_PROBES = _PACKAGE / "shapes" / "probes"  # of its states
 _FOLDERS = {  # what ships with the package, by name: a whole model, and the parts of one
     BUNDLED: BUNDLED_FOLDER,
     "shapes-vit": _PACKAGE / "shapes" / "parts" / "vit",

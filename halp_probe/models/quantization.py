@@ -49,3 +49,15 @@ def check_runs(model: Any) -> None:
                 f"--quantization 4bit: on this CPU bitsandbytes takes inputs of multiples of {blocksize}, {name} has "
                 f"{module.in_features}; use a CUDA device, or --quantization 8bit"
             )
+
+
+def keep_trainable(model: Any) -> None:
+    """Keep bitsandbytes from packing 4-bit weights, as it does on CPUs with AVX512-BF16 when a model is evaluated.
+
+    There is no gradient through packed ones, also in the training that follows.
+    """
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False

@@ -95,7 +95,7 @@ def join(
     notes += _summary(left_out)
     y = np.array([labels[shards.question_ids[row]] for row in index], dtype=np.int64)  # [N]
     _need_both_classes(y, left_out)
-    images, told_by, image_note = _images(shards, index)
+    images, told_by, image_note = image_names(shards, index)
     return LabelledRows(
         index=index,
         question_ids=tuple(shards.question_ids[row] for row in index),
@@ -202,7 +202,7 @@ def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
             )
 
 
-def _images(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], str, str]:
+def image_names(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], str, str]:
     """A name for each row's image, what these names are, and a note that says so."""
     hashes = _pick(shards.text("image_sha256"), index) if shards.has("image_sha256") else ()
     if hashes and shards.has(BOUNDARY) and (shards.numbers(BOUNDARY)[index] == -1).all():

@@ -22,6 +22,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from halp_probe.files import atomic_text, write_bytes
+from halp_probe.models.naming import BUNDLED, BUNDLED_PROBES
 from halp_probe.probes.calibration import Calibration, Threshold
 from halp_probe.probes.comparators import DifferenceOfMeansProbe, RidgeProbe
 from halp_probe.probes.errors import ProbeError
@@ -31,6 +32,7 @@ from halp_probe.probes.mlp import MLPProbe
 FORMAT = "halp_probe.probe"
 FORMAT_VERSION = 2
 LABEL_MEANING = "1 = the answer is hallucinated (judged wrong), 0 = right; risk = probability of 1"
+SELECTED_STEM = "selected_probe"  # the one to use, among those of a study
 _IMAGES = "training_images"
 KINDS: dict[str, type] = {
     "linear": LinearProbe,
@@ -114,30 +116,30 @@ def save_probe(
 
 
 def set_threshold(path: str | os.PathLike[str], threshold: Threshold) -> None:
-    """Write another threshold into a saved probe's card; `path` as in `load_probe`, which tells what is raised."""
+    """Write another threshold into a saved probe's card; `path` and what is raised as in `load_probe`.
+
+    Raises ProbeError for the bundled probe, which is every user's.
+    """
     card = load_probe(path).metadata
+    if str(path) == BUNDLED:
+        raise ProbeError(f"the bundled probe {BUNDLED!r} keeps its threshold; copy its pair from {BUNDLED_PROBES}")
     _write_card(_sibling(_stem(Path(path)), ".json"), {**card, "threshold": threshold.as_json()})
 
 
 def remove_other_probes(folder: Path, stems: Collection[str]) -> None:
     """Remove the probes in the folder that are not among these; whatever is no probe of ours stays."""
-    for card in folder.glob("*.json"):
-        if card.stem in stems:
-            continue
-        try:
-            _read_card(card)
-        except ProbeError:
-            continue
-        card.unlink()
-        card.with_suffix(".safetensors").unlink(missing_ok=True)
+    for card in _cards(folder):
+        if card.stem not in stems:
+            card.unlink()
+            card.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def load_probe(path: str | os.PathLike[str]) -> SavedProbe:
-    """The probe, ready to score; `path` is either file or the stem of both.
+    """The probe, ready to score; `path` is either file or the stem of both, or `shapes`: the bundled model's.
 
     Raises ProbeError when a file is missing, of another format or version, or not the partner of the other.
     """
-    stem = _stem(Path(path))
+    stem = BUNDLED_PROBES / SELECTED_STEM if str(path) == BUNDLED else _stem(Path(path))
     card = _read_card(_sibling(stem, ".json"))
     data = _read_bytes(_sibling(stem, ".safetensors"))
     if hashlib.sha256(data).hexdigest() != card["tensors_sha256"]:
@@ -158,6 +160,21 @@ def load_probe(path: str | os.PathLike[str]) -> SavedProbe:
         raise ProbeError(
             f"{stem}: the two files do not hold a {card['kind']} probe ({error}); train it again"
         ) from error
+
+
+def load_probes(folder: str | os.PathLike[str]) -> dict[str, SavedProbe]:
+    """All probes in a folder by the stem of their files, the selected one first; `shapes`: the bundled model's.
+
+    `folder` is one that `train_probes.py` wrote, or the `probes/` inside. Raises ProbeError when there is none, or one
+    that `load_probe` refuses; JSON files of another kind may lie beside them.
+    """
+    place = BUNDLED_PROBES if str(folder) == BUNDLED else Path(folder)
+    if (place / "probes").is_dir():
+        place = place / "probes"
+    stems = {_stem(path).name for path in (*_cards(place), *place.glob("*.safetensors"))}
+    if not stems:
+        raise ProbeError(f"{folder} holds no probe; pass the --output-dir of train_probes.py")
+    return {stem: load_probe(place / f"{stem}.json") for stem in sorted(stems, key=_selected_first)}
 
 
 def image_keys(images: Sequence[str]) -> np.ndarray:
@@ -191,6 +208,22 @@ def _restored(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any
     probe.classes_ = np.array(card["classes"])
     probe.n_features_in_ = len(probe.mean_)
     return probe
+
+
+def _selected_first(stem: str) -> tuple[bool, str]:
+    return stem != SELECTED_STEM, stem
+
+
+def _cards(folder: Path) -> list[Path]:
+    """The cards of probes among the JSON files of a folder."""
+    cards = []
+    for path in folder.glob("*.json"):
+        try:
+            _read_card(path)
+        except ProbeError:
+            continue
+        cards.append(path)
+    return cards
 
 
 def _write_card(path: Path, card: Mapping[str, Any]) -> None:

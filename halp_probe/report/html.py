@@ -10,11 +10,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from halp_probe.errors import InputError
 from halp_probe.probes.findings import LEVELS
 from halp_probe.report import charts, layout, wording
 from halp_probe.report.colours import fill
-from halp_probe.report.content import FORMAT, FORMAT_VERSION
+from halp_probe.report.reading import check_version
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -27,11 +26,7 @@ def render_report(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) ->
 
     Raises InputError for another format or version, and jinja2.UndefinedError where something is missing.
     """
-    if (report.get("format"), report.get("format_version")) != (FORMAT, FORMAT_VERSION):
-        raise InputError(
-            f"this is {report.get('format')!r} of version {report.get('format_version')!r}; only {FORMAT!r} of version "
-            f"{FORMAT_VERSION} can be shown: make it anew with this release"
-        )
+    check_version(report)
     data = report["data"]
     page = (
         _environment()

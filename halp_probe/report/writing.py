@@ -15,6 +15,7 @@ from halp_probe.probes.study import Study
 from halp_probe.report.content import report_content
 from halp_probe.report.heatmap import Cell, heatmap_png
 from halp_probe.report.html import render_report
+from halp_probe.report.reading import REPORT_FILE
 from halp_probe.report.thumbnails import thumbnail
 from halp_probe.shards.reader import Shards
 
@@ -36,7 +37,7 @@ def write_report(
     }
     report = report_content(found, texts, about)
     pictures = _thumbnails(report["examples"], images_dir or _images_of_run(shards.files[0].parent))
-    with atomic_text(folder / "report.json") as file:
+    with atomic_text(folder / REPORT_FILE) as file:
         json.dump(report, file, indent=1, ensure_ascii=False, allow_nan=False)
         file.write("\n")
     _write_heatmap(folder / "heatmap.png", found, str(about["model_name"] or "unnamed model"))

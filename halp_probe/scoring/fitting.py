@@ -12,10 +12,11 @@ from halp_probe.extraction.prompting import PROMPT_OF_TEXT
 from halp_probe.models.loading import Checkpoint, LoadedModel
 from halp_probe.probes.files import SavedProbe
 from halp_probe.records import VISION_ENCODER
-from halp_probe.shards.names import is_representation, layer_of
+from halp_probe.shards.names import PROMPT_SETTINGS, is_representation, layer_of
 
 _FLAGS = {"adapters": "adapter", "quantization": "quantization"}  # what a card says of the loading -> the flag
 LOADED_WITH = tuple(_FLAGS)
+_MADE_BY = tuple(name for name in PROMPT_SETTINGS if name != "chat_template_sha256")
 
 
 def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: bool = False) -> None:
@@ -75,6 +76,24 @@ def check_shows(card: Mapping[str, Any], *, images: bool) -> None:
         raise InputError("the probe reads states of prompts without an image, this one shows one: pass no image")
     if not text_only and not images:
         raise InputError("the probe reads states of prompts that show an image, this one shows none: pass one")
+
+
+def check_same_prompts(cards: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise InputError, naming the difference, when probes were trained on prompts that were made in several ways.
+
+    Whether the template is the model's own is for `check_fits` to say.
+    """
+    named = iter(cards.items())
+    first, card = next(named, ("", {}))
+    for name, other in named:
+        differing = [
+            f"{key} {card.get(key)!r} and {other.get(key)!r}" for key in _MADE_BY if card.get(key) != other.get(key)
+        ]
+        if differing:
+            raise InputError(
+                f"the probes {first!r} and {name!r} were trained on prompts that were made in two ways "
+                f"({'; '.join(differing)}): take probes of one extraction"
+            )
 
 
 def layer_to_read(representation: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,15 +12,15 @@ import numpy as np
 from PIL import Image
 
 from halp_probe.errors import InputError
-from halp_probe.extraction.engine import Computed, Engine, Gate
+from halp_probe.extraction.engine import Computed, Gate
 from halp_probe.extraction.images import LoadedImage, from_pixels, load_image
-from halp_probe.extraction.prompting import Prompter
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
 from halp_probe.probes.files import SavedProbe, load_probe
-from halp_probe.records import CaptureSpec, Sample
-from halp_probe.scoring.fitting import check_fits, check_shows, layer_to_read, trained_adapters, trained_revision
+from halp_probe.scoring.conversation import ProbedChat, representation_of
+from halp_probe.scoring.fitting import trained_adapters, trained_revision
 
 CARD_THRESHOLD = "threshold"
+_PROBE = "probe"  # the name of the one in the conversation
 Shown: TypeAlias = "str | os.PathLike[str] | Image.Image | LoadedImage"
 
 
@@ -64,17 +64,7 @@ class RiskScorer:
     ) -> None:
         self.probe = probe if isinstance(probe, SavedProbe) else load_probe(probe)
         self.loaded = model if isinstance(model, LoadedModel) else _load(model, self.probe, device, dtype, cache_dir)
-        check_fits(self.probe, self.loaded, allow_other_model=allow_other_model)
-        self._representation = str(self.probe.metadata["representation"])
-        card = self.probe.metadata
-        self._prompter = Prompter(
-            self.loaded.checkpoint,
-            card.get("min_pixels"),
-            card.get("max_pixels"),
-            date=card.get("prompt_date"),
-            template_options=card.get("template_options"),
-            system=card.get("system_prompt"),
-        )
+        self._chat = ProbedChat(self.loaded, {_PROBE: self.probe}, allow_other_model=allow_other_model)
 
     def score(self, image: Shown | Sequence[Shown] | None, question: str) -> float:
         """The calibrated risk that the model's greedy answer would be wrong, from one prefill.
@@ -83,7 +73,7 @@ class RiskScorer:
         of text alone. Raises InputError for an image or question that cannot be made into such a prompt, and where the
         model's state is not finite.
         """
-        return self._risk(self._compute(image, question, max_new_tokens=0))
+        return self._chat.ask(_loaded_images(image), question, max_new_tokens=0).risks[_PROBE]
 
     def answer(
         self,
@@ -101,42 +91,17 @@ class RiskScorer:
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens {max_new_tokens}: an answer has at least one token; `score` gives none")
         highest = abstention_level(self.probe, abstain_above)
-        gate = None if highest is None else risk_gate(self.probe, highest)
-        computed = self._compute(image, question, max_new_tokens, gate)
-        risk, token_ids = self._risk(computed), tuple(computed.answers[0])
-        if not token_ids:
+        asked = self._chat.ask(_loaded_images(image), question, max_new_tokens=max_new_tokens)
+        risk = asked.risks[_PROBE]
+        if highest is not None and risk > highest:
             return Answer(risk, None, ())
-        text = self.loaded.checkpoint.processor.tokenizer.decode(token_ids, skip_special_tokens=True).strip()
-        return Answer(risk, text, token_ids)
-
-    def _compute(
-        self,
-        image: Shown | Sequence[Shown] | None,
-        question: str,
-        max_new_tokens: int,
-        gate: Gate | None = None,
-    ) -> Computed:
-        if not question.strip():
-            raise InputError(
-                "a blank question; its risk would mean nothing, since a table's blank questions are no rows"
-            )
-        prompter = replace(self._prompter, answer_tokens=max_new_tokens)
-        images = _loaded_images(image)
-        check_shows(self.probe.metadata, images=bool(images))
-        prompt = prompter.prompt(Sample("question", "image", question, ""), *images)
-        spec = CaptureSpec((layer_to_read(self._representation),), max_new_tokens)
-        return Engine(self.loaded, spec, gate=gate).compute([prompt])
-
-    def _risk(self, computed: Computed) -> float:
-        vector = computed.vectors(self._representation)  # [1, D]
-        if not np.isfinite(vector).all():
-            raise InputError(f"the model's {self._representation} is not finite; try dtype float32 or bfloat16")
-        return float(self.probe.risk(vector)[0])
+        text = asked.answer()
+        return Answer(risk, text, asked.token_ids)
 
 
 def risk_gate(probe: SavedProbe, abstain_above: float) -> Gate:
     """Lets the prompts through whose risk is at most `abstain_above`; never one whose state is not finite."""
-    representation = str(probe.metadata["representation"])
+    representation = representation_of(probe)
 
     def gate(computed: Computed) -> np.ndarray:
         vectors = computed.vectors(representation)  # [B, D]

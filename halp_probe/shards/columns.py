@@ -95,7 +95,12 @@ def subject(texts: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def from_captured(rows: Sequence[Captured]) -> Columns:
-    """Captured samples as columns; all must have the same layers, the same further columns, and images or none."""
+    """Captured samples as columns; all must have the same layers, the same further columns, and images or none.
+
+    Raises InputError for a question with earlier turns: no column would tell them.
+    """
+    if later := [row.sample.question_id for row in rows if row.sample.history]:
+        raise InputError(f"question {later[0]!r} has earlier turns, which a shard does not hold: leave them out")
     texts = [
         {
             "question_id": row.sample.question_id,

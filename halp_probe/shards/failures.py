@@ -22,11 +22,14 @@ def read_failures(folder: Path) -> list[Failure]:
     path = folder / FAILURES_FILE
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
-        if next(rows, None) != _COLUMNS:
-            raise InputError(f"{path} is not a list of failures of halp_probe; choose another folder or remove it")
-        return [Failure(*row) for row in rows]
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            columns, *rows = csv.reader(file)
+    except (ValueError, csv.Error):  # no rows at all, or no text
+        columns, rows = [], []
+    if columns != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
+        raise InputError(f"{path} is not a list of failures of halp_probe; choose another folder or remove it")
+    return [Failure(*row) for row in rows]
 
 
 def write_failures(folder: Path, failures: Iterable[Failure], name: str = FAILURES_FILE) -> None:

@@ -215,11 +215,16 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             "which captures its questions anew"
         ) from error
     with file:
-        _check_format(file, path)
         try:
+            _check_format(file, path)
             yield file
         except KeyError as error:
             raise ShardError(f"{path}: {error.args[0]}; the file does not follow docs/shard-format.md") from error
+        except (OSError, RuntimeError, UnicodeDecodeError) as error:  # what h5py raises for bytes that are others now
+            raise ShardError(
+                f"{path} is damaged ({error}); copy it again, or delete it and run extract.py again, which captures "
+                "its questions anew"
+            ) from error
 
 
 def _check_format(file: h5py.File, path: Path) -> None:

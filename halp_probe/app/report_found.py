@@ -1,0 +1,169 @@
+"""A `report.json` as the page shows it: headline, AUROC by representation, heatmap cells, the riskiest examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from halp_probe.app.shards_found import picture_inside
+from halp_probe.errors import InputError
+from halp_probe.extraction.images import ImageError, LoadedImage
+from halp_probe.probes.findings import Finding
+from halp_probe.probes.intervals import Estimate
+from halp_probe.report.heatmap import Cell
+from halp_probe.report.layout import Result, by_kind
+from halp_probe.report.reading import read_report
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The probe that the report is about, against its best baseline where there is one."""
+
+    title: str
+    auroc: Estimate
+    baseline: str | None
+    baseline_auroc: Estimate | None
+    difference: Estimate | None  # of the two AUROCs, paired
+    note: str
+
+
+@dataclass(frozen=True)
+class JudgedRow:
+    """One representation, alone."""
+
+    title: str
+    position: str
+    layer: int | None  # None of the two vision means
+    auroc: Estimate
+    picked_in: int | None  # folds in which it was chosen; None where nothing was
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question with its out-of-fold risk, and whether the answer was judged wrong."""
+
+    question_id: str
+    image_id: str
+    question: str
+    answer: str  # the model's
+    truth: str
+    risk: float
+    wrong: bool
+    image_sha256: str | None  # of the image's file; None where the report does not tell
+
+
+@dataclass(frozen=True)
+class ReportFound:
+    """All that the tab shows of a report; `content` is the whole of it, for `report.html.render_report`."""
+
+    path: Path
+    content: Mapping[str, Any]
+    model: str
+    date: str  # ISO 8601
+    questions: int
+    wrong: int  # of them
+    images: int
+    folds: int
+    headline: Headline
+    representations: tuple[JudgedRow, ...]
+    most_risky: tuple[Example, ...]
+    least_risky: tuple[Example, ...]
+    warnings: tuple[Finding, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Position × layer, for `report.heatmap.heatmap_png` or a chart; nan where an AUROC is unknown."""
+        return tuple(
+            Cell(row.position, row.layer, row.auroc.value, row.auroc.low, row.auroc.high)
+            for row in self.representations
+        )
+
+    @property
+    def best(self) -> JudgedRow | None:
+        """The representation that was chosen in most folds, of equals that of the highest AUROC."""
+        picked = [row for row in self.representations if row.picked_in]
+        return max(picked, key=lambda row: (row.picked_in or 0, row.auroc.value), default=None)
+
+
+def report_found(path: Path) -> ReportFound:
+    """Raises InputError when the file is no report of this version, or lacks what it should hold."""
+    content = read_report(path)
+    try:
+        return _found(path, content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged: a part is missing or of another kind ({error}); run train_probes.py again"
+        ) from error
+
+
+def example_picture(found: ReportFound, question_id: str, images_dir: Path) -> LoadedImage:
+    """The picture of one of the report's examples, out of this folder, with the content that was captured.
+
+    Raises ImageError when it is not there, leads out of the folder or has changed.
+    """
+    examples = (*found.most_risky, *found.least_risky)
+    example = next((example for example in examples if example.question_id == question_id), None)
+    if example is None:
+        raise InputError(f"no question {question_id!r} among the report's examples; choose one that is shown")
+    image = picture_inside(images_dir, example.image_id)
+    if example.image_sha256 not in (None, image.sha256):
+        raise ImageError(f"{example.image_id} has changed since it was captured; pass the folder of that time")
+    return image
+
+
+def _found(path: Path, content: Mapping[str, Any]) -> ReportFound:
+    data, made = content["data"], content["made"]
+    shown = {kind: results for kind, _heading, results in by_kind(content["results"])}
+    return ReportFound(
+        path=path,
+        content=content,
+        model=str(data["model_name"] or "not told"),
+        date=str(made["date"]),
+        questions=int(data["n"]),
+        wrong=int(data["n_positive"]),
+        images=int(data["n_images"]),
+        folds=int(made["folds"]),
+        headline=_headline(content["headline"]),
+        representations=tuple(map(_judged, shown.get("representation", []))),
+        most_risky=tuple(map(_example, content["examples"]["most_risky"])),
+        least_risky=tuple(map(_example, content["examples"]["least_risky"])),
+        warnings=tuple(Finding(str(each["level"]), str(each["text"])) for each in content["warnings"]),
+    )
+
+
+def _headline(told: Mapping[str, Any]) -> Headline:
+    baseline, difference = told["best_baseline"], told["difference"]
+    return Headline(
+        title=str(told["title"]),
+        auroc=_estimate(told["auroc"]),
+        baseline=str(baseline["title"]) if baseline else None,
+        baseline_auroc=_estimate(baseline["auroc"]) if baseline else None,
+        difference=_estimate(difference) if difference else None,
+        note=str(told["note"]),
+    )
+
+
+def _judged(result: Result) -> JudgedRow:
+    layer, picked = result["layer"], result["selected_in"]
+    return JudgedRow(
+        title=str(result["title"]),
+        position=str(result["position"]),
+        layer=None if layer is None else int(layer),
+        auroc=_estimate(result["auroc"]),
+        picked_in=None if picked is None else int(picked),
+    )
+
+
+def _example(told: Mapping[str, Any]) -> Example:
+    texts = {name: str(told[name]) for name in ("question_id", "image_id", "question", "answer", "truth")}
+    digest = told.get("image_sha256")
+    return Example(**texts, risk=float(told["risk"]), wrong=bool(told["label"]), image_sha256=digest)
+
+
+def _estimate(told: Mapping[str, Any]) -> Estimate:
+    """nan for null."""
+    value, low, high = (nan if told[name] is None else float(told[name]) for name in ("value", "low", "high"))
+    return Estimate(value, low, high, str(told["note"]))

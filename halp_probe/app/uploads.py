@@ -1,0 +1,54 @@
+"""What may be a picture on the page: bytes of a stranger, measured before they are decoded."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+
+from halp_probe.extraction.images import ImageError, LoadedImage, decode_image, header_size
+
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 40_000_000
+MAX_SIDE = 20_000  # pixels
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_REMEDY = "save it anew as PNG or JPEG"
+_MARKUP = re.compile(rb"<(?:!doctype\s+html|html|body|script|iframe|\?php|svg\s[^>]*xmlns)[\s>=]", re.IGNORECASE)
+_PDF_HEAD = 1024  # bytes in which readers look for a PDF's beginning
+_MOST_SCANS = 100  # of a progressive JPEG; each costs a pass over all its pixels, and cameras write about ten
+
+
+def checked_image(data: bytes, name: str) -> LoadedImage:
+    """The picture as `load_image` gives it from a file of these bytes, without what it tells beside its pixels.
+
+    A GIF's first frame, a TIFF's first page. Raises ImageError, one sentence with the name, for what is too large, is
+    no whole picture of FORMATS, or is also something else.
+    """
+    shown = name if len(name) <= 80 else name[:79] + "…"
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{shown} has {len(data) / 1e6:.1f} MB, {MAX_BYTES / 1e6:g} are the most; shrink it first")
+    width, height = header_size(data, shown, FORMATS)
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise ImageError(
+            f"{shown} has {width} × {height} pixels; {MAX_PIXELS / 1e6:g} million, and {MAX_SIDE} a side, are the "
+            "most: shrink it first"
+        )
+    _check_nothing_else(data, shown)
+    loaded = decode_image(data, shown, FORMATS)
+    loaded.pixels.info.clear()  # a camera's owner and place, a colour profile that nothing here reads
+    return loaded
+
+
+def _check_nothing_else(data: bytes, name: str) -> None:
+    """The page keeps pixels only, so such a file could do no harm here; whoever passes one on is told."""
+    other = None
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        other = "a ZIP archive"
+    elif b"%PDF-" in data[:_PDF_HEAD]:
+        other = "a PDF"
+    elif _MARKUP.search(data):
+        other = "a page of HTML, SVG or PHP"
+    if other is not None:
+        raise ImageError(f"{name} is a picture and {other} in one; {_REMEDY}")
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MOST_SCANS:
+        raise ImageError(f"{name} is a JPEG of more than {_MOST_SCANS} passes, too slow to decode; {_REMEDY}")

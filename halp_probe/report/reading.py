@@ -1,0 +1,36 @@
+"""Read a `report.json` again, of this release's version alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from halp_probe.errors import InputError
+from halp_probe.report.content import FORMAT, FORMAT_VERSION
+
+REPORT_FILE = "report.json"
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """What the file holds. Raises InputError when it cannot be read, is cut short, or of another format or version."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not whole JSON ({error}); run train_probes.py again, which writes it") from error
+    if not isinstance(report, dict):
+        raise InputError(f"{path} is no report; pass a {REPORT_FILE} that train_probes.py wrote")
+    check_version(report, str(path))
+    return report
+
+
+def check_version(report: Mapping[str, Any], name: str = "this") -> None:
+    """Raise InputError unless the content is of the format and version that this release writes."""
+    if (report.get("format"), report.get("format_version")) != (FORMAT, FORMAT_VERSION):
+        raise InputError(
+            f"{name} is {report.get('format')!r} of version {report.get('format_version')!r}; only {FORMAT!r} of "
+            f"version {FORMAT_VERSION} can be shown: make it anew with this release"
+        )

@@ -1,0 +1,142 @@
+"""A conversation with a model whose states several probes read: each question's risks first, then its answer.
+
+Risks and answer come from one prefill. Questions of several threads, and the tokens of their answers, wait for each
+other: hooks read the states of whatever runs through the model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from halp_probe.errors import InputError
+from halp_probe.extraction.decoding import Step
+from halp_probe.extraction.engine import Begun, Engine
+from halp_probe.extraction.images import LoadedImage
+from halp_probe.extraction.prompting import Prompter
+from halp_probe.extraction.streaming import answer_text, pieces
+from halp_probe.models.loading import LoadedModel
+from halp_probe.probes.files import SavedProbe
+from halp_probe.records import CaptureSpec, Sample
+from halp_probe.scoring.fitting import check_fits, check_same_prompts, check_shows
+from halp_probe.shards.names import layer_of
+
+_ONE_AT_A_TIME = threading.RLock()  # of all models: two chats may have one model
+
+
+class Asked:
+    """A question with its risks, known before its first token, and the answer, which may come later or never.
+
+    Until the answer has ended, or this is dropped, the prompt's cache stays in the device's memory.
+    """
+
+    def __init__(self, begun: Begun, risks: Mapping[str, float], tokenizer: Any, guard: AbstractContextManager[Any]):
+        (prompt,), arrays = begun.computed.prompts, begun.computed.arrays
+        self.risks = dict(risks)  # by the probe's name, calibrated, of a wrong answer
+        self.follow_up = bool(prompt.sample.history)  # the probes were trained on prompts without earlier turns
+        self.first_token_entropy = float(arrays["entropy"][0])  # nats
+        self.prompt_tokens = len(prompt)
+        self._tokenizer, self._guard = tokenizer, guard
+        self._steps: Iterator[Step] = begun.steps
+        self._ids: list[int] = []
+        self._streamed = False
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """Of the answer as far as it has come, its end token included."""
+        return tuple(self._ids)
+
+    def stream(self) -> Iterator[str]:
+        """The answer's text in pieces, as its tokens come. Raises InputError when called a second time."""
+        if self._streamed:
+            raise InputError("this answer was streamed already; `answer` gives its text")
+        self._streamed = True
+        return pieces(self._tokenizer, self._tokens())
+
+    def answer(self) -> str:
+        """The whole text, to the end of what is not computed yet; blank where no answer was asked for."""
+        for _ in self._tokens():
+            pass
+        return answer_text(self._tokenizer, self._ids)
+
+    def _tokens(self) -> Iterator[int]:
+        """Those that are not computed yet."""
+        while True:
+            with self._guard:
+                step = next(self._steps, None)
+            if step is None:
+                return
+            self._ids += step.tokens
+            yield step.tokens[0]
+
+
+class ProbedChat:
+    """A model and probes of its states, by any names; without a probe it only answers.
+
+    `allow_other_model` lets probes of another model, revision or chat template pass. Raises InputError when a probe was
+    not fitted on such states of this model, and when two of them were fitted on prompts that were made otherwise.
+    Images are resized as they were for the probes' training rows.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, probes: Mapping[str, SavedProbe], *, allow_other_model: bool = False
+    ) -> None:
+        self.loaded, self.probes = loaded, dict(probes)
+        for probe in self.probes.values():
+            check_fits(probe, loaded, allow_other_model=allow_other_model)
+        check_same_prompts({name: probe.metadata for name, probe in self.probes.items()})
+        card = next((probe.metadata for probe in self.probes.values()), {})
+        self._prompter = Prompter(
+            loaded.checkpoint,
+            card.get("min_pixels"),
+            card.get("max_pixels"),
+            date=card.get("prompt_date"),
+            template_options=card.get("template_options"),
+            system=card.get("system_prompt"),
+        )
+        layers = {layer_of(representation_of(probe)) for probe in self.probes.values()}
+        self._layers = tuple(sorted(layer for layer in layers if layer is not None))
+
+    def ask(
+        self,
+        images: Sequence[LoadedImage],
+        question: str,
+        history: Sequence[tuple[str, str]] = (),
+        *,
+        max_new_tokens: int = 128,
+    ) -> Asked:
+        """One prefill of the conversation: the images, earlier questions with their answers, and the question.
+
+        `max_new_tokens` bounds the answer; with 0 there is none. Raises InputError for what cannot be made into such a
+        prompt, for images where the probes were trained on text alone or the other way round, and where a state of the
+        model is not finite.
+        """
+        if not question.strip():
+            raise InputError(
+                "a blank question; its risk would mean nothing, since a table's blank questions are no rows"
+            )
+        for probe in self.probes.values():
+            check_shows(probe.metadata, images=bool(images))
+        sample = Sample("question", "image", question, "", history=tuple((asked, said) for asked, said in history))
+        engine = Engine(self.loaded, CaptureSpec(self._layers, max_new_tokens))
+        with _ONE_AT_A_TIME:
+            prompt = replace(self._prompter, answer_tokens=max_new_tokens).prompt(sample, *images)
+            begun = engine.begin([prompt])
+        risks = {name: _risk(probe, begun) for name, probe in self.probes.items()}
+        return Asked(begun, risks, self.loaded.checkpoint.processor.tokenizer, _ONE_AT_A_TIME)
+
+
+def representation_of(probe: SavedProbe) -> str:
+    return str(probe.metadata["representation"])
+
+
+def _risk(probe: SavedProbe, begun: Begun) -> float:
+    vector = begun.computed.vectors(representation_of(probe))  # [1, D]
+    if not np.isfinite(vector).all():
+        raise InputError(f"the model's {representation_of(probe)} is not finite; try dtype float32 or bfloat16")
+    return float(probe.risk(vector)[0])
