@@ -27,7 +27,7 @@ from halp_probe.models.loading import LoadedModel
 from tiny.parts import INITIALIZER_RANGE, Tiny, text_fields, tiny_tokenizer
 
 SIDE, PATCH = 56, 14  # pixels: 16 patches a square
-MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)  # none of the classes' own
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)  # none of the classes' own, as is bicubic
 
 
 def write_vit(folder: Path, *, side: int = SIDE, **more: Any) -> Path:
@@ -55,6 +55,7 @@ def write_siglip(folder: Path, *, side: int = SIDE) -> Path:
 def write_language(folder: Path, *, tie: bool = True, dtype: torch.dtype = torch.float32, **more: Any) -> Path:
     """A Qwen2 with a list of end tokens that its config does not have."""
     tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"  # its own, of text alone
     model = Qwen2ForCausalLM(Qwen2Config(**text_fields(tokenizer, tie_word_embeddings=tie, **more))).to(dtype)
     model.generation_config.eos_token_id = [tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|endoftext|>")]
     model.generation_config.repetition_penalty = 1.0
@@ -78,7 +79,7 @@ def _text() -> dict[str, Any]:
 
 
 def _pixels(side: int) -> dict[str, Any]:
-    return {"size": {"height": side, "width": side}, "image_mean": MEAN, "image_std": STD}
+    return {"size": {"height": side, "width": side}, "image_mean": MEAN, "image_std": STD, "resample": 3}
 
 
 def _fused(write: Any, side: int = SIDE, **chosen: Any) -> tuple[Any, Any]:
