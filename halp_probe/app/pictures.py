@@ -39,11 +39,12 @@ def choose(session: Session) -> None:
 
 def _example(session: Session) -> None:
     names = tuple(examples.SEEDS)
+    # None while a picture of the visitor's is shown, from which each of them leads back
+    st.session_state.example = next((name for name in names if session.picture is examples.example(name)), None)
     st.pills(
         "A drawn picture of shapes",
         names,
-        default=names[0],
-        required=True,
+        required=st.session_state.example is not None,
         key="example",
         on_change=lambda: session.show(examples.example(st.session_state.example)),
         help="The harder the picture, the more often the model is wrong: pale, small and overlapping shapes, noise.",
