@@ -12,6 +12,7 @@ import torch
 
 from halp_probe.app.settings import Choice
 from halp_probe.errors import InputError
+from halp_probe.models.errors import one_line
 from halp_probe.models.loading import LoadedModel
 from halp_probe.models.naming import BUNDLED
 from halp_probe.models.options import ModelOptions, load
@@ -47,15 +48,23 @@ class Shelf:
     def _model(self, options: ModelOptions) -> LoadedModel:
         if self._loaded is None or self._loaded[0] != options:
             self._loaded = None
-            with short_of_memory_told():
-                self._loaded = options, load(options)
+            try:
+                with short_of_memory_told():
+                    self._loaded = options, load(options)
+            except OSError as error:  # a name too long, a folder that is closed to this user
+                raise InputError(
+                    f"the model cannot be read: {error.strerror or one_line(error)}; check names"
+                ) from error
         return self._loaded[1]
 
 
 def saved_probes(probe: str) -> dict[str, SavedProbe]:
-    """By name: those of the bundled model for `shapes`, of a folder, or a single one. Raises ProbeError."""
+    """By name: those of the bundled model for `shapes`, of a folder, or a single one. Raises InputError."""
     place = Path(probe)
-    several = probe == BUNDLED or place.is_dir()
+    try:
+        several = probe == BUNDLED or place.is_dir()
+    except OSError as error:  # a name too long, a folder that is closed to this user
+        raise InputError(f"{probe[:80]} cannot be looked up: {error.strerror}; check the path") from error
     return load_probes(probe) if several else {place.stem: load_probe(probe)}
 
 
@@ -69,9 +78,7 @@ def _with_probes(loaded: LoadedModel, probe: str) -> Held:
     if not probe:
         return Held(ProbedChat(loaded, {}), {}, "No probe is chosen, so no risk is known.")
     try:
-        probes = (
-            load_probes(probe) if probe == BUNDLED or Path(probe).is_dir() else {Path(probe).stem: load_probe(probe)}
-        )
+        probes = saved_probes(probe)
         return Held(ProbedChat(loaded, probes), probes)
     except InputError as error:
         return Held(ProbedChat(loaded, {}), {}, f"No risk is known, since this probe cannot be used: {error}")
