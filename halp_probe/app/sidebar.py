@@ -14,7 +14,6 @@ from halp_probe.errors import InputError
 from halp_probe.probes.files import SELECTED_STEM, SavedProbe
 
 _GUESS = 0.5  # a threshold for a probe whose card has none; the page says so
-_SAME = 0.0005  # the slider's steps are of 0.1 %: within one, the card's own threshold is meant
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Use:
     """What the next question is asked with."""
 
     held: Held
-    model: str
+    model: str  # with its adapters
     by: str  # which of its probes decides, blank for none
     probe: str  # the same with where it was taken from
     threshold: float
@@ -43,7 +42,8 @@ def show(session: Session, settings: PageSettings, shelf: Shelf) -> Use | None:
         threshold = _threshold(held.probes.get(by), probe)
         st.header("Answers")
         longest = st.slider("Longest answer in tokens (pieces of words)", 1, 512, 64, key="max_new_tokens")
-    return Use(held, held.chat.loaded.checkpoint.name, by, probe, threshold, longest)
+    model = " + ".join([held.chat.loaded.checkpoint.name, *choice.model.adapter])
+    return Use(held, model, by, probe, threshold, longest)
 
 
 def _choose(session: Session, settings: PageSettings) -> Choice:
@@ -110,4 +110,4 @@ def _threshold(probe: SavedProbe | None, key: str) -> float:
     wanted = probe.threshold.max_error if probe.threshold else None
     aim = f", chosen so that at most {percent(wanted)} of the answers given are wrong" if wanted else ""
     st.caption(f"The probe's own: {percent(card)}{aim}.")
-    return card if abs(chosen / 100 - card) <= _SAME else chosen / 100
+    return card if chosen == start else chosen / 100  # which the slider knows to 0.1 % only
