@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from markupsafe import Markup
+from PIL import Image
 from report_data import empty_report, full_report
 
 pytest.importorskip("streamlit")
@@ -26,12 +27,13 @@ from halp_probe import cli
 from halp_probe.app import chat as chat_module
 from halp_probe.app import examples, history, shelf
 from halp_probe.app.command import PAGE, is_loopback, server_options
-from halp_probe.app.conversation import Session, State
+from halp_probe.app.conversation import Picture, Session, State
 from halp_probe.app.report_view import heatmap
 from halp_probe.app.settings import Choice, PageSettings
 from halp_probe.app.tables import table
 from halp_probe.app.wording import percent
 from halp_probe.extraction import engine
+from halp_probe.extraction.images import from_pixels
 from halp_probe.models.options import ModelOptions, load
 from halp_probe.probes.files import SavedProbe, load_probes, save_probe
 from halp_probe.report.colours import fill
@@ -100,9 +102,9 @@ def test_the_risk_is_drawn_before_any_token_is_computed(page: AppTest, monkeypat
             events.append("token")
             yield step
 
-    def html(body: object) -> Any:
+    def html(body: object, **options: Any) -> Any:
         events.append(next((name for name in ("gauge", "chart") if f"halp-{name}" in str(body)), "text"))
-        return real_html(body)
+        return real_html(body, **options)
 
     monkeypatch.setattr(engine, "steps", steps)
     monkeypatch.setattr(chat_module.st, "html", html)
@@ -188,6 +190,47 @@ def test_another_picture_and_the_button_begin_a_conversation(page: AppTest) -> N
     assert session(page).turns == [] and len(session(page).past) == 2
     pressed(page, "Forget history")
     assert session(page).all_turns == []
+
+
+def test_an_answer_that_is_cut_off_says_so(page: AppTest) -> None:
+    page.sidebar.slider(key="max_new_tokens").set_value(1).run()
+    ask(page, FIRST)
+    turn = session(page).turns[0]
+    assert turn.state is State.ANSWERED and turn.cut_off
+    assert "cut off" in shown(page) and history.row(turn)["note"] == "cut off"
+    page.sidebar.slider(key="max_new_tokens").set_value(8).run()
+    ask(page, FIRST)
+    turn = session(page).turns[1]
+    assert not turn.cut_off and history.row(turn)["note"] == ""
+
+
+def test_the_example_that_is_marked_is_the_one_that_is_shown(page: AppTest) -> None:
+    page.button_group(key="example").set_value("Hard").run()
+    page.button_group(key="source").set_value("Upload").run()
+    page.button_group(key="source").set_value("Example").run()
+    assert page.button_group(key="example").value == "Hard" and "scene 27" in shown(page)
+    session(page).show(Picture(from_pixels(Image.new("RGB", (80, 60))), "mine.png"))
+    page.run()
+    assert not page.exception and page.button_group(key="example").value is None
+    page.button_group(key="example").set_value("Easy").run()
+    assert "scene 113" in shown(page)
+
+
+def test_adapters_stand_beside_the_models_name(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundled = load(ModelOptions("shapes"))
+    monkeypatch.setattr(shelf, "load", lambda options: bundled)
+    page.sidebar.text_input(key="adapters").set_value("one, two")
+    pressed(page, "Use these")
+    ask(page, FIRST)
+    assert history.row(session(page).turns[0])["model"] == "shapes + one + two"
+    streamlit.cache_resource.clear()  # others load what they name
+
+
+@pytest.mark.parametrize("field", ["model", "adapters", "probe"])
+def test_a_name_that_no_file_can_have_is_one_sentence(page: AppTest, field: str) -> None:
+    page.sidebar.text_input(key=field).set_value("x" * 300)
+    pressed(page, "Use these")
+    assert 'role="alert"' in shown(page)
 
 
 def test_an_interrupted_answer_goes_on_where_it_stopped(page: AppTest) -> None:

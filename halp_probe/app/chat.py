@@ -16,6 +16,12 @@ from halp_probe.app.wording import plain
 from halp_probe.errors import InputError
 
 _NOTHING = "(The model said nothing.)"
+_CUT_OFF = "The answer was cut off here: it reached the longest answer that is set in the sidebar."
+# Scrolls the newest question to the top once its risk is drawn. The number is the turn's: the same script runs once.
+_TO_THE_QUESTION = """<script>setTimeout(() => {{
+  const said = document.querySelectorAll('[data-testid="stChatMessage"]');
+  said[2 * {} - 2]?.scrollIntoView({{block: "start"}});
+}}, 600);</script>"""
 
 
 def show(session: Session, use: Use, question: str | None) -> None:
@@ -29,6 +35,7 @@ def show(session: Session, use: Use, question: str | None) -> None:
             with st.spinner("Reading the question, before any answer…"):
                 turn = _read(session, use, question)
                 session.add(turn)
+            st.html(_TO_THE_QUESTION.format(len(session.turns)), unsafe_allow_javascript=True)
             _reply(turn, use.held, newest=True)
 
 
@@ -76,6 +83,8 @@ def _reply(turn: Turn, held: Held, newest: bool) -> None:
     if turn.state is State.FAILED:
         _text(turn.answer)
         alert(turn.error)
+    if turn.cut_off:
+        st.html(f'<div class="halp-quiet">{_CUT_OFF}</div>')
     if turn.state is State.ANSWERED and turn.question.truth is not None:
         st.html(f'<div class="halp-quiet">True answer: {plain(turn.question.truth)}</div>')
 
@@ -124,9 +133,10 @@ def _next(turn: Turn) -> str | None:
 
 
 def _silence(turn: Turn, newest: bool) -> None:
-    _text("I would rather not answer: this is above the threshold.")
-    if newest:  # what was asked since would stand before it
-        st.button("Answer anyway", key="answer anyway", on_click=turn.answer_anyway)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.html(_html("I would rather not answer: this is above the threshold."), width="content")
+        if newest:  # what was asked since would stand before it
+            st.button("Answer anyway", key="answer anyway", on_click=turn.answer_anyway)
 
 
 def _text(text: str) -> None:

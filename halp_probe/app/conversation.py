@@ -70,6 +70,7 @@ class Turn:
     state: State = State.ANSWERING
     answered_anyway: bool = False
     answer: str = ""
+    cut_off: bool = False  # at the longest answer that was allowed
     error: str = ""
     pieces: Iterator[str] | None = None  # an answer that has begun goes on from here
 
@@ -89,7 +90,7 @@ class Turn:
 
     def finish(self) -> None:
         """The answer is whole."""
-        self.state = State.ANSWERED
+        self.state, self.cut_off = State.ANSWERED, self.asked is not None and self.asked.cut_off
         self.forget()
 
     def fail(self, reason: str) -> None:

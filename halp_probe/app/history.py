@@ -57,8 +57,14 @@ def row(turn: Turn) -> dict[str, str]:
         "image": question.picture,
         "conversation": str(question.conversation),
         "time": question.time.strftime("%Y-%m-%d %H:%M:%S"),
-        "note": turn.error if turn.state is State.FAILED else turn.state.value if turn.state is State.ANSWERING else "",
+        "note": _note(turn),
     }
+
+
+def _note(turn: Turn) -> str:
+    if turn.state is State.FAILED:
+        return turn.error
+    return turn.state.value if turn.state is State.ANSWERING else "cut off" if turn.cut_off else ""
 
 
 def as_csv(turns: Sequence[Turn]) -> bytes:

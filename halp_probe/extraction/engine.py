@@ -56,6 +56,7 @@ class Begun:
 
     computed: Computed  # without answers
     steps: Iterator[Step]  # once, and none where no answers were asked for; holds the cache until its end
+    end_ids: tuple[int, ...]  # of which one is an answer's last, unless it was cut off
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,11 @@ class Engine:
         """States and confidence now, without asking the gate; each token of the answers when it is asked for."""
         read = self._read(prompts)
         going_on: Iterator[Step] = iter(())
+        end_ids = self._rules.end_ids if self._rules is not None else ()
         if self._rules is not None:
             keys = [prompt.sample.question_id for prompt in prompts]
             going_on = steps(self.loaded, self._rules, read.prefill, self.spec.max_new_tokens, keys, self._attempt)
-        return Begun(replace(read.computed, arrays=_to_host(read.tensors)), going_on)
+        return Begun(replace(read.computed, arrays=_to_host(read.tensors)), going_on, end_ids)
 
     def _read(self, prompts: Sequence[Prompt]) -> _Read:
         images = by_image(prompts)

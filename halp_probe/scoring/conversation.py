@@ -43,6 +43,7 @@ class Asked:
         self.prompt_tokens = len(prompt)
         self._tokenizer, self._guard = tokenizer, guard
         self._steps: Iterator[Step] = begun.steps
+        self._end_ids = begun.end_ids
         self._ids: list[int] = []
         self._streamed = False
 
@@ -50,6 +51,11 @@ class Asked:
     def token_ids(self) -> tuple[int, ...]:
         """Of the answer as far as it has come, its end token included."""
         return tuple(self._ids)
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the answer, as far as it has come, lacks its end: at its last token, that it was too long."""
+        return bool(self._ids) and self._ids[-1] not in self._end_ids
 
     def stream(self) -> Iterator[str]:
         """The answer's text in pieces, as its tokens come. Raises InputError when called a second time."""
