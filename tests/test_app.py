@@ -25,7 +25,7 @@ from streamlit.testing.v1 import AppTest
 
 from halp_probe import cli
 from halp_probe.app import chat as chat_module
-from halp_probe.app import examples, history, shelf
+from halp_probe.app import examples, history, shards_view, shelf
 from halp_probe.app.command import PAGE, is_loopback, server_options
 from halp_probe.app.conversation import Picture, Session, State
 from halp_probe.app.report_view import heatmap
@@ -395,6 +395,17 @@ def test_shards_are_opened_with_their_riskiest_questions(page: AppTest, shards: 
     assert first.groups() == (percent(risks[worst]), opened.text("question")[worst], opened.text("answer")[worst])
     assert told.count('class="halp-thumbnail"') == 20 and 'role="alert"' not in told
     assert "<dd>30</dd>" in told
+
+
+def test_a_page_of_questions_is_read_once(page: AppTest, shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    real = shards_view.question_rows
+    monkeypatch.setattr(shards_view, "question_rows", lambda *wanted: read.append(wanted[1:]) or real(*wanted))
+    results(page, shards)
+    page.run()
+    page.number_input[0].set_value(2).run()
+    page.run()
+    assert read == [(0, 20), (20, 20)]
 
 
 def test_what_keeps_a_probe_or_pictures_from_being_shown_is_told(page: AppTest, shards: Path, tmp_path: Path) -> None:

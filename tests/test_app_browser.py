@@ -155,7 +155,15 @@ def test_it_abstains_and_answers_anyway(page: Page) -> None:
     ask(page, FIRST)
     page.get_by_text("I would rather not answer").wait_for()
     assert page.locator(".halp-text", has_text="square").count() == 0
-    page.get_by_role("button", name="Answer anyway").click()
+    button = page.get_by_role("button", name="Answer anyway")
+    above_the_input = """() => {
+        const [button] = [...document.querySelectorAll('button')].filter(b => b.innerText === 'Answer anyway');
+        const place = button.getBoundingClientRect();
+        const input = document.querySelector('[data-testid=stBottom]').getBoundingClientRect();
+        return place.top > 0 && place.bottom < input.top;
+    }"""
+    page.wait_for_function(above_the_input)
+    button.click()
     replied(page, "square")
     gone(page.get_by_role("button", name="Answer anyway"))
 

@@ -42,9 +42,19 @@ def show(found: ShardsFound, worst: Riskiest | None, pictures: dict[str, Markup]
     last = -(-found.rows // _A_PAGE)
     page = int(st.number_input(f"Page of {last}", 1, last, key=f"page of {found.path}")) if last > 1 else 1
     try:
-        st.html(_questions(question_rows(found, (page - 1) * _A_PAGE, _A_PAGE), {}))
+        st.html(_questions(_rows_of(found, page), {}))
     except InputError as error:
         alert(str(error))
+
+
+def _rows_of(found: ShardsFound, page: int) -> list[QuestionRow]:
+    """Read when the page is turned, not whenever the visitor touches something: of large shards it takes a while."""
+    kept = st.session_state.get("results_page")
+    if kept is None or kept[0] is not found or kept[1] != page:
+        kept = found, page, question_rows(found, (page - 1) * _A_PAGE, _A_PAGE)
+        st.session_state.results_page = kept
+    rows: list[QuestionRow] = kept[2]
+    return rows
 
 
 def scored(found: ShardsFound, probe: str, complaints: list[str]) -> Riskiest | None:
