@@ -20,7 +20,7 @@ from transformers import AutoModelForImageTextToText, Qwen2ForCausalLM, ViTModel
 
 from halp_probe.cli import main
 from halp_probe.extraction.images import load_image
-from halp_probe.finetuning import shapes_samples
+from halp_probe.finetuning import shapes_samples, stages
 from halp_probe.finetuning.mixing import split
 from halp_probe.finetuning.tokens import ConversationTokenizer
 from halp_probe.models.loading import load_model, open_checkpoint
@@ -61,8 +61,13 @@ def train(parts: list[str], folder: Path, *more: str) -> int:
 
 
 def losses(folder: Path, stage: str = "stage2", column: str = "loss") -> list[float]:
-    with (folder / "losses.csv").open() as file:
-        return [float(row[column]) for row in csv.DictReader(file) if row["stage"] == stage and row[column]]
+    rows = rows_of(folder / "losses.csv")
+    return [float(row[column]) for row in rows if row["stage"] == stage and row[column]]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -171,6 +176,25 @@ def wait_for(file: Path, process: BaseProcess) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.parametrize("steps", [(), ("--max-steps", "3")])
+def test_a_run_that_is_killed_behind_its_last_step_makes_no_further_one(parts, tmp_path, monkeypatch, steps):
+    quick = ("--stages", "1", "--questions", "0", *steps)
+    assert train(parts, tmp_path / "whole", *quick) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "save_learned", interrupted)
+        assert train(parts, tmp_path / "killed", *quick) == 128 + signal.SIGINT
+    assert list((tmp_path / "killed" / "stage1" / "checkpoints").iterdir())
+    assert train(parts, tmp_path / "killed", *quick) == 0
+    for file in ("losses.csv", "model/model.safetensors"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    told = [row["step"] for row in rows_of(tmp_path / "whole" / "losses.csv") if row["held_out_loss"]]
+    assert len(told) == len(set(told))
+
+
+def interrupted(*_) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_signal_stops_after_a_checkpoint(parts, trained, tmp_path):
     folder = tmp_path / "stopped"
     process = start_command(["train-vlm", *parts, *QUICK, "--output-dir", str(folder)], tmp_path / "log")
@@ -231,8 +255,7 @@ def test_samples_that_cannot_be_used_are_named_and_the_others_trained_on(parts, 
     flags = ("--llava-instruct", str(tmp_path / "data.json"), str(images), "--stages", "2", "--max-tokens", "300")
     plain = ["train-vlm", *parts, "--output-dir", str(tmp_path / "run"), "--batch-size", "4", "--accumulation", "1"]
     assert main([*plain, *flags, "--held-out", "0.2"]) == 0
-    with (tmp_path / "run" / "left_out.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "run" / "left_out.csv")
     assert [(row["key"], row["stage"]) for row in rows] == [("e3", "image"), ("e7", "length")]
     assert "300" in rows[1]["reason"]
     assert "2 conversations are left out (image 1, length 1)" in capsys.readouterr().err
