@@ -46,10 +46,11 @@ def _told_of(source: str, found: Mapping[str, Any]) -> str:
     if found["accuracy"] is None:
         return f"{source}: {found['questions']} held-out questions, none of which a rule can judge"
     low, high = found["accuracy_95"]
+    swapped = "not judged" if found["swapped_accuracy"] is None else f"{found['swapped_accuracy']:.1%}"
     return (
         f"{source}: {found['accuracy']:.1%} of {found['judged']} held-out answers are right ({low:.1%} to {high:.1%}); "
         f"always {found['majority_answer']!r}: {found['majority_accuracy']:.1%}; with another question's picture: "
-        f"{found['swapped_accuracy']:.1%}; {found['questions'] - found['judged']} not judged"
+        f"{swapped}; {found['questions'] - found['judged']} not judged"
     )
 
 
