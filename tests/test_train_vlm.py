@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import shutil
 import signal
 import time
 from multiprocessing.process import BaseProcess
@@ -217,6 +219,43 @@ def test_a_finished_folder_is_left_as_it_is(parts, trained):
 def test_a_folder_of_other_settings_is_refused(parts, trained, capsys):
     assert train(parts, trained, "--stage2-learning-rate", "1e-4") == 2
     assert "'learning_rate': 5e-05" in capsys.readouterr().err
+
+
+def test_other_pictures_under_the_same_names_are_refused(parts, trained, tmp_path, capsys):
+    """Whether they are learned from or held out; what the run left is untouched."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    splits = split(shapes_samples.read_questions(folder / "shapes_images", SCENES), 0.2, 0)
+    for part in (splits.train, splits.held_out):
+        image = part.conversations[-1].image
+        before = image.read_bytes()
+        image.write_bytes(b"no picture")
+        (folder / "left_out.csv").write_text("of the run\n")
+        assert train(parts, folder) == 2
+        assert "stage2_data" in capsys.readouterr().err
+        assert (folder / "left_out.csv").read_text() == "of the run\n"
+        with Image.open(io.BytesIO(before)) as picture:
+            picture.transpose(Image.Transpose.ROTATE_180).save(image)
+        assert train(parts, folder) == 2
+        assert "stage2_data" in capsys.readouterr().err
+        image.write_bytes(before)
+
+
+def test_another_setting_is_refused_before_the_data_are_looked_at(parts, trained, capsys, monkeypatch):
+    monkeypatch.setattr("halp_probe.finetuning.run.gather", interrupted)
+    assert train(parts, trained, "--lora-mlp") == 2
+    assert "'mlp': False" in capsys.readouterr().err
+
+
+def test_a_run_that_is_killed_behind_its_model_has_its_losses(parts, trained, tmp_path, monkeypatch):
+    folder = tmp_path / "killed"
+    with monkeypatch.context() as patched:
+        patched.setattr("halp_probe.finetuning.run.write_model", interrupted)
+        assert train(parts, folder) == 128 + signal.SIGINT
+    assert (folder / "losses.csv").read_bytes() == (trained / "losses.csv").read_bytes()
+    assert train(parts, folder, "--questions", "0") == 0
+    for file in ("model/model.safetensors", "adapter/adapter_model.safetensors"):
+        assert (folder / file).read_bytes() == (trained / file).read_bytes()
 
 
 def test_recomputed_activations_give_the_same_losses(parts, trained, tmp_path):
