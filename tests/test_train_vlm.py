@@ -210,10 +210,43 @@ def test_a_signal_stops_after_a_checkpoint(parts, trained, tmp_path):
     assert (folder / "losses.csv").read_bytes() == (trained / "losses.csv").read_bytes()
 
 
-def test_a_finished_folder_is_left_as_it_is(parts, trained):
-    before = {path: path.stat().st_mtime_ns for path in (trained / "model").iterdir()}
+def test_a_finished_folder_is_left_as_it_is(parts, trained, capsys, monkeypatch):
+    """Without a look at the data."""
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.name != ".lock"}
+    monkeypatch.setattr("halp_probe.finetuning.run.gather", interrupted)
     assert train(parts, trained) == 0
-    assert before == {path: path.stat().st_mtime_ns for path in (trained / "model").iterdir()}
+    assert "is finished" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert train(parts, trained, "--shapes", str(SCENES + 1)) == 2
+    assert "shapes is 48 there and 49 now" in capsys.readouterr().err
+
+
+def test_a_finished_folder_answers_anew_where_its_evaluation_was_removed(parts, trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    (folder / "evaluation.json").unlink()
+    assert train(parts, folder) == 0
+    assert (folder / "evaluation.json").read_bytes() == (trained / "evaluation.json").read_bytes()
+
+
+def test_a_file_that_changed_is_refused_in_a_finished_folder(parts, tmp_path, capsys):
+    """Though its pictures are not looked at any more."""
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (60, 40), (12, 90, 200)).save(tmp_path / "images" / "a.png")
+    said = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "It is blue."}]
+    entries = [{"id": "a", "image": "a.png", "conversations": said}]
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps(entries))
+    command = ["train-vlm", *parts, "--output-dir", str(tmp_path / "run"), "--stages", "2", "--held-out", "0"]
+    command += ["--llava-instruct", str(data), str(tmp_path / "images")]
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert "stage2 has learned nothing" in told and "no picture is held out" in told
+    assert main(command) == 0
+    said[1]["value"] = "It is red."
+    data.write_text(json.dumps(entries))
+    assert main(command) == 2
+    assert "llava_instruct_json" in capsys.readouterr().err
 
 
 def test_a_folder_of_other_settings_is_refused(parts, trained, capsys):
@@ -225,6 +258,7 @@ def test_other_pictures_under_the_same_names_are_refused(parts, trained, tmp_pat
     """Whether they are learned from or held out; what the run left is untouched."""
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
+    (folder / "saved.json").unlink()
     splits = split(shapes_samples.read_questions(folder / "shapes_images", SCENES), 0.2, 0)
     for part in (splits.train, splits.held_out):
         image = part.conversations[-1].image

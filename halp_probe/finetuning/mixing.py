@@ -70,12 +70,12 @@ def mix(sources: Sequence[Source], weights: Mapping[str, float] | None, seed: in
     return [next(places[name]) for name in order]
 
 
-def content_of(image: Path) -> bytes:
+def content_of(path: Path) -> bytes:
     """What tells a file's content from another's. Raises InputError for one that cannot be read."""
     try:
-        return hashlib.sha256(image.read_bytes()).digest()
+        return hashlib.sha256(path.read_bytes()).digest()
     except OSError as error:
-        raise InputError(f"{image} cannot be read: {error.strerror}") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _quotas(weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:

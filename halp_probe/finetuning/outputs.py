@@ -13,6 +13,7 @@ from halp_probe.finetuning.evaluation import COLUMNS, Row, summary
 from halp_probe.finetuning.stages import StageLog
 
 MODEL, ADAPTER, ORIGINAL = "model", "adapter", "original"
+EVALUATION = "evaluation.json"
 _LOSSES = ("stage", "step", "loss", "learning_rate", "grad_norm", "held_out_loss")
 
 
@@ -32,9 +33,14 @@ def write_evaluation(folder: Path, rows: Sequence[Row]) -> dict[str, dict[str, A
         writer.writerow(COLUMNS)
         writer.writerows(row.cells for row in rows)
     found = summary(rows)
-    with atomic_text(folder / "evaluation.json") as file:
+    with atomic_text(folder / EVALUATION) as file:
         json.dump(found, file, indent=2, ensure_ascii=False)
     return found
+
+
+def evaluated(folder: Path) -> bool:
+    """Whether `write_evaluation` has finished here."""
+    return (folder / EVALUATION).is_file()
 
 
 def told(found: Mapping[str, Mapping[str, Any]]) -> str:

@@ -21,7 +21,7 @@ from halp_probe.finetuning import evaluation, outputs, stages
 from halp_probe.finetuning.checking import check, write_left_out
 from halp_probe.finetuning.dataset import Collator, ConversationDataset
 from halp_probe.finetuning.gather import SHAPES_FOLDER, Gathered, Parts, gather
-from halp_probe.finetuning.mixing import mix
+from halp_probe.finetuning.mixing import content_of, mix
 from halp_probe.finetuning.options import TrainOptions
 from halp_probe.finetuning.ordering import by_length
 from halp_probe.finetuning.plan import Stage
@@ -46,6 +46,9 @@ def train(options: TrainOptions, stopped: Callable[[], bool]) -> bool:
     start = open_start(options)
     settings = _settings(options, start)
     _refuse_another(folder, settings)  # before hours of checking
+    if saved(folder) and (not options.questions or outputs.evaluated(folder)):
+        print(f"{folder} is finished; remove {outputs.EVALUATION} to have the held-out questions answered anew")
+        return True
     lengths: dict[tuple[str, str], int] = {}
     gathered = _gather(options, start, lengths)
     _tell_data(gathered)
@@ -87,7 +90,7 @@ def _tell_data(gathered: Gathered) -> None:
 
 
 def _settings(options: TrainOptions, start: Start) -> dict[str, Any]:
-    """All but the data that shows in the trained weights; a run that goes on must agree in it."""
+    """All that shows in the trained weights and is known before the data are checked; a run that goes on must agree."""
     device, dtype = resolved(options.machine)
     schedule = {name: value for name, value in asdict(options.schedule).items() if name != "workers"}
     return {
@@ -100,6 +103,8 @@ def _settings(options: TrainOptions, start: Start) -> dict[str, Any]:
         "held_out": options.data.held_out,
         "max_tokens": options.data.max_tokens,
         "weights": dict(options.data.weights),
+        "shapes": options.data.shapes,
+        **{f"{name}_json": content_of(path).hex()[:16] for name, (path, _) in options.data.files.items()},
         **{stage.name: asdict(stage) for stage in options.stages},
     }
 
@@ -159,6 +164,12 @@ def _run_stages(
         if log is None:
             print(f"{stage.name} stopped; the same command goes on from its last checkpoint", file=sys.stderr)
             return False
+        if not any(row.get("learning_rate") for row in log.rows):
+            print(
+                f"{stage.name} has learned nothing: its one step is the warm-up's first, of learning rate 0; lower "
+                "--accumulation or --batch-size, or pass --warmup 0",
+                file=sys.stderr,
+            )
         logs[stage.name] = log
     outputs.write_losses(options.output_dir, logs)
     write_model(options, start, learned)
@@ -190,9 +201,11 @@ def _evaluate(options: TrainOptions, gathered: Gathered) -> None:
     """What the saved model answers on pictures that no stage has seen."""
     last = gathered.stages[max(gathered.stages)]
     asked = [each for source in last.held_out for each in _one_an_image(source.conversations)[: options.questions]]
-    if not asked:
-        return
     folder, (device, dtype) = options.output_dir, resolved(options.machine)
+    if not asked:
+        outputs.write_evaluation(folder, [])
+        print("no picture is held out, so no question is asked; raise --held-out", file=sys.stderr)
+        return
     adapters = [str(folder / outputs.ADAPTER)] if (folder / outputs.ADAPTER).is_dir() else []
     loaded = load_model(open_checkpoint(str(folder / outputs.MODEL), adapters=adapters), device=device, dtype=dtype)
     rows = evaluation.ask(loaded, asked, batch_size=16, max_new_tokens=options.max_new_tokens)

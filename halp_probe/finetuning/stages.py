@@ -45,14 +45,12 @@ class Data:
 
 @dataclass(frozen=True)
 class StageLog:
-    """Rows of losses.csv: `step`, `loss`, `learning_rate`, `grad_norm`, or `step`, `held_out_loss`."""
+    """Rows of losses.csv: `step`, `loss`, `learning_rate`, `grad_norm`, or `step`, `held_out_loss`.
+
+    A step's loss is the mean over all its answer tokens, the held-out loss the mean of its batches' losses; in nats.
+    """
 
     rows: tuple[Mapping[str, float], ...]
-
-    @property
-    def held_out_loss(self) -> float | None:
-        """The last one, mean over the answers' tokens, in nats."""
-        return next((row["held_out_loss"] for row in reversed(self.rows) if "held_out_loss" in row), None)
 
 
 def connector_weights(fused: Any) -> list[torch.nn.Parameter]:
