@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from halp_probe.scoring.scorer import RiskScorer as RiskScorer
     from halp_probe.shards.reader import open_shards as open_shards
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 _MODULE_OF = {
     "Design": "halp_probe.probes.study",
     "LinearProbe": "halp_probe.probes.estimators",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number, share
+from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number
 from halp_probe.errors import InputError
 from halp_probe.finetuning.plan import Lora, Schedule, Stage
 from halp_probe.models.fused_options import FusedParts, add_part_arguments
@@ -138,7 +138,9 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         metavar="NAME=W",
         help="shares of the sources in an epoch, such as text_vqa=1 (each conversation once)",
     )
-    add("--held-out", type=share, default=0.05, help="share of each source's pictures to evaluate on (%(default)s)")
+    add(
+        "--held-out", type=_below_one, default=0.05, help="share of each source's pictures to evaluate on (%(default)s)"
+    )
     add("--max-tokens", type=positive, default=2048, help="longer samples are left out and named (%(default)s)")
 
 
@@ -157,11 +159,11 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         add(f"--stage{number}-epochs", type=positive, default=1, metavar="N", help="passes over the data (%(default)s)")
     add("--lora-rank", type=positive, default=Lora.rank, help="(%(default)s)")
     add("--lora-alpha", type=positive, default=Lora.alpha, help="(%(default)s)")
-    add("--lora-dropout", type=_dropout, default=Lora.dropout, help="(%(default)s)")
+    add("--lora-dropout", type=_below_one, default=Lora.dropout, help="(%(default)s)")
     add("--lora-mlp", action="store_true", help="also on gate, up and down (q, k, v and o)")
     add("--batch-size", type=positive, default=Schedule.batch_size, help="samples a forward pass (%(default)s)")
     add("--accumulation", type=positive, default=Schedule.accumulation, help="forward passes a step (%(default)s)")
-    add("--warmup", type=_dropout, default=Schedule.warmup, help="share of the steps (%(default)s)")
+    add("--warmup", type=_below_one, default=Schedule.warmup, help="share of the steps (%(default)s)")
     add("--weight-decay", type=not_negative_number, default=Schedule.weight_decay, help="(%(default)s)")
     add("--max-steps", type=positive, help="of each stage, for a try (all)")
     add("--seed", type=int, default=0, help="of weights, order, held-out part and dropout (%(default)s)")
@@ -200,7 +202,7 @@ def _weight(text: str) -> tuple[str, float]:
     return name, positive_number(value)
 
 
-def _dropout(text: str) -> float:
+def _below_one(text: str) -> float:
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not from 0 to below 1")
