@@ -34,6 +34,34 @@ def test_accuracies_are_those_counted_by_hand(tmp_path):
     assert "75.0% of 4" in told(found) and "none of which a rule can judge" in told(found)
 
 
+def test_a_swapped_answer_that_no_rule_can_judge_is_not_a_wrong_one():
+    found = summary([row("no", True, None), row("no", True, True), row("no", False, False)])["a"]
+    assert (found["swapped_judged"], found["swapped_accuracy"]) == (2, 0.5)
+    none = summary([row("no", True, None)])
+    assert none["a"]["swapped_accuracy"] is None
+    assert "another question's picture: not judged" in told(none)
+
+
+def test_the_most_frequent_answer_is_judged_by_the_same_rules():
+    assert (
+        summary([row("2", True), row("2", True), row("two", False), row("3", False)])["a"]["majority_accuracy"] == 0.75
+    )
+
+
+def test_pictures_are_swapped_for_ones_of_other_content(tmp_path):
+    """The same picture under two names is none."""
+    loaded = load_model(open_checkpoint("shapes"), device="cpu")
+    scene, other = scenes.make_scene(0), scenes.make_scene(1)
+    asked = Turn("Which shapes are in the image?", "")
+    for name, drawn in (("a", scene), ("b", scene), ("c", other)):
+        scenes.render(drawn).save(tmp_path / f"{name}.png")
+    a, b, c = (Conversation("shapes", name, tmp_path / f"{name}.png", (asked,)) for name in "abc")
+    rows = ask(loaded, [a, b, c], batch_size=2, max_new_tokens=4)
+    assert [each.answer_swapped for each in rows] == [rows[2].answer, rows[2].answer, rows[0].answer]
+    assert [each.answer_swapped for each in ask(loaded, [a, b], batch_size=2, max_new_tokens=4)] == ["", ""]
+    assert [each.answer_swapped for each in ask(loaded, [c], batch_size=2, max_new_tokens=4)] == [""]
+
+
 def wilson(right: int, n: int) -> tuple[float, float]:
     """Wilson 1927, written out."""
     z, p = NormalDist().inv_cdf(0.975), right / n

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import shutil
 import signal
 import time
 from multiprocessing.process import BaseProcess
@@ -20,7 +22,7 @@ from transformers import AutoModelForImageTextToText, Qwen2ForCausalLM, ViTModel
 
 from halp_probe.cli import main
 from halp_probe.extraction.images import load_image
-from halp_probe.finetuning import shapes_samples
+from halp_probe.finetuning import shapes_samples, stages
 from halp_probe.finetuning.mixing import split
 from halp_probe.finetuning.tokens import ConversationTokenizer
 from halp_probe.models.loading import load_model, open_checkpoint
@@ -61,8 +63,13 @@ def train(parts: list[str], folder: Path, *more: str) -> int:
 
 
 def losses(folder: Path, stage: str = "stage2", column: str = "loss") -> list[float]:
-    with (folder / "losses.csv").open() as file:
-        return [float(row[column]) for row in csv.DictReader(file) if row["stage"] == stage and row[column]]
+    rows = rows_of(folder / "losses.csv")
+    return [float(row[column]) for row in rows if row["stage"] == stage and row[column]]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -171,6 +178,25 @@ def wait_for(file: Path, process: BaseProcess) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.parametrize("steps", [(), ("--max-steps", "3")])
+def test_a_run_that_is_killed_behind_its_last_step_makes_no_further_one(parts, tmp_path, monkeypatch, steps):
+    quick = ("--stages", "1", "--questions", "0", *steps)
+    assert train(parts, tmp_path / "whole", *quick) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "save_learned", interrupted)
+        assert train(parts, tmp_path / "killed", *quick) == 128 + signal.SIGINT
+    assert list((tmp_path / "killed" / "stage1" / "checkpoints").iterdir())
+    assert train(parts, tmp_path / "killed", *quick) == 0
+    for file in ("losses.csv", "model/model.safetensors"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    told = [row["step"] for row in rows_of(tmp_path / "whole" / "losses.csv") if row["held_out_loss"]]
+    assert len(told) == len(set(told))
+
+
+def interrupted(*_) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_signal_stops_after_a_checkpoint(parts, trained, tmp_path):
     folder = tmp_path / "stopped"
     process = start_command(["train-vlm", *parts, *QUICK, "--output-dir", str(folder)], tmp_path / "log")
@@ -184,15 +210,86 @@ def test_a_signal_stops_after_a_checkpoint(parts, trained, tmp_path):
     assert (folder / "losses.csv").read_bytes() == (trained / "losses.csv").read_bytes()
 
 
-def test_a_finished_folder_is_left_as_it_is(parts, trained):
-    before = {path: path.stat().st_mtime_ns for path in (trained / "model").iterdir()}
+def test_a_finished_folder_is_left_as_it_is(parts, trained, capsys, monkeypatch):
+    """Without a look at the data."""
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*") if path.name != ".lock"}
+    monkeypatch.setattr("halp_probe.finetuning.run.gather", interrupted)
     assert train(parts, trained) == 0
-    assert before == {path: path.stat().st_mtime_ns for path in (trained / "model").iterdir()}
+    assert "is finished" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert train(parts, trained, "--shapes", str(SCENES + 1)) == 2
+    assert "shapes is 48 there and 49 now" in capsys.readouterr().err
+
+
+def test_a_finished_folder_answers_anew_where_its_evaluation_was_removed(parts, trained, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    (folder / "evaluation.json").unlink()
+    assert train(parts, folder) == 0
+    assert (folder / "evaluation.json").read_bytes() == (trained / "evaluation.json").read_bytes()
+
+
+def test_a_file_that_changed_is_refused_in_a_finished_folder(parts, tmp_path, capsys):
+    """Though its pictures are not looked at any more."""
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (60, 40), (12, 90, 200)).save(tmp_path / "images" / "a.png")
+    said = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "It is blue."}]
+    entries = [{"id": "a", "image": "a.png", "conversations": said}]
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps(entries))
+    command = ["train-vlm", *parts, "--output-dir", str(tmp_path / "run"), "--stages", "2", "--held-out", "0"]
+    command += ["--llava-instruct", str(data), str(tmp_path / "images")]
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert "stage2 has learned nothing" in told and "no picture is held out" in told
+    assert main(command) == 0
+    said[1]["value"] = "It is red."
+    data.write_text(json.dumps(entries))
+    assert main(command) == 2
+    assert "llava_instruct_json" in capsys.readouterr().err
 
 
 def test_a_folder_of_other_settings_is_refused(parts, trained, capsys):
     assert train(parts, trained, "--stage2-learning-rate", "1e-4") == 2
     assert "'learning_rate': 5e-05" in capsys.readouterr().err
+
+
+def test_other_pictures_under_the_same_names_are_refused(parts, trained, tmp_path, capsys):
+    """Whether they are learned from or held out; what the run left is untouched."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    (folder / "saved.json").unlink()
+    splits = split(shapes_samples.read_questions(folder / "shapes_images", SCENES), 0.2, 0)
+    for part in (splits.train, splits.held_out):
+        image = part.conversations[-1].image
+        before = image.read_bytes()
+        image.write_bytes(b"no picture")
+        (folder / "left_out.csv").write_text("of the run\n")
+        assert train(parts, folder) == 2
+        assert "stage2_data" in capsys.readouterr().err
+        assert (folder / "left_out.csv").read_text() == "of the run\n"
+        with Image.open(io.BytesIO(before)) as picture:
+            picture.transpose(Image.Transpose.ROTATE_180).save(image)
+        assert train(parts, folder) == 2
+        assert "stage2_data" in capsys.readouterr().err
+        image.write_bytes(before)
+
+
+def test_another_setting_is_refused_before_the_data_are_looked_at(parts, trained, capsys, monkeypatch):
+    monkeypatch.setattr("halp_probe.finetuning.run.gather", interrupted)
+    assert train(parts, trained, "--lora-mlp") == 2
+    assert "'mlp': False" in capsys.readouterr().err
+
+
+def test_a_run_that_is_killed_behind_its_model_has_its_losses(parts, trained, tmp_path, monkeypatch):
+    folder = tmp_path / "killed"
+    with monkeypatch.context() as patched:
+        patched.setattr("halp_probe.finetuning.run.write_model", interrupted)
+        assert train(parts, folder) == 128 + signal.SIGINT
+    assert (folder / "losses.csv").read_bytes() == (trained / "losses.csv").read_bytes()
+    assert train(parts, folder, "--questions", "0") == 0
+    for file in ("model/model.safetensors", "adapter/adapter_model.safetensors"):
+        assert (folder / file).read_bytes() == (trained / file).read_bytes()
 
 
 def test_recomputed_activations_give_the_same_losses(parts, trained, tmp_path):
@@ -231,8 +328,7 @@ def test_samples_that_cannot_be_used_are_named_and_the_others_trained_on(parts, 
     flags = ("--llava-instruct", str(tmp_path / "data.json"), str(images), "--stages", "2", "--max-tokens", "300")
     plain = ["train-vlm", *parts, "--output-dir", str(tmp_path / "run"), "--batch-size", "4", "--accumulation", "1"]
     assert main([*plain, *flags, "--held-out", "0.2"]) == 0
-    with (tmp_path / "run" / "left_out.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "run" / "left_out.csv")
     assert [(row["key"], row["stage"]) for row in rows] == [("e3", "image"), ("e7", "length")]
     assert "300" in rows[1]["reason"]
     assert "2 conversations are left out (image 1, length 1)" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scipy.stats import binomtest
@@ -16,6 +17,7 @@ from scipy.stats import binomtest
 from halp_probe.extraction.engine import Engine
 from halp_probe.extraction.images import load_image
 from halp_probe.extraction.prompting import Prompter
+from halp_probe.finetuning.mixing import content_of
 from halp_probe.finetuning.records import Conversation
 from halp_probe.labels.normalise import bare
 from halp_probe.labels.rules import judge
@@ -28,7 +30,7 @@ COLUMNS = ("source", "key", "question", "truth", "answer", "right", "answer_swap
 
 @dataclass(frozen=True)
 class Row:
-    """One held-out question; `swapped` is of the same question with another question's picture."""
+    """One held-out question; `swapped` is of the same question with another picture, "" where there is no other."""
 
     source: str
     key: str
@@ -49,11 +51,19 @@ class Row:
 
 
 def ask(loaded: LoadedModel, held_out: Sequence[Conversation], *, batch_size: int, max_new_tokens: int) -> list[Row]:
-    """Greedy answers to conversations' first questions, each with its own picture and then with the next one's."""
+    """Greedy answers to conversations' first questions, each with its own picture and then with another one.
+
+    The other is the next one's of another content; the first follows the last.
+    """
     asked = [conversation for conversation in held_out if conversation.image is not None]
-    own = _answers(loaded, asked, asked, batch_size, max_new_tokens)
-    others = [*asked[1:], *asked[:1]]
-    swapped = _answers(loaded, asked, others, batch_size, max_new_tokens)
+    images = [conversation.image for conversation in asked if conversation.image is not None]
+    own = _answers(loaded, asked, images, batch_size, max_new_tokens)
+    others = _others(images)
+    can_swap = [each for each, other in zip(asked, others, strict=True) if other is not None]
+    answers = iter(
+        _answers(loaded, can_swap, [other for other in others if other is not None], batch_size, max_new_tokens)
+    )
+    swapped = ["" if other is None else next(answers) for other in others]
     return [
         Row(
             source=conversation.source,
@@ -61,9 +71,9 @@ def ask(loaded: LoadedModel, held_out: Sequence[Conversation], *, batch_size: in
             question=(first := conversation.turns[0]).question,
             truth=first.answer,
             answer=answer,
-            right=_is_right(answer, conversation),
+            right=_is_right(answer, first.answer, first.question),
             answer_swapped=answer_swapped,
-            right_swapped=_is_right(answer_swapped, conversation),
+            right_swapped=_is_right(answer_swapped, first.answer, first.question),
         )
         for conversation, answer, answer_swapped in zip(asked, own, swapped, strict=True)
     ]
@@ -72,6 +82,7 @@ def ask(loaded: LoadedModel, held_out: Sequence[Conversation], *, batch_size: in
 def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """By source: how many were judged, accuracy, that of the most frequent true answer, that with swapped pictures.
 
+    Each accuracy is of the answers that were judged; the most frequent answer is right where the rules say so.
     The 95 % interval (Wilson) takes questions as independent: each has a picture of its own.
     """
     return {
@@ -86,14 +97,16 @@ def _of_source(rows: Sequence[Row]) -> dict[str, Any]:
     if not judged:
         return {**found, "accuracy": None}
     interval = binomtest(sum(map(_right, judged)), len(judged)).proportion_ci(method="wilson")
-    answer, count = Counter(bare(row.truth) for row in judged).most_common(1)[0]
+    majority = Counter(bare(row.truth) for row in judged).most_common(1)[0][0]
+    swapped = [row.right_swapped for row in judged if row.right_swapped is not None]
     return {
         **found,
         "accuracy": sum(map(_right, judged)) / len(judged),
         "accuracy_95": [interval.low, interval.high],
-        "majority_answer": answer,
-        "majority_accuracy": count / len(judged),
-        "swapped_accuracy": sum(bool(row.right_swapped) for row in judged) / len(judged),
+        "majority_answer": majority,
+        "majority_accuracy": sum(bool(_is_right(majority, row.truth, row.question)) for row in judged) / len(judged),
+        "swapped_judged": len(swapped),
+        "swapped_accuracy": sum(swapped) / len(swapped) if swapped else None,
     }
 
 
@@ -101,20 +114,28 @@ def _right(row: Row) -> bool:
     return bool(row.right)
 
 
+def _others(images: Sequence[Path]) -> list[Path | None]:
+    """For each the next one of another content; None where all have the same."""
+    contents = [content_of(image) for image in images]
+    return [
+        next((images[n % len(images)] for n in range(k + 1, k + len(images)) if contents[n % len(images)] != own), None)
+        for k, own in enumerate(contents)
+    ]
+
+
 def _answers(
     loaded: LoadedModel,
     asked: Sequence[Conversation],
-    shown: Sequence[Conversation],
+    shown: Sequence[Path],
     batch_size: int,
     max_new_tokens: int,
 ) -> list[str]:
-    """Of each question with the picture of the conversation at the same place of `shown`."""
+    """Of each question with the picture at the same place of `shown`."""
     engine = Engine(loaded, CaptureSpec((), max_new_tokens))
     prompter = Prompter(loaded.checkpoint, answer_tokens=max_new_tokens)
     prompts = (
-        prompter.prompt(Sample(f"{own.source}/{own.key}", str(picture.image), own.turns[0].question, ""), image)
-        for own, picture in zip(asked, shown, strict=True)
-        for image in [load_image(picture.image)]  # type: ignore[arg-type]
+        prompter.prompt(Sample(f"{own.source}/{own.key}", str(path), own.turns[0].question, ""), load_image(path))
+        for own, path in zip(asked, shown, strict=True)
     )
     return [row.answer for batch in _in_batches(prompts, batch_size) for row in engine.run(batch)]
 
@@ -130,7 +151,6 @@ def _in_batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _is_right(answer: str, conversation: Conversation) -> bool | None:
-    first = conversation.turns[0]
-    label = judge(answer, first.answer, question=first.question).label
+def _is_right(answer: str, truth: str, question: str) -> bool | None:
+    label = judge(answer, truth, question=question).label
     return None if label is None else label == RIGHT

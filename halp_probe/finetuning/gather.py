@@ -27,6 +27,7 @@ class Gathered:
     """Of every stage, by its number."""
 
     stages: Mapping[int, Parts]
+    contents: Mapping[Path, bytes]  # of every picture, as `content_of` tells them
     left_out: tuple[LeftOut, ...]
 
 
@@ -40,16 +41,18 @@ def gather(data: DataOptions, stages: Sequence[int], folder: Path, seed: int, ch
     Raises InputError for files that cannot be used, and for a source of which nothing is left to train on.
     """
     left_out: list[LeftOut] = []
-    by_stage = {}
+    by_stage, contents = {}, dict[Path, bytes]()
     for stage in stages:
         sources = [_checked(_read(name, data, folder), check) for name in data.names(stage)]
         left_out += [sample for source in sources for sample in source.left_out]
-        splits = [mixing.split(source, data.held_out, seed) for source in sources]
+        shown = {each.image for source in sources for each in source.conversations if each.image is not None}
+        contents |= {image: mixing.content_of(image) for image in shown - contents.keys()}
+        splits = [mixing.split(source, data.held_out, seed, contents) for source in sources]
         for part in splits:
             if not part.train.conversations:
                 raise InputError(f"{part.train.name} has no conversation to train on; lower --held-out")
         by_stage[stage] = Parts(tuple(part.train for part in splits), tuple(part.held_out for part in splits))
-    return Gathered(by_stage, tuple(left_out))
+    return Gathered(by_stage, contents, tuple(left_out))
 
 
 def _read(name: str, data: DataOptions, folder: Path) -> Source:

@@ -23,16 +23,16 @@ class Split:
     held_out: Source
 
 
-def split(source: Source, share: float, seed: int) -> Split:
+def split(source: Source, share: float, seed: int, contents: Mapping[Path, bytes] | None = None) -> Split:
     """Hold out about `share` (0 to 1) of the images with all conversations on them, and of those of text alone.
 
     Whether an image is held out follows from its file's content and the seed alone: it is in all sources and stages, in
-    any folder, under any name. Conversations keep their order; what was left out stays with the training part. Raises
-    InputError for an image that cannot be read.
+    any folder, under any name; `contents` are those that are known already. Conversations keep their order; what was
+    left out stays with the training part. Raises InputError for an image that cannot be read.
     """
     if not 0 <= share < 1:
         raise InputError(f"a held-out share of {share}: it must be at least 0 and below 1")
-    groups: dict[Path, bool] = {}
+    known, groups = contents or {}, dict[Path, bool]()
     parts: dict[bool, list[Conversation]] = {False: [], True: []}
     for conversation in source.conversations:
         image = conversation.image
@@ -40,7 +40,7 @@ def split(source: Source, share: float, seed: int) -> Split:
             held = _chance(f"{source.name}\0{conversation.key}".encode(), seed) < share
         else:
             if image not in groups:
-                groups[image] = share > 0 and _chance(_content(image), seed) < share
+                groups[image] = share > 0 and _chance(known.get(image) or content_of(image), seed) < share
             held = groups[image]
         parts[held].append(conversation)
     return Split(
@@ -68,6 +68,14 @@ def mix(sources: Sequence[Source], weights: Mapping[str, float] | None, seed: in
     random.Random(f"{seed} order").shuffle(order)
     places = {name: iter(passes[name]) for name in names}
     return [next(places[name]) for name in order]
+
+
+def content_of(path: Path) -> bytes:
+    """What tells a file's content from another's. Raises InputError for one that cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _quotas(weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
@@ -100,13 +108,6 @@ def _passes(source: Source, asked: int, seed: int) -> list[Conversation]:
         drawn += once[: asked - len(drawn)]
         number += 1
     return drawn
-
-
-def _content(image: Path) -> bytes:
-    try:
-        return hashlib.sha256(image.read_bytes()).digest()
-    except OSError as error:
-        raise InputError(f"{image} cannot be read: {error.strerror}") from error
 
 
 def _chance(identity: bytes, seed: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number, share, share_or_zero
+from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number, share_or_zero
 from halp_probe.errors import InputError
 from halp_probe.finetuning.plan import Lora, Schedule, Stage
 from halp_probe.models.fused_options import FusedParts, add_part_arguments
@@ -144,7 +144,12 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         metavar="NAME=W",
         help="shares of the sources in an epoch, such as text_vqa=1 (each conversation once)",
     )
-    add("--held-out", type=share, default=0.05, help="share of each source's pictures to evaluate on (%(default)s)")
+    add(
+        "--held-out",
+        type=share_or_zero,
+        default=0.05,
+        help="share of each source's pictures to evaluate on (%(default)s)",
+    )
     add("--max-tokens", type=positive, default=2048, help="longer samples are left out and named (%(default)s)")
 
 

@@ -15,6 +15,7 @@ from halp_probe.models.fused_options import ADAPTER as ADAPTER
 from halp_probe.models.fused_options import MODEL as MODEL
 
 ORIGINAL = "original"  # beside MODEL and ADAPTER
+EVALUATION = "evaluation.json"
 _LOSSES = ("stage", "step", "loss", "learning_rate", "grad_norm", "held_out_loss")
 
 
@@ -34,9 +35,14 @@ def write_evaluation(folder: Path, rows: Sequence[Row]) -> dict[str, dict[str, A
         writer.writerow(COLUMNS)
         writer.writerows(row.cells for row in rows)
     found = summary(rows)
-    with atomic_text(folder / "evaluation.json") as file:
+    with atomic_text(folder / EVALUATION) as file:
         json.dump(found, file, indent=2, ensure_ascii=False)
     return found
+
+
+def evaluated(folder: Path) -> bool:
+    """Whether `write_evaluation` has finished here."""
+    return (folder / EVALUATION).is_file()
 
 
 def told(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -48,10 +54,11 @@ def _told_of(source: str, found: Mapping[str, Any]) -> str:
     if found["accuracy"] is None:
         return f"{source}: {found['questions']} held-out questions, none of which a rule can judge"
     low, high = found["accuracy_95"]
+    swapped = "not judged" if found["swapped_accuracy"] is None else f"{found['swapped_accuracy']:.1%}"
     return (
         f"{source}: {found['accuracy']:.1%} of {found['judged']} held-out answers are right ({low:.1%} to {high:.1%}); "
         f"always {found['majority_answer']!r}: {found['majority_accuracy']:.1%}; with another question's picture: "
-        f"{found['swapped_accuracy']:.1%}; {found['questions'] - found['judged']} not judged"
+        f"{swapped}; {found['questions'] - found['judged']} not judged"
     )
 
 

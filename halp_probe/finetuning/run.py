@@ -7,7 +7,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from halp_probe.finetuning import evaluation, outputs, stages
 from halp_probe.finetuning.checking import check, write_left_out
 from halp_probe.finetuning.dataset import Collator, ConversationDataset
 from halp_probe.finetuning.gather import SHAPES_FOLDER, Gathered, Parts, gather
-from halp_probe.finetuning.mixing import mix
+from halp_probe.finetuning.mixing import content_of, mix
 from halp_probe.finetuning.options import TrainOptions
 from halp_probe.finetuning.ordering import by_length
 from halp_probe.finetuning.plan import Stage
-from halp_probe.finetuning.records import Conversation, LeftOut
+from halp_probe.finetuning.records import Conversation, LeftOut, Source
 from halp_probe.finetuning.saving import saved, write_model
 from halp_probe.finetuning.start import Start, open_start, resolved
 from halp_probe.finetuning.tokens import ConversationTokenizer
@@ -33,6 +33,7 @@ from halp_probe.models.loading import load_model, open_checkpoint
 from halp_probe.settings import differences
 
 MANIFEST_FILE = "run.json"
+_DATA = "_data"  # ends the names of digests in it
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -43,16 +44,18 @@ def train(options: TrainOptions, stopped: Callable[[], bool]) -> bool:
     """
     folder = options.output_dir
     start = open_start(options)
+    settings = _settings(options, start)
+    _refuse_another(folder, settings)  # before hours of checking
+    if saved(folder) and (not options.questions or outputs.evaluated(folder)):
+        print(f"{folder} is finished; remove {outputs.EVALUATION} to have the held-out questions answered anew")
+        return True
     lengths: dict[tuple[str, str], int] = {}
     gathered = _gather(options, start, lengths)
-    write_left_out(folder / "left_out.csv", gathered.left_out)
     _tell_data(gathered)
-    _guard(folder, _settings(options, start, gathered))
-    if not saved(folder):
-        logs = _run_stages(options, start, gathered, lengths, stopped)
-        if logs is None:
-            return False
-        outputs.write_losses(folder, logs)
+    _guard(folder, settings | _digests(gathered))
+    write_left_out(folder / "left_out.csv", gathered.left_out)
+    if not saved(folder) and not _run_stages(options, start, gathered, lengths, stopped):
+        return False
     if options.questions:
         _evaluate(options, gathered)
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir() if not path.name.startswith('.')))}")
@@ -86,8 +89,8 @@ def _tell_data(gathered: Gathered) -> None:
         )
 
 
-def _settings(options: TrainOptions, start: Start, gathered: Gathered) -> dict[str, Any]:
-    """All that shows in the trained weights; a run that goes on must agree in it."""
+def _settings(options: TrainOptions, start: Start) -> dict[str, Any]:
+    """All that shows in the trained weights and is known before the data are checked; a run that goes on must agree."""
     device, dtype = resolved(options.machine)
     schedule = {name: value for name, value in asdict(options.schedule).items() if name != "workers"}
     return {
@@ -100,31 +103,46 @@ def _settings(options: TrainOptions, start: Start, gathered: Gathered) -> dict[s
         "held_out": options.data.held_out,
         "max_tokens": options.data.max_tokens,
         "weights": dict(options.data.weights),
+        "shapes": options.data.shapes,
+        **{f"{name}_json": content_of(path).hex()[:16] for name, (path, _) in options.data.files.items()},
         **{stage.name: asdict(stage) for stage in options.stages},
-        **{f"stage{number}_data": _digest(parts) for number, parts in gathered.stages.items()},
     }
 
 
-def _digest(parts: Parts) -> str:
-    """Of the conversations that are learned, but for pixels."""
-    learned = [
-        [each.source, each.key, [[turn.question, turn.answer] for turn in each.turns]]
-        for source in parts.train
-        for each in source.conversations
-    ]
-    return hashlib.sha256(json.dumps(learned, ensure_ascii=False).encode()).hexdigest()[:16]
+def _digests(gathered: Gathered) -> dict[str, str]:
+    """Of what each stage learns from and is evaluated on, pictures included, wherever they lie."""
+    return {
+        f"stage{number}{_DATA}": _digest((*parts.train, *parts.held_out), gathered.contents)
+        for number, parts in gathered.stages.items()
+    }
+
+
+def _digest(sources: Sequence[Source], contents: Mapping[Path, bytes]) -> str:
+    digest = hashlib.sha256()
+    for each in (each for source in sources for each in source.conversations):
+        turns = [[turn.question, turn.answer] for turn in each.turns]
+        picture = None if each.image is None else contents[each.image].hex()
+        digest.update(json.dumps([each.source, each.key, picture, turns]).encode())
+    return digest.hexdigest()[:16]
 
 
 def _guard(folder: Path, settings: dict[str, Any]) -> None:
     """Write the folder's run.json; InputError where it is of another run."""
+    if not _refuse_another(folder, settings):
+        with atomic_text(folder / MANIFEST_FILE) as file:
+            json.dump(settings, file, indent=2)
+
+
+def _refuse_another(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether the folder has a run.json; InputError where it is of another run. Digests that are not known yet pass."""
     path = folder / MANIFEST_FILE
-    settings = json.loads(json.dumps(settings))
-    if path.is_file():
-        if found := differences(json.loads(path.read_text(encoding="utf-8")), settings):
-            raise InputError(f"{folder} holds another training run: {found}; choose another --output-dir")
-        return
-    with atomic_text(path) as file:
-        json.dump(settings, file, indent=2)
+    if not path.is_file():
+        return False
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    unknown = {name: value for name, value in stored.items() if name.endswith(_DATA) and name not in settings}
+    if found := differences(stored, unknown | json.loads(json.dumps(settings))):
+        raise InputError(f"{folder} holds another training run: {found}; choose another --output-dir")
+    return True
 
 
 def _run_stages(
@@ -133,7 +151,7 @@ def _run_stages(
     gathered: Gathered,
     lengths: dict[tuple[str, str], int],
     stopped: Callable[[], bool],
-) -> dict[str, stages.StageLog] | None:
+) -> bool:
     logs = {}
     for stage in options.stages:
         set_seed(options.schedule.seed)
@@ -145,10 +163,17 @@ def _run_stages(
         )
         if log is None:
             print(f"{stage.name} stopped; the same command goes on from its last checkpoint", file=sys.stderr)
-            return None
+            return False
+        if not any(row.get("learning_rate") for row in log.rows):
+            print(
+                f"{stage.name} has learned nothing: its one step is the warm-up's first, of learning rate 0; lower "
+                "--accumulation or --batch-size, or pass --warmup 0",
+                file=sys.stderr,
+            )
         logs[stage.name] = log
+    outputs.write_losses(options.output_dir, logs)
     write_model(options, start, learned)
-    return logs
+    return True
 
 
 def _data(
@@ -176,9 +201,11 @@ def _evaluate(options: TrainOptions, gathered: Gathered) -> None:
     """What the saved model answers on pictures that no stage has seen."""
     last = gathered.stages[max(gathered.stages)]
     asked = [each for source in last.held_out for each in _one_an_image(source.conversations)[: options.questions]]
-    if not asked:
-        return
     folder, (device, dtype) = options.output_dir, resolved(options.machine)
+    if not asked:
+        outputs.write_evaluation(folder, [])
+        print("no picture is held out, so no question is asked; raise --held-out", file=sys.stderr)
+        return
     adapters = [str(folder / outputs.ADAPTER)] if (folder / outputs.ADAPTER).is_dir() else []
     loaded = load_model(open_checkpoint(str(folder / outputs.MODEL), adapters=adapters), device=device, dtype=dtype)
     rows = evaluation.ask(loaded, asked, batch_size=16, max_new_tokens=options.max_new_tokens)

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 
 from halp_probe.files import atomic_text
 from halp_probe.finetuning.checkpoints import LEARNED, last_whole, load_learned, save_learned
@@ -44,14 +45,12 @@ class Data:
 
 @dataclass(frozen=True)
 class StageLog:
-    """Rows of losses.csv: `step`, `loss`, `learning_rate`, `grad_norm`, or `step`, `held_out_loss`."""
+    """Rows of losses.csv: `step`, `loss`, `learning_rate`, `grad_norm`, or `step`, `held_out_loss`.
+
+    A step's loss is the mean over all its answer tokens, the held-out loss the mean of its batches' losses; in nats.
+    """
 
     rows: tuple[Mapping[str, float], ...]
-
-    @property
-    def held_out_loss(self) -> float | None:
-        """The last one, mean over the answers' tokens, in nats."""
-        return next((row["held_out_loss"] for row in reversed(self.rows) if "held_out_loss" in row), None)
 
 
 def connector_weights(fused: Any) -> list[torch.nn.Parameter]:
@@ -92,10 +91,11 @@ def run(
     `told` is called with the step, their number and the loss. A finished stage is read from the folder. Raises
     InputError for a loss that is no number.
     """
+    checkpoints = folder / "checkpoints"
     if (folder / _FINISHED).is_file():
+        shutil.rmtree(checkpoints, ignore_errors=True)  # of a run that was killed while it removed them
         load_learned(learned.model, folder / LEARNED)
         return StageLog(tuple(json.loads((folder / _FINISHED).read_text(encoding="utf-8"))))
-    checkpoints = folder / "checkpoints"
     trainer = VlmTrainer(
         model=learned.model,
         args=arguments(stage, schedule, checkpoints, learned.fused, evaluates=data.held_out is not None),
@@ -107,11 +107,10 @@ def run(
     trainer.remove_callback(PrinterCallback)  # a dictionary a step
     if schedule.gradient_checkpointing:
         checkpoint_activations(learned.fused)
-    before = last_whole(checkpoints)
-    trainer.train(resume_from_checkpoint=None if before is None else str(before))
+    _train(trainer, last_whole(checkpoints))
     if trainer.state.global_step < trainer.state.max_steps:
         return None
-    if data.held_out is not None:
+    if data.held_out is not None and not _evaluated(trainer.state):
         trainer.evaluate()
     log = StageLog(tuple(filter(None, map(_row, trainer.state.log_history))))
     save_learned(learned.model, folder / LEARNED)
@@ -119,6 +118,25 @@ def run(
         json.dump(log.rows, file, indent=1)
     shutil.rmtree(checkpoints)
     return log
+
+
+def _train(trainer: VlmTrainer, before: Path | None) -> None:
+    """From the beginning, or from a checkpoint on; one of the last step is taken as it is.
+
+    The Trainer would make one more step from there where `max_steps` ended the run within an epoch.
+    """
+    if before is not None:
+        state = TrainerState.load_from_json(str(before / TRAINER_STATE_NAME))
+        if state.global_step >= state.max_steps:
+            load_learned(trainer.model, before / LEARNED)
+            trainer.state = state
+            return
+    trainer.train(resume_from_checkpoint=None if before is None else str(before))
+
+
+def _evaluated(state: TrainerState) -> bool:
+    """Whether the held-out loss of the last step is there; some releases of transformers see to it themselves."""
+    return any("eval_loss" in logged and logged["step"] == state.global_step for logged in state.log_history)
 
 
 def _with_lora(fused: Any, lora: Lora) -> Any:

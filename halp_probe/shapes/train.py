@@ -110,13 +110,13 @@ def pack(processor: Qwen2_5_VLProcessor, seeds: Sequence[int], questions_a_scene
         is_caption=is_caption,
         position_ids=position_ids,
         attention_mask=look[:, None],
-        cell_colours=_cell_labels(drawn, "colour", list(scenes.COLOURS)),
-        cell_shapes=_cell_labels(drawn, "shape", list(scenes.SHAPES)),
+        cell_colours=cell_labels(drawn, "colour", list(scenes.COLOURS)),
+        cell_shapes=cell_labels(drawn, "shape", list(scenes.SHAPES)),
     )
 
 
-def _cell_labels(drawn: Sequence[scenes.Scene], attribute: str, names: list[str]) -> torch.Tensor:
-    """[S, image tokens]: what stands in each cell; the captions' grid is that of the image tokens."""
+def cell_labels(drawn: Sequence[scenes.Scene], attribute: str, names: list[str]) -> torch.Tensor:
+    """[S, cells] int64: what stands in each cell of the captions' grid, `len(names)` where nothing does."""
     labels = torch.full((len(drawn), scenes.GRID**2), len(names))
     for row, scene in enumerate(drawn):
         for thing in scene.things:
@@ -152,11 +152,11 @@ class GroundingHead(torch.nn.Module):
         self.colour = torch.nn.Linear(width, len(scenes.COLOURS) + 1)
         self.shape = torch.nn.Linear(width, len(scenes.SHAPES) + 1)
 
-    def loss(self, image_tokens: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
-        """Mean cross-entropy over the cells; `image_tokens` is [S, image tokens, D]."""
+    def loss(self, image_tokens: torch.Tensor, cell_colours: torch.Tensor, cell_shapes: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy over the cells; image tokens [S, cells, D], labels [S, cells] of `cell_labels`."""
         cross_entropy = torch.nn.functional.cross_entropy
-        colours = cross_entropy(self.colour(image_tokens).flatten(0, 1), batch.cell_colours.flatten())
-        shapes = cross_entropy(self.shape(image_tokens).flatten(0, 1), batch.cell_shapes.flatten())
+        colours = cross_entropy(self.colour(image_tokens).flatten(0, 1), cell_colours.flatten())
+        shapes = cross_entropy(self.shape(image_tokens).flatten(0, 1), cell_shapes.flatten())
         return colours + shapes
 
 
@@ -237,7 +237,8 @@ def train(config: TrainConfig, output_dir: Path, *, stop_after: int | None = Non
     for batch in loader:
         caption_weight = 1.0 if step < config.caption_steps * config.steps else 0.2
         image_tokens = see(model, batch)
-        loss = packed_loss(model, image_tokens, batch, caption_weight) + head.loss(image_tokens, batch)
+        grounding = head.loss(image_tokens, batch.cell_colours, batch.cell_shapes)
+        loss = packed_loss(model, image_tokens, batch, caption_weight) + grounding
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learned.parameters(), 1.0)
