@@ -55,6 +55,14 @@ def share(text: str) -> float:
     return value
 
 
+def share_or_zero(text: str) -> float:
+    """A number from 0 to below 1, for argparse's `type`."""
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to below 1")
+    return value
+
+
 def not_negative(text: str) -> int:
     """A whole number from 0 on, for argparse's `type`."""
     value = int(text)

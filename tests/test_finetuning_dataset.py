@@ -196,7 +196,7 @@ def test_a_worker_that_dies_is_an_error(
 
 
 def test_nothing_to_check(models: dict[str, LoadedModel]) -> None:
-    assert check([], ConversationTokenizer(models["square"].checkpoint), 0) == Checked((), (), 0)
+    assert check([], ConversationTokenizer(models["square"].checkpoint), 0) == Checked((), ())
 
 
 def test_what_was_left_out_is_a_table(tmp_path: Path) -> None:

@@ -93,3 +93,11 @@ def test_the_config_records_the_parts_by_name(original: Original, tmp_path: Path
     assert config["vision_config"]["_name_or_path"] == original.vision
     assert config["text_config"]["_name_or_path"] == original.language
     assert config["vision_config"]["tie_last_hidden_states"] is True
+
+
+def test_a_part_in_a_folder_that_is_not_there_is_said_to_be_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = str(tmp_path / "none")
+    assert main(["fuse", "--vision", part, "--output-dir", str(tmp_path / "out")]) == 2
+    assert f"the folder {part} does not exist" in capsys.readouterr().err

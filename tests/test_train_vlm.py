@@ -343,10 +343,27 @@ def test_samples_that_cannot_be_used_are_named_and_the_others_trained_on(parts, 
         (["--shapes", "4", "--quantization", "4bit"], "halp-probe fuse"),
         (["--shapes", "4", "--weights", "text_vqa=1"], "text_vqa"),
         (["--shapes", "4", "--model", "shapes"], "qwen2_5_vl"),
+        (["--shapes", "4", "--model", "shapes", "--tiles", "4"], "put together already"),
+        (["--shapes", "4", "--model", "shapes", "--no-vision-layernorm"], "put together already"),
     ],
 )
 def test_flags_that_do_not_go_together(flags, told, tmp_path, capsys):
     assert main(["train-vlm", "--output-dir", str(tmp_path / "run"), *flags]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--seed", "-1"], "-1 is negative"),
+        (["--weights", "text_vqa"], "'text_vqa' is not NAME=W"),
+        (["--weights", "text_vqa=much"], "'text_vqa=much' is not NAME=W"),
+        (["--warmup", "1"], "1 is not from 0 to below 1"),
+    ],
+)
+def test_flags_that_mean_nothing(flags, told, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["train-vlm", "--output-dir", str(tmp_path / "run"), "--shapes", "4", *flags])
     assert told in capsys.readouterr().err
 
 

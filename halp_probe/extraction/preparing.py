@@ -13,6 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -82,7 +83,7 @@ def prepared(preparer: Preparer, work: Iterable[Sequence[Sample]], workers: int)
             num_workers=workers,
             prefetch_factor=_AHEAD if workers else None,
             multiprocessing_context=_START if workers else None,
-            worker_init_fn=_begin,
+            worker_init_fn=begin_worker,
         )
         return _results(iter(loader), copy=workers > 0)
 
@@ -98,7 +99,7 @@ class _Work(Dataset[Prepared | InputError]):
             return error
 
 
-def _begin(_worker: int) -> None:
+def begin_worker(_worker: int) -> None:
     """In a new worker: signals are the main process's business, and the worker ends with it or when it says so."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in all its threads
@@ -122,17 +123,23 @@ def _end_with(parent: int) -> None:
 
 
 def _results(made: Iterator[Prepared | InputError], *, copy: bool) -> Iterator[Prepared]:
-    try:
+    with death_told("prepares images", "with fewer --workers or a lower --max-pixels"):
         for result in made:
             if isinstance(result, InputError):
                 raise result
             yield _unshared(result) if copy else result
+
+
+@contextmanager
+def death_told(duty: str, remedy: str) -> Iterator[None]:
+    """The death of a DataLoader's worker becomes an InputError."""
+    try:
+        yield
     except (RuntimeError, ConnectionError, EOFError) as error:  # the last two: it died while it sent
         if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
             raise
         raise InputError(
-            "a process that prepares images died, perhaps for want of memory; run the same command again to go on, "
-            "with fewer --workers or a lower --max-pixels"
+            f"a process that {duty} died, perhaps for want of memory; run the same command again to go on, {remedy}"
         ) from error
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import signal
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from halp_probe.errors import InputError
 from halp_probe.extraction.images import ImageError, LoadedImage, load_image
+from halp_probe.extraction.preparing import begin_worker, death_told
 from halp_probe.extraction.progress import Progress
 from halp_probe.extraction.prompting import PromptError
 from halp_probe.files import atomic_text
@@ -148,22 +147,10 @@ def _checked(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: as was asked
         loader = DataLoader(
-            _Chunks(conversations, tokenizer), batch_size=None, num_workers=workers, worker_init_fn=_begin
+            _Chunks(conversations, tokenizer), batch_size=None, num_workers=workers, worker_init_fn=begin_worker
         )
-        try:
+        with death_told("checks the data", "with fewer --workers"):
             for results in loader:
                 if isinstance(results, InputError):
                     raise results
                 yield results
-        except (RuntimeError, ConnectionError, EOFError) as error:  # the last two: it died while it sent
-            if isinstance(error, RuntimeError) and "DataLoader worker (pid" not in str(error):
-                raise
-            raise InputError(
-                "a process that checks the data died, perhaps for want of memory; run the same command again with "
-                "fewer --workers"
-            ) from error
-
-
-def _begin(_worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process's business
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"

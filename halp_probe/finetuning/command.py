@@ -13,19 +13,17 @@ from halp_probe.models.options import quiet_libraries
 
 def run(args: argparse.Namespace) -> int:
     """Train; exit status 0, 130 or 143 when stopped by a signal. Raises InputError for input that cannot be used."""
+    options = TrainOptions.of(args)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("train-vlm runs in one process on one device; start it without torchrun")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and worker processes do not go together
+    quiet_libraries()  # the trainer's import is not quiet itself
     import transformers
 
     from halp_probe.extraction.stopping import StopSignals
     from halp_probe.finetuning.run import train
     from halp_probe.locking import locked
-    from halp_probe.models.adapters import quiet_bitsandbytes
 
-    options = TrainOptions.of(args)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("train-vlm runs in one process on one device; start it without torchrun")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and worker processes do not go together
-    quiet_libraries()
-    quiet_bitsandbytes()
     transformers.utils.logging.set_verbosity_error()  # the trainer tells of ways that it takes, none of them ours
     with locked(options.output_dir), StopSignals() as stop:
         finished = train(options, stop)

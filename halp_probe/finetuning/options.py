@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number
+from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number, share_or_zero
 from halp_probe.errors import InputError
 from halp_probe.finetuning.plan import Lora, Schedule, Stage
 from halp_probe.models.fused_options import FusedParts, add_part_arguments
@@ -54,7 +54,7 @@ class TrainOptions:
     """All of a run."""
 
     output_dir: Path
-    model: str | None  # a fused model to go on with; the parts do not count then
+    model: str | None  # a fused model to go on with, and not of these parts
     parts: FusedParts
     cache_dir: str
     data: DataOptions
@@ -67,6 +67,12 @@ class TrainOptions:
     @classmethod
     def of(cls, args: argparse.Namespace) -> TrainOptions:
         """From parsed flags. Raises InputError for flags that do not go together."""
+        parts = FusedParts.of(args)
+        if args.model and (parts != FusedParts() or args.vision_layernorm is not None):
+            raise InputError(
+                f"--model {args.model} is put together already: leave --vision, --language, --tiles and "
+                "--vision-layernorm out, or --model"
+            )
         data = _data(args)
         stages = tuple(_stage(number, args) for number in sorted(set(args.stages)))
         for stage in stages:
@@ -85,7 +91,7 @@ class TrainOptions:
         return cls(
             output_dir=args.output_dir,
             model=args.model,
-            parts=FusedParts(args.vision, args.language, args.tiles, bool(args.vision_layernorm)),
+            parts=parts,
             cache_dir=args.cache_dir,
             data=data,
             stages=stages,
@@ -139,7 +145,10 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         help="shares of the sources in an epoch, such as text_vqa=1 (each conversation once)",
     )
     add(
-        "--held-out", type=_below_one, default=0.05, help="share of each source's pictures to evaluate on (%(default)s)"
+        "--held-out",
+        type=share_or_zero,
+        default=0.05,
+        help="share of each source's pictures to evaluate on (%(default)s)",
     )
     add("--max-tokens", type=positive, default=2048, help="longer samples are left out and named (%(default)s)")
 
@@ -159,14 +168,14 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
         add(f"--stage{number}-epochs", type=positive, default=1, metavar="N", help="passes over the data (%(default)s)")
     add("--lora-rank", type=positive, default=Lora.rank, help="(%(default)s)")
     add("--lora-alpha", type=positive, default=Lora.alpha, help="(%(default)s)")
-    add("--lora-dropout", type=_below_one, default=Lora.dropout, help="(%(default)s)")
+    add("--lora-dropout", type=share_or_zero, default=Lora.dropout, help="(%(default)s)")
     add("--lora-mlp", action="store_true", help="also on gate, up and down (q, k, v and o)")
     add("--batch-size", type=positive, default=Schedule.batch_size, help="samples a forward pass (%(default)s)")
     add("--accumulation", type=positive, default=Schedule.accumulation, help="forward passes a step (%(default)s)")
-    add("--warmup", type=_below_one, default=Schedule.warmup, help="share of the steps (%(default)s)")
+    add("--warmup", type=share_or_zero, default=Schedule.warmup, help="share of the steps (%(default)s)")
     add("--weight-decay", type=not_negative_number, default=Schedule.weight_decay, help="(%(default)s)")
     add("--max-steps", type=positive, help="of each stage, for a try (all)")
-    add("--seed", type=int, default=0, help="of weights, order, held-out part and dropout (%(default)s)")
+    add("--seed", type=not_negative, default=0, help="of weights, order, held-out part and dropout (%(default)s)")
     add("--checkpoint-steps", type=positive, default=Schedule.checkpoint_steps, help="(%(default)s)")
     add("--gradient-checkpointing", action="store_true", help="less memory, a third slower")
 
@@ -198,12 +207,10 @@ def _stage(number: int, args: argparse.Namespace) -> Stage:
 
 
 def _weight(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    return name, positive_number(value)
-
-
-def _below_one(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to below 1")
-    return value
+    name, equals, value = text.partition("=")
+    try:
+        if name and equals:
+            return name, positive_number(value)
+    except ValueError:  # no number
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not NAME=W, such as text_vqa=1")

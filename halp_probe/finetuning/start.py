@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from halp_probe.finetuning.options import Machine, TrainOptions
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.errors import ModelError
 from halp_probe.models.families import family_of
 from halp_probe.models.fingerprints import local_revision
 from halp_probe.models.fused import Fused, build
-from halp_probe.models.loading import Checkpoint, open_checkpoint, read_weights
+from halp_probe.models.loading import Checkpoint, device_and_dtype, open_checkpoint, read_weights
 from halp_probe.models.naming import source_of
 from halp_probe.models.quantization import bitsandbytes_config, keep_trainable
 
@@ -41,14 +39,8 @@ def open_start(options: TrainOptions) -> Start:
 
 
 def resolved(machine: Machine) -> tuple[str, str]:
-    """Device and dtype, where "auto" means CUDA with bfloat16, else the CPU with float32. Raises ModelError."""
-    device = machine.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"--device {device}: torch sees no CUDA device; use --device cpu")
-    auto = "bfloat16" if device.startswith("cuda") else "float32"
-    return device, auto if machine.dtype == "auto" else machine.dtype
+    """Device and dtype of training; raises as `device_and_dtype` does."""
+    return device_and_dtype(machine.device, machine.dtype)
 
 
 def unquantized(options: TrainOptions, checkpoint: Checkpoint) -> Any:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Sampler, SequentialSampler
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from halp_probe.errors import InputError
+from halp_probe.extraction.preparing import begin_worker, death_told
 from halp_probe.finetuning.checkpoints import LEARNED, load_learned, mark_whole, save_learned
 from halp_probe.finetuning.plan import Schedule, Stage
 
@@ -19,8 +20,29 @@ from halp_probe.finetuning.plan import Schedule, Stage
 class VlmTrainer(Trainer):
     """Takes the samples in the data set's order, which is shuffled already."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
+    def train(self, *args: Any, **how: Any) -> Any:
+        with death_told("reads pictures", "with fewer --workers"):
+            return super().train(*args, **how)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        return self._loader(self.train_dataset, self.args.per_device_train_batch_size)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        return self._loader(eval_dataset or self.eval_dataset, self.args.per_device_eval_batch_size)
+
+    def _loader(self, data: Any, batch_size: int) -> DataLoader[Any]:
+        """In order. A signal to the whole group ends none of its workers, which the next checkpoint still needs."""
+        loader: DataLoader[Any] = self.accelerator.prepare(
+            DataLoader(
+                data,
+                batch_size,
+                collate_fn=self.data_collator,
+                num_workers=self.args.dataloader_num_workers,
+                pin_memory=self.args.dataloader_pin_memory,
+                worker_init_fn=begin_worker,
+            )
+        )
+        return loader
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)

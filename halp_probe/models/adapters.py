@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.fingerprints import folder_fingerprint
 from halp_probe.models.naming import parse_name, same_model
+from halp_probe.models.quantization import quiet_bitsandbytes
 
 CONFIG_FILE = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -209,14 +209,9 @@ def _folder(name: str, cache_dir: str | None) -> Path:
         ) from error
 
 
-def quiet_bitsandbytes() -> None:
-    """PEFT imports it, and it tells of kernels that are not needed here."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-
-
 def peft_library() -> Any:
     """The module. Raises ModelError where it is not installed."""
-    quiet_bitsandbytes()
+    quiet_bitsandbytes()  # PEFT imports it
     try:
         import peft
     except ImportError as error:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from halp_probe.arguments import not_negative
 from halp_probe.errors import InputError
 from halp_probe.files import whole_folder
-from halp_probe.models.fused_options import FusedParts, add_part_arguments
-from halp_probe.models.options import DTYPES
-
-MODEL, ADAPTER = "model", "adapter"
+from halp_probe.models.fused_options import ADAPTER, MODEL, FusedParts, add_part_arguments
+from halp_probe.models.options import DTYPES, quiet_libraries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,16 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build and write; exit status 0. Raises InputError, with nothing left behind, for what does not go together."""
     _check(args)
-    import transformers
-
     from halp_probe.models.fused import build, connector, save
     from halp_probe.models.fused_original import load_connector
     from halp_probe.models.fused_original_lora import adapter_from_original
 
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()
+    quiet_libraries()
     with whole_folder(args.output_dir) as folder:
-        parts = FusedParts(args.vision, args.language, args.tiles, bool(args.vision_layernorm))
+        parts = FusedParts.of(args)
         fused = build(parts, cache_dir=args.cache_dir, dtype=args.dtype, seed=args.seed)
         if args.connector is not None:
             load_connector(fused.model, args.connector)
@@ -57,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     read = "behind" if args.vision_layernorm else "before"
     print(
         f"{args.output_dir / MODEL}: {parts.vision} and {parts.language}, {whole / 1e6:,.1f} M parameters in "
-        f"{str(model.dtype).removeprefix('torch.')}; its connector of {trained / 1e6:,.1f} M, "
+        f"{str(model.dtype).removeprefix('torch.')}; its connector of {trained / 1e6:,.2f} M, "
         f"{'fresh' if args.connector is None else 'from ' + str(args.connector)}, reads the tower's states {read} the "
         "final LayerNorm"
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from halp_probe.arguments import positive
 from halp_probe.models.errors import ModelError
 
+MODEL, ADAPTER = "model", "adapter"  # folders in an --output-dir
+
 
 @dataclass(frozen=True)
 class FusedParts:
@@ -21,6 +23,11 @@ class FusedParts:
     def __post_init__(self) -> None:
         if self.tiles < 0:
             raise ModelError(f"{self.tiles} tiles: pass how many a picture is cut into at most, or 0")
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> FusedParts:
+        """From parsed flags."""
+        return cls(args.vision, args.language, args.tiles, bool(args.vision_layernorm))
 
 
 def add_part_arguments(parser: argparse._ActionsContainer) -> None:

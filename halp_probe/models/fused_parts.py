@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelFor
 from halp_probe.models.adapters import check_no_adapter_inside
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.errors import ModelError, one_line
-from halp_probe.models.loading import LOAD_ERRORS
+from halp_probe.models.loading import LOAD_ERRORS, check_place
 from halp_probe.models.naming import parse_name, source_of
 
 IMAGE_TOKEN = "<|image_pad|>"
@@ -112,6 +112,7 @@ def open_language(name: str, *, cache_dir: str | None, dtype: Any) -> Language:
 def _where(name: str, cache_dir: str | None) -> dict[str, Any]:
     """Arguments of `from_pretrained`: the hub's commit is pinned, so that all files are of one."""
     source = source_of(name)
+    check_place(source)
     commit = None if Path(source).is_dir() else hub_commit(source, None, cache_dir=cache_dir)
     check_no_adapter_inside(name, source, commit, cache_dir)
     return {"pretrained_model_name_or_path": source, "revision": commit, "cache_dir": cache_dir}

@@ -104,8 +104,7 @@ def open_checkpoint(
     local = Path(source).is_dir()
     if local and revision != named.revision:
         raise ModelError(f"--revision {revision}: {name} is a folder, which has no revisions; leave it out")
-    if not local and (source.startswith((".", "/", "~")) or source.count("/") > 1):
-        raise ModelError(f"the folder {source} does not exist; pass a checkpoint's folder, or a hub name (owner/model)")
+    check_place(source)
     try:
         commit = revision if local else hub_commit(source, revision, cache_dir=cache_dir)
         check_no_adapter_inside(name, source, commit, cache_dir)
@@ -127,6 +126,12 @@ def open_checkpoint(
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its --revision")
     check_bases(stack, name, identity)
     return Checkpoint(name, source, identity, config, processor, family, stack, trusted)
+
+
+def check_place(source: str) -> None:
+    """Raise ModelError for the path of a folder that does not exist; a hub name may lie anywhere."""
+    if not Path(source).is_dir() and (source.startswith((".", "/", "~")) or source.count("/") > 1):
+        raise ModelError(f"the folder {source} does not exist; pass a checkpoint's folder, or a hub name (owner/model)")
 
 
 def _not_opened(name: str, error: Exception) -> ModelError:
@@ -177,18 +182,12 @@ def load_model(
 ) -> LoadedModel:
     """Load the checkpoint's weights, with its adapters on them.
 
-    `device` and `dtype` "auto" mean CUDA with bfloat16 where there is a GPU, else the CPU with float32. `quantization`
-    is 4bit or 8bit; `device_map` "auto" spreads the model over all GPUs. Raises ModelError when the weights cannot be
-    read, or do not fit the device or each other.
+    `device` and `dtype`: see `device_and_dtype`. `quantization` is 4bit or 8bit; `device_map` "auto" spreads the model
+    over all GPUs. Raises ModelError when the weights cannot be read, or do not fit the device or each other.
     """
     if device_map and device != "auto":
         raise ModelError(f"--device-map {device_map} takes all GPUs; leave --device {device} out, or --device-map")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"--device {device}: torch sees no CUDA device; use --device cpu")
-    if dtype == "auto":
-        dtype = "bfloat16" if device.startswith("cuda") else "float32"
+    device, dtype = device_and_dtype(device, dtype)
     if device == "cpu":
         keep_freed_memory()
     quantized = _check_quantized(checkpoint, quantization)
@@ -212,6 +211,19 @@ def load_model(
     pack_vision_attention(model, checkpoint.family)
     flatten_patch_projection(model, checkpoint.family)
     return LoadedModel(checkpoint, model.eval(), quantization)
+
+
+def device_and_dtype(device: str, dtype: str) -> tuple[str, str]:
+    """Both as they are meant: "auto" is CUDA with bfloat16 where there is a GPU, else the CPU with float32.
+
+    Raises ModelError for a GPU that is not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"--device {device}: torch sees no CUDA device; use --device cpu")
+    auto = "bfloat16" if device.startswith("cuda") else "float32"
+    return device, auto if dtype == "auto" else dtype
 
 
 def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, **how: Any) -> Any:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from halp_probe.models.quantization import QUANTIZATIONS
+from halp_probe.models.quantization import QUANTIZATIONS, quiet_bitsandbytes
 
 if TYPE_CHECKING:
     from halp_probe.models.loading import Checkpoint, LoadedModel
@@ -85,10 +85,11 @@ def add_naming_arguments(parser: argparse.ArgumentParser, *, default: str | None
 
 
 def quiet_libraries() -> None:
-    """From here on: no progress bars but on a terminal, and of the hub errors alone."""
+    """From here on: no progress bars but on a terminal, and of the hub and bitsandbytes errors alone."""
     import huggingface_hub
     import transformers
 
+    quiet_bitsandbytes()
     huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what fails in the end is our error
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()

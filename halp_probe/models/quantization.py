@@ -11,6 +11,11 @@ from halp_probe.models.errors import ModelError
 QUANTIZATIONS = ("4bit", "8bit")
 
 
+def quiet_bitsandbytes() -> None:
+    """It tells of kernels that are not needed here, when it is imported, and of float16 once a layer and batch."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
 def bitsandbytes_config(quantization: str, dtype: str) -> Any:
     """What `from_pretrained` takes: 4bit is NF4 that computes in `dtype`, 8bit is LLM.int8().
 
@@ -25,7 +30,7 @@ def bitsandbytes_config(quantization: str, dtype: str) -> Any:
             f"--quantization {quantization} needs {' and '.join(missing)}: pip install 'halp_probe[quantization]'"
         )
     if quantization == "8bit":
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells of float16 once a layer and batch
+        quiet_bitsandbytes()
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, dtype)
