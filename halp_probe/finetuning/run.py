@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import torch
 from transformers import set_seed
 
-from halp_probe.errors import InputError
-from halp_probe.files import atomic_text
-from halp_probe.finetuning import evaluation, outputs, stages
+from halp_probe.finetuning import evaluation, manifest, outputs, stages
 from halp_probe.finetuning.checking import check, write_left_out
 from halp_probe.finetuning.dataset import Collator, ConversationDataset
 from halp_probe.finetuning.gather import SHAPES_FOLDER, Gathered, Parts, gather
-from halp_probe.finetuning.mixing import content_of, mix
+from halp_probe.finetuning.mixing import mix
 from halp_probe.finetuning.options import TrainOptions
 from halp_probe.finetuning.ordering import by_length
 from halp_probe.finetuning.plan import Stage
@@ -30,10 +23,7 @@ from halp_probe.finetuning.saving import saved, write_model
 from halp_probe.finetuning.start import Start, open_start, resolved
 from halp_probe.finetuning.tokens import ConversationTokenizer
 from halp_probe.models.loading import load_model, open_checkpoint
-from halp_probe.settings import differences
 
-MANIFEST_FILE = "run.json"
-_DATA = "_data"  # ends the names of digests in it
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -44,15 +34,15 @@ def train(options: TrainOptions, stopped: Callable[[], bool]) -> bool:
     """
     folder = options.output_dir
     start = open_start(options)
-    settings = _settings(options, start)
-    _refuse_another(folder, settings)  # before hours of checking
+    settings = manifest.settings_of(options, start)
+    manifest.refuse_another(folder, settings)  # before hours of checking
     if saved(folder) and (not options.questions or outputs.evaluated(folder)):
         print(f"{folder} is finished; remove {outputs.EVALUATION} to have the held-out questions answered anew")
         return True
     lengths: dict[tuple[str, str], int] = {}
     gathered = _gather(options, start, lengths)
     _tell_data(gathered)
-    _guard(folder, settings | _digests(gathered))
+    manifest.guard(folder, settings | manifest.digests(gathered))
     write_left_out(folder / "left_out.csv", gathered.left_out)
     if not saved(folder) and not _run_stages(options, start, gathered, lengths, stopped):
         return False
@@ -87,62 +77,6 @@ def _tell_data(gathered: Gathered) -> None:
             f"{first.key}, {first.reason})",
             file=sys.stderr,
         )
-
-
-def _settings(options: TrainOptions, start: Start) -> dict[str, Any]:
-    """All that shows in the trained weights and is known before the data are checked; a run that goes on must agree."""
-    device, dtype = resolved(options.machine)
-    schedule = {name: value for name, value in asdict(options.schedule).items() if name != "workers"}
-    return {
-        **start.identity,
-        **schedule,
-        "precision": dtype,
-        "device": torch.device(device).type,
-        "quantization": options.machine.quantization,
-        "attn_implementation": start.model.config._attn_implementation,
-        "held_out": options.data.held_out,
-        "max_tokens": options.data.max_tokens,
-        "weights": dict(options.data.weights),
-        "shapes": options.data.shapes,
-        **{f"{name}_json": content_of(path).hex()[:16] for name, (path, _) in options.data.files.items()},
-        **{stage.name: asdict(stage) for stage in options.stages},
-    }
-
-
-def _digests(gathered: Gathered) -> dict[str, str]:
-    """Of what each stage learns from and is evaluated on, pictures included, wherever they lie."""
-    return {
-        f"stage{number}{_DATA}": _digest((*parts.train, *parts.held_out), gathered.contents)
-        for number, parts in gathered.stages.items()
-    }
-
-
-def _digest(sources: Sequence[Source], contents: Mapping[Path, bytes]) -> str:
-    digest = hashlib.sha256()
-    for each in (each for source in sources for each in source.conversations):
-        turns = [[turn.question, turn.answer] for turn in each.turns]
-        picture = None if each.image is None else contents[each.image].hex()
-        digest.update(json.dumps([each.source, each.key, picture, turns]).encode())
-    return digest.hexdigest()[:16]
-
-
-def _guard(folder: Path, settings: dict[str, Any]) -> None:
-    """Write the folder's run.json; InputError where it is of another run."""
-    if not _refuse_another(folder, settings):
-        with atomic_text(folder / MANIFEST_FILE) as file:
-            json.dump(settings, file, indent=2)
-
-
-def _refuse_another(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether the folder has a run.json; InputError where it is of another run. Digests that are not known yet pass."""
-    path = folder / MANIFEST_FILE
-    if not path.is_file():
-        return False
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    unknown = {name: value for name, value in stored.items() if name.endswith(_DATA) and name not in settings}
-    if found := differences(stored, unknown | json.loads(json.dumps(settings))):
-        raise InputError(f"{folder} holds another training run: {found}; choose another --output-dir")
-    return True
 
 
 def _run_stages(
@@ -200,7 +134,7 @@ def _data(
 def _evaluate(options: TrainOptions, gathered: Gathered) -> None:
     """What the saved model answers on pictures that no stage has seen."""
     last = gathered.stages[max(gathered.stages)]
-    asked = [each for source in last.held_out for each in _one_an_image(source.conversations)[: options.questions]]
+    asked = [each for source in last.held_out for each in _drawn(source, options.questions, options.schedule.seed)]
     folder, (device, dtype) = options.output_dir, resolved(options.machine)
     if not asked:
         outputs.write_evaluation(folder, [])
@@ -212,8 +146,11 @@ def _evaluate(options: TrainOptions, gathered: Gathered) -> None:
     print(outputs.told(outputs.write_evaluation(folder, rows)))
 
 
-def _one_an_image(conversations: Sequence[Conversation]) -> list[Conversation]:
-    return list({each.image: each for each in reversed(conversations) if each.image is not None}.values())[::-1]
+def _drawn(source: Source, questions: int, seed: int) -> list[Conversation]:
+    """So many of them, one a picture, in the source's order."""
+    one_a_picture = list({each.image: each for each in source.conversations if each.image is not None}.values())
+    chosen = random.Random(seed).sample(range(len(one_a_picture)), min(questions, len(one_a_picture)))
+    return [one_a_picture[place] for place in sorted(chosen)]
 
 
 class _Told:
