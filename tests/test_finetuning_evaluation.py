@@ -86,6 +86,8 @@ def test_answers_are_the_models_own_and_fall_with_swapped_pictures(tmp_path):
         assert each.answer == generated(loaded, held_out[k].image, each.question)
         assert each.answer_swapped == generated(loaded, held_out[k + 1].image, each.question)
         assert each.right == (judge(each.answer, each.truth, question=each.question).label == 0)
+    calls = iter([False, False, True])
+    assert ask(loaded, held_out, batch_size=7, max_new_tokens=8, stopped=lambda: next(calls)) is None
     found = summary(rows)["shapes"]
     assert found["accuracy"] > 0.7 > found["swapped_accuracy"] + 0.1
 

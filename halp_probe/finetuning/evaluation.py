@@ -7,7 +7,7 @@ unknown and count in no accuracy, so sources of long answers have none.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,20 +50,29 @@ class Row:
         )  # fmt: skip
 
 
-def ask(loaded: LoadedModel, held_out: Sequence[Conversation], *, batch_size: int, max_new_tokens: int) -> list[Row]:
+def ask(
+    loaded: LoadedModel,
+    held_out: Sequence[Conversation],
+    *,
+    batch_size: int,
+    max_new_tokens: int,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[Row] | None:
     """Greedy answers to conversations' first questions, each with its own picture and then with another one.
 
-    The other is the next one's of another content; the first follows the last.
+    The other is the next one's of another content; the first follows the last. None when `stopped` said so on the way.
     """
     asked = [conversation for conversation in held_out if conversation.image is not None]
     images = [conversation.image for conversation in asked if conversation.image is not None]
-    own = _answers(loaded, asked, images, batch_size, max_new_tokens)
     others = _others(images)
-    can_swap = [each for each, other in zip(asked, others, strict=True) if other is not None]
-    answers = iter(
-        _answers(loaded, can_swap, [other for other in others if other is not None], batch_size, max_new_tokens)
-    )
-    swapped = ["" if other is None else next(answers) for other in others]
+    pairs = [(each, other) for each, other in zip(asked, others, strict=True) if other is not None]
+    shown = [*zip(asked, images, strict=True), *pairs]
+    answers = iter(_answers(loaded, shown, batch_size, max_new_tokens, stopped))
+    own = [answer for _, answer in zip(asked, answers, strict=False)]
+    given = list(answers)
+    if len(own) + len(given) < len(shown):
+        return None
+    swapped = ["" if other is None else given.pop(0) for other in others]
     return [
         Row(
             source=conversation.source,
@@ -125,19 +134,22 @@ def _others(images: Sequence[Path]) -> list[Path | None]:
 
 def _answers(
     loaded: LoadedModel,
-    asked: Sequence[Conversation],
-    shown: Sequence[Path],
+    asked: Sequence[tuple[Conversation, Path]],
     batch_size: int,
     max_new_tokens: int,
-) -> list[str]:
-    """Of each question with the picture at the same place of `shown`."""
+    stopped: Callable[[], bool],
+) -> Iterator[str]:
+    """Of each conversation's first question with the picture beside it, until `stopped`."""
     engine = Engine(loaded, CaptureSpec((), max_new_tokens))
     prompter = Prompter(loaded.checkpoint, answer_tokens=max_new_tokens)
     prompts = (
         prompter.prompt(Sample(f"{own.source}/{own.key}", str(path), own.turns[0].question, ""), load_image(path))
-        for own, path in zip(asked, shown, strict=True)
+        for own, path in asked
     )
-    return [row.answer for batch in _in_batches(prompts, batch_size) for row in engine.run(batch)]
+    for batch in _in_batches(prompts, batch_size):
+        if stopped():
+            return
+        yield from (row.answer for row in engine.run(batch))
 
 
 def _in_batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -46,8 +46,9 @@ def train(options: TrainOptions, stopped: Callable[[], bool]) -> bool:
     write_left_out(folder / "left_out.csv", gathered.left_out)
     if not saved(folder) and not _run_stages(options, start, gathered, lengths, stopped):
         return False
-    if options.questions:
-        _evaluate(options, gathered)
+    if options.questions and not _evaluate(options, gathered, stopped):
+        print("stopped; the same command answers the held-out questions", file=sys.stderr)
+        return False
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir() if not path.name.startswith('.')))}")
     return True
 
@@ -131,19 +132,22 @@ def _data(
     )
 
 
-def _evaluate(options: TrainOptions, gathered: Gathered) -> None:
-    """What the saved model answers on pictures that no stage has seen."""
+def _evaluate(options: TrainOptions, gathered: Gathered, stopped: Callable[[], bool]) -> bool:
+    """What the saved model answers on pictures that no stage has seen; False when `stopped` said so before the end."""
     last = gathered.stages[max(gathered.stages)]
     asked = [each for source in last.held_out for each in _drawn(source, options.questions, options.schedule.seed)]
     folder, (device, dtype) = options.output_dir, resolved(options.machine)
     if not asked:
         outputs.write_evaluation(folder, [])
         print("no picture is held out, so no question is asked; raise --held-out", file=sys.stderr)
-        return
+        return True
     adapters = [str(folder / outputs.ADAPTER)] if (folder / outputs.ADAPTER).is_dir() else []
     loaded = load_model(open_checkpoint(str(folder / outputs.MODEL), adapters=adapters), device=device, dtype=dtype)
-    rows = evaluation.ask(loaded, asked, batch_size=16, max_new_tokens=options.max_new_tokens)
+    rows = evaluation.ask(loaded, asked, batch_size=16, max_new_tokens=options.max_new_tokens, stopped=stopped)
+    if rows is None:
+        return False
     print(outputs.told(outputs.write_evaluation(folder, rows)))
+    return True
 
 
 def _drawn(source: Source, questions: int, seed: int) -> list[Conversation]:

@@ -6,18 +6,21 @@ other: hooks read the states of whatever runs through the model.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+from PIL import Image
 
 from halp_probe.errors import InputError
 from halp_probe.extraction.decoding import Step
 from halp_probe.extraction.engine import Begun, Engine
-from halp_probe.extraction.images import LoadedImage
+from halp_probe.extraction.images import LoadedImage, from_pixels, load_image
 from halp_probe.extraction.prompting import Prompter
 from halp_probe.extraction.streaming import answer_text, pieces
 from halp_probe.models.loading import LoadedModel
@@ -26,6 +29,7 @@ from halp_probe.records import CaptureSpec, Sample
 from halp_probe.scoring.fitting import check_fits, check_same_prompts, check_shows
 from halp_probe.shards.names import layer_of
 
+Shown: TypeAlias = "str | os.PathLike[str] | Image.Image | LoadedImage"
 _ONE_AT_A_TIME = threading.RLock()  # of all models: two chats may have one model
 
 
@@ -110,7 +114,7 @@ class ProbedChat:
 
     def ask(
         self,
-        images: Sequence[LoadedImage],
+        images: Shown | Sequence[Shown] | None,
         question: str,
         history: Sequence[tuple[str, str]] = (),
         *,
@@ -118,6 +122,7 @@ class ProbedChat:
     ) -> Asked:
         """One prefill of the conversation: the images, earlier questions with their answers, and the question.
 
+        `images` is a file, a picture or what `load_image` gave, several of them in order, or None without any.
         `max_new_tokens` bounds the answer; with 0 there is none. Raises InputError for what cannot be made into such a
         prompt, for images where the probes were trained on text alone or the other way round, and where a state of the
         model is not finite.
@@ -126,12 +131,13 @@ class ProbedChat:
             raise InputError(
                 "a blank question; its risk would mean nothing, since a table's blank questions are no rows"
             )
+        shown = _loaded_images(images)
         for probe in self.probes.values():
-            check_shows(probe.metadata, images=bool(images))
+            check_shows(probe.metadata, images=bool(shown))
         sample = Sample("question", "image", question, "", history=tuple((asked, said) for asked, said in history))
         engine = Engine(self.loaded, CaptureSpec(self._layers, max_new_tokens))
         with _ONE_AT_A_TIME:
-            prompt = replace(self._prompter, answer_tokens=max_new_tokens).prompt(sample, *images)
+            prompt = replace(self._prompter, answer_tokens=max_new_tokens).prompt(sample, *shown)
             begun = engine.begin([prompt])
         risks = {name: _risk(probe, begun) for name, probe in self.probes.items()}
         return Asked(begun, risks, self.loaded.checkpoint.processor.tokenizer, _ONE_AT_A_TIME)
@@ -146,3 +152,17 @@ def _risk(probe: SavedProbe, begun: Begun) -> float:
     if not np.isfinite(vector).all():
         raise InputError(f"the model's {representation_of(probe)} is not finite; try dtype float32 or bfloat16")
     return float(probe.risk(vector)[0])
+
+
+def _loaded_images(images: Shown | Sequence[Shown] | None) -> list[LoadedImage]:
+    if images is None:
+        return []
+    if isinstance(images, str | os.PathLike | Image.Image | LoadedImage):
+        return [_loaded_image(images)]
+    return list(map(_loaded_image, images))
+
+
+def _loaded_image(image: Shown) -> LoadedImage:
+    if isinstance(image, LoadedImage):
+        return image
+    return from_pixels(image) if isinstance(image, Image.Image) else load_image(Path(image))

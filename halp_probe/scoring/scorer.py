@@ -5,23 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-from PIL import Image
 
 from halp_probe.errors import InputError
 from halp_probe.extraction.engine import Computed, Gate
-from halp_probe.extraction.images import LoadedImage, from_pixels, load_image
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
 from halp_probe.probes.files import SavedProbe, load_probe
-from halp_probe.scoring.conversation import ProbedChat, representation_of
+from halp_probe.scoring.conversation import ProbedChat, Shown, representation_of
 from halp_probe.scoring.fitting import trained_adapters, trained_revision
 
 CARD_THRESHOLD = "threshold"
 _PROBE = "probe"  # the name of the one in the conversation
-Shown: TypeAlias = "str | os.PathLike[str] | Image.Image | LoadedImage"
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ class RiskScorer:
         of text alone. Raises InputError for an image or question that cannot be made into such a prompt, and where the
         model's state is not finite.
         """
-        return self._chat.ask(_loaded_images(image), question, max_new_tokens=0).risks[_PROBE]
+        return self._chat.ask(image, question, max_new_tokens=0).risks[_PROBE]
 
     def answer(
         self,
@@ -91,7 +86,7 @@ class RiskScorer:
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens {max_new_tokens}: an answer has at least one token; `score` gives none")
         highest = abstention_level(self.probe, abstain_above)
-        asked = self._chat.ask(_loaded_images(image), question, max_new_tokens=max_new_tokens)
+        asked = self._chat.ask(image, question, max_new_tokens=max_new_tokens)
         risk = asked.risks[_PROBE]
         if highest is not None and risk > highest:
             return Answer(risk, None, ())
@@ -140,17 +135,3 @@ def _load(model: str | None, probe: SavedProbe, device: str, dtype: str, cache_d
     revision = trained_revision(card, name)
     checkpoint = open_checkpoint(name, adapters=adapters, cache_dir=cache_dir, revision=revision)
     return load_model(checkpoint, cache_dir=cache_dir, device=device, dtype=dtype, quantization=quantization)
-
-
-def _loaded_images(images: Shown | Sequence[Shown] | None) -> list[LoadedImage]:
-    if images is None:
-        return []
-    if isinstance(images, str | os.PathLike | Image.Image | LoadedImage):
-        return [_loaded_image(images)]
-    return list(map(_loaded_image, images))
-
-
-def _loaded_image(image: Shown) -> LoadedImage:
-    if isinstance(image, LoadedImage):
-        return image
-    return from_pixels(image) if isinstance(image, Image.Image) else load_image(Path(image))
