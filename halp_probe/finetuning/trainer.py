@@ -67,7 +67,7 @@ class Watch(TrainerCallback):
         if not math.isfinite(logs["loss"]):
             raise InputError(
                 f"the loss of step {state.global_step} is {logs['loss']}; lower the learning rate, or take bfloat16 or "
-                "float32 as --dtype. The same command goes on from the last checkpoint"
+                "float32 as --dtype, in another --output-dir"
             )
         self._told(state.global_step, state.max_steps, logs["loss"])
 
