@@ -47,6 +47,14 @@ EASY = examples.example("Easy")
 FIRST, SECOND = "What shape is the orange one?", "How many circles are there?"
 
 
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """Streamlit makes the page the main module and leaves it so; other tests' processes would run it."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
+
+
 @pytest.fixture(scope="module")
 def chat() -> ProbedChat:
     return ProbedChat(load(ModelOptions("shapes")), load_probes("shapes"))

@@ -43,7 +43,10 @@ def test_there_are_four():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs(demo, path):
+def test_it_runs(demo, path, monkeypatch):
+    monkeypatch.delenv(
+        "MPLBACKEND", raising=False
+    )  # Streamlit sets it for the process that imports it, and its children
     notebook = nbformat.read(demo.parent / "notebooks" / path.name, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(demo.parent / "notebooks")}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
