@@ -18,7 +18,7 @@ from halp_probe.finetuning import llava_instruct, shapes_samples, text_vqa, viz_
 from halp_probe.finetuning.majority import majority
 from halp_probe.finetuning.records import Conversation, LeftOut, Source, Turn
 from halp_probe.shapes import questions, scenes
-from halp_probe.shapes.dataset import FIRST_TRAINING_SEED
+from halp_probe.shapes.dataset import FIRST_TUNING_SEED
 
 GOOD = [{"from": "human", "value": "<image>\nWhy?"}, {"from": "gpt", "value": "So."}]
 
@@ -302,7 +302,7 @@ def test_no_answer_has_more_votes_than_the_majority(answers: list[str]) -> None:
 
 def test_captions_of_shapes(tmp_path: Path) -> None:
     source = shapes_samples.read_captions(tmp_path, 3)
-    for seed, conversation in enumerate(source.conversations, start=FIRST_TRAINING_SEED):
+    for seed, conversation in enumerate(source.conversations, start=FIRST_TUNING_SEED):
         scene = scenes.make_scene(seed, scenes.MILD)
         assert conversation.turns == (Turn(questions.CAPTION_PROMPT, scenes.caption(scene)),)
         assert conversation.image == tmp_path.resolve() / f"scene_{seed}.png"
@@ -314,7 +314,7 @@ def test_captions_of_shapes(tmp_path: Path) -> None:
 def test_questions_on_shapes_are_one_conversation_or_many(tmp_path: Path) -> None:
     together = shapes_samples.read_questions(tmp_path, 2, 4).conversations
     alone = shapes_samples.read_questions(tmp_path, 2, 4, one_turn=True).conversations
-    for seed, conversation in enumerate(together, start=FIRST_TRAINING_SEED):
+    for seed, conversation in enumerate(together, start=FIRST_TUNING_SEED):
         asked = questions.ask(scenes.make_scene(seed, scenes.MILD), 4)
         assert conversation.turns == tuple(Turn(each.text, each.answer) for each in asked)
     assert [each.turns for each in alone] == [(turn,) for each in together for turn in each.turns]
@@ -328,7 +328,7 @@ def test_pictures_are_drawn_once_and_stale_ones_refused(tmp_path: Path) -> None:
     again = shapes_samples.draw(tmp_path, 3)
     assert [path.stat().st_ino for _, path in again[:2]] == before and again[2][1].is_file()
     Image.new("RGB", (scenes.SIDE, scenes.SIDE)).save(first[0][1])
-    with pytest.raises(InputError, match=r"scene_1000000\.png is not the picture of scene 1000000"):
+    with pytest.raises(InputError, match=r"scene_2000000\.png is not the picture of scene 2000000"):
         shapes_samples.read_captions(tmp_path, 2)
     with pytest.raises(InputError, match="scenes from 999999 on are for evaluation"):
-        shapes_samples.draw(tmp_path, 2, FIRST_TRAINING_SEED - 1)
+        shapes_samples.draw(tmp_path, 2, FIRST_TUNING_SEED - 1)

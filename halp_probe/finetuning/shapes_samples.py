@@ -13,12 +13,12 @@ from halp_probe.extraction.progress import Progress
 from halp_probe.files import write_bytes
 from halp_probe.finetuning.records import Conversation, Source, Turn
 from halp_probe.shapes import questions, scenes
-from halp_probe.shapes.dataset import FIRST_TRAINING_SEED
+from halp_probe.shapes.dataset import FIRST_TUNING_SEED
 
 CAPTIONS, QUESTIONS = "shapes_captions", "shapes"
 
 
-def read_captions(folder: Path, n_scenes: int, first_seed: int = FIRST_TRAINING_SEED) -> Source:
+def read_captions(folder: Path, n_scenes: int, first_seed: int = FIRST_TUNING_SEED) -> Source:
     """One conversation a scene, which lists its shapes by place. See `draw` for the pictures and what is raised."""
     drawn = draw(folder, n_scenes, first_seed)
     conversations = [
@@ -34,7 +34,7 @@ def read_questions(
     questions_a_scene: int = 6,
     *,
     one_turn: bool = False,
-    first_seed: int = FIRST_TRAINING_SEED,
+    first_seed: int = FIRST_TUNING_SEED,
 ) -> Source:
     """One conversation a scene with a turn a question, in the scene's order; with `one_turn` one a question.
 
@@ -51,14 +51,17 @@ def read_questions(
     return Source(QUESTIONS, tuple(conversations))
 
 
-def draw(folder: Path, n_scenes: int, first_seed: int = FIRST_TRAINING_SEED) -> list[tuple[scenes.Scene, Path]]:
+def draw(folder: Path, n_scenes: int, first_seed: int = FIRST_TUNING_SEED) -> list[tuple[scenes.Scene, Path]]:
     """Scenes `first_seed … first_seed + n_scenes - 1` and their pictures, `scene_SEED.png` in `folder`.
 
     Pictures that are there already are kept. Raises InputError for seeds of the demo's and the tests' scenes, and for a
     folder whose first picture is another one.
     """
-    if first_seed < FIRST_TRAINING_SEED:
-        raise InputError(f"scenes from {first_seed} on are for evaluation: training takes {FIRST_TRAINING_SEED} and up")
+    if first_seed < FIRST_TUNING_SEED:
+        raise InputError(
+            f"scenes from {first_seed} on are for evaluation, or known to the bundled parts: training takes "
+            f"{FIRST_TUNING_SEED} and up"
+        )
     folder = folder.resolve()
     drawn = [
         (scene, folder / f"scene_{scene.seed}.png")

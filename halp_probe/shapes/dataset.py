@@ -10,6 +10,7 @@ from halp_probe.files import atomic_text
 from halp_probe.shapes import questions, scenes
 
 FIRST_TRAINING_SEED = 1_000_000  # scenes from here on trained the bundled model
+FIRST_TUNING_SEED = 2_000_000  # and from here on scenes that no bundled model or part has learned, for `train-vlm`
 COLUMNS = ("question_id", "image_id", "question", "answer", "kind", "difficulty")
 
 
