@@ -330,5 +330,5 @@ def test_pictures_are_drawn_once_and_stale_ones_refused(tmp_path: Path) -> None:
     Image.new("RGB", (scenes.SIDE, scenes.SIDE)).save(first[0][1])
     with pytest.raises(InputError, match=r"scene_2000000\.png is not the picture of scene 2000000"):
         shapes_samples.read_captions(tmp_path, 2)
-    with pytest.raises(InputError, match="scenes from 999999 on are for evaluation"):
+    with pytest.raises(InputError, match="scenes from 1999999 on are for evaluation"):
         shapes_samples.draw(tmp_path, 2, FIRST_TUNING_SEED - 1)
