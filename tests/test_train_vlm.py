@@ -409,7 +409,7 @@ def test_a_quantized_language_model_is_trained_on_and_saved_unquantized(tmp_path
     assert main(["fuse", *parts, "--output-dir", str(tmp_path / "start")]) == 0
     start, folder = tmp_path / "start" / "model", tmp_path / "run"
     assert train(["--model", str(start)], folder, "--quantization", "4bit", "--stages", "2", "--questions", "2") == 0
-    assert len(losses(folder)) == 6
+    assert len(losses(folder)) > 2
     before, after = load_file(start / "model.safetensors"), weights(folder)
     changed = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
     assert changed == {name for name in before if "multi_modal_projector" in name}
