@@ -196,6 +196,12 @@ def _data(args: argparse.Namespace) -> DataOptions:
     known = {name for number in set(args.stages) for name in options.names(number)}
     if unknown := sorted(weights.keys() - known):
         raise InputError(f"--weights names {', '.join(unknown)}; the sources are {', '.join(sorted(known)) or 'none'}")
+    for number in set(args.stages):
+        own = set(options.names(number))
+        if own & weights.keys() and (lacking := sorted(own - weights.keys())):
+            raise InputError(
+                f"--weights says nothing of {', '.join(lacking)}; give each source of stage {number} a weight, or none"
+            )
     return options
 
 
