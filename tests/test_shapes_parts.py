@@ -11,11 +11,13 @@ from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
+from halp_probe.finetuning import shapes_samples
 from halp_probe.models.loading import load_model, open_checkpoint
 from halp_probe.shapes import parts_training, scenes
-from halp_probe.shapes.dataset import FIRST_TRAINING_SEED
+from halp_probe.shapes.dataset import FIRST_TRAINING_SEED, FIRST_TUNING_SEED
 from halp_probe.shapes.model import build_tokenizer
 from halp_probe.shapes.parts_training import VisionTraining
+from halp_probe.shapes.train import TrainConfig
 
 PARTS = Path(parts_training.__file__).parent / "parts"
 
@@ -85,6 +87,14 @@ def test_scenes_of_training_are_never_handed_out(monkeypatch: pytest.MonkeyPatch
     losses = parts_training.train_vit(VisionTraining(steps=30, scenes_a_step=16, scenes=64)).losses
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     assert min(drawn) >= FIRST_TRAINING_SEED
+
+
+def test_train_vlm_draws_scenes_that_no_bundled_part_has_learned(tmp_path: Path) -> None:
+    decoder, tower = TrainConfig(), VisionTraining()
+    learned = max(decoder.steps * decoder.scenes_a_step, tower.scenes)
+    assert FIRST_TRAINING_SEED + learned <= FIRST_TUNING_SEED
+    drawn = [scene.seed for scene, _ in shapes_samples.draw(tmp_path, 2)]
+    assert drawn == [FIRST_TUNING_SEED, FIRST_TUNING_SEED + 1]
 
 
 def test_the_parts_are_small_and_load_by_folder() -> None:
