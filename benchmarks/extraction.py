@@ -23,7 +23,7 @@ from presets import PRESETS, build_model, make_prompts
 from tables import Result, Setting, print_head, print_setting
 from ways import OURS, THREE_PASSES, Way, differences, make_ways
 
-from halp_probe.arguments import positive
+from halp_probe.commands.arguments import positive
 from halp_probe.models.loading import LoadedModel
 
 CHECK_TOLERANCE = 1e-5  # of a vector's largest value, in float32

@@ -26,8 +26,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info
 
-from halp_probe.probes.estimators import STRENGTHS
-from halp_probe.probes.solver import Solutions, solve_logistic
+from halp_probe.probes.fitting.estimators import STRENGTHS
+from halp_probe.probes.fitting.solver import Solutions, solve_logistic
 
 Left = frozenset[int]  # the folds that a training set leaves out: one, or one and an inner one
 

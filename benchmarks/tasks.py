@@ -26,8 +26,8 @@ from whole_run import write_pictures
 
 from halp_probe.answering.local import LocalAnswerer
 from halp_probe.answering.options import AnswerOptions
-from halp_probe.arguments import positive
-from halp_probe.extraction.prompting import Prompter
+from halp_probe.commands.arguments import positive
+from halp_probe.engine.prompting import Prompter
 from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import ModelOptions
 from halp_probe.records import Failure, Sample

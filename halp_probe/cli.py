@@ -11,34 +11,40 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from halp_probe import __version__
 from halp_probe.errors import InputError
 
-# command -> (module with add_arguments and run, one line of help)
+# command -> one line of help; its module is the one of that name in `commands`
 COMMANDS = {
-    "ablate": ("halp_probe.interventions.command", "take a probe's direction out of the model: what answers change?"),
-    "app": ("halp_probe.app.command", "chat with a model on a page that shows first how likely it is to be wrong"),
-    "caption": ("halp_probe.answering.caption_command", "describe CaptionQA's images, for qa --captions"),
-    "qa": ("halp_probe.answering.qa_command", "answer CaptionQA's multiple-choice questions, and score the answers"),
-    "shapes": ("halp_probe.shapes.command", "draw a ShapesVQA data set: pictures of shapes and a table of questions"),
-    "extract": ("halp_probe.extraction.command", "capture hidden states and answers into HDF5 shards"),
-    "dense-caption": ("halp_probe.answering.dense_caption_command", "describe every object of images with its place"),
-    "families": ("halp_probe.models.families_command", "list the supported model families"),
-    "fuse": ("halp_probe.models.fused_command", "make a VLM of a pretrained vision tower and language model"),
+    "ablate": "take a probe's direction out of the model: what answers change?",
+    "app": "chat with a model on a page that shows first how likely it is to be wrong",
+    "caption": "describe CaptionQA's images, for qa --captions",
+    "qa": "answer CaptionQA's multiple-choice questions, and score the answers",
+    "shapes": "draw a ShapesVQA data set: pictures of shapes and a table of questions",
+    "extract": "capture hidden states and answers into HDF5 shards",
+    "dense-caption": "describe every object of images with its place",
+    "families": "list the supported model families",
+    "fuse": "make a VLM of a pretrained vision tower and language model",
     "audit": ("halp_probe.extraction.audit", "re-tokenise every row of the shards and check the token positions"),
     "inspect": ("halp_probe.shards.inspection", "show what a shard holds and whether it is valid"),
-    "compare": ("halp_probe.comparison.command", "which layers moved between two models, or through an adapter"),
-    "label": ("halp_probe.labels.command", "judge the answers: right, hallucinated or unknown"),
-    "merge": ("halp_probe.merging.command", "merge adapters into a model's weights, proved before it is kept"),
-    "score": ("halp_probe.scoring.command", "risk of a wrong answer before the first token; answers what is safe"),
-    "set-threshold": ("halp_probe.scoring.threshold", "choose above which risk a saved probe abstains"),
-    "vqa": ("halp_probe.answering.vqa_command", "answer a table of questions on images, and judge the answers"),
-    "stage-a": ("halp_probe.answering.stage_a_command", "one line on each image of groups of images, for a mission"),
-    "stage-b": ("halp_probe.answering.stage_b_command", "does each group pass? asked with the lines of stage-a"),
-    "train-vlm": ("halp_probe.finetuning.command", "train a VLM of one's own: connector, then connector and LoRA"),
-    "train-probes": ("halp_probe.probes.command", "train a probe on every representation and compare with baselines"),
+    "compare": "which layers moved between two models, or through an adapter",
+    "label": "judge the answers: right, hallucinated or unknown",
+    "merge": "merge adapters into a model's weights, proved before it is kept",
+    "score": "risk of a wrong answer before the first token; answers what is safe",
+    "set-threshold": "choose above which risk a saved probe abstains",
+    "vqa": "answer a table of questions on images, and judge the answers",
+    "stage-a": "one line on each image of groups of images, for a mission",
+    "stage-b": "does each group pass? asked with the lines of stage-a",
+    "train-vlm": "train a VLM of one's own: connector, then connector and LoRA",
+    "train-probes": "train a probe on every representation and compare with baselines",
 }
+
+
+def module_of(command: str) -> Any:
+    """The module with the command's `add_arguments` and `run`."""
+    return importlib.import_module(f"halp_probe.commands.{command.replace('-', '_')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"halp_probe {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     arguments = sys.argv[1:] if argv is None else list(argv)
-    for name, (module, summary) in COMMANDS.items():
+    for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         if name in arguments[:1]:
-            importlib.import_module(module).add_arguments(command)
+            module_of(name).add_arguments(command)
     return _run(parser.parse_args(arguments))
 
 
@@ -63,14 +69,13 @@ def run_script(command: str, description: str | None, argv: Sequence[str] | None
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32),
         allow_abbrev=False,
     )
-    importlib.import_module(COMMANDS[command][0]).add_arguments(parser)
+    module_of(command).add_arguments(parser)
     return _run(parser.parse_args(argv, argparse.Namespace(command=command)))
 
 
 def _run(args: argparse.Namespace) -> int:
-    module = importlib.import_module(COMMANDS[args.command][0])
     try:
-        status: int = module.run(args)
+        status: int = module_of(args.command).run(args)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,9 +10,9 @@ from PIL import Image
 from tiny.parts import INITIALIZER_RANGE, text_fields, tiny_tokenizer
 from transformers import Qwen2Config, Qwen2ForCausalLM, ViTConfig, ViTImageProcessor, ViTModel
 
-from halp_probe.extraction.images import LoadedImage
+from halp_probe.engine.images import LoadedImage
+from halp_probe.fused.model import FusedParts, build
 from halp_probe.models.families import family_of
-from halp_probe.models.fused import FusedParts, build
 from halp_probe.models.loading import Checkpoint, LoadedModel, load_model, open_checkpoint
 
 SIDE, PATCH = 56, 14  # pixels: 4 × 4 patches and, on one square, the class token

@@ -17,9 +17,9 @@ from tiny_adapters import LANGUAGE_ATTENTION, LANGUAGE_MLP, train_adapter, train
 from transformers import AutoModelForImageTextToText
 
 from halp_probe.cli import main
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import from_pixels
-from halp_probe.extraction.prompting import Prompt, Prompter
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import from_pixels
+from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.models.adapters import open_adapter, write_merge_record
 from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint

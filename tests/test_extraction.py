@@ -19,9 +19,9 @@ import torch
 from extract_process import start_extraction
 
 from halp_probe.cli import main, run_script
-from halp_probe.extraction import batching
-from halp_probe.extraction.engine import Computed, Engine
-from halp_probe.extraction.prompting import Prompt
+from halp_probe.engine import batching
+from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.prompting import Prompt
 from halp_probe.models import compat
 from halp_probe.models.loading import BUNDLED_FOLDER, ModelError, load_model, open_checkpoint
 from halp_probe.records import Captured

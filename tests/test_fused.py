@@ -35,9 +35,10 @@ from transformers import (
 from halp_probe import RiskScorer, load_probe
 from halp_probe.cli import main, run_script
 from halp_probe.errors import InputError
-from halp_probe.models import compat, fused, loading
+from halp_probe.fused import model as fused
+from halp_probe.fused.model import Fused, FusedParts, build, connector, lora_targets, save
+from halp_probe.models import compat, loading
 from halp_probe.models.errors import ModelError
-from halp_probe.models.fused import Fused, FusedParts, build, connector, lora_targets, save
 from halp_probe.models.loading import load_model, open_checkpoint
 from halp_probe.models.naming import parse_name, source_of
 from halp_probe.models.picture_shapes import check_picture_shape

@@ -11,8 +11,8 @@ from test_fused_original import Original, asked, original
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from halp_probe.cli import main
-from halp_probe.models.fused import FusedParts, build
-from halp_probe.models.fused_original import CONNECTOR_FILE, LORA_FOLDER
+from halp_probe.fused.model import FusedParts, build
+from halp_probe.fused.original import CONNECTOR_FILE, LORA_FOLDER
 from halp_probe.models.loading import load_model, open_checkpoint
 
 __all__ = ["original"]  # the fixture

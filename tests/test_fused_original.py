@@ -20,10 +20,10 @@ from tiny.fused import write_language, write_vit
 from torch import nn
 from transformers import AutoModelForImageTextToText, Qwen2ForCausalLM, ViTModel
 
+from halp_probe.fused.model import Fused, FusedParts, build, connector, lora_targets, save
+from halp_probe.fused.original import CONNECTOR_FILE, LORA_FOLDER, load_connector
+from halp_probe.fused.original_lora import adapter_from_original, write_original
 from halp_probe.models.errors import ModelError
-from halp_probe.models.fused import Fused, FusedParts, build, connector, lora_targets, save
-from halp_probe.models.fused_original import CONNECTOR_FILE, LORA_FOLDER, load_connector
-from halp_probe.models.fused_original_lora import adapter_from_original, write_original
 from halp_probe.models.loading import load_model, open_checkpoint
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"

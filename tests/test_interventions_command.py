@@ -14,17 +14,17 @@ import torch
 from test_equality import single_inputs
 
 from halp_probe.cli import main
-from halp_probe.extraction.engine import Computed, Engine
-from halp_probe.extraction.images import load_image
-from halp_probe.extraction.prompting import Prompter
+from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.images import load_image
+from halp_probe.engine.prompting import Prompter
 from halp_probe.interventions.directions import control_direction, direction_of
 from halp_probe.labels.rules import judge
 from halp_probe.models.loading import load_model, open_checkpoint
-from halp_probe.probes.calibration import Calibration
 from halp_probe.probes.card import vectors_card
-from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import load_probe, save_probe
-from halp_probe.probes.mlp import MLPProbe
+from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.fitting.mlp import MLPProbe
+from halp_probe.probes.judging.calibration import Calibration
 from halp_probe.records import Sample
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import Shards, open_shards

@@ -13,7 +13,7 @@ import torch
 from test_adapters import adapters, captured, changed, difference, extract, plain, table
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from halp_probe.extraction.command import DEFAULT_MODEL
+from halp_probe.commands.extract import DEFAULT_MODEL
 from halp_probe.models import loading
 from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint

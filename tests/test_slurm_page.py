@@ -6,7 +6,6 @@ Nothing is loaded: the stand-ins write down how they were called, and the comman
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import re
@@ -21,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from halp_probe.answering.options import AnswerOptions
-from halp_probe.cli import COMMANDS
+from halp_probe.cli import module_of
 
 PAGE = (Path(__file__).parents[1] / "docs" / "slurm.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -87,7 +86,7 @@ def test_every_command_line_of_the_page_is_one(cluster: Path) -> None:
     outputs: list[tuple[str, ...]] = []
     for command, words in asked:
         parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
-        importlib.import_module(COMMANDS[command][0]).add_arguments(parser)
+        module_of(command).add_arguments(parser)
         args = parser.parse_args(words)
         if hasattr(args, "engine"):
             AnswerOptions.of(args)
@@ -112,7 +111,7 @@ def requeued(cluster: Path) -> bool:
 WORK = """
 import sys, time
 from pathlib import Path
-from halp_probe.extraction.stopping import StopSignals
+from halp_probe.engine.stopping import StopSignals
 with StopSignals() as stop:
     Path("started").touch()
     for _ in range(600):

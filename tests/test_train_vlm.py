@@ -21,7 +21,7 @@ from tiny.fused import write_language, write_vit
 from transformers import AutoModelForImageTextToText, Qwen2ForCausalLM, ViTModel
 
 from halp_probe.cli import main
-from halp_probe.extraction.images import load_image
+from halp_probe.engine.images import load_image
 from halp_probe.finetuning import shapes_samples, stages
 from halp_probe.finetuning.mixing import split
 from halp_probe.finetuning.tokens import ConversationTokenizer

@@ -18,9 +18,9 @@ from tiny_models import tiny_model
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
 
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompter
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompter
 from halp_probe.models import vision_attention
 from halp_probe.models.families import FAMILIES
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint

@@ -6,10 +6,10 @@ import argparse
 from dataclasses import dataclass, fields
 from typing import Any
 
-from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number, share_or_one
+from halp_probe.commands.arguments import not_negative, not_negative_number, positive, positive_number, share_or_one
+from halp_probe.commands.prompt_flags import add_prompt_arguments, template_options
+from halp_probe.engine.sampling import GREEDY, Decoding
 from halp_probe.errors import InputError
-from halp_probe.extraction.prompt_flags import add_prompt_arguments, template_options
-from halp_probe.extraction.sampling import GREEDY, Decoding
 from halp_probe.models.options import ModelOptions, add_model_arguments
 
 ENGINES = ("local", "server")

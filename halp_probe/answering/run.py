@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, ReplyLog, fingerprint, header_of, whole_lines
+from halp_probe.engine.images import ImageError, content_sha256, image_path
+from halp_probe.engine.progress import Progress
+from halp_probe.engine.stopping import StopSignals
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import ImageError, content_sha256, image_path
-from halp_probe.extraction.progress import Progress
-from halp_probe.extraction.stopping import StopSignals
 from halp_probe.locking import locked
 from halp_probe.records import Failure, Sample
 from halp_probe.shards.failures import write_failures
@@ -125,7 +125,7 @@ def open_answerer(given: TaskInput[Any, Any], options: AnswerOptions, log: Path)
 
         return ServerAnswerer(options, given.images_dir)
     from halp_probe.answering.local import LocalAnswerer
-    from halp_probe.extraction.batched import text_only
+    from halp_probe.engine.batched import text_only
 
     lines = whole_lines(log)
     if options.prompt_date is None and lines:

@@ -13,8 +13,8 @@ from halp_probe.answering.pictures import Picture, Pictures
 from halp_probe.answering.replies import Reply, fingerprint, now_utc
 from halp_probe.asking import Patience, ask_all
 from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Failed, checked_url
+from halp_probe.engine.images import ImageError, content_sha256
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import ImageError, content_sha256
 from halp_probe.records import Failure, Sample
 
 STAGE = "server"

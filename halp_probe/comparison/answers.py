@@ -8,7 +8,7 @@ import numpy as np
 
 from halp_probe.comparison.measures import share_over_images
 from halp_probe.comparison.pairing import Pair
-from halp_probe.probes.intervals import Estimate
+from halp_probe.probes.judging.intervals import Estimate
 
 
 @dataclass(frozen=True)

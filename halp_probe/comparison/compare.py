@@ -15,7 +15,7 @@ from halp_probe.comparison.cka import linear_cka
 from halp_probe.comparison.conditions import notes, other_architecture
 from halp_probe.comparison.measures import mean_over_images, row_distances
 from halp_probe.comparison.pairing import Pair
-from halp_probe.probes.intervals import Estimate, joined
+from halp_probe.probes.judging.intervals import Estimate, joined
 from halp_probe.shards.names import layer_of
 
 

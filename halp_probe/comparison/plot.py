@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from halp_probe.comparison.compare import Comparison, Movement
-from halp_probe.probes.intervals import Estimate
+from halp_probe.probes.judging.intervals import Estimate
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 from halp_probe.report.wording import shortened
 

@@ -56,8 +56,8 @@ def audit(
     Raises InputError when the shards store no positions (files of other code), show images that lie in no folder, an
     image's content has changed, or a row cannot be made into a prompt any more.
     """
-    from halp_probe.extraction.images import content_sha256, image_path, load_image
-    from halp_probe.extraction.prompting import Prompter
+    from halp_probe.engine.images import content_sha256, image_path, load_image
+    from halp_probe.engine.prompting import Prompter
     from halp_probe.models.loading import open_checkpoint
 
     missing = [name for name in _NUMBERS if not shards.has(name)]

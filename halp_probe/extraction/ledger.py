@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from halp_probe.extraction.engine import Computed, Engine
-from halp_probe.extraction.progress import Progress
+from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.progress import Progress
 from halp_probe.records import Captured, Failure
 from halp_probe.shards.columns import from_captured
 from halp_probe.shards.failures import write_failures

@@ -12,9 +12,9 @@ import torch
 import transformers
 
 from halp_probe import __version__
+from halp_probe.engine.prompting import PROMPT, PROMPT_OF_TEXT, Prompter
+from halp_probe.engine.sharing import Sharing
 from halp_probe.errors import InputError
-from halp_probe.extraction.prompting import PROMPT, PROMPT_OF_TEXT, Prompter
-from halp_probe.extraction.sharing import Sharing
 from halp_probe.files import atomic_text
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from halp_probe.engine.batched import Batched
+from halp_probe.engine.progress import Progress
+from halp_probe.engine.threads import Behind
 from halp_probe.errors import InputError
-from halp_probe.extraction.batched import Batched
 from halp_probe.extraction.ledger import Ledger
-from halp_probe.extraction.progress import Progress
-from halp_probe.extraction.threads import Behind
 from halp_probe.records import Failure, Sample
 from halp_probe.shards.columns import table_texts
 from halp_probe.shards.run_folder import RunFolder

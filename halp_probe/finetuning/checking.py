@@ -11,11 +11,11 @@ from typing import TypeAlias
 
 from torch.utils.data import DataLoader, Dataset
 
+from halp_probe.engine.images import ImageError, LoadedImage, load_image
+from halp_probe.engine.preparing import begin_worker, death_told
+from halp_probe.engine.progress import Progress
+from halp_probe.engine.prompting import PromptError
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import ImageError, LoadedImage, load_image
-from halp_probe.extraction.preparing import begin_worker, death_told
-from halp_probe.extraction.progress import Progress
-from halp_probe.extraction.prompting import PromptError
 from halp_probe.files import atomic_text
 from halp_probe.finetuning.records import Conversation, LeftOut
 from halp_probe.finetuning.tokens import ConversationTokenizer, TooLongError

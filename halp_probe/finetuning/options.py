@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number, share_or_zero
+from halp_probe.commands.arguments import not_negative, not_negative_number, positive, positive_number, share_or_zero
 from halp_probe.errors import InputError
 from halp_probe.finetuning.plan import Lora, Schedule, Stage
-from halp_probe.models.fused_options import FusedParts, add_part_arguments
+from halp_probe.fused.options import FusedParts, add_part_arguments
 from halp_probe.models.options import DTYPES
 
 STAGE_1 = ("captions", "shapes_captions")

@@ -19,9 +19,9 @@ from halp_probe.files import atomic_text
 from halp_probe.finetuning.checkpoints import LEARNED, last_whole, load_learned, save_learned
 from halp_probe.finetuning.plan import Lora, Schedule, Stage
 from halp_probe.finetuning.trainer import VlmTrainer, Watch, arguments
+from halp_probe.fused.model import connector, lora_targets
 from halp_probe.models.adapters import peft_library
 from halp_probe.models.compat import checkpoint_activations
-from halp_probe.models.fused import connector, lora_targets
 
 _FINISHED = "finished.json"  # written last
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from halp_probe.finetuning.options import Machine, TrainOptions
+from halp_probe.fused.model import Fused, build
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.errors import ModelError
 from halp_probe.models.families import family_of
 from halp_probe.models.fingerprints import local_revision
-from halp_probe.models.fused import Fused, build
 from halp_probe.models.loading import Checkpoint, device_and_dtype, open_checkpoint, read_weights
 from halp_probe.models.naming import source_of
 from halp_probe.models.quantization import bitsandbytes_config, keep_trainable

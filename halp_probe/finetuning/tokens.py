@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompt, Prompter, PromptError
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompt, Prompter, PromptError
 from halp_probe.finetuning.records import Conversation
 from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import Checkpoint

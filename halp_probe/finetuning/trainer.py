@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from halp_probe.engine.preparing import begin_worker, death_told
 from halp_probe.errors import InputError
-from halp_probe.extraction.preparing import begin_worker, death_told
 from halp_probe.finetuning.checkpoints import LEARNED, load_learned, mark_whole, save_learned
 from halp_probe.finetuning.plan import Schedule, Stage
 

@@ -14,8 +14,8 @@ from halp_probe.errors import InputError
 from halp_probe.labels.normalise import bare
 from halp_probe.labels.rules import judge
 from halp_probe.probes.files import SavedProbe
-from halp_probe.probes.intervals import Estimate, interval
-from halp_probe.probes.metrics import image_draws
+from halp_probe.probes.judging.intervals import Estimate, interval
+from halp_probe.probes.judging.metrics import image_draws
 from halp_probe.shards.reader import Shards
 
 PLAIN, ABLATED, CONTROL = RUNS = ("plain", "ablated", "control")

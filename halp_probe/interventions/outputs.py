@@ -29,7 +29,7 @@ from halp_probe.interventions.effects import (
     Effect,
     Runs,
 )
-from halp_probe.probes.intervals import Estimate
+from halp_probe.probes.judging.intervals import Estimate
 
 CSV_FILE, JSON_FILE = "ablation.csv", "ablation.json"
 _TITLES = {

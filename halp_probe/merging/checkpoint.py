@@ -18,10 +18,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import from_pixels
+from halp_probe.engine.prompting import Prompter
 from halp_probe.errors import InputError
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import from_pixels
-from halp_probe.extraction.prompting import Prompter
 from halp_probe.files import whole_folder
 from halp_probe.models.adapters import Adapter, attach, merge, write_merge_record
 from halp_probe.models.dtypes import cast_parameters, note_dtype

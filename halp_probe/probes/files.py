@@ -23,11 +23,11 @@ from safetensors.numpy import save as save_tensors
 
 from halp_probe.files import atomic_text, write_bytes
 from halp_probe.models.naming import BUNDLED, BUNDLED_PROBES
-from halp_probe.probes.calibration import Calibration, Threshold
-from halp_probe.probes.comparators import DifferenceOfMeansProbe, RidgeProbe
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.estimators import LinearProbe
-from halp_probe.probes.mlp import MLPProbe
+from halp_probe.probes.fitting.comparators import DifferenceOfMeansProbe, RidgeProbe
+from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.fitting.mlp import MLPProbe
+from halp_probe.probes.judging.calibration import Calibration, Threshold
 
 FORMAT = "halp_probe.probe"
 FORMAT_VERSION = 2

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.estimators import STRENGTHS
 from halp_probe.probes.features import LabelledRows, ShardSource, choose_representations, join
 from halp_probe.probes.findings import Finding, findings
-from halp_probe.probes.groups import Grouped, by_group
-from halp_probe.probes.kinds import Fitter, fitter, mlp
+from halp_probe.probes.fitting.estimators import STRENGTHS
+from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
+from halp_probe.probes.fitting.splits import Folds, folds_of, outer_folds
+from halp_probe.probes.judging.groups import Grouped, by_group
 from halp_probe.probes.presets import HALP, row_split
 from halp_probe.probes.results import Judgement, judge_sweep
-from halp_probe.probes.splits import Folds, folds_of, outer_folds
 from halp_probe.probes.sweep import Sweep, sweep
 from halp_probe.probes.transfer import MOST_GROUPS, Transfer, TransferTask, transfer
 

@@ -16,9 +16,9 @@ import numpy as np
 from halp_probe import __version__
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.files import LABEL_MEANING
-from halp_probe.probes.groups import Grouped
-from halp_probe.probes.intervals import Estimate
-from halp_probe.probes.measures import COVERAGE, MEASURES
+from halp_probe.probes.judging.groups import Grouped
+from halp_probe.probes.judging.intervals import Estimate
+from halp_probe.probes.judging.measures import COVERAGE, MEASURES
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study
 from halp_probe.probes.transfer import Transfer

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from halp_probe.extraction.images import ImageError, image_path
+from halp_probe.engine.images import ImageError, image_path
 from halp_probe.files import atomic_text, write_bytes
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study

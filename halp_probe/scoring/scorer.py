@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from halp_probe.engine.engine import Computed, Gate
 from halp_probe.errors import InputError
-from halp_probe.extraction.engine import Computed, Gate
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
 from halp_probe.probes.files import SavedProbe, load_probe
 from halp_probe.scoring.conversation import ProbedChat, Shown, representation_of

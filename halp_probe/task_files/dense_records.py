@@ -14,8 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from halp_probe.engine.images import image_path, upright_size
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import image_path, upright_size
 from halp_probe.records import Failure
 from halp_probe.task_files.json_lines import unique_members
 from halp_probe.task_files.stage_tree import natural_key
