@@ -173,7 +173,7 @@ def test_a_folder_has_no_commit_to_take(tmp_path: Path) -> None:
     adapter = train_lora(tmp_path / "adapter", base=snapshot, steps=1)
     for side in two_extractions(parsed("--model", str(snapshot), "--adapter", str(adapter))):
         assert (side.model, side.revision) == (str(snapshot), None)
-        assert options.open_model(options.ModelOptions.of(side)).revision.startswith("local-")
+        assert options.open_model(options.model_options(side)).revision.startswith("local-")
 
 
 def test_a_side_that_cannot_be_extracted_ends_the_command(data: Path, tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from test_adapters import adapters, captured, changed, difference, extract, plai
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from halp_probe.commands.extract import DEFAULT_MODEL
+from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.models import loading
 from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
 from halp_probe.models.naming import BUNDLED_FOLDER
-from halp_probe.models.options import ModelOptions, add_model_arguments, load
+from halp_probe.models.options import ModelOptions, load
 from halp_probe.shapes.model import build_processor
 from halp_probe.shards.reader import open_shards
 
@@ -28,7 +29,7 @@ __all__ = ["adapters", "plain", "table"]  # fixtures
 def options(*flags: str, default: str | None = DEFAULT_MODEL) -> ModelOptions:
     parser = argparse.ArgumentParser()
     add_model_arguments(parser, default=default)
-    return ModelOptions.of(parser.parse_args(flags))
+    return model_options(parser.parse_args(flags))
 
 
 def test_the_default_model_holds_where_nothing_is_named() -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from halp_probe.answering.options import AnswerOptions
 from halp_probe.cli import module_of
+from halp_probe.commands.answer_flags import answer_options
 
 PAGE = (Path(__file__).parents[1] / "docs" / "slurm.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -89,7 +89,7 @@ def test_every_command_line_of_the_page_is_one(cluster: Path) -> None:
         module_of(command).add_arguments(parser)
         args = parser.parse_args(words)
         if hasattr(args, "engine"):
-            AnswerOptions.of(args)
+            answer_options(args)
         named = ("output_dir", "output_path", "out", "captions")  # qa's default name tells captions from images
         outputs.append((command, *(str(getattr(args, name, None)) for name in named)))
     long = {"extract", "train-probes", "score", "compare", "ablate", "vqa", "qa", "caption", "stage-a", "stage-b"}

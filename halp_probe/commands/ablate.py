@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halp_probe.commands.arguments import not_negative
+from halp_probe.commands.model_flags import add_model_arguments
 from halp_probe.commands.score import add_run_arguments
 from halp_probe.labels.rules import RULES
-from halp_probe.models.options import add_model_arguments
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from halp_probe.app.settings import Choice, PageSettings
 from halp_probe.commands.arguments import positive
+from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.errors import InputError
 from halp_probe.models.naming import BUNDLED
-from halp_probe.models.options import ModelOptions, add_model_arguments
 
 PAGE = Path(__file__).with_name("page.py")
 
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("the page needs Streamlit: pip install 'halp_probe[app]'") from error
     check_free(args.host, args.port)
     open_to_all = not is_loopback(args.host)
-    settings = PageSettings(Choice.of(ModelOptions.of(args), args.probe), open_to_all)
+    settings = PageSettings(Choice.of(model_options(args), args.probe), open_to_all)
     if open_to_all:
         print(f"note: whoever reaches {args.host}:{args.port} can ask the model; there is no password")
     options = server_options(args.host, args.port, open_to_all)

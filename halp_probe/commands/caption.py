@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
+from halp_probe.answering.options import Usual
+from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.commands.qa import (
     DEFAULT_MODEL,
     PICTURES,
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Caption; the exit status is that of `answer_task`."""
     from halp_probe.answering.run import answer_task
 
-    options = AnswerOptions.of(args)
+    options = answer_options(args)
     output = args.output_path or args.output_dir / f"{args.split}_captions_{options.model.base_name}.json"
     given = read_input(args)
     answered = answer_task(given, options, output)

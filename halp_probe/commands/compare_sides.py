@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from halp_probe.commands.model_flags import model_options
 from halp_probe.errors import InputError
 
 FOLDERS = ("a", "b")  # of the two extractions, in --output-dir
@@ -41,10 +42,10 @@ def _without_and_with(
     args: argparse.Namespace, model: str | None, revision: str | None
 ) -> tuple[argparse.Namespace, argparse.Namespace]:
     """An adapter may name the model and the commit that it was trained on: both sides take these."""
-    from halp_probe.models.options import ModelOptions, open_model
+    from halp_probe.models.options import open_model
 
     adapted = _side(args, FOLDERS[1], model=model, revision=revision, adapter=args.adapter)
-    opened = open_model(ModelOptions.of(adapted))
+    opened = open_model(model_options(adapted))
     pinned: dict[str, Any] = {"model": opened.name}
     if not opened.revision.startswith("local-"):
         pinned["revision"] = opened.revision

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
+from halp_probe.answering.options import Usual
+from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.commands.arguments import share_or_one
 from halp_probe.errors import InputError
 from halp_probe.task_files.dense_records import read_folder, read_records
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.answering.run import answer_task
     from halp_probe.task_files.dense_output import Captioned, draw_captions, write_captions
 
-    options = AnswerOptions.of(args)
+    options = answer_options(args)
     given = read_input(args)
     output: Path = args.output_path or args.output_dir / f"{_stem(args)}_dense_caption.jsonl"
     answered = answer_task(given, options, output, _watch(given.items))

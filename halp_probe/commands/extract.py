@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from halp_probe.commands.arguments import not_negative, positive
 from halp_probe.commands.label import label
+from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.commands.prompt_flags import add_prompt_arguments, largest_area, template_options
 from halp_probe.commands.task_inputs import (
     INPUTS,
@@ -25,7 +26,7 @@ from halp_probe.engine.positions import parse_layers
 from halp_probe.errors import InputError
 from halp_probe.labels.table import read_labels
 from halp_probe.locking import locked
-from halp_probe.models.options import ModelOptions, add_model_arguments, load_opened, open_model
+from halp_probe.models.options import ModelOptions, load_opened, open_model
 from halp_probe.records import CaptureSpec, Sample
 from halp_probe.shards.columns import subject
 from halp_probe.shards.failures import FAILURES_FILE, read_failures
@@ -77,7 +78,7 @@ class ExtractOptions:
         limits = usual(args.task)
         told: dict[str, Any] = {
             "source": input_flags(args),
-            "model": ModelOptions.of(args),
+            "model": model_options(args),
             "template_options": template_options(args),
             "max_new_tokens": args.max_new_tokens or limits.max_new_tokens,
             "usual_max_pixels": limits.max_pixels,

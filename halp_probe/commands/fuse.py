@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 
 from halp_probe.commands.arguments import not_negative
+from halp_probe.commands.part_flags import add_part_arguments, fused_parts
 from halp_probe.errors import InputError
 from halp_probe.files import whole_folder
-from halp_probe.fused.options import ADAPTER, MODEL, FusedParts, add_part_arguments
+from halp_probe.fused.options import ADAPTER, MODEL
 from halp_probe.models.options import DTYPES, quiet_libraries
 
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     quiet_libraries()
     with whole_folder(args.output_dir) as folder:
-        parts = FusedParts.of(args)
+        parts = fused_parts(args)
         fused = build(parts, cache_dir=args.cache_dir, dtype=args.dtype, seed=args.seed)
         if args.connector is not None:
             load_connector(fused.model, args.connector)

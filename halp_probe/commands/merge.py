@@ -6,7 +6,8 @@ import argparse
 import re
 from pathlib import Path
 
-from halp_probe.models.options import DTYPES, ModelOptions, add_naming_arguments, open_model
+from halp_probe.commands.model_flags import add_naming_arguments, model_options
+from halp_probe.models.options import DTYPES, open_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """Merge and prove; exit status 0. Raises InputError, with nothing left behind, for what cannot be merged."""
     from halp_probe.merging.checkpoint import TOLERANCE, merge_adapters
 
-    checkpoint = open_model(ModelOptions.of(args))
+    checkpoint = open_model(model_options(args))
     merged = merge_adapters(
         checkpoint,
         args.output_dir,

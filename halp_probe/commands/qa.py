@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
+from halp_probe.answering.options import Usual
+from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.task_files.caption_qa import read_questions, write_results
 from halp_probe.task_files.captionqa_rows import DOMAINS
 from halp_probe.task_files.splits import ALL
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     """Answer and score; the exit status is that of `answer_task`."""
     from halp_probe.answering.run import answer_task
 
-    options = AnswerOptions.of(args)
+    options = answer_options(args)
     shows = "caption" if args.captions else "image"
     name = f"{args.split}_qa_{shows}_local_{options.model.base_name}.json"
     output = args.output_path or args.output_dir / name

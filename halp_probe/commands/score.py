@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from halp_probe.commands.arguments import not_negative, positive
+from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.errors import InputError
-from halp_probe.models.options import ModelOptions, add_model_arguments
+from halp_probe.models.options import ModelOptions
 
 RISKS_FILE = "risks.csv"
 
@@ -130,7 +131,7 @@ def _model_options(args: argparse.Namespace, card: dict[str, Any]) -> ModelOptio
     if model is None:
         raise InputError(f"{args.probe} names no model; pass --model")
     adapters = args.adapter or ([] if args.model else trained_adapters(card))
-    options = ModelOptions.of(args)
+    options = model_options(args)
     quantization = options.quantization or (None if args.model else card.get("quantization"))
     revision = options.revision or trained_revision(card, model)
     return replace(options, model=model, adapter=tuple(adapters), revision=revision, quantization=quantization)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
+from halp_probe.answering.options import Usual
+from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.engine.images import ImageError, image_path, load_image
 from halp_probe.errors import InputError
 from halp_probe.records import Failure
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Summarise and write; the exit status is that of `answer_task`."""
     from halp_probe.answering.run import answer_task
 
-    options = AnswerOptions.of(args)
+    options = answer_options(args)
     tree = _tree(args)
     given = _input(args, tree)
     output = args.output_path or args.output_dir / f"{nfc(args.mission)}_stage_a.jsonl"

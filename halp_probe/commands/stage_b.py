@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
+from halp_probe.answering.options import Usual
+from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.errors import InputError
 from halp_probe.records import Failure
 from halp_probe.task_files.json_lines import write_metrics
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Ask, write verdicts and rates, print these; the exit status is that of `answer_task`."""
     from halp_probe.answering.run import answer_task
 
-    options = AnswerOptions.of(args)
+    options = answer_options(args)
     groups = _groups(args)
     given = _input(groups)
     output: Path = args.output_path or args.output_dir / f"{_stem(args.stage_a)}_stage_b.jsonl"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 
+from halp_probe.commands.train_vlm_flags import add_arguments as add_arguments
+from halp_probe.commands.train_vlm_flags import train_options
 from halp_probe.errors import InputError
-from halp_probe.finetuning.options import TrainOptions
-from halp_probe.finetuning.options import add_arguments as add_arguments
 from halp_probe.models.options import quiet_libraries
 
 
 def run(args: argparse.Namespace) -> int:
     """Train; exit status 0, 130 or 143 when stopped by a signal. Raises InputError for input that cannot be used."""
-    options = TrainOptions.of(args)
+    options = train_options(args)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("train-vlm runs in one process on one device; start it without torchrun")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and worker processes do not go together

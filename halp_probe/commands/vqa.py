@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
+from halp_probe.answering.options import Usual
+from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.records import Sample
 from halp_probe.task_files.table import read_vqa
 from halp_probe.tasks.task import TaskInput
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.commands.label import summary
     from halp_probe.labels.table import row, with_texts, write_labels
 
-    options = AnswerOptions.of(args)
+    options = answer_options(args)
     given = read_input(args)
     output = args.output_path or args.output_dir / f"vqa_{options.model.base_name}.csv"
     answered = answer_task(given, options, output)

@@ -1,11 +1,9 @@
-"""What a fused model is made of, and the flags that say so; nothing here loads torch."""
+"""Names of what a fused model is made of; nothing here imports torch."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 
-from halp_probe.commands.arguments import positive
 from halp_probe.models.errors import ModelError
 
 MODEL, ADAPTER = "model", "adapter"  # folders in an --output-dir
@@ -23,29 +21,3 @@ class FusedParts:
     def __post_init__(self) -> None:
         if self.tiles < 0:
             raise ModelError(f"{self.tiles} tiles: pass how many a picture is cut into at most, or 0")
-
-    @classmethod
-    def of(cls, args: argparse.Namespace) -> FusedParts:
-        """From parsed flags."""
-        return cls(args.vision, args.language, args.tiles, bool(args.vision_layernorm))
-
-
-def add_part_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the flags that make a FusedParts; `vision_layernorm` is None where it was not said."""
-    add = parser.add_argument
-    add(
-        "--vision",
-        default=FusedParts.vision,
-        help="hub name or folder of a ViT, CLIP or SigLIP; 'shapes-vit' is bundled (%(default)s)",
-    )
-    add(
-        "--language",
-        default=FusedParts.language,
-        help="hub name or folder of a Qwen2 or Qwen3; 'shapes-lm' is bundled (%(default)s)",
-    )
-    add("--tiles", type=positive, default=0, metavar="N", help="cut pictures into at most N tiles beside an overview")
-    add(
-        "--vision-layernorm",
-        action=argparse.BooleanOptionalAction,
-        help="whether the connector reads the tower's states behind its final LayerNorm (before it, as LLaVA does)",
-    )

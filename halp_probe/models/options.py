@@ -1,13 +1,12 @@
-"""The flags by which every command names a model and says how to load it; torch is loaded when they are used."""
+"""Options that name a model and say how to load it; torch is imported when they are used."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from halp_probe.models.quantization import QUANTIZATIONS, quiet_bitsandbytes
+from halp_probe.models.quantization import quiet_bitsandbytes
 
 if TYPE_CHECKING:
     from halp_probe.models.loading import Checkpoint, LoadedModel
@@ -17,7 +16,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """See `add_model_arguments` for what each means."""
+    """Which model, and how it is loaded; see `load_model` for what each means."""
 
     model: str | None  # None: the model that the first adapter was trained on
     adapter: tuple[str, ...] = ()
@@ -35,53 +34,6 @@ class ModelOptions:
     def base_name(self) -> str:
         """The last part of the model's name, or of its first adapter's, for names of files."""
         return (self.model or self.adapter[0]).rstrip("/").rsplit("/", 1)[-1]
-
-    @classmethod
-    def of(cls, args: argparse.Namespace) -> ModelOptions:
-        """From parsed flags; the command's default model holds where neither model nor adapter is named.
-
-        What the command has no flag for keeps its default.
-        """
-        given = vars(args)
-        values = {field.name: given[field.name] for field in fields(cls) if field.name in given}
-        values["adapter"] = tuple(args.adapter or ())
-        if args.model is None and not args.adapter:
-            values["model"] = args.default_model
-        return cls(**values)
-
-
-def add_model_arguments(parser: argparse.ArgumentParser, *, default: str | None, otherwise: str | None = None) -> None:
-    """Add the flags that make a ModelOptions; `default` is the model where neither it nor an adapter is named.
-
-    `otherwise` says so in the help where the command finds its model in another way.
-    """
-    add_naming_arguments(parser, default=default, otherwise=otherwise)
-    add = parser.add_argument
-    add("--dtype", default="auto", choices=DTYPES, help="auto: bfloat16 on CUDA, else float32")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
-    add("--device-map", choices=("auto",), help="auto: spread a model over all GPUs")
-    add("--attn-implementation", help="sdpa, eager or flash_attention_2 (the model's default)")
-    add("--quantization", choices=QUANTIZATIONS, help="of the weights, by bitsandbytes (none)")
-
-
-def add_naming_arguments(parser: argparse.ArgumentParser, *, default: str | None, otherwise: str | None = None) -> None:
-    """Those of them that say which model it is, for a command that loads it in a way of its own."""
-    parser.set_defaults(default_model=default)
-    add = parser.add_argument
-    otherwise = otherwise or f"the first adapter's base{f', else {default}' if default else ''}"
-    add("--model", help=f"hub name or folder; 'shapes' is bundled ({otherwise})")
-    add(
-        "--adapter",
-        action="append",
-        metavar="DIR",
-        help="folder or hub name of a PEFT adapter; several: one flag each, in training order",
-    )
-    add("--revision", help="branch, tag or commit of a hub model (its default branch)")
-    add("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
-    add(
-        "--trust-remote-code", metavar="OWNER/MODEL", help="run the Python code of this repository, the model's (never)"
-    )
-    add("--trust-lookup", action="store_true", help="try an unknown model_type by transformers' own lookups")
 
 
 def quiet_libraries() -> None:

@@ -1,0 +1,34 @@
+"""Flags that name the parts of a fused model."""
+
+from __future__ import annotations
+
+import argparse
+
+from halp_probe.commands.arguments import positive
+from halp_probe.fused.options import FusedParts
+
+
+def add_part_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add the flags that make a FusedParts; `vision_layernorm` is None where it was not said."""
+    add = parser.add_argument
+    add(
+        "--vision",
+        default=FusedParts.vision,
+        help="hub name or folder of a ViT, CLIP or SigLIP; 'shapes-vit' is bundled (%(default)s)",
+    )
+    add(
+        "--language",
+        default=FusedParts.language,
+        help="hub name or folder of a Qwen2 or Qwen3; 'shapes-lm' is bundled (%(default)s)",
+    )
+    add("--tiles", type=positive, default=0, metavar="N", help="cut pictures into at most N tiles beside an overview")
+    add(
+        "--vision-layernorm",
+        action=argparse.BooleanOptionalAction,
+        help="whether the connector reads the tower's states behind its final LayerNorm (before it, as LLaVA does)",
+    )
+
+
+def fused_parts(args: argparse.Namespace) -> FusedParts:
+    """From parsed flags."""
+    return FusedParts(args.vision, args.language, args.tiles, bool(args.vision_layernorm))
