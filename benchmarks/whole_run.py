@@ -31,7 +31,7 @@ from halp_probe.engine.engine import Computed, Engine
 from halp_probe.engine.positions import probed_layers
 from halp_probe.engine.preparing import Preparer, default_workers
 from halp_probe.engine.prompting import Prompt, Prompter
-from halp_probe.extraction.run import Extraction
+from halp_probe.extraction.run import run
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec, Sample
 from halp_probe.shapes.dataset import write_dataset
@@ -127,7 +127,7 @@ def extract(loaded: LoadedModel, images: Path, samples: list[Sample], new_tokens
             folder = RunFolder(Path(output), "benchmark", [s.question_id for image in by_image for s in image])
             budget = BUDGET[loaded.device.type]
             batched = Batched(engine, preparer, folder.done, token_budget=budget, workers=workers)
-            outcome = Extraction(batched, folder).run(by_image, (), ())
+            outcome = run(batched, folder, by_image)
             wall = time.perf_counter() - start
         finally:
             sys.stderr = stderr

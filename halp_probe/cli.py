@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from halp_probe import __version__
+from halp_probe.commands.terminal import log_on_terminal, with_flags
 from halp_probe.errors import InputError
 
 # command -> one line of help; its module is the one of that name in `commands`
@@ -55,11 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"halp_probe {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     arguments = sys.argv[1:] if argv is None else list(argv)
+    chosen = parser
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         if name in arguments[:1]:
             module_of(name).add_arguments(command)
-    return _run(parser.parse_args(arguments))
+            chosen = command
+    return _run(parser.parse_args(arguments), chosen)
 
 
 def run_script(command: str, description: str | None, argv: Sequence[str] | None = None) -> int:
@@ -70,18 +73,19 @@ def run_script(command: str, description: str | None, argv: Sequence[str] | None
         allow_abbrev=False,
     )
     module_of(command).add_arguments(parser)
-    return _run(parser.parse_args(argv, argparse.Namespace(command=command)))
+    return _run(parser.parse_args(argv, argparse.Namespace(command=command)), parser)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     try:
-        status: int = module_of(args.command).run(args)
+        with log_on_terminal():
+            status: int = module_of(args.command).run(args)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_flags(str(error), parser)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -1,15 +1,23 @@
-"""Read a VQA table into samples: a CSV whose mistakes are named by row, never guessed around."""
+"""Read a VQA table into samples: a CSV or rows in memory, whose mistakes are named by row, never guessed around."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Sequence
+import math
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Rows: TypeAlias = Sequence[Mapping[str, object]]  # a table in memory, as a list of dicts
 
 _ALIASES = {"image_id": "image_name", "answer": "gt_answer"}
 _CORE = ("question_id", "image_id", "question", "answer")
@@ -28,22 +36,29 @@ class Table:
     failures: tuple[Failure, ...]
 
 
-def read_table(path: Path, reserved: Collection[str] = (), *, answers: bool = True) -> Table:
-    """A UTF-8 CSV (with or without BOM) with `question_id, image_id, question, answer`.
+def read_table(
+    table: str | os.PathLike[str] | pd.DataFrame | Rows, reserved: Collection[str] = (), *, answers: bool = True
+) -> Table:
+    """Read a table with `question_id, image_id, question, answer`: a UTF-8 CSV (also with BOM), or rows in memory.
 
     Without `answers` the last may be missing, and is blank then.
 
-    `image_name` stands for `image_id` and `gt_answer` for `answer` (the ground truth). All cells stay text. A blank
-    answer is allowed (its label will be unknown). Rows with a blank question or id, or with too many or too few cells,
-    become failures. Raises TableError for a missing, empty or non-UTF-8 file, missing or ambiguous columns, further
-    columns with a `reserved` name, and duplicate question ids.
+    `image_name` stands for `image_id` and `gt_answer` for `answer` (the ground truth). All cells of a CSV stay text; of
+    rows in memory, None and NaN are blank and other values become their `str`. A blank answer is allowed (its label
+    will be unknown). Rows with a blank question or id, or with too many or too few cells, become failures. Raises
+    TableError for a missing, empty or non-UTF-8 file, missing or ambiguous columns, further columns with a `reserved`
+    name, and duplicate question ids.
     """
     required = _CORE if answers else _CORE[:-1]
+    if isinstance(table, str | os.PathLike):
+        name, rows = str(table), _rows(Path(table), reserved, required)
+    else:
+        name, rows = "the table", _rows_in_memory(table, reserved, required)
     samples: list[Sample] = []
     failures: list[Failure] = []
     line_of: dict[str, int] = {}
     repeated: dict[str, list[int]] = {}
-    for line, cells in _rows(path, reserved, required):
+    for line, cells in rows:
         question_id = cells.question_id if isinstance(cells, Failure) else cells["question_id"]
         if question_id in line_of:
             repeated.setdefault(question_id, [line_of[question_id]]).append(line)
@@ -57,12 +72,30 @@ def read_table(path: Path, reserved: Collection[str] = (), *, answers: bool = Tr
     if repeated:
         first, lines = next(iter(repeated.items()))
         raise TableError(
-            f"{path}: {len(repeated)} question ids occur more than once (first: {first!r} in lines "
+            f"{name}: {len(repeated)} question ids occur more than once (first: {first!r} in lines "
             f"{', '.join(map(str, lines))}); answers and labels are matched by id, so make them unique"
         )
     if not samples and not failures:
-        raise TableError(f"{path} has a header but no rows")
+        raise TableError(f"{name} has a header but no rows")
     return Table(tuple(samples), tuple(failures))
+
+
+def _rows_in_memory(
+    table: pd.DataFrame | Rows, reserved: Collection[str], required: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str] | Failure]]:
+    """Number of the row, counted from 1, and its cells or why it cannot be used."""
+    frame = None if isinstance(table, Sequence) else table
+    rows: Iterable[Mapping[str, object]] = table if frame is None else frame.to_dict("records")  # type: ignore[assignment]
+    names = list(dict.fromkeys(str(name) for row in rows for name in row)) if frame is None else list(frame.columns)
+    header = _header([str(name) for name in names], "the table", reserved, required)
+    for number, row in enumerate(rows, 1):
+        yield number, _row(header, [_text(row.get(name)) for name in names], number)
+
+
+def _text(value: object) -> str:
+    return (
+        "" if value is None or (isinstance(value, float) and math.isnan(value)) or str(value) == "<NA>" else str(value)
+    )
 
 
 def _rows(
@@ -81,7 +114,7 @@ def _rows(
             if cells:
                 yield reader.line_num, _row(header, cells, reader.line_num)
     except FileNotFoundError:
-        raise TableError(f"{path} does not exist; pass the CSV with --vqa-dataset") from None
+        raise TableError(f"{path} does not exist; pass the CSV with `vqa_dataset`") from None
     except (IsADirectoryError, PermissionError) as error:
         raise TableError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -94,7 +127,7 @@ def _rows(
         ) from error
 
 
-def _header(cells: list[str], path: Path, reserved: Collection[str], required: Sequence[str]) -> list[str]:
+def _header(cells: list[str], path: Path | str, reserved: Collection[str], required: Sequence[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     if not any(names):
         raise TableError(f"{path} is empty; it needs a header with {', '.join(required)}")

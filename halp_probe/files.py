@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from safetensors import SafetensorError
 
@@ -44,6 +45,13 @@ def write_bytes(path: Path, data: bytes) -> None:
             partial.unlink()
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, whole or not at all; else as `write_bytes`."""
+    with atomic_text(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
 @contextmanager
 def whole_folder(output: Path) -> Iterator[Path]:
     """An empty folder to fill, which gets the name `output` only when the block ends without an error; else it goes.
@@ -51,11 +59,11 @@ def whole_folder(output: Path) -> Iterator[Path]:
     Raises InputError for an `output` that holds something already, and where it cannot be written.
     """
     if not output.name:
-        raise InputError(f"--output-dir {output}: name a new folder, which is written whole or not at all")
+        raise InputError(f"`output_dir` {output}: name a new folder, which is written whole or not at all")
     partial = output.with_name(f".{output.name}.partial")
     try:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise InputError(f"--output-dir {output} exists and is not empty; choose another one")
+            raise InputError(f"`output_dir` {output} exists and is not empty; choose another one")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial

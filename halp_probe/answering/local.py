@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,11 +12,10 @@ import numpy as np
 
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, fingerprint, now_utc
-from halp_probe.commands.prompt_flags import largest_area
 from halp_probe.engine.batched import Batched, samples_by_image
 from halp_probe.engine.engine import Computed, Engine
 from halp_probe.engine.preparing import Preparer, default_workers
-from halp_probe.engine.prompting import Prompter
+from halp_probe.engine.prompting import Prompter, largest_area
 from halp_probe.engine.proving import prove_looked_up
 from halp_probe.engine.sharing import NO_IMAGES, try_sharing
 from halp_probe.extraction.manifest import run_settings
@@ -24,6 +23,7 @@ from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import load_opened, open_model
 from halp_probe.records import Captured, CaptureSpec, Failure, Sample
 
+_log = logging.getLogger(__name__)
 _BATCH_TOKENS = {"cpu": 8192, "cuda": 16384}  # a command's usual batch of images of half a megapixel
 
 
@@ -104,7 +104,7 @@ class LocalAnswerer:
                 prove_looked_up(self._loaded, (self._loaded.num_layers - 1,), self._preparer, images)
             sharing = try_sharing(self._loaded, (), self._preparer, images)
             if not sharing.shared and sharing != NO_IMAGES and any(len(image) > 1 for image in images):
-                print(f"Prompts on one image run one by one: {sharing.reason}.", file=sys.stderr)
+                _log.warning("Prompts on one image run one by one: %s.", sharing.reason)
             self._shares_prefix = sharing.shared
         return self._shares_prefix
 
@@ -112,7 +112,7 @@ class LocalAnswerer:
         date = now_utc()
         for row in (row for batch in computed for row in engine.collect(batch)):
             if not np.isfinite([row.first_token_entropy, row.answer_logprob]).all():
-                reason = "the tokens' distribution is not finite; try --dtype float32 or bfloat16"
+                reason = "the tokens' distribution is not finite; try `dtype='float32'` or bfloat16"
                 yield Failure(row.sample.question_id, "forward", reason)
             else:
                 yield self._reply(row, attempt, date)

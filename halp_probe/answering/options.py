@@ -43,4 +43,4 @@ class AnswerOptions:
 
     def __post_init__(self) -> None:
         if (self.engine == "server") != (self.base_url is not None):
-            raise InputError("--engine server and --base-url URL go together: pass both, or neither to load the model")
+            raise InputError("`engine` server and `base_url` URL go together: pass both, or neither to load the model")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,10 +16,9 @@ from typing import Any, Protocol
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, ReplyLog, fingerprint, header_of, whole_lines
 from halp_probe.engine.images import ImageError, content_sha256, image_path
-from halp_probe.engine.progress import Progress
-from halp_probe.engine.stopping import StopSignals
 from halp_probe.errors import InputError
 from halp_probe.locking import locked
+from halp_probe.progress import Counter, Progress, silent
 from halp_probe.records import Failure, Sample
 from halp_probe.shards.failures import write_failures
 from halp_probe.tasks.task import TaskInput
@@ -27,6 +26,7 @@ from halp_probe.tasks.task import TaskInput
 ATTEMPTS = (1, 2)  # the second for items whose task asks again
 REPLIES_SUFFIX, FAILURES_SUFFIX = ".replies.jsonl", ".failures.csv"
 
+ShouldStop = Callable[[], bool]
 Watch = Callable[[Sequence[Reply]], str]  # the replies of a batch -> what the progress line says of all so far
 
 
@@ -43,37 +43,34 @@ class Answerer(Protocol):
         """Results of the samples that are not done, in any order, as they come; ends early when asked to stop."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answered:
     """How a run ended: the last reply to each item that has one, and all that failed."""
 
     replies: Mapping[str, Reply]
     failures: tuple[Failure, ...]
     stopped: bool
-    exit_status: int  # 0; 1 when nothing was answered; 128 + signal when stopped
     failures_file: Path
-
-    def tell(self) -> None:
-        """Print what a user must know beside the results."""
-        if self.failures:
-            first = self.failures[0]
-            told = f"{len(self.failures)} failed (first: {first.question_id!r}: {first.reason})"
-            print(f"{told}; see {self.failures_file}, mend what can be mended, and run the same command again")
-        if self.stopped:
-            print("Stopped as asked. Nothing that came is lost: run the same command again to go on.")
 
 
 def answer_task(
-    given: TaskInput[Any, Any], options: AnswerOptions, output: Path, watch: Watch | None = None
+    given: TaskInput[Any, Any],
+    options: AnswerOptions,
+    output: Path,
+    watch: Watch | None = None,
+    *,
+    progress: Progress = silent,
+    stopping: AbstractContextManager[ShouldStop] | None = None,
 ) -> Answered:
     """Answer what is not answered yet; replies and failures are kept beside `output`, whose name they have.
 
-    `watch` is given the replies that are there at the start, then those of each batch; a second one to an item takes
-    the place of the first. Raises InputError for an output that is a folder, for two items of one key, for replies of
-    other settings, of prompts that are others now or about other images, and what opening a model raises.
+    `stopping` is entered around the batches, and gives what is asked after each of them. `watch` is given the replies
+    that are there at the start, then those of each batch; a second one to an item takes the place of the first. Raises
+    InputError for an output that is a folder, for two items of one key, for replies of other settings, of prompts that
+    are others now or about other images, and what opening a model raises.
     """
     if output.is_dir():
-        raise InputError(f"--output-path {output} is a folder; name a file in it")
+        raise InputError(f"`output_path` {output} is a folder; name a file in it")
     samples = dict(_prompts(given))
     folder, stem = output.parent, output.name.removesuffix(output.suffix)
     with locked(folder, f".{stem}.lock"):
@@ -82,14 +79,15 @@ def answer_task(
         log = ReplyLog(path, {**given.settings, **answerer.settings})
         check_shown(log, samples, given.images_dir)
         try:
-            with StopSignals() as stop:
-                stopped = _Rounds(given, samples, answerer, log, watch, stop).run()
+            with stopping or nullcontext(lambda: False) as should_stop:
+                stopped = _Rounds(given, samples, answerer, log, watch, progress, should_stop).run()
         finally:
             failures = (*given.failures, *_failures(log, samples))
             write_failures(folder, failures, f"{stem}{FAILURES_SUFFIX}")
         replies = {key: reply for attempt in ATTEMPTS for key, reply in log.replies(attempt).items() if key in samples}
-    status = stop.exit_status if stopped else 0 if replies or not (samples or failures) else 1
-    return Answered(replies, failures, stopped, status, folder / f"{stem}{FAILURES_SUFFIX}")
+    return Answered(
+        replies=replies, failures=failures, stopped=stopped, failures_file=folder / f"{stem}{FAILURES_SUFFIX}"
+    )
 
 
 def check_shown(log: ReplyLog, samples: Mapping[str, Sample], images_dir: Path) -> None:
@@ -106,7 +104,7 @@ def check_shown(log: ReplyLog, samples: Mapping[str, Sample], images_dir: Path) 
         if shown != reply.image_sha256:
             raise InputError(
                 f"{log.path} holds a reply to {key!r} about another image than {', '.join(sample.files)} is now; put "
-                "that back, or choose another --output-path"
+                "that back, or choose another `output_path`"
             )
 
 
@@ -156,10 +154,12 @@ class _Rounds:
         answerer: Answerer,
         log: ReplyLog,
         watch: Watch | None,
-        stop: StopSignals,
+        progress: Progress,
+        should_stop: ShouldStop,
     ) -> None:
         self._task, self._items = given.task, dict(zip(samples, given.items, strict=True))
-        self._samples, self._answerer, self._log, self._stop = samples, answerer, log, stop
+        self._samples, self._answerer, self._log = samples, answerer, log
+        self._progress, self._should_stop = progress, should_stop
         self._watch = watch or (lambda _replies: "")
 
     def run(self) -> bool:
@@ -182,16 +182,14 @@ class _Rounds:
         for key, reply in done.items():
             if reply.asked != fingerprint(samples[key]):
                 raise InputError(
-                    f"{self._log.path} holds a reply to {key!r} that was asked otherwise; choose another --output-path"
+                    f"{self._log.path} holds a reply to {key!r} that was asked otherwise; choose another `output_path`"
                 )
         said = self._watch(list(done.values()))
         if len(done) == len(samples):
             return False
         tried = set(done)
-        with (
-            Progress(len(samples) - len(done), note=said) as progress,
-            closing(self._answerer.answer(list(samples.values()), done, attempt, self._stop)) as results,
-        ):
+        progress = Counter(self._progress, len(samples) - len(done), note=said)
+        with closing(self._answerer.answer(list(samples.values()), done, attempt, self._should_stop)) as results:
             for result in results:
                 self._log.append(result, attempt)
                 tried.update(each.key if isinstance(each, Reply) else each.question_id for each in result)

@@ -13,6 +13,7 @@ from halp_probe.commands.qa import (
     add_output_arguments,
     tell_cut_off,
 )
+from halp_probe.commands.task_run import run_task, tell
 from halp_probe.errors import InputError
 from halp_probe.task_files.caption_qa import read_images, write_captions
 from halp_probe.tasks.captions import PROMPT_STYLES, CaptionItem
@@ -39,13 +40,12 @@ def read_input(args: argparse.Namespace) -> TaskInput[CaptionItem, str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Caption; the exit status is that of `answer_task`."""
-    from halp_probe.answering.run import answer_task
-
+    """Caption; the exit status is that of `run_task`."""
     options = answer_options(args)
     output = args.output_path or args.output_dir / f"{args.split}_captions_{options.model.base_name}.json"
     given = read_input(args)
-    answered = answer_task(given, options, output)
+    ran = run_task(given, options, output)
+    answered = ran.answered
     items = [item for item in given.items if item.image_id in answered.replies]
     found = write_captions(output, ((item, answered.replies[item.image_id].text) for item in items))
     print(f"{output}: {len(found)} captions")
@@ -54,5 +54,4 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"{len(empty)} replies hold no caption (first: {empty[0]!r}); another prompt or more --max-tokens may help"
         )
-    answered.tell()
-    return answered.exit_status
+    return tell(ran)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from halp_probe.answering.options import Usual
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.commands.arguments import share_or_one
+from halp_probe.commands.task_run import run_task, tell
 from halp_probe.errors import InputError
 from halp_probe.task_files.dense_records import read_folder, read_records
 from halp_probe.task_files.json_lines import write_metrics
@@ -59,14 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Describe, write objects and metrics, draw; the exit status is that of `answer_task`."""
-    from halp_probe.answering.run import answer_task
+    """Describe, write objects and metrics, draw; the exit status is that of `run_task`."""
     from halp_probe.task_files.dense_output import Captioned, draw_captions, write_captions
 
     options = answer_options(args)
     given = read_input(args)
     output: Path = args.output_path or args.output_dir / f"{_stem(args)}_dense_caption.jsonl"
-    answered = answer_task(given, options, output, _watch(given.items))
+    ran = run_task(given, options, output, _watch(given.items))
+    answered = ran.answered
     replied = [(item, answered.replies[item.key]) for item in given.items if item.key in answered.replies]
     captioned = [
         Captioned(item, parse(item, reply.text), reply.text, reply.finished, reply.date) for item, reply in replied
@@ -81,8 +82,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"see {output} and {metrics_file}")
     if args.draw is not None:
         print(f"{draw_captions(args.draw, given.images_dir, given.items, captioned)} pictures in {args.draw}")
-    answered.tell()
-    return answered.exit_status
+    return tell(ran)
 
 
 def _text(path: Path) -> str:

@@ -27,8 +27,3 @@ def add_prompt_arguments(parser: argparse.ArgumentParser, *, largest: str) -> No
 def template_options(args: argparse.Namespace) -> str | None:
     """The variables as a JSON object; None without any."""
     return json.dumps(dict(args.template_option), sort_keys=True) if args.template_option else None
-
-
-def largest_area(max_pixels: int | None, usual: int | None, *, adjustable: bool) -> int | None:
-    """The bound of an image's area: as told, or the task's usual one where the family takes a bound."""
-    return max_pixels or (usual if adjustable else None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from halp_probe.answering.options import Usual
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
+from halp_probe.commands.task_run import run_task, tell
 from halp_probe.task_files.caption_qa import read_questions, write_results
 from halp_probe.task_files.captionqa_rows import DOMAINS
 from halp_probe.task_files.splits import ALL
@@ -75,9 +76,7 @@ def tell_cut_off(replies: Iterable[Reply]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer and score; the exit status is that of `answer_task`."""
-    from halp_probe.answering.run import answer_task
-
+    """Answer and score; the exit status is that of `run_task`."""
     options = answer_options(args)
     shows = "caption" if args.captions else "image"
     name = f"{args.split}_qa_{shows}_local_{options.model.base_name}.json"
@@ -90,12 +89,12 @@ def run(args: argparse.Namespace) -> int:
             tally.add(reply.key, reply.text)
         return str(tally)
 
-    answered = answer_task(given, options, output, watch)
+    ran = run_task(given, options, output, watch)
+    answered = ran.answered
     answers = [(item, answered.replies[item.key].text) for item in given.items if item.key in answered.replies]
     metrics = write_results(output, answers, options.model.model or options.model.adapter[0], args.split)
     print(f"{output}: {summary(metrics)}")
     if unread := [(item.key, choice.reason) for item, text in answers if (choice := parse(item, text)).index is None]:
         print(f"{len(unread)} replies choose no option (first: {unread[0][0]!r}: {unread[0][1]}); they score 0")
     tell_cut_off(answered.replies.values())
-    answered.tell()
-    return answered.exit_status
+    return tell(ran)

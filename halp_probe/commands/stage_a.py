@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from halp_probe.answering.options import Usual
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
+from halp_probe.commands.task_run import run_task, tell
+from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.engine.images import ImageError, image_path, load_image
 from halp_probe.errors import InputError
+from halp_probe.progress import Counter
 from halp_probe.records import Failure
 from halp_probe.task_files.stage_a_lines import IMAGE_KEYS, append_line, write_lines
 from halp_probe.task_files.stage_tree import Tree, read_tree
@@ -57,20 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Summarise and write; the exit status is that of `answer_task`."""
-    from halp_probe.answering.run import answer_task
-
+    """Summarise and write; the exit status is that of `run_task`."""
     options = answer_options(args)
     tree = _tree(args)
     given = _input(args, tree)
     output = args.output_path or args.output_dir / f"{nfc(args.mission)}_stage_a.jsonl"
-    answered = answer_task(given, options, output, _Growing(output, tree.groups, args.image_keys))
+    ran = run_task(given, options, output, _Growing(output, tree.groups, args.image_keys))
+    answered = ran.answered
     lines = _lines(tree.groups, answered.replies, answered.failures)
     write_lines(output, lines, args.image_keys)
     whole = sum(line.complete for line in lines)
     print(f"{len(tree.groups)} groups, {whole} complete, {len(lines) - whole} with a problem; see {output}")
-    answered.tell()
-    return answered.exit_status
+    return tell(ran)
 
 
 def _tree(args: argparse.Namespace) -> Tree:
@@ -96,11 +95,14 @@ def _input(args: argparse.Namespace, tree: Tree) -> TaskInput[ImageItem, Summary
 def _broken(root: Path, items: Sequence[ImageItem]) -> dict[str, Failure]:
     """Key -> why its image cannot be used."""
     found = {}
-    for item in tqdm(items, "verify", unit="image", disable=None):
-        try:
-            load_image(image_path(root, item.image))
-        except ImageError as error:
-            found[item.key] = Failure(item.key, "image", str(error))
+    with progress_on_terminal() as progress:
+        counter = Counter(progress, len(items), unit="image", note="verified")
+        for item in items:
+            try:
+                load_image(image_path(root, item.image))
+            except ImageError as error:
+                found[item.key] = Failure(item.key, "image", str(error))
+            counter.advance(1, failed=item.key in found, note="verified")
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from halp_probe.answering.options import Usual
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
+from halp_probe.commands.task_run import run_task, tell
 from halp_probe.errors import InputError
 from halp_probe.records import Failure
 from halp_probe.task_files.json_lines import write_metrics
@@ -50,14 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, write verdicts and rates, print these; the exit status is that of `answer_task`."""
-    from halp_probe.answering.run import answer_task
-
+    """Ask, write verdicts and rates, print these; the exit status is that of `run_task`."""
     options = answer_options(args)
     groups = _groups(args)
     given = _input(groups)
     output: Path = args.output_path or args.output_dir / f"{_stem(args.stage_a)}_stage_b.jsonl"
-    answered = answer_task(given, options, output, _watch(given.items))
+    ran = run_task(given, options, output, _watch(given.items))
+    answered = ran.answered
     judged = [_judged(item, answered.replies[item.key]) for item in given.items if item.key in answered.replies]
     write_verdicts(output, judged)
     keys = {each.item.key for each in judged}
@@ -66,8 +66,7 @@ def run(args: argparse.Namespace) -> int:
     write_metrics(metrics_file, {**found, "model": options.model.base_name})
     print(_told(found))
     print(f"see {output} and {metrics_file}")
-    answered.tell()
-    return answered.exit_status
+    return tell(ran)
 
 
 def _groups(args: argparse.Namespace) -> list[Summarised]:

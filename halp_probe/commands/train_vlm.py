@@ -20,11 +20,14 @@ def run(args: argparse.Namespace) -> int:
     quiet_libraries()  # the trainer's import is not quiet itself
     import transformers
 
-    from halp_probe.engine.stopping import StopSignals
+    from halp_probe.commands.stopping import StopSignals
+    from halp_probe.commands.terminal import progress_on_terminal
     from halp_probe.finetuning.run import train
     from halp_probe.locking import locked
 
     transformers.utils.logging.set_verbosity_error()  # the trainer tells of ways that it takes, none of them ours
-    with locked(options.output_dir), StopSignals() as stop:
-        finished = train(options, stop)
-        return 0 if finished else stop.exit_status
+    with locked(options.output_dir), progress_on_terminal() as progress, StopSignals() as stop:
+        trained = train(options, stop, progress)
+    for line in trained.lines:
+        print(line)
+    return 0 if trained.finished else stop.exit_status

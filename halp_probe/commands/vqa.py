@@ -7,6 +7,7 @@ from pathlib import Path
 
 from halp_probe.answering.options import Usual
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
+from halp_probe.commands.task_run import run_task, tell
 from halp_probe.records import Sample
 from halp_probe.task_files.table import read_vqa
 from halp_probe.tasks.task import TaskInput
@@ -35,20 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer and judge; the exit status is that of `answer_task`."""
-    from halp_probe.answering.run import answer_task
-    from halp_probe.commands.label import summary
+    """Answer and judge; the exit status is that of `run_task`."""
+    from halp_probe.labels.labelling import summary
     from halp_probe.labels.table import row, with_texts, write_labels
 
     options = answer_options(args)
     given = read_input(args)
     output = args.output_path or args.output_dir / f"vqa_{options.model.base_name}.csv"
-    answered = answer_task(given, options, output)
+    ran = run_task(given, options, output)
+    answered = ran.answered
     items = [item for item in given.items if item.question_id in answered.replies]
     replies = [answered.replies[item.question_id].text for item in items]
     rows = [row(item.question_id, VQA.verdict(item, reply)) for item, reply in zip(items, replies, strict=True)]
     rows = with_texts(rows, [item.question for item in items], replies, [item.answer for item in items])
     write_labels(output, rows)
     print(summary(rows, str(output)))
-    answered.tell()
-    return answered.exit_status
+    return tell(ran)

@@ -143,7 +143,7 @@ class Batched:
             return computed, [Failure(prompt.sample.question_id, "forward", str(error)) for prompt in failed] + failures
         except torch.OutOfMemoryError:
             if len(prompts) == 1:
-                reason = f"out of memory with {len(prompts[0])} tokens; lower --max-pixels"
+                reason = f"out of memory with {len(prompts[0])} tokens; lower `max_pixels`"
                 return [], [Failure(prompts[0].sample.question_id, "forward", reason)]
         tokens = batching.computed_tokens(prompts, share_prefix=self.engine.share_prefix)
         self.token_budget = min(self.token_budget, tokens // 2)

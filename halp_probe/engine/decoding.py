@@ -114,7 +114,7 @@ def answer_rules(
     if asked:
         raise InputError(
             f"the model's generation_config sets {', '.join(asked)}, which answers here do not follow; "
-            "remove it from generation_config.json, or extract with --no-answers"
+            "remove it from generation_config.json, or extract with `answers=False`"
         )
     ends = generation.eos_token_id if generation.eos_token_id is not None else tokenizer_end_id
     ids = () if ends is None else tuple(ends) if isinstance(ends, list | tuple) else (int(ends),)

@@ -53,7 +53,7 @@ def probed_layers(num_layers: int) -> tuple[int, ...]:
 
 
 def parse_layers(text: str | None, num_layers: int) -> tuple[int, ...]:
-    """`--layers`: None for the five, `all`, or a list such as `0,7,14`.
+    """`layers`: None for the five, `all`, or a list such as `0,7,14`.
 
     Raises InputError for what is not a layer of this model.
     """
@@ -64,8 +64,8 @@ def parse_layers(text: str | None, num_layers: int) -> tuple[int, ...]:
     try:
         wanted = {int(part) for part in text.replace(",", " ").split()}
     except ValueError:
-        raise InputError(f"--layers {text!r}: pass numbers such as 0,7,14 or 'all'") from None
+        raise InputError(f"`layers` {text!r}: pass numbers such as 0,7,14 or 'all'") from None
     unknown = sorted(layer for layer in wanted if not 0 <= layer < num_layers)
     if unknown or not wanted:
-        raise InputError(f"--layers {text!r}: this model has layers 0 to {num_layers - 1}")
+        raise InputError(f"`layers` {text!r}: this model has layers 0 to {num_layers - 1}")
     return tuple(sorted(wanted))

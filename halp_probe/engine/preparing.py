@@ -123,7 +123,7 @@ def _end_with(parent: int) -> None:
 
 
 def _results(made: Iterator[Prepared | InputError], *, copy: bool) -> Iterator[Prepared]:
-    with death_told("prepares images", "with fewer --workers or a lower --max-pixels"):
+    with death_told("prepares images", "with fewer `workers` or a lower `max_pixels`"):
         for result in made:
             if isinstance(result, InputError):
                 raise result

@@ -74,12 +74,12 @@ class Prompter:
         _ = self.prompt_date  # told once: the day may change before the last prompt, and in worker processes
         if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
             raise InputError(
-                f"--min-pixels/--max-pixels: {checkpoint.model_type}'s own processor decides the image size; "
+                f"`min_pixels`/`max_pixels`: {checkpoint.model_type}'s own processor decides the image size; "
                 "leave them out"
             )
         low, high = self.pixel_bounds or (0, 0)
         if low > high:
-            raise InputError(f"--min-pixels {low} is larger than --max-pixels {high}")
+            raise InputError(f"`min_pixels` {low} is larger than `max_pixels` {high}")
 
     @cached_property
     def pixel_bounds(self) -> tuple[int, int] | None:
@@ -156,14 +156,14 @@ class Prompter:
         """Raise PromptError for more tokens than the model takes, or takes as it takes the shorter rows of a batch."""
         if (limit := self._token_limit) is not None and needed > limit:
             raise PromptError(
-                f"prompt and answer need {needed} tokens, the model takes {limit}; lower --max-pixels or "
-                "--max-new-tokens"
+                f"prompt and answer need {needed} tokens, the model takes {limit}; lower `max_pixels` or "
+                "`max_new_tokens`"
             )
         rope = getattr(self.checkpoint.config.get_text_config(), "rope_parameters", None) or {}
         if rope.get("rope_type") == "longrope" and needed > (short := rope["original_max_position_embeddings"]):
             raise PromptError(  # the longest row decides for its batch, and for keys that are in the cache already
                 f"prompt and answer need {needed} tokens; beyond {short} this model's positions are another function "
-                "(LongRoPE) for the whole batch: make the image smaller, or lower --max-new-tokens"
+                "(LongRoPE) for the whole batch: make the image smaller, or lower `max_new_tokens`"
             )
 
     def _inputs(self, text: str, images: Sequence[LoadedImage]) -> Any:
@@ -219,3 +219,8 @@ def _image_end(checkpoint: Checkpoint, ids: np.ndarray, types: np.ndarray | None
     if family.image_marks is not None:
         ends += np.flatnonzero(np.isin(ids, getattr(checkpoint.config, family.image_marks))).tolist()
     return max(ends) + 1
+
+
+def largest_area(max_pixels: int | None, usual: int | None, *, adjustable: bool) -> int | None:
+    """The bound of an image's area: as told, or the task's usual one where the family takes a bound."""
+    return max_pixels or (usual if adjustable else None)

@@ -38,7 +38,7 @@ class Decoding:
         if self.top_p < 1 and not self.sampled:
             raise InputError(
                 f"top_p {self.top_p} would do nothing: without a temperature answers are greedy; give one, as in "
-                "--temperature 0.7, or leave top_p out"
+                "`temperature=0.7`, or leave top_p out"
             )
 
     @property

@@ -59,7 +59,7 @@ def audit(
     for row, (sample, sha256) in enumerate(zip(_samples(shards), shards.text("image_sha256"), strict=True)):
         question_id = sample.question_id
         if sample.files and images_dir is None:
-            raise InputError(f"--images-dir is missing: question {question_id!r} shows {', '.join(sample.files)}")
+            raise InputError(f"`images_dir` is missing: question {question_id!r} shows {', '.join(sample.files)}")
         images = [load_image(image_path(images_dir or Path(), file)) for file in sample.files]
         if content_sha256(sample.image_id, [image.sha256 for image in images]) != sha256:
             files = ", ".join(sample.files) or sample.image_id

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from halp_probe.engine.engine import Computed, Engine
-from halp_probe.engine.progress import Progress
+from halp_probe.progress import Counter
 from halp_probe.records import Captured, Failure
 from halp_probe.shards.columns import from_captured
 from halp_probe.shards.failures import write_failures
@@ -23,7 +23,7 @@ class Ledger:
         folder: RunFolder,
         table_failures: Sequence[Failure],
         failed_before: Sequence[Failure],
-        progress: Progress,
+        progress: Counter,
     ) -> None:
         self.captured = 0
         self._engine, self._folder, self._progress = engine, folder, progress
@@ -69,4 +69,4 @@ def _not_finite(row: Captured) -> Failure | None:
     bad = next((name for name, vector in vectors.items() if not np.isfinite(vector).all()), None)
     if bad is None:
         return None
-    return Failure(row.sample.question_id, "forward", f"{bad} is not finite; try --dtype float32 or bfloat16")
+    return Failure(row.sample.question_id, "forward", f"{bad} is not finite; try `dtype='float32'` or bfloat16")

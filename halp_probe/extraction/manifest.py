@@ -86,13 +86,13 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
         if any(folder.glob("*.h5")):
             raise InputError(
                 f"{folder} holds HDF5 files but no {MANIFEST_FILE}: another program wrote them; choose another "
-                "--output-dir"
+                "`output_dir`"
             )
         return
     if found := differences(_read(folder)["settings"], settings):
         raise InputError(
             f"{folder} was captured with other settings: {found}. Use the same ones to go on, or choose another "
-            "--output-dir"
+            "`output_dir`"
         )
 
 
@@ -127,7 +127,7 @@ def _read(folder: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         record["settings"]
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a run's record ({error}); choose another --output-dir") from error
+        raise InputError(f"{path} is not a run's record ({error}); choose another `output_dir`") from error
     return record
 
 

@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from halp_probe.engine.images import ImageError, LoadedImage, load_image
 from halp_probe.engine.preparing import begin_worker, death_told
-from halp_probe.engine.progress import Progress
 from halp_probe.engine.prompting import PromptError
 from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
 from halp_probe.finetuning.records import Conversation, LeftOut
 from halp_probe.finetuning.tokens import ConversationTokenizer, TooLongError
+from halp_probe.progress import Counter, Progress, silent
 
 _CHUNK = 32  # conversations that a process gets at a time
 _COLUMNS = ("source", "key", "stage", "reason")
@@ -60,7 +60,12 @@ class _Refused:
 _Results: TypeAlias = list[_Counts | _Refused]  # without the conversations, which need no way back
 
 
-def check(conversations: Sequence[Conversation], tokenizer: ConversationTokenizer, workers: int = 0) -> Checked:
+def check(
+    conversations: Sequence[Conversation],
+    tokenizer: ConversationTokenizer,
+    workers: int = 0,
+    progress: Progress = silent,
+) -> Checked:
     """Try every conversation once, in so many processes (0: in this one). No pixels are kept.
 
     Raises InputError for a checkpoint that cannot be trained on, and when a process dies.
@@ -68,16 +73,16 @@ def check(conversations: Sequence[Conversation], tokenizer: ConversationTokenize
     usable: list[Measured] = []
     left_out: list[LeftOut] = []
     in_turn = iter(conversations)
-    with Progress(len(conversations), note="checked") as progress:
-        for results in _checked(conversations, tokenizer, workers):
-            before = len(left_out)
-            for result in results:
-                conversation = next(in_turn)
-                if isinstance(result, _Counts):
-                    usable.append(Measured(conversation, result.tokens, result.answer_tokens))
-                else:
-                    left_out.append(LeftOut(conversation.source, conversation.key, result.stage, result.reason))
-            progress.advance(len(results), failed=len(left_out) - before, note="checked")
+    counter = Counter(progress, len(conversations), unit="conversation", note="checked")
+    for results in _checked(conversations, tokenizer, workers):
+        before = len(left_out)
+        for result in results:
+            conversation = next(in_turn)
+            if isinstance(result, _Counts):
+                usable.append(Measured(conversation, result.tokens, result.answer_tokens))
+            else:
+                left_out.append(LeftOut(conversation.source, conversation.key, result.stage, result.reason))
+        counter.advance(len(results), failed=len(left_out) - before, note="checked")
     return Checked(tuple(usable), tuple(left_out))
 
 
@@ -149,7 +154,7 @@ def _checked(
         loader = DataLoader(
             _Chunks(conversations, tokenizer), batch_size=None, num_workers=workers, worker_init_fn=begin_worker
         )
-        with death_told("checks the data", "with fewer --workers"):
+        with death_told("checks the data", "with fewer `workers`"):
             for results in loader:
                 if isinstance(results, InputError):
                     raise results

@@ -10,6 +10,7 @@ from halp_probe.errors import InputError
 from halp_probe.finetuning import llava_instruct, mixing, shapes_samples, text_vqa, viz_wiz
 from halp_probe.finetuning.options import DataOptions
 from halp_probe.finetuning.records import Conversation, LeftOut, Source
+from halp_probe.progress import Progress, silent
 
 SHAPES_FOLDER = "shapes_images"  # of the pictures that are drawn
 
@@ -35,7 +36,14 @@ class Gathered:
 Checker = Callable[[Sequence[Conversation]], tuple[list[Conversation], list[LeftOut]]]
 
 
-def gather(data: DataOptions, stages: Sequence[int], folder: Path, seed: int, check: Checker) -> Gathered:
+def gather(
+    data: DataOptions,
+    stages: Sequence[int],
+    folder: Path,
+    seed: int,
+    check: Checker,
+    progress: Progress = silent,
+) -> Gathered:
     """Read, split by picture and check the sources of these stages; pictures of ShapesVQA are drawn into `folder`.
 
     Raises InputError for files that cannot be used, and for a source of which nothing is left to train on.
@@ -43,23 +51,23 @@ def gather(data: DataOptions, stages: Sequence[int], folder: Path, seed: int, ch
     left_out: list[LeftOut] = []
     by_stage, contents = {}, dict[Path, bytes]()
     for stage in stages:
-        sources = [_checked(_read(name, data, folder), check) for name in data.names(stage)]
+        sources = [_checked(_read(name, data, folder, progress), check) for name in data.names(stage)]
         left_out += [sample for source in sources for sample in source.left_out]
         shown = {each.image for source in sources for each in source.conversations if each.image is not None}
         contents |= {image: mixing.content_of(image) for image in shown - contents.keys()}
         splits = [mixing.split(source, data.held_out, seed, contents) for source in sources]
         for part in splits:
             if not part.train.conversations:
-                raise InputError(f"{part.train.name} has no conversation to train on; lower --held-out")
+                raise InputError(f"{part.train.name} has no conversation to train on; lower `held_out`")
         by_stage[stage] = Parts(tuple(part.train for part in splits), tuple(part.held_out for part in splits))
     return Gathered(by_stage, contents, tuple(left_out))
 
 
-def _read(name: str, data: DataOptions, folder: Path) -> Source:
+def _read(name: str, data: DataOptions, folder: Path, progress: Progress) -> Source:
     if name == "shapes_captions":
-        return shapes_samples.read_captions(folder, data.shapes or 0)
+        return shapes_samples.read_captions(folder, data.shapes or 0, progress=progress)
     if name == "shapes":
-        return shapes_samples.read_questions(folder, data.shapes or 0)
+        return shapes_samples.read_questions(folder, data.shapes or 0, progress=progress)
     files = data.files[name]
     if name == "text_vqa":
         return text_vqa.read(*files)

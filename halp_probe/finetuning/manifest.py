@@ -76,5 +76,5 @@ def refuse_another(folder: Path, settings: dict[str, Any]) -> bool:
     stored = json.loads(path.read_text(encoding="utf-8"))
     unknown = {name: value for name, value in stored.items() if name.endswith(_DATA) and name not in settings}
     if found := differences(stored, unknown | json.loads(json.dumps(settings))):
-        raise InputError(f"{folder} holds another training run: {found}; choose another --output-dir")
+        raise InputError(f"{folder} holds another training run: {found}; choose another `output_dir`")
     return True

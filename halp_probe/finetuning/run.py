@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from transformers import set_seed
 
@@ -23,12 +24,22 @@ from halp_probe.finetuning.saving import saved, write_model
 from halp_probe.finetuning.start import Start, open_start, resolved
 from halp_probe.finetuning.tokens import ConversationTokenizer
 from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.progress import Progress, silent
 
+_log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def train(options: TrainOptions, stopped: Callable[[], bool]) -> bool:
-    """Train, or go on where the folder stands; False when `stopped` said so before the end.
+@dataclass(frozen=True)
+class Trained:
+    """How a run ended: whether it came to its end, and what it says of its results, a line each."""
+
+    finished: bool
+    lines: tuple[str, ...] = ()
+
+
+def train(options: TrainOptions, stopped: Callable[[], bool], progress: Progress = silent) -> Trained:
+    """Train, or go on where the folder stands, until the end or until `stopped` says so.
 
     Raises InputError for data, a model or a folder that cannot be used.
     """
@@ -37,46 +48,56 @@ def train(options: TrainOptions, stopped: Callable[[], bool]) -> bool:
     settings = manifest.settings_of(options, start)
     manifest.refuse_another(folder, settings)  # before hours of checking
     if saved(folder) and (not options.questions or outputs.evaluated(folder)):
-        print(f"{folder} is finished; remove {outputs.EVALUATION} to have the held-out questions answered anew")
-        return True
+        done = f"{folder} is finished; remove {outputs.EVALUATION} to have the held-out questions answered anew"
+        return Trained(True, (done,))
     lengths: dict[tuple[str, str], int] = {}
-    gathered = _gather(options, start, lengths)
-    _tell_data(gathered)
+    gathered = _gather(options, start, lengths, progress)
+    _log_data(gathered)
     manifest.guard(folder, settings | manifest.digests(gathered))
     write_left_out(folder / "left_out.csv", gathered.left_out)
     if not saved(folder) and not _run_stages(options, start, gathered, lengths, stopped):
-        return False
-    if options.questions and not _evaluate(options, gathered, stopped):
-        print("stopped; the same command answers the held-out questions", file=sys.stderr)
-        return False
-    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir() if not path.name.startswith('.')))}")
-    return True
+        return Trained(False)
+    evaluation: tuple[str, ...] = ()
+    if options.questions:
+        found = _evaluate(options, gathered, stopped)
+        if found is None:
+            _log.info("stopped; the same command answers the held-out questions")
+            return Trained(False)
+        evaluation = (found,) if found else ()
+    names = ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
+    return Trained(True, (*evaluation, f"{folder}: {names}"))
 
 
-def _gather(options: TrainOptions, start: Start, lengths: dict[tuple[str, str], int]) -> Gathered:
+def _gather(options: TrainOptions, start: Start, lengths: dict[tuple[str, str], int], progress: Progress) -> Gathered:
     tokenizer = ConversationTokenizer(start.checkpoint, options.data.max_tokens)
 
     def measured(conversations: Sequence[Conversation]) -> tuple[list[Conversation], list[LeftOut]]:
-        found = check(conversations, tokenizer, options.schedule.workers)
+        found = check(conversations, tokenizer, options.schedule.workers, progress)
         lengths.update({(each.conversation.source, each.conversation.key): each.tokens for each in found.usable})
         return list(found.conversations), list(found.left_out)
 
     numbers = [stage.number for stage in options.stages]
-    return gather(options.data, numbers, options.output_dir / SHAPES_FOLDER, options.schedule.seed, measured)
+    folder, seed = options.output_dir / SHAPES_FOLDER, options.schedule.seed
+    return gather(options.data, numbers, folder, seed, measured, progress)
 
 
-def _tell_data(gathered: Gathered) -> None:
+def _log_data(gathered: Gathered) -> None:
     for number, parts in gathered.stages.items():
         for train_part, held_out in zip(parts.train, parts.held_out, strict=True):
-            told = f"stage {number}: {train_part.name}, {len(train_part.conversations)} conversations to learn from"
-            print(f"{told}, {len(held_out.conversations)} held out", file=sys.stderr)
+            learned, kept = len(train_part.conversations), len(held_out.conversations)
+            _log.info(
+                "stage %d: %s, %d conversations to learn from, %d held out", number, train_part.name, learned, kept
+            )
     if gathered.left_out:
-        first, stages_told = gathered.left_out[0], Counter(each.stage for each in gathered.left_out)
-        counts = ", ".join(f"{stage} {count}" for stage, count in stages_told.items())
-        print(
-            f"{len(gathered.left_out)} conversations are left out ({counts}), see left_out.csv (first: {first.source} "
-            f"{first.key}, {first.reason})",
-            file=sys.stderr,
+        first, by_stage = gathered.left_out[0], Counter(each.stage for each in gathered.left_out)
+        counts = ", ".join(f"{stage} {count}" for stage, count in by_stage.items())
+        _log.warning(
+            "%d conversations are left out (%s), see left_out.csv (first: %s %s, %s)",
+            len(gathered.left_out),
+            counts,
+            first.source,
+            first.key,
+            first.reason,
         )
 
 
@@ -92,18 +113,18 @@ def _run_stages(
         set_seed(options.schedule.seed)
         learned = stages.learning(start.model, stage)
         data = _data(options, stage, start, gathered.stages[stage.number], lengths)
-        told = _Told(stage.name)
+        report = _StepLines(stage.name)
         log = stages.run(
-            learned, stage, options.schedule, data, options.output_dir / stage.name, told=told, stopped=stopped
+            learned, stage, options.schedule, data, options.output_dir / stage.name, told=report, stopped=stopped
         )
         if log is None:
-            print(f"{stage.name} stopped; the same command goes on from its last checkpoint", file=sys.stderr)
+            _log.info("%s stopped; the same command goes on from its last checkpoint", stage.name)
             return False
         if not any(row.get("learning_rate") for row in log.rows):
-            print(
-                f"{stage.name} has learned nothing: its one step is the warm-up's first, of learning rate 0; lower "
-                "--accumulation or --batch-size, or pass --warmup 0",
-                file=sys.stderr,
+            _log.warning(
+                "%s has learned nothing: its one step is the warm-up's first, of learning rate 0; lower accumulation "
+                "or batch size, or leave the warm-up out",
+                stage.name,
             )
         logs[stage.name] = log
     outputs.write_losses(options.output_dir, logs)
@@ -132,22 +153,19 @@ def _data(
     )
 
 
-def _evaluate(options: TrainOptions, gathered: Gathered, stopped: Callable[[], bool]) -> bool:
-    """What the saved model answers on pictures that no stage has seen; False when `stopped` said so before the end."""
+def _evaluate(options: TrainOptions, gathered: Gathered, stopped: Callable[[], bool]) -> str | None:
+    """Summary of what the saved model answers on pictures that no stage has seen; None when stopped before the end."""
     last = gathered.stages[max(gathered.stages)]
     asked = [each for source in last.held_out for each in _drawn(source, options.questions, options.schedule.seed)]
     folder, (device, dtype) = options.output_dir, resolved(options.machine)
     if not asked:
         outputs.write_evaluation(folder, [])
-        print("no picture is held out, so no question is asked; raise --held-out", file=sys.stderr)
-        return True
+        _log.warning("no picture is held out, so no question is asked; hold out a larger share")
+        return ""
     adapters = [str(folder / outputs.ADAPTER)] if (folder / outputs.ADAPTER).is_dir() else []
     loaded = load_model(open_checkpoint(str(folder / outputs.MODEL), adapters=adapters), device=device, dtype=dtype)
     rows = evaluation.ask(loaded, asked, batch_size=16, max_new_tokens=options.max_new_tokens, stopped=stopped)
-    if rows is None:
-        return False
-    print(outputs.told(outputs.write_evaluation(folder, rows)))
-    return True
+    return None if rows is None else outputs.told(outputs.write_evaluation(folder, rows))
 
 
 def _drawn(source: Source, questions: int, seed: int) -> list[Conversation]:
@@ -157,8 +175,8 @@ def _drawn(source: Source, questions: int, seed: int) -> list[Conversation]:
     return [one_a_picture[place] for place in sorted(chosen)]
 
 
-class _Told:
-    """A line now and then on stderr."""
+class _StepLines:
+    """A line of the log now and then."""
 
     def __init__(self, stage: str) -> None:
         self._stage, self._first, self._started, self._last = stage, 0, time.monotonic(), 0.0
@@ -171,8 +189,4 @@ class _Told:
         self._last = now
         rate = (step - self._first + 1) / max(now - self._started, 1e-9)
         left = (steps - step) / max(rate, 1e-9)
-        print(
-            f"{self._stage}: step {step}/{steps}, loss {loss:.4f}, {rate:.2f} steps/s, {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        _log.info("%s: step %d/%d, loss %.4f, %.2f steps/s, %.0f s left", self._stage, step, steps, loss, rate, left)

@@ -8,19 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from halp_probe.engine.images import load_image
-from halp_probe.engine.progress import Progress
 from halp_probe.errors import InputError
 from halp_probe.files import write_bytes
 from halp_probe.finetuning.records import Conversation, Source, Turn
+from halp_probe.progress import Counter, Progress, silent
 from halp_probe.shapes import questions, scenes
 from halp_probe.shapes.dataset import FIRST_TUNING_SEED
 
 CAPTIONS, QUESTIONS = "shapes_captions", "shapes"
 
 
-def read_captions(folder: Path, n_scenes: int, first_seed: int = FIRST_TUNING_SEED) -> Source:
+def read_captions(
+    folder: Path, n_scenes: int, first_seed: int = FIRST_TUNING_SEED, progress: Progress = silent
+) -> Source:
     """One conversation a scene, which lists its shapes by place. See `draw` for the pictures and what is raised."""
-    drawn = draw(folder, n_scenes, first_seed)
+    drawn = draw(folder, n_scenes, first_seed, progress)
     conversations = [
         Conversation(CAPTIONS, path.stem, path, (Turn(questions.CAPTION_PROMPT, scenes.caption(scene)),))
         for scene, path in drawn
@@ -35,13 +37,14 @@ def read_questions(
     *,
     one_turn: bool = False,
     first_seed: int = FIRST_TUNING_SEED,
+    progress: Progress = silent,
 ) -> Source:
     """One conversation a scene with a turn a question, in the scene's order; with `one_turn` one a question.
 
     See `draw` for the pictures and what is raised.
     """
     conversations: list[Conversation] = []
-    for scene, path in draw(folder, n_scenes, first_seed):
+    for scene, path in draw(folder, n_scenes, first_seed, progress):
         turns = tuple(Turn(asked.text, asked.answer) for asked in questions.ask(scene, questions_a_scene))
         if one_turn:
             named = ((f"{path.stem}_{number}", (each,)) for number, each in enumerate(turns))
@@ -51,7 +54,9 @@ def read_questions(
     return Source(QUESTIONS, tuple(conversations))
 
 
-def draw(folder: Path, n_scenes: int, first_seed: int = FIRST_TUNING_SEED) -> list[tuple[scenes.Scene, Path]]:
+def draw(
+    folder: Path, n_scenes: int, first_seed: int = FIRST_TUNING_SEED, progress: Progress = silent
+) -> list[tuple[scenes.Scene, Path]]:
     """Scenes `first_seed … first_seed + n_scenes - 1` and their pictures, `scene_SEED.png` in `folder`.
 
     Pictures that are there already are kept. Raises InputError for seeds of the demo's and the tests' scenes, and for a
@@ -69,10 +74,10 @@ def draw(folder: Path, n_scenes: int, first_seed: int = FIRST_TUNING_SEED) -> li
     ]
     _check_kept(drawn)
     if missing := [(scene, path) for scene, path in drawn if not path.is_file()]:
-        with Progress(len(missing), note="pictures drawn") as progress:
-            for scene, path in missing:
-                write_bytes(path, _png(scene))
-                progress.advance(1, note="pictures drawn")
+        counter = Counter(progress, len(missing), unit="picture", note="drawn")
+        for scene, path in missing:
+            write_bytes(path, _png(scene))
+            counter.advance(1, note="drawn")
     return drawn
 
 

@@ -72,7 +72,7 @@ def _of_model(options: TrainOptions, device: str, dtype: str) -> Start:
     checkpoint = open_checkpoint(options.model, cache_dir=cache_dir)
     if checkpoint.model_type not in MODEL_TYPES:
         raise ModelError(
-            f"--model {checkpoint.name} is a {checkpoint.model_type!r}; train-vlm trains {' and '.join(MODEL_TYPES)}, "
+            f"`model` {checkpoint.name} is a {checkpoint.model_type!r}; train-vlm trains {' and '.join(MODEL_TYPES)}, "
             "as halp-probe fuse writes them"
         )
     how: dict[str, Any] = {"attn_implementation": machine.attn_implementation}

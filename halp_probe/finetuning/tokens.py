@@ -157,7 +157,7 @@ class ConversationTokenizer:
 
     def _check_length(self, tokens: int) -> None:
         context = getattr(self.checkpoint.config.get_text_config(), "max_position_embeddings", None)
-        limits = [(self.max_tokens, "--max-tokens"), (context, "the model's context")]
+        limits = [(self.max_tokens, "`max_tokens`"), (context, "the model's context")]
         for limit, whose in limits:
             if limit is not None and tokens > limit:
                 raise TooLongError(f"{tokens} tokens, {whose} allows {limit}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from halp_probe.models.errors import ModelError
 
-MODEL, ADAPTER = "model", "adapter"  # folders in an --output-dir
+MODEL, ADAPTER = "model", "adapter"  # folders in an `output_dir`
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def _opening(what: str, name: str) -> Iterator[None]:
     except LOAD_ERRORS as error:
         raise ModelError(
             f"cannot load {what} {name!r}: {one_line(error)} (check the name; without network pass a local folder, or "
-            "a --cache-dir that holds the model)"
+            "a `cache_dir` that holds the model)"
         ) from error
     finally:
         transformers.utils.logging.set_verbosity(verbosity)

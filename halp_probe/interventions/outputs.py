@@ -135,7 +135,7 @@ def _remarks(runs: Runs, found: Sequence[Effect], moved: Mapping[str, float], ho
     smaller, larger = sorted((moved[ABLATED], moved[CONTROL]))
     if how == "removed" and larger > _ALIKE * smaller:
         yield (
-            "The two moves differ in size, and so may their effects: --control moved (with another --output-dir) "
+            "The two moves differ in size, and so may their effects: `control='moved'` (with another `output_dir`) "
             "compares with a move of the same size."
         )
     judged = [effect for effect in found if effect.measure == WRONG]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from halp_probe.files import atomic_text
 from halp_probe.labels.agreement import Agreement, Share, agreement
-from halp_probe.labels.table import ID_COLUMN, LabelError, LabelRow, checked_meaning, read_labels, read_rows
+from halp_probe.labels.table import ID_COLUMN, LabelError, LabelRow, checked_meaning, read_labels
 
 DISAGREEMENTS = "disagreements.csv"
 _FIELDS = (ID_COLUMN, "label", "reviewed_label", "rule", "reason", "question", "model_answer", "ground_truth")
@@ -64,7 +64,7 @@ def compare(
     """
     path = Path(labels)
     _refuse_itself(path, person)
-    rows = read_rows(path)
+    rows = read_labels(path).rows
     both = [row for row in rows if row.question_id in person.labels]
     if not both:
         raise LabelError(
@@ -155,7 +155,7 @@ def _notes(rows: Sequence[LabelRow], both: Sequence[LabelRow], person: Reference
 def _refuse_itself(path: Path, person: Reference) -> None:
     if person.column == "label" and path.exists() and path.samefile(person.path):
         raise LabelError(
-            f"{path} would be compared with itself; pass a person's table to --compare, or --column with the name of "
+            f"{path} would be compared with itself; pass a person's table to `compare`, or `column` with the name of "
             "the column that the person filled in"
         )
 

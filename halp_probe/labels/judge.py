@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
-
-from tqdm import tqdm
 
 from halp_probe.asking import Patience, ask_all
 from halp_probe.endpoint import Endpoint, EndpointFlags, Failed, Pace, checked_url
-from halp_probe.files import atomic_text
 from halp_probe.labels.echo import without_prompt
 from halp_probe.labels.judge_prompt import (
     PROMPT,
@@ -33,11 +30,12 @@ from halp_probe.labels.table import LabelError, LabelRow
 from halp_probe.labels.verdict import EMPTY_ANSWER, NO_TRUTH
 from halp_probe.labels.verdict_cache import Kept, VerdictCache
 from halp_probe.labels.vqa import human_answers
+from halp_probe.progress import Counter, Progress, silent
 
 JUDGE = "judge"  # the rule of a label that a judge model gave
 WHICH = ("all", "unknown")
 _LABELS = {RIGHT: 0, WRONG: 1, UNKNOWN: None}
-_FLAGS = EndpointFlags("the judge's endpoint", "--judge-url", "--judge-model", "--judge", "judge", LabelError)
+_FLAGS = EndpointFlags("the judge's endpoint", "`judge_url`", "`judge_model`", "`judge`", "judge", LabelError)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class JudgeConfig:
 
     def __post_init__(self) -> None:
         if self.which not in WHICH:
-            raise LabelError(f"--judge {self.which}: write one of {', '.join(WHICH)}")
+            raise LabelError(f"`judge` {self.which}: write one of {', '.join(WHICH)}")
         checked_url(self.url, _FLAGS)
 
 
@@ -89,6 +87,8 @@ def ask_judge(
     truths: Sequence[str],
     config: JudgeConfig,
     cache: Path,
+    *,
+    progress: Progress = silent,
 ) -> JudgeRun:
     """Ask about the rows that `config.which` names; the others stay as the rules left them. All sequences have N items.
 
@@ -106,7 +106,7 @@ def ask_judge(
     keys = {n: verdict_key(prompt_hash, config.model, q.question, q.truth, q.answer) for n, q in about.items()}
     wanted = {key: about[n] for n, key in keys.items()}
     new = {key: question for key, question in wanted.items() if kept.get(key) is None}
-    failed = _Asking(config, kept, prompt_hash).all(new) if new else {}
+    failed = _Asking(config, kept, prompt_hash).all(new, Counter(progress, len(new), unit="answer")) if new else {}
     served = {each.served_model for key in wanted if (each := kept.get(key)) is not None and each.served_model}
     judged = [
         _row(row, about[n], kept.get(keys[n]) or failed[keys[n]], config.model) if n in about else row
@@ -122,10 +122,10 @@ def ask_judge(
     return JudgeRun(judged, len(new), len(wanted) - len(new), len(failed), tuple(sorted(served)), tuple(notes))
 
 
-def write_provenance(path: Path, config: JudgeConfig, run: JudgeRun) -> None:
-    """Who judged, with which prompt, when: all that a reader of labels.csv must know. No host, no key."""
+def judge_record(config: JudgeConfig, run: JudgeRun) -> dict[str, Any]:
+    """Record who judged, with which prompt and when: all that a reader of labels.csv must know. No host, no key."""
     judged = [row.label for row in run.rows if row.rule == JUDGE]
-    record = {
+    return {
         "model": config.model,
         "served_models": run.served_models,
         "endpoint_path": urlsplit(config.url).path,
@@ -138,9 +138,6 @@ def write_provenance(path: Path, config: JudgeConfig, run: JudgeRun) -> None:
         "texts": {"asked": run.asked, "from_cache": run.cached, "failed": run.failed},
         "labels": {"right": judged.count(0), "wrong": judged.count(1), "unknown": judged.count(None)},
     }
-    with atomic_text(path) as file:
-        json.dump(record, file, indent=2, ensure_ascii=False)
-        file.write("\n")
 
 
 def _to_ask(row: LabelRow, truth: str, which: str) -> bool:
@@ -179,15 +176,15 @@ class _Asking:
             pace=Pace(config.rate),
         )
 
-    def all(self, new: dict[str, Question]) -> dict[str, Failed]:
+    def all(self, new: dict[str, Question], progress: Counter) -> dict[str, Failed]:
         """Ask each; what failed, by key. Whatever ends it early, Ctrl-C too, the verdicts so far are in the cache."""
         failed: dict[str, Failed] = {}
         patience = Patience()
         asked = ask_all(lambda key: self._one(key, new[key]), new, self._endpoint.stop, at_once=self._config.workers)
-        with closing(asked), tqdm(desc="judge", total=len(new), unit="answer", disable=None) as progress:
+        with closing(asked):
             for answers in asked:
                 for answer in answers:
-                    progress.update()
+                    progress.advance(1, failed=answer.given is not None)
                     if answer.given is None:
                         patience.replied()
                         continue

@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from halp_probe.errors import InputError
-from halp_probe.files import atomic_text
+from halp_probe.files import atomic_text, write_json
 from halp_probe.labels.verdict import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ID_COLUMN = "question_id"
 REVIEWED = "reviewed"  # the rule of a label that was made elsewhere
@@ -43,6 +49,79 @@ class LabelRow:
 
 
 COLUMNS = tuple(field.name for field in fields(LabelRow))
+_TEXTS = tuple(name for name in COLUMNS if name != "label")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelCounts:
+    """How many answers are right (label 0), wrong (1) and unknown; `rules`: how many each rule was asked about."""
+
+    right: int
+    wrong: int
+    unknown: int
+    rules: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labels(Mapping[str, int | None]):
+    """Labels of a set of answers: a mapping from question id to 0 (right), 1 (hallucinated) or None (unknown).
+
+    Attributes
+    ----------
+    rows: a row for each question, with the rule, the evidence and the texts that were judged.
+    notes: what a reader must know, one sentence each.
+    judge_record: who judged, with which prompt and when, where a judge model did; JSON values.
+
+    Examples
+    --------
+    >>> labels = halp_probe.label("demo/shards")
+    >>> set(labels.values()) <= {0, 1, None}
+    True
+    >>> labels.counts.right + labels.counts.wrong + labels.counts.unknown == len(labels)
+    True
+    >>> list(labels.frame().columns[:3])
+    ['question_id', 'label', 'rule']
+    """
+
+    rows: tuple[LabelRow, ...]
+    notes: tuple[str, ...] = ()
+    judge_record: Mapping[str, Any] | None = None
+
+    def __getitem__(self, question_id: str) -> int | None:
+        return self._by_id[question_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_id)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    @property
+    def counts(self) -> LabelCounts:
+        """How many answers have which label, and which rule judged how many."""
+        return count(self.rows)
+
+    def frame(self) -> pd.DataFrame:
+        """A DataFrame with the columns of labels.csv; `label` is of dtype Int64, <NA> where it is unknown."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows], columns=list(COLUMNS)).astype({"label": "Int64"})
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write labels.csv whole or not at all, and beside it the judge's record, if a judge model was asked.
+
+        Raises LabelError for a folder, and InputError where the file cannot be written.
+        """
+        write_labels(path, self.rows)
+        record = Path(path).with_suffix(".judge.json")
+        if self.judge_record is not None:
+            write_json(record, self.judge_record)
+        else:
+            record.unlink(missing_ok=True)  # that of an earlier table is not this one's
+
+    @cached_property
+    def _by_id(self) -> dict[str, int | None]:
+        return {row.question_id: row.label for row in self.rows}
 
 
 @dataclass(frozen=True)
@@ -84,39 +163,46 @@ def write_labels(path: str | os.PathLike[str], rows: Iterable[LabelRow]) -> None
         writer.writerows(astuple(each) for each in rows)  # None becomes an empty cell
 
 
-def read_labels(path: str | os.PathLike[str], column: str = "label") -> dict[str, int | None]:
-    """question_id -> label (0, 1 or None) of any CSV that has these two columns; ids stay the strings they are.
+def count(rows: Sequence[LabelRow]) -> LabelCounts:
+    """Count the rows by label and by rule."""
+    labels = Counter(each.label for each in rows)
+    rules = dict(sorted(Counter(each.rule for each in rows).items()))
+    return LabelCounts(right=labels[0], wrong=labels[1], unknown=labels[None], rules=rules)
 
-    Raises LabelError naming the file and the row for another value, a missing column, an id given twice or another
-    encoding than UTF-8 (with or without BOM).
+
+def read_labels(path: str | os.PathLike[str], column: str = "label") -> Labels:
+    """Read a CSV of labels, matched by question_id; ids stay the strings they are.
+
+    Parameters
+    ----------
+    path: a CSV, UTF-8 with or without BOM, with `question_id` and the column; the further columns of labels.csv are
+        read where they are there, their texts are "" otherwise.
+    column: the column of labels: 0 or false (right), 1 or true (hallucinated), or empty (unknown).
+
+    Raises
+    ------
+    LabelError
+        Naming the file and the row, for another value, a missing column, an id given twice or another encoding.
+
+    Examples
+    --------
+    >>> labels = halp_probe.read_labels("demo/labels.csv")
+    >>> len(labels) == len(halp_probe.open_shards("demo/shards").question_ids)
+    True
     """
     path = Path(path)
-    labels: dict[str, int | None] = {}
-    for question_id, value in _cells(path, column):
-        if question_id in labels:
+    rows: dict[str, LabelRow] = {}
+    for record in _records(path, column):
+        question_id, value = record[ID_COLUMN], record[column]
+        if question_id in rows:
             raise LabelError(f"{path}: question_id {question_id!r} has two rows; keep one")
         key = value.strip().lower()
         if key not in _VALUES:
             raise LabelError(
                 f"{path}: question_id {question_id!r} has {value!r} in column {column!r}; write {_ALLOWED}"
             )
-        labels[question_id] = _VALUES[key]
-    return labels
-
-
-def read_rows(path: str | os.PathLike[str]) -> list[LabelRow]:
-    """The rows of a labels.csv; columns other than question_id and label may be missing, their texts are then "".
-
-    Raises LabelError as `read_labels` does.
-    """
-    labels = read_labels(path)
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        records = list(csv.DictReader(file))
-    texts = [name for name in COLUMNS if name not in (ID_COLUMN, "label")]
-    return [
-        LabelRow(label=labels[record[ID_COLUMN]], **{name: record.get(name) or "" for name in (ID_COLUMN, *texts)})
-        for record in records
-    ]
+        rows[question_id] = LabelRow(label=_VALUES[key], **{name: record.get(name) or "" for name in _TEXTS})
+    return Labels(rows=tuple(rows.values()))
 
 
 def checked_meaning(column: str) -> None:
@@ -167,8 +253,8 @@ def _reviewed_row(question_id: str, labels: Mapping[str, int | None], name: str)
     return LabelRow(question_id, label, REVIEWED, "", "", reason)
 
 
-def _cells(path: Path, column: str) -> Iterator[tuple[str, str]]:
-    """(question_id, value) of each row."""
+def _records(path: Path, column: str) -> Iterator[dict[str, str]]:
+    """Rows as dicts; question_id and the column are there."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -179,7 +265,7 @@ def _cells(path: Path, column: str) -> Iterator[tuple[str, str]]:
                     raise LabelError(f"{path}, line {reader.line_num}: fewer cells than columns; write the row in full")
                 if not question_id.strip():
                     raise LabelError(f"{path}, line {reader.line_num}: the question_id is empty; fill it in")
-                yield question_id, value
+                yield record
     except UnicodeDecodeError as error:
         raise LabelError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8 CSV") from error
     except csv.Error as error:

@@ -63,7 +63,7 @@ def merge_adapters(
     the proof fails; then nothing is left.
     """
     if not checkpoint.adapters:
-        raise InputError("nothing to merge: pass --adapter")
+        raise InputError("nothing to merge: pass `adapter`")
     if getattr(checkpoint.config, "quantization_config", None) is not None:
         raise ModelError(
             f"{checkpoint.name} is quantized: merging loses digits there; merge into the model before that"
@@ -80,7 +80,7 @@ def own_dtype(checkpoint: Checkpoint) -> str:
     config = checkpoint.config
     dtype = config.dtype or config.get_text_config().dtype
     if dtype is None:
-        raise ModelError(f"the config of {checkpoint.name} names no dtype; pass --dtype")
+        raise ModelError(f"the config of {checkpoint.name} names no dtype; pass `dtype`")
     return str(dtype).removeprefix("torch.")
 
 
@@ -153,6 +153,6 @@ def _proved(readings: Readings, reference: Readings, otherwise: str) -> float:
     if difference > TOLERANCE:
         raise ModelError(
             f"{otherwise}: {name} by {difference:.2g} of its length, allowed are {TOLERANCE:g}; nothing was kept. Use "
-            "the adapters as they are (--adapter), and tell us of this one"
+            "the adapters as they are (`adapter`), and tell us of this one"
         )
     return difference

@@ -11,6 +11,7 @@ from halp_probe.models.quantization import quiet_bitsandbytes
 if TYPE_CHECKING:
     from halp_probe.models.loading import Checkpoint, LoadedModel
 
+DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 

@@ -173,7 +173,7 @@ def load_probes(folder: str | os.PathLike[str]) -> dict[str, SavedProbe]:
         place = place / "probes"
     stems = {_stem(path).name for path in (*_cards(place), *place.glob("*.safetensors"))}
     if not stems:
-        raise ProbeError(f"{folder} holds no probe; pass the --output-dir of train_probes.py")
+        raise ProbeError(f"{folder} holds no probe; pass the `output_dir` of train_probes.py")
     return {stem: load_probe(place / f"{stem}.json") for stem in sorted(stems, key=_selected_first)}
 
 

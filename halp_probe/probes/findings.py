@@ -110,7 +110,7 @@ def _choice(judgement: Judgement, swept: Sweep, folds: Folds) -> Iterator[Findin
             yield Finding(
                 NOTE,
                 f"{result.title}: every fold chose a strength of the penalty at the end of what was tried ({ends}); a "
-                "wider range (--strengths) may do better.",
+                "wider range (`strengths`) may do better.",
             )
 
 
@@ -163,7 +163,7 @@ def _controls(judgement: Judgement) -> Iterator[Finding]:
             yield Finding(
                 CAUTION,
                 f"The control with {result.title} gives {_estimate(auroc)} instead of .5. Chance does this once in "
-                "twenty times; with another --seed it should not.",
+                "twenty times; with another `seed` it should not.",
             )
 
 

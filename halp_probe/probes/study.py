@@ -99,14 +99,14 @@ def _folds(rows: LabelledRows, design: Design) -> Folds:
         return folds_of(row_split(rows.y, HALP.test_share, HALP.seed, HALP.stratified), rows.y)
     if design.folds < 3:
         raise ProbeError(
-            f"{design.folds} folds leave no inner folds to choose layer and penalty by; pass --folds 3 or more"
+            f"{design.folds} folds leave no inner folds to choose layer and penalty by; pass `folds` 3 or more"
         )
     folds = outer_folds(rows.y, rows.image_codes, design.folds, design.seed)
     judged = folds.count - len(folds.unjudged)
     if judged < 2:
         raise ProbeError(
             f"only {judged} of {folds.count} test folds hold both classes ({int(rows.y.sum())} of {len(rows.y)} labels "
-            "are 1): too few to judge a probe; label more samples, or pass fewer --folds"
+            "are 1): too few to judge a probe; label more samples, or pass fewer `folds`"
         )
     return folds
 

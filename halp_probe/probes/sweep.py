@@ -5,12 +5,9 @@ Legend: N rows, D width, K folds.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from tqdm import tqdm
 
 from halp_probe.probes.baselines import Baseline, baselines
 from halp_probe.probes.controls import Control, controls
@@ -19,6 +16,7 @@ from halp_probe.probes.fitting.kinds import Fitter
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.nested import CrossFit, Selected, cross_fit, select
 from halp_probe.probes.training_sets import training_sets
+from halp_probe.progress import Counter, Progress, silent
 
 
 @dataclass(frozen=True)
@@ -39,23 +37,24 @@ class Sweep:
         return max(self.fits, key=lambda name: np.nan_to_num(self.fits[name].final_auroc, nan=-1.0))
 
 
-def sweep(shards: ShardSource, rows: LabelledRows, folds: Folds, fit: Fitter, *, calibration: str, seed: int) -> Sweep:
+def sweep(
+    shards: ShardSource,
+    rows: LabelledRows,
+    folds: Folds,
+    fit: Fitter,
+    *,
+    calibration: str,
+    seed: int,
+    progress: Progress = silent,
+) -> Sweep:
     """All representations, one in memory at a time; then what they are compared with."""
     sets = training_sets(rows.y, folds)
     fits = {}
-    for name in _announced(rows.representations):
+    counter = Counter(progress, len(rows.representations), unit="representation")
+    for name in rows.representations:
         fits[name] = cross_fit(fit(rows.vectors(shards, name), rows.y, sets.train), rows.y, folds, sets)
+        counter.advance(1, note=name)
     selected = select(fits, rows.y, folds, calibration)
     found = Sweep(fits, selected, tuple(baselines(rows, folds, sets, fits)), ())
     tried = controls(fit, rows.vectors(shards, found.leading), rows.y, rows.image_codes, folds, seed)
     return replace(found, controls=tuple(tried))
-
-
-def _announced(names: Sequence[str]) -> Iterator[str]:
-    """The names one by one: a bar on a terminal, a plain line each elsewhere; on stderr."""
-    if sys.stderr.isatty():
-        yield from tqdm(names, unit="representation", leave=False)
-        return
-    for number, name in enumerate(names, 1):
-        print(f"{number}/{len(names)} {name}", file=sys.stderr, flush=True)
-        yield name

@@ -61,7 +61,7 @@ def _thumbnails(examples: Mapping[str, Sequence[Mapping[str, Any]]], images_dir:
 
 
 def _images_of_run(shards_dir: Path) -> Path | None:
-    """The --images-dir that the extraction's record names; None when there is no such record or folder."""
+    """The `images_dir` that the extraction's record names; None when there is no such record or folder."""
     try:
         images_dir = Path(json.loads((shards_dir / _RUN_RECORD).read_text(encoding="utf-8"))["images_dir"])
     except (OSError, ValueError, KeyError, TypeError):

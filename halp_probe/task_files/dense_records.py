@@ -94,7 +94,7 @@ def read_folder(images_dir: Path, prompt: str | None, iou: float) -> DenseInput:
 
 def _folder(path: Path) -> Path:
     if not path.is_dir():
-        raise InputError(f"--records-images {path} is not a folder")
+        raise InputError(f"`records_images` {path} is not a folder")
     return path
 
 
@@ -103,7 +103,7 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"--records {path} cannot be read: {error.strerror}") from error
+        raise InputError(f"`records` {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     if text.lstrip().startswith("["):

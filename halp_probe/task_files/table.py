@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from halp_probe.datasets import read_table
+from halp_probe.datasets import Rows, read_table
 from halp_probe.errors import InputError
 from halp_probe.records import Sample
 from halp_probe.shards.columns import RESERVED_COLUMNS
 from halp_probe.tasks.task import TaskInput
 from halp_probe.tasks.vqa import VQA
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def read_vqa(vqa_dataset: Path | None, images_dir: Path | None, *, answers: bool = True) -> TaskInput[Sample, str]:
-    """The table's samples; without `answers` it needs no ground truth.
 
-    Raises InputError for a flag that is missing and a folder that is none, and what `read_table` raises.
+def read_vqa(
+    vqa_dataset: str | os.PathLike[str] | pd.DataFrame | Rows | None, images_dir: Path | None, *, answers: bool = True
+) -> TaskInput[Sample, str]:
+    """Read the table's samples; without `answers` it needs no ground truth.
+
+    Raises InputError when one of the two is missing or `images_dir` is not a folder, and what `read_table` raises.
     """
     if vqa_dataset is None or images_dir is None:
-        raise InputError("--vqa-dataset CSV and --images-dir FOLDER are both needed")
+        raise InputError("`vqa_dataset` CSV and `images_dir` FOLDER are both needed")
     table = read_table(vqa_dataset, RESERVED_COLUMNS, answers=answers)
     if not images_dir.is_dir():
-        raise InputError(f"--images-dir {images_dir} is not a folder")
+        raise InputError(f"`images_dir` {images_dir} is not a folder")
     return TaskInput(VQA, table.samples, table.failures, images_dir)

@@ -49,10 +49,10 @@ def outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int)
     """
     n_images = len(y) if images is None else len(np.unique(images))
     if n_images < count:
-        remedy = f"pass --folds {n_images} or label more images" if n_images > 1 else "label questions on more images"
+        remedy = f"pass `folds` {n_images} or label more images" if n_images > 1 else "label questions on more images"
         raise ProbeError(f"{n_images} images cannot fill {count} folds without one being on both sides; {remedy}")
     if max(np.bincount(y)) < count:
-        raise ProbeError(f"neither class has {count} rows for {count} folds; pass fewer --folds or label more samples")
+        raise ProbeError(f"neither class has {count} rows for {count} folds; pass fewer `folds` or label more samples")
     fold = np.empty(len(y), dtype=np.intp)
     with warnings.catch_warnings():  # a class too rare for every fold is reported by fold, with the reason
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)

@@ -1,0 +1,333 @@
+"""Extract hidden states: a table's questions, or a task's items, through a model into a folder of shards."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from halp_probe.datasets import Rows
+from halp_probe.engine.batched import Batched, samples_by_image, text_only
+from halp_probe.engine.engine import Engine, Gate
+from halp_probe.engine.positions import parse_layers
+from halp_probe.engine.preparing import Preparer, default_workers
+from halp_probe.engine.prompting import Prompter, largest_area
+from halp_probe.engine.proving import prove_looked_up
+from halp_probe.engine.sharing import NO_IMAGES, SWITCHED_OFF, try_sharing
+from halp_probe.errors import InputError
+from halp_probe.extraction.manifest import (
+    check_settings,
+    read_prompt_date,
+    read_sharing,
+    record_sharing,
+    run_settings,
+    shard_attributes,
+    write_manifest,
+)
+from halp_probe.extraction.options import ExtractOptions
+from halp_probe.extraction.outcome import Extraction
+from halp_probe.extraction.run import check_against_table, run, with_image_files
+from halp_probe.locking import locked
+from halp_probe.models.loading import LoadedModel
+from halp_probe.models.options import DEFAULT_MODEL, ModelOptions, load_opened, open_model
+from halp_probe.progress import Progress, ProgressChoice, shown, silent
+from halp_probe.records import CaptureSpec, Sample
+from halp_probe.shards.columns import subject
+from halp_probe.shards.failures import read_failures
+from halp_probe.shards.names import model_slug
+from halp_probe.shards.run_folder import RunFolder
+from halp_probe.shards.writer import check_store_dtype
+from halp_probe.task_files.table import read_vqa
+from halp_probe.tasks.task import TaskInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
+_log = logging.getLogger(__name__)
+
+ShouldStop = Callable[[], bool]
+
+
+def extract(
+    table: str | os.PathLike[str] | pd.DataFrame | Rows,
+    images_dir: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    *,
+    model: str | LoadedModel | None = None,
+    adapter: str | Sequence[str] = (),
+    revision: str | None = None,
+    cache_dir: str = ModelOptions.cache_dir,
+    dtype: str = "auto",
+    device: str = "auto",
+    device_map: str | None = None,
+    attn_implementation: str | None = None,
+    quantization: str | None = None,
+    trust_remote_code: str | None = None,
+    trust_lookup: bool = False,
+    layers: str | Sequence[int] | None = None,
+    answers: bool = True,
+    max_new_tokens: int = 64,
+    limit: int | None = None,
+    checkpoint_interval: int = 1000,
+    batch_tokens: int | None = None,
+    workers: int | None = None,
+    prefix_sharing: bool = True,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    prompt_date: str | None = None,
+    template_options: Mapping[str, Any] | None = None,
+    system_prompt: str | None = None,
+    question_view: bool = True,
+    store_dtype: str = "float32",
+    seed: int = 0,
+    progress: ProgressChoice = None,
+    should_stop: ShouldStop | None = None,
+) -> Extraction:
+    """Capture the hidden states and the answers of a model on a table of questions about images.
+
+    One prefill a batch gives, for each question, the states [D] of the probed decoder layers at the image boundary and
+    at the last prompt token, the image's mean before [V] and after [D] the projector, the first token's log-probability
+    and entropy (nats), and the greedy answer. All goes to shards in `output_dir`. Call it again with the same
+    arguments to go on where it was interrupted: nothing finished is lost or computed twice.
+
+    Parameters
+    ----------
+    table: a CSV file, a DataFrame or a list of dicts with `question_id`, `image_id`, `question` and `answer` (the
+        ground truth); `image_name` and `gt_answer` are accepted for the second and the last, further columns are kept.
+    images_dir: folder in which each `image_id` is a file.
+    output_dir: folder for the shards, `run.json` and `failures.csv`.
+    model: hub name, folder, 'shapes' (bundled) or a loaded model; None: the first adapter's base, or the 7B Qwen2.5-VL.
+    adapter, revision, cache_dir, dtype, device, device_map, attn_implementation, quantization, trust_remote_code,
+    trust_lookup: as in `load_model`; they go with a model that is not loaded yet.
+    layers: decoder blocks to read, counted from 0, or 'all'; None: 0, n/4, n/2, 3n/4 and n-1 of n.
+    answers: whether to generate answers; False captures states only.
+    max_new_tokens: longest answer, in tokens.
+    limit: take only so many of the samples, in the run's order.
+    checkpoint_interval: samples a shard.
+    batch_tokens: padded tokens a batch; None: 4096 on a CPU, 16384 on CUDA.
+    workers: processes that prepare images ahead; None: up to 8 on CUDA, on a CPU a thread.
+    prefix_sharing: compute what the questions on an image have in common once, where a trial shows that it is exact.
+    min_pixels, max_pixels: area of an image after resizing, in pixels; None: the processor's.
+    prompt_date: YYYY-MM-DD that a dated chat template writes; None: today, or the run's own.
+    template_options: variables of the chat template, such as {"enable_thinking": False}.
+    system_prompt: system message; None: none.
+    question_view: also write a group for each question, as scripts of the HALP authors read them.
+    store_dtype: of the vectors on disk: float32, float16 or bfloat16.
+    seed: torch's seed.
+    progress: "tqdm" for a bar, "log" for lines of `logging`, a function that is given each `Step`, or None.
+    should_stop: asked after each batch; True ends the run early, with `stopped` in the result.
+
+    Returns
+    -------
+    The counts and failures of this run; `.shards` opens what it left.
+
+    Raises
+    ------
+    InputError
+        When the table, a folder, the model or a setting cannot be used, or the folder holds a run of other settings.
+        A single row that fails raises nothing: it is in `failures`.
+
+    Examples
+    --------
+    >>> question = {"question_id": "a", "image_id": IMAGE, "question": "Is there a red shape?", "answer": "yes"}
+    >>> extraction = halp_probe.extract([question], "demo/data/images", "one", model="shapes", max_new_tokens=8)
+    >>> extraction.failures, extraction.stopped
+    ((), False)
+    >>> extraction.shards.text("answer")[0] in ("yes", "no")
+    True
+    """
+    options = ExtractOptions(
+        output_dir=Path(output_dir),
+        model=ModelOptions(
+            model=_model_name(model, adapter),
+            adapter=(adapter,) if isinstance(adapter, str) else tuple(adapter),
+            revision=revision,
+            cache_dir=cache_dir,
+            dtype=dtype,
+            device=device,
+            device_map=device_map,
+            attn_implementation=attn_implementation,
+            quantization=quantization,
+            trust_remote_code=trust_remote_code,
+            trust_lookup=trust_lookup,
+        ),
+        source={"vqa_dataset": str(table) if isinstance(table, str | os.PathLike) else "a table in memory"},
+        checkpoint_interval=checkpoint_interval,
+        limit=limit,
+        layers=layers if isinstance(layers, str | None) else ",".join(map(str, layers)),
+        max_new_tokens=max_new_tokens if answers else 0,
+        batch_tokens=batch_tokens,
+        workers=workers,
+        prefix_sharing=prefix_sharing,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        prompt_date=prompt_date,
+        template_options=json.dumps(dict(template_options), sort_keys=True) if template_options else None,
+        system_prompt=system_prompt,
+        question_view=question_view,
+        store_dtype=store_dtype,
+        seed=seed,
+    )
+    given = read_vqa(table, Path(images_dir))
+    loaded = model if isinstance(model, LoadedModel) else None
+    with shown(progress) as report:
+        return extract_items(options, given, loaded, progress=report, stopping=nullcontext(should_stop or _never))
+
+
+def extract_items(
+    options: ExtractOptions,
+    given: TaskInput[Any, Any],
+    loaded: LoadedModel | None = None,
+    *,
+    progress: Progress = silent,
+    stopping: AbstractContextManager[ShouldStop] | None = None,
+) -> Extraction:
+    """Extract a task's items into the folder that the options name; `extract` says how.
+
+    `stopping` is entered around the batches, and gives what is asked after each of them.
+    """
+    check_store_dtype(options.store_dtype, options.question_view)
+    with locked(options.output_dir):
+        loaded, prompter = load(options, given.task.system, loaded)
+        return extract_with(options, given, loaded, prompter, progress=progress, stopping=stopping)
+
+
+def load(
+    options: ExtractOptions, task_system: str | None = None, loaded: LoadedModel | None = None
+) -> tuple[LoadedModel, Prompter]:
+    """Return the model on its device, unless it is `loaded` already, and what makes prompts for it.
+
+    `task_system` is the system message where the options give none.
+    """
+    torch.manual_seed(options.seed)
+    checkpoint = open_model(options.model) if loaded is None else loaded.checkpoint
+    prompter = Prompter(
+        checkpoint,
+        options.min_pixels,
+        largest_area(options.max_pixels, options.usual_max_pixels, adjustable=checkpoint.family.qwen_vl_utils),
+        options.max_new_tokens,
+        options.prompt_date or read_prompt_date(options.output_dir),
+        options.template_options,
+        task_system if options.system_prompt is None else options.system_prompt,
+    )
+    return loaded or load_opened(options.model, checkpoint), prompter
+
+
+def extract_with(
+    options: ExtractOptions,
+    given: TaskInput[Any, Any],
+    loaded: LoadedModel,
+    prompter: Prompter,
+    *,
+    gate: Gate | None = None,
+    gate_settings: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+    stopping: AbstractContextManager[ShouldStop] | None = None,
+) -> Extraction:
+    """Extract into `options.output_dir`, which is locked, with a model that is loaded.
+
+    A `gate` says which questions are answered; `gate_settings` tell of it in the folder's record, which refuses others.
+    """
+    spec = CaptureSpec(parse_layers(options.layers, loaded.num_layers), options.max_new_tokens)
+    samples = with_image_files([given.task.sample(item) for item in given.items])
+    prompter.check(samples)
+    settings = {
+        **run_settings(loaded, prompter, spec, text_only=text_only(samples)),
+        **given.settings,
+        **(gate_settings or {}),
+    }
+    check_settings(options.output_dir, settings)
+    _write_record(options, given, loaded, settings)
+    preparer = Preparer(prompter, given.images_dir)
+    images = samples_by_image(samples, given.images_dir)
+    if loaded.checkpoint.family.looked_up:
+        prove_looked_up(loaded, spec.layers, preparer, images)
+        _log.info("Family %s was looked up, and checked on these images.", loaded.checkpoint.model_type)
+    engine = Engine(loaded, spec, share_prefix=_shares_prefix(options, loaded, spec, preparer, images), gate=gate)
+    ids = [sample.question_id for image in images for sample in image]
+    folder = RunFolder(
+        options.output_dir,
+        model_slug(loaded.checkpoint.name),
+        ids,
+        interval=options.checkpoint_interval,
+        attributes=shard_attributes(loaded, settings, prefix_shared=engine.share_prefix),
+        question_view=options.question_view,
+        store_dtype=options.store_dtype,
+    )
+    check_against_table(folder, samples)
+    known = set(ids)
+    failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in known]
+    batched = _batched(options, engine, preparer, folder)
+    wanted = images if options.limit is None else _first(images, options.limit)
+    with closing(folder), stopping or nullcontext(_never) as should_stop:
+        return run(batched, folder, wanted, given.failures, failed_before, progress=progress, should_stop=should_stop)
+
+
+def _never() -> bool:
+    return False
+
+
+def _model_name(model: str | LoadedModel | None, adapter: str | Sequence[str]) -> str | None:
+    if isinstance(model, LoadedModel):
+        return model.checkpoint.name
+    return model or (None if adapter else DEFAULT_MODEL)
+
+
+def _write_record(
+    options: ExtractOptions, given: TaskInput[Any, Any], loaded: LoadedModel, settings: dict[str, Any]
+) -> None:
+    names = ("checkpoint_interval", "store_dtype", "seed")
+    about = {**options.source, "images_dir": str(given.images_dir), **{name: getattr(options, name) for name in names}}
+    adapters = [adapter.name for adapter in loaded.checkpoint.adapters]
+    write_manifest(options.output_dir, settings, {**about, "adapter_names": adapters} if adapters else about)
+
+
+def _batched(options: ExtractOptions, engine: Engine, preparer: Preparer, folder: RunFolder) -> Batched:
+    on_cuda = engine.loaded.device.type == "cuda"
+    return Batched(
+        engine,
+        preparer,
+        folder.done,
+        token_budget=options.batch_tokens or _BATCH_TOKENS["cuda" if on_cuda else "cpu"],
+        workers=default_workers(on_cuda) if options.workers is None else options.workers,
+        contents={subject(stored.texts): stored.image_sha256 for stored in folder.done.values()},
+    )
+
+
+def _shares_prefix(
+    options: ExtractOptions, loaded: LoadedModel, spec: CaptureSpec, preparer: Preparer, images: list[list[Sample]]
+) -> bool:
+    """As the folder's record says; a new run tries it, and says why when questions on one image cannot."""
+    sharing = read_sharing(options.output_dir)
+    if sharing is not None:
+        if options.prefix_sharing == (sharing == SWITCHED_OFF):
+            how = (
+                "with prefix sharing: leave `prefix_sharing=False` out"
+                if sharing != SWITCHED_OFF
+                else "without prefix sharing: pass `prefix_sharing=False` again"
+            )
+            raise InputError(f"{options.output_dir} was captured {how}, or choose another `output_dir`")
+        return sharing.shared
+    sharing = try_sharing(loaded, spec.layers, preparer, images) if options.prefix_sharing else SWITCHED_OFF
+    if sharing.decided:
+        record_sharing(options.output_dir, sharing)
+    if not sharing.shared and sharing not in (SWITCHED_OFF, NO_IMAGES) and any(len(image) > 1 for image in images):
+        _log.warning("Questions on one image run one by one: %s.", sharing.reason)
+    return sharing.shared
+
+
+def _first(images: list[list[Sample]], count: int) -> list[list[Sample]]:
+    """The first samples, still by image."""
+    taken: list[list[Sample]] = []
+    for image in images:
+        left = count - sum(map(len, taken))
+        if left:
+            taken.append(image[:left])
+    return taken

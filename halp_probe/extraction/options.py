@@ -1,0 +1,35 @@
+"""Options of one extraction; nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from halp_probe.models.options import ModelOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractOptions:
+    """What one extraction reads of a model, and how it runs; `halp_probe.extract` says what each means."""
+
+    output_dir: Path
+    model: ModelOptions
+    source: Mapping[str, Any] = field(default_factory=dict)  # which items, for the record; JSON values
+    checkpoint_interval: int = 1000  # samples a shard
+    limit: int | None = None  # only so many samples
+    layers: str | None = None  # "all" or a list such as "0,7,14"; None: the usual five
+    max_new_tokens: int = 64  # 0: no answers
+    batch_tokens: int | None = None
+    workers: int | None = None
+    prefix_sharing: bool = True
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    usual_max_pixels: int | None = None  # without `max_pixels`, where the family takes a bound
+    prompt_date: str | None = None
+    template_options: str | None = None  # a JSON object
+    system_prompt: str | None = None
+    question_view: bool = True
+    store_dtype: str = "float32"
+    seed: int = 0

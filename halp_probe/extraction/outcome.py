@@ -1,0 +1,42 @@
+"""Outcome of an extraction: what was captured, what failed, and the shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from halp_probe.records import Failure
+from halp_probe.shards.reader import Shards, open_shards
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """How an extraction ended, and the shards that it left.
+
+    Attributes
+    ----------
+    folder: the output folder, with shards, `run.json` and `failures.csv`.
+    captured: samples that this run captured.
+    already_done: samples that earlier runs of the folder had captured.
+    failures: rows that could not be processed, as in `failures.csv`; the next run tries them again.
+    stopped: whether the run was asked to stop before its end.
+
+    Examples
+    --------
+    >>> extraction = halp_probe.extract("demo/data/vqa.csv", "demo/data/images", "out", model="shapes", limit=3)
+    >>> extraction.captured + extraction.already_done
+    3
+    >>> extraction.shards.vectors("query_token_representation/layer_3").shape
+    (3, 128)
+    """
+
+    folder: Path
+    captured: int
+    already_done: int
+    failures: tuple[Failure, ...]
+    stopped: bool
+
+    @property
+    def shards(self) -> Shards:
+        """The folder's shards, opened anew. Raises ShardError where there is none, as when every row failed."""
+        return open_shards(self.folder)
