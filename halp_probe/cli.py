@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from halp_probe import __version__
 from halp_probe.commands.terminal import log_on_terminal, with_flags
 from halp_probe.errors import InputError
+from halp_probe.version import __version__
 
 # command -> one line of help; its module is the one of that name in `commands`
 COMMANDS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,3 +14,8 @@ def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         for name in sorted({*stored, *now})
         if stored.get(name) != now.get(name)
     )
+
+
+def options_json(options: Mapping[str, Any] | None) -> str | None:
+    """Return a chat template's variables as the JSON object that records hold; None without any."""
+    return json.dumps(dict(options), sort_keys=True) if options else None

@@ -18,6 +18,7 @@ from halp_probe import cli
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, ReplyLog, fingerprint
 from halp_probe.answering.run import answer_task
+from halp_probe.commands.task_run import run_task
 from halp_probe.engine.sampling import Decoding
 from halp_probe.errors import InputError
 from halp_probe.labels.verdict import unknown
@@ -115,7 +116,7 @@ def test_a_killed_run_goes_on(data, tmp_path):
         for torn in (b"", lines[kept][: len(lines[kept]) // 2]):
             (tmp_path / "cut.replies.jsonl").write_bytes(b"".join(lines[:kept]) + torn)
             again = answer_task(given(data), OPTIONS, tmp_path / "cut.csv")
-            assert texts(again) == texts(whole) and again.exit_status == 0
+            assert texts(again) == texts(whole) and not again.stopped
             keys = [json.loads(line)["key"] for line in (tmp_path / "cut.replies.jsonl").open() if "key" in line]
             assert sorted(keys) == sorted(texts(whole))
 
@@ -259,9 +260,9 @@ def test_a_signal_counts_also_when_only_failures_of_an_earlier_run_are_left(tmp_
             os.kill(os.getpid(), signal.SIGTERM)
         return ""
 
-    stopped = answer_task(given(copy), one_by_one, tmp_path / "a.csv", watch)
-    assert (stopped.stopped, stopped.exit_status) == (True, 143) and stopped.failures
-    assert answer_task(given(copy), one_by_one, tmp_path / "a.csv").exit_status == 0
+    ran = run_task(given(copy), one_by_one, tmp_path / "a.csv", watch)
+    assert (ran.answered.stopped, ran.status) == (True, 143) and ran.answered.failures
+    assert run_task(given(copy), one_by_one, tmp_path / "a.csv").status == 0
 
 
 def test_a_second_prompt_shows_what_the_first_one_did(tmp_path):

@@ -168,5 +168,5 @@ def test_extraction_allows_a_task_s_replies_the_length_that_its_own_command_does
     importlib.import_module(INPUTS[task]).add_arguments(parsers[1])
     own = parsers[1].parse_args([]).max_new_tokens
     for flags, length in (([], own), (["--max-new-tokens", "7"], 7)):
-        options = extraction.ExtractOptions.of(parsers[0].parse_args(["--task", task, *flags]))
+        options = extraction.extract_options(parsers[0].parse_args(["--task", task, *flags]))
         assert options.max_new_tokens == length

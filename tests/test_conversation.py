@@ -22,7 +22,7 @@ from halp_probe.engine.images import LoadedImage, load_image
 from halp_probe.engine.prompting import Prompter, PromptError
 from halp_probe.errors import InputError
 from halp_probe.extraction.manifest import run_settings, shard_attributes
-from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
+from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.models.naming import BUNDLED_PROBES
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.errors import ProbeError
@@ -42,7 +42,7 @@ QUESTION = "Is there a red circle?"
 
 @pytest.fixture(scope="module")
 def shapes() -> LoadedModel:
-    return load_model(open_checkpoint("shapes"))
+    return load_weights(open_checkpoint("shapes"))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from halp_probe.engine.images import load_image
 from halp_probe.engine.prompting import Prompter
 from halp_probe.interventions.directions import control_direction, direction_of
 from halp_probe.labels.rules import judge
-from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.models.loading import load_weights, open_checkpoint
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.files import load_probe, save_probe
 from halp_probe.probes.fitting.estimators import LinearProbe
@@ -91,7 +91,7 @@ def test_answers_are_those_of_generate_without_the_direction(setting: Setting, o
     probe = load_probe(setting.probe)
     direction = direction_of(probe) if name == "ablated" else control_direction(probe, 0)
     unit = torch.from_numpy(direction).float()
-    loaded = load_model(open_checkpoint("shapes"), device="cpu")
+    loaded = load_weights(open_checkpoint("shapes"), device="cpu")
     prompter = Prompter(loaded.checkpoint)
     block = loaded.model.model.language_model.layers[LAYER]
     hook = block.register_forward_hook(lambda _m, _a, out: out - torch.einsum("btd,d,e->bte", out, unit, unit))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from judge_server import Asked, Server, completion, error, serving
 from test_labels_table import FakeShards, fake_shards
 
 from halp_probe.cli import main
-from halp_probe.commands import label as command
 from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Pace, Stopped, read_body
 from halp_probe.labels import judge_prompt
 from halp_probe.labels.judge import JudgeConfig, ask_judge
 from halp_probe.labels.judge_prompt import Said, parse, prompt_sha256, shortened, user_message, verdict_key
-from halp_probe.labels.table import LabelError, LabelRow, read_labels, read_rows
+from halp_probe.labels.table import LabelError, LabelRow, read_labels
 from halp_probe.labels.verdict_cache import Kept, VerdictCache
+from halp_probe.tasks.labelling import label
 
 KEY = "sk-very-secret-0123456789"
 ANYTHING = [{"role": "user", "content": "{}"}]
@@ -458,7 +459,7 @@ SHARDS = fake_shards(
 
 @pytest.fixture
 def shards(monkeypatch: pytest.MonkeyPatch) -> FakeShards:
-    monkeypatch.setattr("halp_probe.shards.reader.open_shards", lambda path: SHARDS)
+    monkeypatch.setattr("halp_probe.tasks.labelling.open_shards", lambda path: SHARDS)
     return SHARDS
 
 
@@ -482,7 +483,7 @@ def test_the_command_asks_about_all_or_only_the_unknown(
         assert call(server, out, "all") == 0
         assert len(server.asked) == 3, "what was asked before is not asked again"
         assert read_labels(out) == {"s1": 0, "s2": 0, "s3": 0, "s4": None, "s5": None}
-    assert {row.question_id: row.rule for row in read_rows(out)}["s1"] == "judge"
+    assert {row.question_id: row.rule for row in read_labels(out).rows}["s1"] == "judge"
     assert "the judge was asked about 2 texts, 1 verdicts stood in" in capsys.readouterr().out
 
 
@@ -574,5 +575,7 @@ def test_labelling_by_rules_loads_no_client() -> None:
 
 def test_the_function_takes_the_same_judge(shards: FakeShards, tmp_path: Path) -> None:
     with serving(lambda asked, n: completion('{"verdict": "wrong"}')) as server:
-        counts = command.label("s", tmp_path / "l.csv", judge_model=config(server, "unknown"))
-    assert counts.rules["judge"] == 1 and (tmp_path / "l.verdicts.jsonl").exists()
+        asked = replace(config(server, "unknown"), cache=tmp_path / "l.verdicts.jsonl")
+        labels = label("s", judge=asked)
+    assert labels.counts.rules["judge"] == 1 and (tmp_path / "l.verdicts.jsonl").exists()
+    assert labels.judge_record is not None and labels.judge_record["model"] == asked.model

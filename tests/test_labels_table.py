@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halp_probe.commands import label as command
+from halp_probe.labels.labelling import summary
 from halp_probe.labels.rules import judge
 from halp_probe.labels.table import LabelError, LabelRow, read_labels, reviewed_labels, row, with_texts, write_labels
+from halp_probe.tasks.labelling import label
 
 SHARD_IDS = ("007", "a/b", "q 3", "ü—4", "5")
 
@@ -48,7 +50,7 @@ SHARDS = fake_shards(
 
 @pytest.fixture
 def shards(monkeypatch: pytest.MonkeyPatch) -> FakeShards:
-    monkeypatch.setattr("halp_probe.shards.reader.open_shards", lambda path: SHARDS)
+    monkeypatch.setattr("halp_probe.tasks.labelling.open_shards", lambda path: SHARDS)
     return SHARDS
 
 
@@ -182,38 +184,40 @@ def test_an_empty_table_is_an_error(tmp_path: Path) -> None:
 
 def test_label_writes_and_counts(shards: FakeShards, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "labels.csv"
-    counts = command.label("shards", out)
-    assert counts == command.LabelCounts(2, 1, 2, {"contains": 2, "number": 1, "yes_no": 2})
+    command.label_into(out, "shards")
+    counts = label("shards").counts
+    assert (counts.right, counts.wrong, counts.unknown) == (2, 1, 2)
+    assert counts.rules == {"contains": 2, "number": 1, "yes_no": 2}
     assert read_labels(out) == dict(zip(SHARD_IDS, [0, 1, 0, None, None], strict=True))
     printed = capsys.readouterr().out
     assert "5 answers: 2 right, 1 hallucinated, 2 unknown" in printed
     assert "ü—4: refusal" in printed
     assert "5: no ground truth" in printed
     assert printed.endswith("note: the run is not finished\n")
-    with pytest.raises(LabelError, match="--rule does not go with --table"):
-        command.label("shards", out, rule="exact", table=out, column="label")
+    with pytest.raises(LabelError, match="`rule` does not go with `table`"):
+        label("shards", rule="exact", table=out, column="label")
 
 
 def test_label_by_a_table_needs_no_answers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     silent = fake_shards(["007", "b"], ["Is it?"] * 2, ["", " "], ["yes"] * 2)
-    monkeypatch.setattr("halp_probe.shards.reader.open_shards", lambda path: silent)
+    monkeypatch.setattr("halp_probe.tasks.labelling.open_shards", lambda path: silent)
     with pytest.raises(
-        LabelError, match=r"none of the 2 questions has an answer .*--no-answers.*--table FILE --column"
+        LabelError, match=r"none of the 2 questions has an answer .*`answers=False`.*`table` FILE `column`"
     ):
-        command.label("shards", tmp_path / "labels.csv")
+        command.label_into(tmp_path / "labels.csv", "shards")
     assert not (tmp_path / "labels.csv").exists()
     path = table(tmp_path, "question_id,wrong\n007,1\n")
-    assert command.label("shards", tmp_path / "labels.csv", table=path, column="wrong").wrong == 1
+    command.label_into(tmp_path / "labels.csv", "shards", table=str(path), column="wrong")
     assert read_labels(tmp_path / "labels.csv") == {"007": 1, "b": None}
     assert 'not in reviewed.csv (first: "b")' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("half", [{"table": "t.csv"}, {"column": "wrong"}])
 def test_table_and_column_belong_together(shards: FakeShards, tmp_path: Path, half: dict[str, str]) -> None:
-    with pytest.raises(LabelError, match="--table FILE and --column NAME belong together"):
-        command.label("shards", tmp_path / "labels.csv", **half)
+    with pytest.raises(LabelError, match="`table` FILE and `column` NAME belong together"):
+        label("shards", **half)
 
 
 def test_the_command_line(shards: FakeShards, tmp_path: Path) -> None:
@@ -228,6 +232,6 @@ def test_the_command_line(shards: FakeShards, tmp_path: Path) -> None:
 
 def test_many_unknowns_are_shortened() -> None:
     rows = [LabelRow(f"q{k}", None, "exact", "", "", "refusal") for k in range(8)]
-    lines = command.summary(rows, "labels.csv").splitlines()
+    lines = summary(rows, "labels.csv").splitlines()
     assert "unknown because: refusal (8)" in lines
     assert lines[-1].strip() == "… and 3 more"

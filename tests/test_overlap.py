@@ -245,10 +245,10 @@ def test_files_of_one_content_are_found(tmp_path: Path) -> None:
 def test_a_batch_comes_from_the_device_in_one_copy(preparer: Preparer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the tokens of each decoding step, which decide whether it goes on."""
     from halp_probe.engine.engine import Engine
-    from halp_probe.models.loading import load_model
+    from halp_probe.models.loading import load_weights
     from halp_probe.records import CaptureSpec
 
-    engine = Engine(load_model(preparer.prompter.checkpoint), CaptureSpec((0, 3, 5), 2), share_prefix=True)
+    engine = Engine(load_weights(preparer.prompter.checkpoint), CaptureSpec((0, 3, 5), 2), share_prefix=True)
     prompts = [r for made in prepared(preparer, work(), 0) for r in made if isinstance(r, Prompt)]
     copies: list[int] = []
     to_host = torch.Tensor.cpu

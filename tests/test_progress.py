@@ -1,13 +1,15 @@
-"""Progress tells how far, how fast, how long and how many failed: as a bar on a terminal, as lines elsewhere."""
+"""Progress tells how far, how fast, how long and how many failed: as a bar, as lines, or to a callback."""
 
 from __future__ import annotations
 
 import io
+import logging
 
 import pytest
 
-from halp_probe.engine import progress
-from halp_probe.engine.progress import Progress
+from halp_probe import progress
+from halp_probe.commands.terminal import progress_on_terminal
+from halp_probe.progress import Counter, Lines, Step, shown
 
 
 class Terminal(io.StringIO):
@@ -15,23 +17,48 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_plain_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
-    clock = iter([0.0, 5.0, 10.0, 12.0, 20.0])
+def test_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    clock = iter([0.0, 5.0, 10.0, 10.0, 12.0, 20.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    with Progress(8, stream) as shown:
-        shown.advance(2)  # at 5 s: too early for a line
-        shown.advance(2)  # at 10 s
-    assert stream.getvalue().splitlines() == [
-        "4/8 samples, 0.3/s, 12 s left, 0 failed",
-        "4/8 samples, 0.2/s, 20 s left, 0 failed",
-    ]
+    display = Lines(lines.append)
+    counter = Counter(display, 8)
+    counter.advance(2)  # at 5 s: too early for a line
+    counter.advance(2)  # at 10 s
+    assert lines == ["4/8 samples, 0.4/s, 10 s left, 0 failed"]
+    counter.advance(2, failed=1)  # at 12 s: too early
+    display.close()  # at 20 s
+    assert lines[1:] == ["6/8 samples, 0.3/s, 7 s left, 1 failed"]
 
 
-def test_a_bar_on_a_terminal() -> None:
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Terminal()
-    with Progress(4, stream) as shown:
-        shown.advance(1)
-        shown.advance(2, failed=2)
+    monkeypatch.setattr("sys.stderr", stream)
+    with progress_on_terminal() as report:
+        counter = Counter(report, 4)
+        counter.advance(1)
+        counter.advance(2, failed=2)
     last = stream.getvalue().split("\r")[-1]
     assert "3/4" in last and "failed=2" in last and "sample/s" in last
+
+
+def test_each_piece_of_work_begins_anew() -> None:
+    lines: list[str] = []
+    display = Lines(lines.append)
+    for unit in ("picture", "sample"):
+        Counter(display, 3, unit=unit).advance(3)
+    display.close()
+    assert [line.split(",")[0] for line in lines] == ["3/3 pictures", "3/3 samples"]
+
+
+def test_a_callback_is_given_each_step() -> None:
+    steps: list[Step] = []
+    with shown(steps.append) as report:
+        Counter(report, 2, note="first").advance(1, failed=1, note="second")
+    assert steps == [Step(done=0, total=2, note="first"), Step(done=1, total=2, failed=1, note="second")]
+
+
+def test_lines_of_logging(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "halp_probe"), shown("log") as report:
+        Counter(report, 2).advance(2)
+    assert caplog.records[-1].message.startswith("2/2 samples")

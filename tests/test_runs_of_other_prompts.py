@@ -18,7 +18,7 @@ from halp_probe.cli import main, run_script
 from halp_probe.commands import extract as command
 from halp_probe.engine.prompting import PROMPT, PROMPT_OF_TEXT
 from halp_probe.errors import InputError
-from halp_probe.locking import locked
+from halp_probe.extraction.extract import extract_items
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.files import load_probe, save_probe
 from halp_probe.probes.fitting.estimators import LinearProbe
@@ -52,9 +52,9 @@ def extract(samples: Sequence[Sample], images: Path, output: Path, *flags: str) 
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     more = ["--model", "shapes", "--layers", "0,3", "--max-new-tokens", "4", "--output-dir", str(output)]
-    options = command.ExtractOptions.of(parser.parse_args([*more, *flags]))
-    with locked(output):
-        return command.extract(options, TaskInput(VQA, samples, [], images), *command.load(options))
+    options = command.extract_options(parser.parse_args([*more, *flags]))
+    extraction = extract_items(options, TaskInput(VQA, samples, [], images))
+    return 0 if extraction.captured + extraction.already_done else 1
 
 
 def of_text() -> list[Sample]:

@@ -14,7 +14,6 @@ from stage_data import GROUPS, MISSION, write_tree
 from tiny_models import tiny_model
 
 from halp_probe.cli import main
-from halp_probe.commands.label import label
 from halp_probe.commands.stage_a import USUAL
 from halp_probe.shards.reader import open_shards
 from halp_probe.shards.writer import write_shard
@@ -154,7 +153,7 @@ def test_a_verdict_that_reaches_the_limit_of_tokens_has_no_label(tmp_path: Path)
     data.numbers["answer_tokens"] = np.array([7, 8], np.int32)
     attributes = {**ATTRIBUTES, "task": "stage-b", "max_new_tokens": 8}
     write_shard(tmp_path / "m_embeddings_part_001.h5", data, attributes)
-    label(tmp_path, tmp_path / "labels.csv")
+    label_into(tmp_path / "labels.csv", tmp_path)
     rows = labels(tmp_path)
     assert (rows["short"]["label"], rows["at the limit"]["label"]) == ("0", "")
     assert rows["at the limit"]["reason"] == "was cut off at the token limit"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from halp_probe.commands.arguments import iso_date, positive, template_option
+from halp_probe.settings import options_json
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser, *, largest: str) -> None:
@@ -26,4 +26,4 @@ def add_prompt_arguments(parser: argparse.ArgumentParser, *, largest: str) -> No
 
 def template_options(args: argparse.Namespace) -> str | None:
     """The variables as a JSON object; None without any."""
-    return json.dumps(dict(args.template_option), sort_keys=True) if args.template_option else None
+    return options_json(dict(args.template_option or ()))

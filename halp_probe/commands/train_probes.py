@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from halp_probe.commands.arguments import at_least_two, not_negative, positive_number, share
+from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.probes.errors import ProbeError
 
 if TYPE_CHECKING:
@@ -53,32 +53,23 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.labels.table import read_labels
     from halp_probe.probes import outputs
     from halp_probe.probes.files import file_stem, load_probe
-    from halp_probe.probes.saving import save_probes
     from halp_probe.probes.study import study
-    from halp_probe.report.writing import write_report
+    from halp_probe.report.writing import PROBES_FOLDER, writable_folder, write_report
     from halp_probe.shards.reader import open_shards
 
-    began = time.monotonic()
     _check(args)
     shards, labels = open_shards(args.shards), read_labels(args.labels)
     for note in shards.notes:
         print(f"note: {note}")
-    folder = _writable(args.output_dir)
-    found = study(shards, labels, _design(args))
+    folder = writable_folder(args.output_dir)
+    with progress_on_terminal() as progress:
+        found = study(shards, labels, _design(args), progress=progress)
     for note in found.rows.notes:
         print(note)
-    (folder / "report.html").unlink(missing_ok=True)  # the last to be written: it never stands beside other results
-    outputs.write_left_out(folder / "left_out.csv", found.rows)
-    outputs.write_out_of_fold(folder / "oof.csv", found)
-    outputs.write_results(folder / "results.csv", found.judgement)
-    outputs.write_differences(folder / "differences.csv", found.judgement)
-    save_probes(folder / "probes", found, shards.attributes, args.labels.name, args.max_error)
-    write_report(
-        folder, found, shards, labels=args.labels, images_dir=args.images_dir, seconds=time.monotonic() - began
-    )
+    write_report(found, folder, labels=args.labels, images_dir=args.images_dir, max_error=args.max_error)
     print(f"\n{outputs.table(found.judgement, found.findings)}")
     name = found.judgement.headline.name
-    if threshold := load_probe(folder / "probes" / file_stem(name)).threshold:
+    if threshold := load_probe(folder / PROBES_FOLDER / file_stem(name)).threshold:
         print(f"\n{name}: {threshold.words} (out-of-fold risks; no guarantee for other images)")
     print(f"\n{folder}: report.html, results.csv, oof.csv, … and probes/ (fitted on all {len(found.rows.y)} questions)")
     return 0
@@ -116,15 +107,6 @@ def _design(args: argparse.Namespace) -> Design:
         seed=args.seed,
         device=args.device,
     )
-
-
-def _writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "probes").mkdir(exist_ok=True)
-    except OSError as error:
-        raise ProbeError(f"--output-dir {folder} cannot be written: {error.strerror}") from error
-    return folder
 
 
 def _device(text: str) -> str:

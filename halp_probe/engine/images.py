@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
@@ -32,6 +34,10 @@ class LoadedImage:
 
     pixels: Image.Image
     sha256: str  # of the file's bytes; of the pixels of a picture that came from no file
+
+
+# What a caller may show: a file, a picture, or what `load_image` gave.
+Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | LoadedImage"
 
 
 def image_path(images_dir: Path, image_id: str) -> Path:
@@ -183,3 +189,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, layered).convert("RGB")
     return image.convert("RGB")
+
+
+def load_pictures(pictures: Picture | Sequence[Picture] | None) -> list[LoadedImage]:
+    """Load the pictures of one prompt: one, several in order, or none. Raises what `load_image` raises."""
+    if pictures is None:
+        return []
+    if isinstance(pictures, str | os.PathLike | Image.Image | LoadedImage):
+        return [_load_picture(pictures)]
+    return list(map(_load_picture, pictures))
+
+
+def _load_picture(picture: Picture) -> LoadedImage:
+    if isinstance(picture, LoadedImage):
+        return picture
+    return from_pixels(picture) if isinstance(picture, Image.Image) else load_image(Path(picture))

@@ -52,20 +52,20 @@ def probed_layers(num_layers: int) -> tuple[int, ...]:
     return tuple(sorted({0, n // 4, n // 2, 3 * n // 4, n - 1}))
 
 
-def parse_layers(text: str | None, num_layers: int) -> tuple[int, ...]:
-    """`layers`: None for the five, `all`, or a list such as `0,7,14`.
+def parse_layers(layers: str | Sequence[int] | None, num_layers: int) -> tuple[int, ...]:
+    """Return the layers to read: the five for None, all for 'all', else those of a list or of a text such as '0,7,14'.
 
     Raises InputError for what is not a layer of this model.
     """
-    if text is None:
+    if layers is None:
         return probed_layers(num_layers)
-    if text.strip() == "all":
+    if isinstance(layers, str) and layers.strip() == "all":
         return tuple(range(num_layers))
     try:
-        wanted = {int(part) for part in text.replace(",", " ").split()}
+        wanted = {int(part) for part in (layers.replace(",", " ").split() if isinstance(layers, str) else layers)}
     except ValueError:
-        raise InputError(f"`layers` {text!r}: pass numbers such as 0,7,14 or 'all'") from None
+        raise InputError(f"`layers` {layers!r}: pass numbers such as 0,7,14 or 'all'") from None
     unknown = sorted(layer for layer in wanted if not 0 <= layer < num_layers)
     if unknown or not wanted:
-        raise InputError(f"`layers` {text!r}: this model has layers 0 to {num_layers - 1}")
+        raise InputError(f"`layers` {layers!r}: this model has layers 0 to {num_layers - 1}")
     return tuple(sorted(wanted))

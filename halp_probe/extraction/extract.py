@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +37,7 @@ from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import DEFAULT_MODEL, ModelOptions, load_opened, open_model
 from halp_probe.progress import Progress, ProgressChoice, shown, silent
 from halp_probe.records import CaptureSpec, Sample
+from halp_probe.settings import options_json
 from halp_probe.shards.columns import subject
 from halp_probe.shards.failures import read_failures
 from halp_probe.shards.names import model_slug
@@ -105,7 +105,7 @@ def extract(
     output_dir: folder for the shards, `run.json` and `failures.csv`.
     model: hub name, folder, 'shapes' (bundled) or a loaded model; None: the first adapter's base, or the 7B Qwen2.5-VL.
     adapter, revision, cache_dir, dtype, device, device_map, attn_implementation, quantization, trust_remote_code,
-    trust_lookup: as in `load_model`; they go with a model that is not loaded yet.
+    trust_lookup: as in `load_weights`; they go with a model that is not loaded yet.
     layers: decoder blocks to read, counted from 0, or 'all'; None: 0, n/4, n/2, 3n/4 and n-1 of n.
     answers: whether to generate answers; False captures states only.
     max_new_tokens: longest answer, in tokens.
@@ -161,7 +161,7 @@ def extract(
         source={"vqa_dataset": str(table) if isinstance(table, str | os.PathLike) else "a table in memory"},
         checkpoint_interval=checkpoint_interval,
         limit=limit,
-        layers=layers if isinstance(layers, str | None) else ",".join(map(str, layers)),
+        layers=layers if isinstance(layers, str | None) else tuple(layers),
         max_new_tokens=max_new_tokens if answers else 0,
         batch_tokens=batch_tokens,
         workers=workers,
@@ -169,7 +169,7 @@ def extract(
         min_pixels=min_pixels,
         max_pixels=max_pixels,
         prompt_date=prompt_date,
-        template_options=json.dumps(dict(template_options), sort_keys=True) if template_options else None,
+        template_options=options_json(template_options),
         system_prompt=system_prompt,
         question_view=question_view,
         store_dtype=store_dtype,

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import transformers
 
-from halp_probe import __version__
 from halp_probe.engine.prompting import PROMPT, PROMPT_OF_TEXT, Prompter
 from halp_probe.engine.sharing import Sharing
 from halp_probe.errors import InputError
@@ -19,6 +18,7 @@ from halp_probe.files import atomic_text
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec
 from halp_probe.settings import differences
+from halp_probe.version import __version__
 
 MANIFEST_FILE = "run.json"
 _SHARING = "prefix_sharing"

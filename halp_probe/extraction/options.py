@@ -19,7 +19,7 @@ class ExtractOptions:
     source: Mapping[str, Any] = field(default_factory=dict)  # which items, for the record; JSON values
     checkpoint_interval: int = 1000  # samples a shard
     limit: int | None = None  # only so many samples
-    layers: str | None = None  # "all" or a list such as "0,7,14"; None: the usual five
+    layers: str | tuple[int, ...] | None = None  # "all" or a list such as "0,7,14"; None: the usual five
     max_new_tokens: int = 64  # 0: no answers
     batch_tokens: int | None = None
     workers: int | None = None

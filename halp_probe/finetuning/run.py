@@ -23,7 +23,7 @@ from halp_probe.finetuning.records import Conversation, LeftOut, Source
 from halp_probe.finetuning.saving import saved, write_model
 from halp_probe.finetuning.start import Start, open_start, resolved
 from halp_probe.finetuning.tokens import ConversationTokenizer
-from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.models.loading import load_weights, open_checkpoint
 from halp_probe.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ def _evaluate(options: TrainOptions, gathered: Gathered, stopped: Callable[[], b
         _log.warning("no picture is held out, so no question is asked; hold out a larger share")
         return ""
     adapters = [str(folder / outputs.ADAPTER)] if (folder / outputs.ADAPTER).is_dir() else []
-    loaded = load_model(open_checkpoint(str(folder / outputs.MODEL), adapters=adapters), device=device, dtype=dtype)
+    loaded = load_weights(open_checkpoint(str(folder / outputs.MODEL), adapters=adapters), device=device, dtype=dtype)
     rows = evaluation.ask(loaded, asked, batch_size=16, max_new_tokens=options.max_new_tokens, stopped=stopped)
     return None if rows is None else outputs.told(outputs.write_evaluation(folder, rows))
 

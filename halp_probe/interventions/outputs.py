@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe import __version__
 from halp_probe.files import atomic_text
 from halp_probe.interventions.effects import (
     ABLATED,
@@ -30,6 +29,7 @@ from halp_probe.interventions.effects import (
     Runs,
 )
 from halp_probe.probes.judging.intervals import Estimate
+from halp_probe.version import __version__
 
 CSV_FILE, JSON_FILE = "ablation.csv", "ablation.json"
 _TITLES = {

@@ -26,7 +26,7 @@ from halp_probe.files import whole_folder
 from halp_probe.models.adapters import Adapter, attach, merge, write_merge_record
 from halp_probe.models.dtypes import cast_parameters, note_dtype
 from halp_probe.models.errors import ModelError
-from halp_probe.models.loading import Checkpoint, LoadedModel, load_model, open_checkpoint, read_weights
+from halp_probe.models.loading import Checkpoint, LoadedModel, load_weights, open_checkpoint, read_weights
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, CaptureSpec, Sample
 from halp_probe.shapes import questions, scenes
 from halp_probe.shards.names import layer_name
@@ -100,7 +100,7 @@ def _merge_into(
     cast_parameters(model, torch.float32)
     rounded = read(LoadedModel(replace(checkpoint, adapters=()), model))
     del model
-    reloaded = read(load_model(open_checkpoint(str(folder)), device=device, dtype="float32"))
+    reloaded = read(load_weights(open_checkpoint(str(folder)), device=device, dtype="float32"))
     saving = _proved(reloaded, rounded, "what was saved differs from the merged model")
     total = largest_difference(reloaded, beside)[0]
     if dtype == "float32":

@@ -170,7 +170,7 @@ def _trained_revision(model: ModelName, adapters: Sequence[Adapter]) -> str | No
     return None
 
 
-def load_model(
+def load_weights(
     checkpoint: Checkpoint,
     *,
     cache_dir: str | None = None,

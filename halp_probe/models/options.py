@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model, and how it is loaded; see `load_model` for what each means."""
+    """Which model, and how it is loaded; see `load_weights` for what each means."""
 
     model: str | None  # None: the model that the first adapter was trained on
     adapter: tuple[str, ...] = ()
@@ -64,10 +65,10 @@ def open_model(options: ModelOptions) -> Checkpoint:
 
 
 def load_opened(options: ModelOptions, checkpoint: Checkpoint) -> LoadedModel:
-    """The weights of what `open_model` opened; raises what `load_model` raises."""
-    from halp_probe.models.loading import load_model
+    """The weights of what `open_model` opened; raises what `load_weights` raises."""
+    from halp_probe.models.loading import load_weights
 
-    return load_model(
+    return load_weights(
         checkpoint,
         cache_dir=options.cache_dir,
         device=options.device,
@@ -81,3 +82,61 @@ def load_opened(options: ModelOptions, checkpoint: Checkpoint) -> LoadedModel:
 def load(options: ModelOptions) -> LoadedModel:
     """Both, one after the other."""
     return load_opened(options, open_model(options))
+
+
+def load_model(
+    model: str | None = None,
+    *,
+    adapter: str | Sequence[str] = (),
+    revision: str | None = None,
+    cache_dir: str = ModelOptions.cache_dir,
+    dtype: str = "auto",
+    device: str = "auto",
+    device_map: str | None = None,
+    attn_implementation: str | None = None,
+    quantization: str | None = None,
+    trust_remote_code: str | None = None,
+    trust_lookup: bool = False,
+) -> LoadedModel:
+    """Load a vision-language model with its processor, and adapters on it.
+
+    Parameters
+    ----------
+    model: hub name, folder or 'shapes' (the bundled one); None: the model that the first adapter was trained on.
+    adapter: folder or hub name of a PEFT adapter, or several in training order.
+    revision: branch, tag or commit of a hub model.
+    cache_dir: where downloaded models are kept.
+    dtype: float32, bfloat16 or float16 of the weights; auto: bfloat16 on CUDA, else float32.
+    device: auto, cpu, cuda or cuda:N.
+    device_map: "auto" spreads the model over all GPUs.
+    attn_implementation: sdpa, eager or flash_attention_2; None: the model's default.
+    quantization: "4bit" or "8bit" by bitsandbytes.
+    trust_remote_code: the repository OWNER/MODEL whose Python code may run.
+    trust_lookup: try a model type that is not in the table of families by transformers' own lookups.
+
+    Raises
+    ------
+    ModelError
+        An InputError that says what cannot be loaded, and what to pass instead.
+
+    Examples
+    --------
+    >>> loaded = halp_probe.load_model("shapes")
+    >>> loaded.num_layers
+    6
+    """
+    return load(
+        ModelOptions(
+            model=model,
+            adapter=(adapter,) if isinstance(adapter, str) else tuple(adapter),
+            revision=revision,
+            cache_dir=cache_dir,
+            dtype=dtype,
+            device=device,
+            device_map=device_map,
+            attn_implementation=attn_implementation,
+            quantization=quantization,
+            trust_remote_code=trust_remote_code,
+            trust_lookup=trust_lookup,
+        )
+    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +81,8 @@ class SavedProbe:
 
 
 def file_stem(representation: str) -> str:
-    """`query_token_representation/layer_7` -> `query_token_representation_layer_7`."""
-    return representation.replace("/", "_")
+    """Return the name of its files: `query_token_representation/layer_7` -> `query_token_representation_layer_7`."""
+    return re.sub(r"[^\w.+-]+", "_", representation)
 
 
 def save_probe(

@@ -5,8 +5,10 @@ Legend: N rows, K folds.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,10 +19,15 @@ from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
 from halp_probe.probes.fitting.splits import Folds, folds_of, outer_folds
 from halp_probe.probes.judging.groups import Grouped, by_group
+from halp_probe.probes.own_features import Feature, WithFeatures
 from halp_probe.probes.presets import HALP, row_split
-from halp_probe.probes.results import Judgement, judge_sweep
+from halp_probe.probes.results import Judgement, Result, judge_sweep
 from halp_probe.probes.sweep import Sweep, sweep
 from halp_probe.probes.transfer import MOST_GROUPS, Transfer, TransferTask, transfer
+from halp_probe.progress import ProgressChoice, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -39,35 +46,105 @@ class Design:
     device: str = "cpu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Study:
-    """What was found, and all that it was found from."""
+    """What was found, and all that it was found from.
+
+    Attributes
+    ----------
+    design: how probes were trained and judged.
+    rows: the N rows that count, and why others were left out.
+    judgement: AUROC with intervals of the selected probe, each representation, baseline and control; differences.
+    groups: the headline probe within each group column; transfers: from group to group.
+    findings: what a reader must know, in words.
+    seconds: how long it took.
+
+    Examples
+    --------
+    >>> shards, labels = halp_probe.open_shards("demo/shards"), halp_probe.read_labels("demo/labels.csv")
+    >>> found = halp_probe.study(shards, labels, halp_probe.Design(bootstrap=50))
+    >>> found.frame().loc["selected_probe", "auroc"] == found.judgement.headline.auroc.value
+    True
+    """
 
     design: Design
-    rows: LabelledRows
-    folds: Folds
-    sweep: Sweep
-    judgement: Judgement
-    groups: Mapping[str, Grouped]  # by group column; of the headline probe
-    transfers: tuple[Transfer, ...]  # one for each group column with few enough groups
+    rows: LabelledRows = field(repr=False)
+    folds: Folds = field(repr=False)
+    sweep: Sweep = field(repr=False)
+    judgement: Judgement = field(repr=False)
+    groups: Mapping[str, Grouped] = field(repr=False)  # by group column; of the headline probe
+    transfers: tuple[Transfer, ...] = field(repr=False)  # one for each group column with few enough groups
     findings: tuple[Finding, ...]
+    shards: ShardSource = field(repr=False)
+    seconds: float = 0.0
 
     @property
     def risk(self) -> np.ndarray:
         """[N] out-of-fold risk of the headline probe: calibrated to one scale over all folds where it is selected."""
         return self.sweep.selected.risk if self.sweep.selected else self.judgement.scores[self.judgement.headline.name]
 
+    def frame(self) -> pd.DataFrame:
+        """A DataFrame of the results, by name: kind, layer, AUROC with its 95 % interval, and the further measures."""
+        import pandas as pd
 
-def study(shards: ShardSource, labels: Mapping[str, int | None], design: Design = Design()) -> Study:
-    """Probes on every representation, judged by nested folds split by image, beside baselines and controls.
+        def row(result: Result) -> dict[str, Any]:
+            estimates = {"auroc": result.auroc, **result.measures}
+            about = {"name": result.name, "kind": result.kind, "position": result.position, "layer": result.layer}
+            numbers = {
+                f"{name}{suffix}": getattr(estimate, part)
+                for name, estimate in estimates.items()
+                for suffix, part in (("", "value"), ("_low", "low"), ("_high", "high"))
+            }
+            return {**about, "selected_in": result.selected_in, **numbers, "note": result.note}
 
-    `labels`: question id -> 1 (hallucinated), 0 (right) or None. Raises ProbeError when no honest probe can be made:
-    other ids, damaged vectors, too few rows or images, one class only.
+        frame = pd.DataFrame([row(result) for result in self.judgement.results]).set_index("name")
+        return frame.astype({"layer": "Int64", "selected_in": "Int64"})
+
+
+def study(
+    shards: ShardSource,
+    labels: Mapping[str, int | None],
+    design: Design = Design(),
+    *,
+    features: Mapping[str, Feature] | None = None,
+    progress: ProgressChoice = None,
+) -> Study:
+    """Train and judge a probe on every representation, by nested folds split by image, beside baselines and controls.
+
+    Parameters
+    ----------
+    shards: opened shards.
+    labels: question id -> 1 (hallucinated), 0 (right) or None (unknown), as `label` and `read_labels` give them.
+    design: kind of probe, folds, group columns, calibration, seed.
+    features: further representations of your own by name: an array [M, F] with a row for each of the M questions in
+        the shards' order, or a function of the shards that makes one; judged on the same folds.
+    progress: as in `extract`.
+
+    Raises
+    ------
+    ProbeError
+        When no honest probe can be made: other ids, damaged vectors, too few rows or images, one class only; and for
+        a feature of another shape.
+
+    Examples
+    --------
+    >>> shards, labels = halp_probe.open_shards("demo/shards"), halp_probe.read_labels("demo/labels.csv")
+    >>> middle, first = (shards.vectors(f"query_token_representation/layer_{k}") for k in (3, 0))
+    >>> found = halp_probe.study(
+    ...     shards, labels, halp_probe.Design(bootstrap=50), features={"middle - first": middle - first}
+    ... )
+    >>> found.judgement.result("middle - first").auroc.value > 0.5
+    True
     """
-    wanted = choose_representations(shards.representations, design.representations)
+    began = time.monotonic()
+    if features:
+        shards = WithFeatures(shards, features)
+    chosen = None if design.representations is None else (*design.representations, *(features or ()))
+    wanted = choose_representations(shards.representations, chosen)
     rows = join(shards, labels, wanted, design.group_columns)
     folds, fit = _folds(rows, design), _fitter(rows, design)
-    swept = sweep(shards, rows, folds, fit, calibration=design.calibration, seed=design.seed)
+    with shown(progress) as report:
+        swept = sweep(shards, rows, folds, fit, calibration=design.calibration, seed=design.seed, progress=report)
     judgement = judge_sweep(swept, rows, folds, design.bootstrap, design.seed)
     tested = folds.tested
     score = judgement.scores[judgement.headline.name]
@@ -91,7 +168,18 @@ def study(shards: ShardSource, labels: Mapping[str, int | None], design: Design 
         if 2 <= len(set(values)) <= MOST_GROUPS
     )
     found = tuple(findings(judgement, swept, rows, folds, groups, transfers, design.preset))
-    return Study(design, rows, folds, swept, judgement, groups, transfers, found)
+    return Study(
+        design=design,
+        rows=rows,
+        folds=folds,
+        sweep=swept,
+        judgement=judgement,
+        groups=groups,
+        transfers=transfers,
+        findings=found,
+        shards=shards,
+        seconds=time.monotonic() - began,
+    )
 
 
 def _folds(rows: LabelledRows, design: Design) -> Folds:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe import __version__
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.files import LABEL_MEANING
 from halp_probe.probes.judging.groups import Grouped
@@ -24,6 +23,7 @@ from halp_probe.probes.study import Study
 from halp_probe.probes.transfer import Transfer
 from halp_probe.report.examples import examples
 from halp_probe.report.plotted import plotted
+from halp_probe.version import __version__
 
 FORMAT, FORMAT_VERSION = "halp_probe.report", 1
 

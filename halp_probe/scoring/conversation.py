@@ -6,20 +6,17 @@ other: hooks read the states of whatever runs through the model.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from halp_probe.engine.decoding import Step
 from halp_probe.engine.engine import Begun, Engine
-from halp_probe.engine.images import LoadedImage, from_pixels, load_image
+from halp_probe.engine.images import Picture, load_pictures
 from halp_probe.engine.prompting import Prompter
 from halp_probe.engine.streaming import answer_text, pieces
 from halp_probe.errors import InputError
@@ -29,7 +26,6 @@ from halp_probe.records import CaptureSpec, Sample
 from halp_probe.scoring.fitting import check_fits, check_same_prompts, check_shows
 from halp_probe.shards.names import layer_of
 
-Shown: TypeAlias = "str | os.PathLike[str] | Image.Image | LoadedImage"
 _ONE_AT_A_TIME = threading.RLock()  # of all models: two chats may have one model
 
 
@@ -114,7 +110,7 @@ class ProbedChat:
 
     def ask(
         self,
-        images: Shown | Sequence[Shown] | None,
+        images: Picture | Sequence[Picture] | None,
         question: str,
         history: Sequence[tuple[str, str]] = (),
         *,
@@ -131,7 +127,7 @@ class ProbedChat:
             raise InputError(
                 "a blank question; its risk would mean nothing, since a table's blank questions are no rows"
             )
-        shown = _loaded_images(images)
+        shown = load_pictures(images)
         for probe in self.probes.values():
             check_shows(probe.metadata, images=bool(shown))
         sample = Sample("question", "image", question, "", history=tuple((asked, said) for asked, said in history))
@@ -152,17 +148,3 @@ def _risk(probe: SavedProbe, begun: Begun) -> float:
     if not np.isfinite(vector).all():
         raise InputError(f"the model's {representation_of(probe)} is not finite; try dtype float32 or bfloat16")
     return float(probe.risk(vector)[0])
-
-
-def _loaded_images(images: Shown | Sequence[Shown] | None) -> list[LoadedImage]:
-    if images is None:
-        return []
-    if isinstance(images, str | os.PathLike | Image.Image | LoadedImage):
-        return [_loaded_image(images)]
-    return list(map(_loaded_image, images))
-
-
-def _loaded_image(image: Shown) -> LoadedImage:
-    if isinstance(image, LoadedImage):
-        return image
-    return from_pixels(image) if isinstance(image, Image.Image) else load_image(Path(image))

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from halp_probe.engine.engine import Computed, Gate
+from halp_probe.engine.images import Picture
 from halp_probe.errors import InputError
-from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
+from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.probes.files import SavedProbe, load_probe
-from halp_probe.scoring.conversation import ProbedChat, Shown, representation_of
+from halp_probe.scoring.conversation import ProbedChat, representation_of
 from halp_probe.scoring.fitting import trained_adapters, trained_revision
 
 CARD_THRESHOLD = "threshold"
@@ -61,7 +62,7 @@ class RiskScorer:
         self.loaded = model if isinstance(model, LoadedModel) else _load(model, self.probe, device, dtype, cache_dir)
         self._chat = ProbedChat(self.loaded, {_PROBE: self.probe}, allow_other_model=allow_other_model)
 
-    def score(self, image: Shown | Sequence[Shown] | None, question: str) -> float:
+    def score(self, image: Picture | Sequence[Picture] | None, question: str) -> float:
         """The calibrated risk that the model's greedy answer would be wrong, from one prefill.
 
         `image` is a file, a picture or what `load_image` gave, several of them in order, or None for a probe of prompts
@@ -72,7 +73,7 @@ class RiskScorer:
 
     def answer(
         self,
-        image: Shown | Sequence[Shown] | None,
+        image: Picture | Sequence[Picture] | None,
         question: str,
         *,
         abstain_above: float | str | None = None,
@@ -134,4 +135,4 @@ def _load(model: str | None, probe: SavedProbe, device: str, dtype: str, cache_d
     adapters, quantization = (trained_adapters(card), card.get("quantization")) if model is None else ([], None)
     revision = trained_revision(card, name)
     checkpoint = open_checkpoint(name, adapters=adapters, cache_dir=cache_dir, revision=revision)
-    return load_model(checkpoint, cache_dir=cache_dir, device=device, dtype=dtype, quantization=quantization)
+    return load_weights(checkpoint, cache_dir=cache_dir, device=device, dtype=dtype, quantization=quantization)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import h5py
 import numpy as np
@@ -29,6 +29,9 @@ from halp_probe.shards.names import (
     unescape,
 )
 from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SUFFIXES = (".h5", ".hdf5")
 JOURNAL = "journal"
@@ -110,6 +113,13 @@ class Shards:
         if vectors is None:
             raise ShardError(f"{self.files[0].parent}: no file has {representation} any more; open the shards again")
         return vectors
+
+    def frame(self) -> pd.DataFrame:
+        """A DataFrame with a row for each of the N questions: all texts and numbers, without the vectors."""
+        import pandas as pd
+
+        texts = {name: self.text(name) for name in self.text_columns}
+        return pd.DataFrame({**texts, **{name: self.numbers(name) for name in self.number_columns}})
 
     def _known(self, name: str, names: tuple[str, ...]) -> None:
         if name not in names:

@@ -1,0 +1,67 @@
+"""Capture one prompt's states, for a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import Picture, load_pictures
+from halp_probe.engine.positions import parse_layers
+from halp_probe.engine.prompting import Prompter
+from halp_probe.models.loading import LoadedModel
+from halp_probe.models.options import load_model
+from halp_probe.records import Captured, CaptureSpec, Sample
+from halp_probe.settings import options_json
+
+
+def capture(
+    model: str | LoadedModel,
+    image: Picture | Sequence[Picture] | None,
+    question: str,
+    *,
+    layers: str | Sequence[int] | None = None,
+    max_new_tokens: int = 0,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    prompt_date: str | None = None,
+    template_options: Mapping[str, Any] | None = None,
+    system_prompt: str | None = None,
+) -> Captured:
+    """Capture the states of one question about an image, as `extract` captures those of a table.
+
+    Parameters
+    ----------
+    model: a loaded model, or a name that `load_model` takes.
+    image: a file or a picture, several in order, or None for a prompt of text alone.
+    question: the user's text.
+    layers: decoder blocks to read, counted from 0, or 'all'; None: 0, n/4, n/2, 3n/4 and n-1 of n.
+    max_new_tokens: longest greedy answer, in tokens; 0: no answer.
+    min_pixels, max_pixels, prompt_date, template_options, system_prompt: as in `extract`.
+
+    Returns
+    -------
+    States as float32 arrays on the CPU: `vision_token[layer]` and `query_token[layer]` [D], `vision_only` [D],
+    `vision_encoder` [V]; token positions and ids; log-probability and entropy of the first token in nats; the answer.
+
+    Raises
+    ------
+    InputError
+        When the model, the image, the question or a layer cannot be used.
+
+    Examples
+    --------
+    >>> captured = halp_probe.capture("shapes", f"demo/data/images/{IMAGE}", "Is there a red shape?")
+    >>> sorted(captured.query_token), captured.query_token[5].shape
+    ([0, 1, 3, 4, 5], (128,))
+    """
+    loaded = model if isinstance(model, LoadedModel) else load_model(model)
+    images = load_pictures(image)
+    names = tuple(each.sha256 for each in images)
+    options = options_json(template_options)
+    prompter = Prompter(loaded.checkpoint, min_pixels, max_pixels, max_new_tokens, prompt_date, options, system_prompt)
+    sample = Sample("question", names[0] if names else "text", question, "", images=names)
+    prompter.check([sample])
+    spec = CaptureSpec(parse_layers(layers, loaded.num_layers), max_new_tokens)
+    (captured,) = Engine(loaded, spec).run([prompter.prompt(sample, *images)])
+    return captured
