@@ -15,6 +15,7 @@ from typing import Any
 
 from halp_probe.commands.terminal import log_on_terminal, with_flags
 from halp_probe.errors import InputError
+from halp_probe.extras import missing_extra
 from halp_probe.version import __version__
 
 # command -> one line of help; its module is the one of that name in `commands`
@@ -86,6 +87,11 @@ def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         return 128 + signal.SIGPIPE
     except InputError as error:
         print(f"error: {with_flags(str(error), parser)}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (remedy := missing_extra(error)) is None:
+            raise
+        print(f"error: {remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

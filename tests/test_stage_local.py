@@ -14,6 +14,7 @@ from stage_data import GROUPS, MISSION, write_tree
 from tiny_models import tiny_model
 
 from halp_probe.cli import main
+from halp_probe.commands.label import label_into
 from halp_probe.commands.stage_a import USUAL
 from halp_probe.shards.reader import open_shards
 from halp_probe.shards.writer import write_shard

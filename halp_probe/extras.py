@@ -1,0 +1,24 @@
+"""Extras of the installation, by the packages that they bring."""
+
+from __future__ import annotations
+
+_EXTRA_OF = {
+    **dict.fromkeys(("torch", "torchvision", "transformers", "qwen_vl_utils"), "extract"),
+    "accelerate": "training",
+    "bitsandbytes": "quantization",
+    "datasets": "tasks",
+    "mapie": "abstention",
+    "openai": "judge",
+    "peft": "adapters",
+    "requests": "app",
+    "streamlit": "app",
+    "timm": "timm",
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> str | None:
+    """Say which extra to install where the missing module is one that an extra brings; None for any other."""
+    package = (error.name or "").split(".")[0]
+    if package not in _EXTRA_OF:
+        return None
+    return f"this needs {package}, which is not installed; run: pip install 'halp_probe[{_EXTRA_OF[package]}]'"
