@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -160,9 +161,9 @@ def test_steps_of_a_batch_are_its_answers() -> None:
             answers[row].append(token)
             logprobs[row] += logprob
     assert answers == computed.answers
-    assert logprobs == pytest.approx(computed.arrays["answer_logprob"], abs=1e-5)
-    for name, array in begun.computed.arrays.items():
-        assert np.array_equal(array, computed.arrays[name]), name
+    assert logprobs == pytest.approx(computed.readings.answer_logprob, abs=1e-5)
+    for name, array in asdict(replace(begun.computed.readings, answer_logprob=None)).items():
+        assert array is None or np.array_equal(array, getattr(computed.readings, name)), name
     assert begun.computed.answers == [[], [], []] and not any(begun.computed.finished)
 
 

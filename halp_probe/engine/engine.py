@@ -18,39 +18,42 @@ from halp_probe.engine.decoding import Answers, Step, answer_rules, decode, step
 from halp_probe.engine.prefill import Prefill, Prefiller
 from halp_probe.engine.prefix import ByImage, by_image, shared_tokens
 from halp_probe.engine.prompting import Prompt
+from halp_probe.engine.readings import Readings, to_host
 from halp_probe.engine.sampling import GREEDY, Decoding
 from halp_probe.engine.streaming import answer_text
-from halp_probe.engine.vision import Seen, see
+from halp_probe.engine.vision import see
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, CaptureSpec
 from halp_probe.shards.names import layer_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Computed:
     """A batch as it comes from the device; `Engine.collect` makes samples of it."""
 
     prompts: Sequence[Prompt]
-    image_of: list[int]  # of each prompt, in `only` and `encoder`
-    vision_row: list[int]  # of each prompt, in `vision_token`
+    image_of: list[int]  # of each prompt, in the readings of images
+    vision_row: list[int]  # of each prompt, in `readings.vision_token`
     layers: tuple[int, ...]
-    arrays: dict[str, np.ndarray]  # float32; without `only`, `encoder` and `vision_token` where no image is shown
+    readings: Readings[np.ndarray]
     answers: list[list[int]]  # token ids; empty where no answer was asked for, or the gate was shut
     finished: list[bool]  # whether each answer came to an end token; False where it was cut off, or there is none
 
     def vectors(self, representation: str) -> np.ndarray:
-        """[B, D] float32 of one of the representations, as a shard holds them."""
+        """[B, D] float32 of one of the representations, as a shard holds them; KeyError for one that was not read."""
         position, layer = representation.split("/")[0], layer_of(representation)
-        if layer is None:
-            return self.arrays[{VISION_ONLY: "only", VISION_ENCODER: "encoder"}[position]][self.image_of]
-        name, rows = {
-            VISION_TOKEN: ("vision_token", self.vision_row),
-            QUERY_TOKEN: ("query_token", list(range(len(self.prompts)))),
+        values, rows = {
+            VISION_ONLY: (self.readings.vision_only, self.image_of),
+            VISION_ENCODER: (self.readings.vision_encoder, self.image_of),
+            VISION_TOKEN: (self.readings.vision_token, self.vision_row),
+            QUERY_TOKEN: (self.readings.query_token, list(range(len(self.prompts)))),
         }[position]
-        return self.arrays[name][self.layers.index(layer)][rows]
+        if values is None:
+            raise KeyError(f"{representation}: no prompt of this batch shows an image")
+        return (values if layer is None else values[self.layers.index(layer)])[rows]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Begun:
     """Prompts that were read, and their answers, which go on from there when they are asked for."""
 
@@ -59,12 +62,13 @@ class Begun:
     end_ids: tuple[int, ...]  # of which one is an answer's last, unless it was cut off
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Read:
-    """Prompts that were read; `tensors` are what `arrays` become of them."""
+    """Prompts that were read, on the device."""
 
-    computed: Computed  # without arrays and answers
-    tensors: dict[str, torch.Tensor]
+    prompts: Sequence[Prompt]
+    image_of: list[int]
+    readings: Readings[torch.Tensor]
     prefill: Prefill
 
 
@@ -110,11 +114,9 @@ class Engine:
         read = self._read(prompts)
         rows = list(range(len(prompts))) if self._rules is not None else []
         if self._gate is not None and rows:
-            rows = np.flatnonzero(self._gate(replace(read.computed, arrays=_to_host(read.tensors)))).tolist()
+            rows = np.flatnonzero(self._gate(self._computed(read))).tolist()
         answers = self._answers(prompts, read.prefill, rows)
-        tensors = {**read.tensors, "answer_logprob": answers.logprobs}
-        arrays = _to_host(tensors)  # one copy, after the last work on the device
-        return replace(read.computed, arrays=arrays, answers=answers.tokens, finished=answers.finished)
+        return self._computed(read, answers)  # one copy, after the last work on the device
 
     @torch.no_grad()
     def begin(self, prompts: Sequence[Prompt]) -> Begun:
@@ -125,7 +127,7 @@ class Engine:
         if self._rules is not None:
             keys = [prompt.sample.question_id for prompt in prompts]
             going_on = steps(self.loaded, self._rules, read.prefill, self.spec.max_new_tokens, keys, self._attempt)
-        return Begun(replace(read.computed, arrays=_to_host(read.tensors)), going_on, end_ids)
+        return Begun(computed=self._computed(read), steps=going_on, end_ids=end_ids)
 
     def _read(self, prompts: Sequence[Prompt]) -> _Read:
         images = by_image(prompts)
@@ -137,16 +139,28 @@ class Engine:
             prefill = self._prefiller.whole(prompts, images, seen, keep_cache=self._rules is not None)
         log_probabilities = prefill.logits.float().log_softmax(-1)
         entropy = -(log_probabilities.exp() * log_probabilities.clamp(min=-1e9)).sum(-1)
-        tensors = {
-            **(_of_images(seen, prefill) if seen is not None else {}),
-            "query_token": prefill.query_states,
-            "first_logprob": log_probabilities.max(-1).values,
-            "entropy": entropy,
-        }
-        unanswered: list[list[int]] = [[] for _ in prompts]
-        unfinished = [False] * len(prompts)
-        computed = Computed(prompts, images.image_of, prefill.vision_row, self.spec.layers, {}, unanswered, unfinished)
-        return _Read(computed, tensors, prefill)
+        readings = Readings(
+            vision_only=None if seen is None else seen.only,
+            vision_encoder=None if seen is None else seen.encoder,
+            vision_token=None if seen is None else prefill.vision_states,
+            query_token=prefill.query_states,
+            first_token_logprob=log_probabilities.max(-1).values,
+            first_token_entropy=entropy,
+        )
+        return _Read(prompts=prompts, image_of=images.image_of, readings=readings, prefill=prefill)
+
+    def _computed(self, read: _Read, answers: Answers | None = None) -> Computed:
+        """Bring what was read to the host, without answers unless there are some."""
+        logprobs = None if answers is None else answers.logprobs
+        return Computed(
+            prompts=read.prompts,
+            image_of=read.image_of,
+            vision_row=read.prefill.vision_row,
+            layers=self.spec.layers,
+            readings=to_host(replace(read.readings, answer_logprob=logprobs)),
+            answers=[[] for _ in read.prompts] if answers is None else answers.tokens,
+            finished=[False] * len(read.prompts) if answers is None else answers.finished,
+        )
 
     def _answers(self, prompts: Sequence[Prompt], prefill: Prefill, rows: list[int]) -> Answers:
         """Of every prompt, but empty, and with log-probability nan, for those that are not among these rows."""
@@ -171,38 +185,33 @@ class Engine:
         return max(prefixes) + max(suffixes) + self.spec.max_new_tokens <= self._window
 
     def collect(self, computed: Computed) -> list[Captured]:
-        """What was computed, sample by sample."""
-        arrays, answers = computed.arrays, computed.answers
+        """Return what was computed, sample by sample."""
+        return [self._captured(computed, row) for row in range(len(computed.prompts))]
+
+    def _captured(self, computed: Computed, row: int) -> Captured:
+        readings, prompt, answer = computed.readings, computed.prompts[row], computed.answers[row]
+        image, boundary = computed.image_of[row], computed.vision_row[row] if computed.vision_row else -1
         layers = list(enumerate(self.spec.layers))
-        shown = "only" in arrays
-        return [
-            Captured(
-                sample=prompt.sample,
-                image_sha256=prompt.image_sha256,
-                vision_only=arrays["only"][image] if shown else None,
-                vision_encoder=arrays["encoder"][image] if shown else None,
-                vision_token={layer: arrays["vision_token"][k, computed.vision_row[row]] for k, layer in layers}
-                if shown
-                else {},
-                query_token={layer: arrays["query_token"][k, row] for k, layer in layers},
-                vision_index=prompt.positions.vision_index,
-                vision_id=prompt.positions.vision_id,
-                query_index=prompt.positions.query_index,
-                query_id=prompt.positions.query_id,
-                prompt_tokens=len(prompt),
-                first_token_logprob=float(arrays["first_logprob"][row]),
-                first_token_entropy=float(arrays["entropy"][row]),
-                answer=answer_text(self._tokenizer, answers[row]),
-                answer_logprob=float(arrays["answer_logprob"][row]),
-                answer_tokens=len(answers[row]),
-                finished=computed.finished[row],
-            )
-            for row, (prompt, image) in enumerate(zip(computed.prompts, computed.image_of, strict=True))
-        ]
-
-
-def _of_images(seen: Seen, prefill: Prefill) -> dict[str, torch.Tensor]:
-    return {"only": seen.only, "encoder": seen.encoder, "vision_token": prefill.vision_states}
+        only, encoder, tokens = readings.vision_only, readings.vision_encoder, readings.vision_token
+        return Captured(
+            sample=prompt.sample,
+            image_sha256=prompt.image_sha256,
+            vision_only=None if only is None else only[image],
+            vision_encoder=None if encoder is None else encoder[image],
+            vision_token={} if tokens is None else {layer: tokens[k, boundary] for k, layer in layers},
+            query_token={layer: readings.query_token[k, row] for k, layer in layers},
+            vision_index=prompt.positions.vision_index,
+            vision_id=prompt.positions.vision_id,
+            query_index=prompt.positions.query_index,
+            query_id=prompt.positions.query_id,
+            prompt_tokens=len(prompt),
+            first_token_logprob=float(readings.first_token_logprob[row]),
+            first_token_entropy=float(readings.first_token_entropy[row]),
+            answer=answer_text(self._tokenizer, answer),
+            answer_logprob=np.nan if readings.answer_logprob is None else float(readings.answer_logprob[row]),
+            answer_tokens=len(answer),
+            finished=computed.finished[row],
+        )
 
 
 def _show_images(prompts: Sequence[Prompt]) -> bool:
@@ -223,13 +232,3 @@ def _sliding_window(text_config: Any) -> int | None:
     windows = [int(window)] if window and (types is None or "sliding_attention" in types) else []
     windows += [int(chunk)] if chunk and types is not None and "chunked_attention" in types else []
     return min(windows, default=None)
-
-
-def _to_host(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """All of them as float32 arrays, in one copy from the device."""
-    flat = torch.cat([tensor.float().flatten() for tensor in tensors.values()]).cpu().numpy()
-    ends = np.cumsum([tensor.numel() for tensor in tensors.values()])
-    pieces = np.split(flat, ends[:-1])
-    return {
-        name: piece.reshape(tuple(tensor.shape)) for (name, tensor), piece in zip(tensors.items(), pieces, strict=True)
-    }

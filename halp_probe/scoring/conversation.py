@@ -36,10 +36,10 @@ class Asked:
     """
 
     def __init__(self, begun: Begun, risks: Mapping[str, float], tokenizer: Any, guard: AbstractContextManager[Any]):
-        (prompt,), arrays = begun.computed.prompts, begun.computed.arrays
+        (prompt,), readings = begun.computed.prompts, begun.computed.readings
         self.risks = dict(risks)  # by the probe's name, calibrated, of a wrong answer
         self.follow_up = bool(prompt.sample.history)  # the probes were trained on prompts without earlier turns
-        self.first_token_entropy = float(arrays["entropy"][0])  # nats
+        self.first_token_entropy = float(readings.first_token_entropy[0])  # nats
         self.prompt_tokens = len(prompt)
         self._tokenizer, self._guard = tokenizer, guard
         self._steps: Iterator[Step] = begun.steps
