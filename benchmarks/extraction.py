@@ -11,13 +11,12 @@ random, made from a config; nothing is downloaded. three_passes.py is the protoc
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
+from figures import add_json, write_figures
 from measuring import Measured, environment, matmul_rate, measured
 from presets import PRESETS, build_model, make_prompts
 from tables import Result, Setting, print_head, print_setting
@@ -38,15 +37,16 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check:
         return check(loaded, options)
     if options.profile:
-        profile(loaded, options)
+        table = profile(loaded, options)
+        print(table)
+        write_figures(options.json, {**_report(loaded, options), "profile": table.splitlines()})
         return 0
     report = _report(loaded, options)
     print_head(report)
     for setting in settings(loaded, options):
         print_setting(setting)
         report["settings"].append(setting.as_json())
-        if options.json:  # after each: what is measured is kept
-            options.json.write_text(json.dumps(report, indent=2) + "\n")
+        write_figures(options.json, report)
     return 0
 
 
@@ -88,8 +88,8 @@ def check(loaded: LoadedModel, options: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def profile(loaded: LoadedModel, options: argparse.Namespace) -> None:
-    """The operations that take ours the longest, at the last number of questions an image, with answers."""
+def profile(loaded: LoadedModel, options: argparse.Namespace) -> str:
+    """A table of the operations that take ours the longest, at the last number of questions an image, with answers."""
     way = _ways(loaded, options, options.questions_per_image[-1], options.new_tokens)[OURS]
     way.run()
     activities = [torch.profiler.ProfilerActivity.CPU]
@@ -98,7 +98,7 @@ def profile(loaded: LoadedModel, options: argparse.Namespace) -> None:
     with torch.profiler.profile(activities=activities) as profiler:
         way.run()
     by = f"self_{loaded.device.type}_time_total"
-    print(profiler.key_averages().table(sort_by=by, row_limit=15, max_name_column_width=60))
+    return profiler.key_averages().table(sort_by=by, row_limit=15, max_name_column_width=60)
 
 
 def _ways(loaded: LoadedModel, options: argparse.Namespace, questions: int, new_tokens: int) -> dict[str, Way]:
@@ -162,7 +162,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--height", type=positive, help="of the pictures in pixels (None: the preset's)")
     add("--batch-tokens", type=positive, help="padded tokens a batch (None: cpu 4096, cuda 16384)")
     add("--reference-rows", type=positive, default=6, help="rows of the table that the three passes run over")
-    add("--json", type=Path, help="write everything measured to this file as well")
+    add_json(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--profile", action="store_true", help="profile ours once instead")
     what.add_argument("--check", action="store_true", help="compare states and answers instead; needs float32")
@@ -176,7 +176,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     options.width, options.height = options.width or preset.picture[0], options.height or preset.picture[1]
     kind = torch.device(options.device).type
     options.batch_tokens = options.batch_tokens or _BATCH_TOKENS[kind]
-    options.matmul_size = 256 if options.preset == "tiny" else _MATMUL_SIZE[kind]
+    options.matmul_size = 256 if options.preset.startswith("tiny") else _MATMUL_SIZE[kind]
     return options
 
 

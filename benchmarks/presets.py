@@ -5,7 +5,7 @@ The presets differ in size; all are `Qwen2_5_VLForConditionalGeneration`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -157,6 +157,7 @@ PRESETS = {
         picture=(640, 480),
     ),
 }
+PRESETS["tiny-bfloat16"] = replace(PRESETS["tiny"], dtype="bfloat16")  # for paths that a CPU in float32 never takes
 
 
 def build_config(preset: Preset, tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:

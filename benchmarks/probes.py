@@ -17,9 +17,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import sklearn
+from figures import add_json, write_figures
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
@@ -191,6 +193,26 @@ def print_report(task: Task, runs: dict[str, list[Found]]) -> None:
     print("coefficients differ by its error: the solver's own is bounded by its tolerance (tests compare the optima)")
 
 
+def report(args: argparse.Namespace, runs: dict[str, list[Found]]) -> dict[str, Any]:
+    """The figures of the ways that have run so far."""
+    settings = {name: getattr(args, name) for name in ("rows", "width", "folds", "decay", "max_iter", "device")}
+    ways = {
+        name: {
+            "fits": found[0].problems,
+            "seconds": [each.seconds for each in found],
+            "shared_seconds": [each.shared_seconds for each in found],
+        }
+        for name, found in runs.items()
+        if found
+    }
+    figures = {**settings, "numpy": np.__version__, "scikit_learn": sklearn.__version__, "ways": ways}
+    if runs[OURS] and runs[LOOP]:
+        loop, ours = runs[LOOP][0], runs[OURS][0]
+        figures["largest_auroc_difference"] = auroc_gap(ours, loop)
+        figures["coefficient_difference_by_C"] = {C: coefficient_gap(ours, loop, C) for C in STRENGTHS}
+    return figures
+
+
 def check(task: Task, device: str | None) -> None:
     """Exit with status 1 where the ways do not agree."""
     loop = by_scikit_learn(task)
@@ -212,6 +234,7 @@ def main() -> None:
     parser.add_argument("--max-iter", type=int, default=1000, help="of scikit-learn")
     parser.add_argument("--repeat", type=int, default=1, help="interleaved; the best of each way counts")
     parser.add_argument("--device", help="cpu or cuda: torch on that device; not given: numpy")
+    add_json(parser)
     parser.add_argument("--check", action="store_true", help="400 rows of width 30: compare, and print no times")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message="lbfgs failed to converge")  # the table tells how many iterations it had
@@ -226,11 +249,18 @@ def main() -> None:
         f"numpy {np.__version__}, scikit-learn {sklearn.__version__}; load {os.getloadavg()[0]:.1f} before",
         flush=True,
     )
-    runs: dict[str, list[Found]] = {OURS: [], UNSHARED: [], LOOP: []}
+    if args.device:  # its libraries load at the first use
+        by_solver(made(700, 650, 3, args.decay, args.max_iter), args.device, share=True)
+    ways = {
+        OURS: lambda: by_solver(task, args.device, share=True),
+        UNSHARED: lambda: by_solver(task, args.device, share=False),
+        LOOP: lambda: by_scikit_learn(task),
+    }
+    runs: dict[str, list[Found]] = {name: [] for name in ways}
     for _ in range(args.repeat):
-        runs[OURS].append(by_solver(task, args.device, share=True))
-        runs[UNSHARED].append(by_solver(task, args.device, share=False))
-        runs[LOOP].append(by_scikit_learn(task))
+        for name, way in ways.items():
+            runs[name].append(way())
+            write_figures(args.json, report(args, runs))
     print(f"load {os.getloadavg()[0]:.1f} after\n")
     print_report(task, runs)
 

@@ -13,16 +13,15 @@ model's own processor and `generate`. Ratios are medians over questions of the r
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import numpy as np
 import torch
+from figures import add_json, write_figures
 from measuring import environment, measured
 from PIL import Image
 from presets import PRESETS, build_model, question
@@ -62,8 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {name:16} {1000 * median(times):8.1f} ms to the first token")
         for other in list(ways)[:-1]:
             print(f"  with risk / {other:14} {_ratio(seconds[RISK], seconds[other])}")
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        write_figures(options.json, report)
     return 0
 
 
@@ -182,7 +180,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda or cuda:N")
     add("--questions", type=positive, default=12, help="each on a picture of its own")
     add("--repeats", type=positive, default=3, help="timed runs of each way on each question, of which the best counts")
-    add("--json", type=Path, help="write everything measured to this file as well")
+    add_json(parser)
     add("--check", action="store_true", help="compare first tokens and risks instead")
     return parser.parse_args(arguments)
 

@@ -15,12 +15,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
+from figures import add_json, write_figures
 
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 from halp_probe.shards.columns import NUMBERS, Columns
@@ -225,6 +226,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="the best of so many is reported")
     parser.add_argument("--cold", action="store_true", help="drop the files from the page cache before each read")
     parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
+    add_json(parser)
     parser.add_argument("--check", action="store_true", help="200 rows of width 64: compare, and print no times")
     args = parser.parse_args()
     size = Size(200, 64, 80) if args.check else Size(args.rows, args.width, args.rows_per_file)
@@ -243,6 +245,9 @@ def main() -> None:
         f"h5py {h5py.__version__}, HDF5 {h5py.version.hdf5_version}"
     )
     print_tables(written, reads, size.rows)
+    lines = {"written": [asdict(line) for line in written], "read": [asdict(line) for line in reads]}
+    versions = {"h5py": h5py.__version__, "hdf5": h5py.version.hdf5_version}
+    write_figures(args.json, {**asdict(size), **versions, "repeats": repeats, "cold": args.cold, **lines})
 
 
 if __name__ == "__main__":

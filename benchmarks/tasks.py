@@ -12,13 +12,13 @@ and know no end token: every reply has its full length.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from figures import add_json, write_figures
 from measuring import environment, measured
 from presets import PRESETS, build_model
 from qwen_vl_utils import process_vision_info
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--alone-images", type=positive, default=4, help="of them one at a time (%(default)s)")
     parser.add_argument("--repeats", type=positive, default=3, help="the best counts (%(default)s)")
     parser.add_argument("--check", action="store_true", help="compare replies, time nothing")
-    parser.add_argument("--json", type=Path, help="write what was measured")
+    add_json(parser)
     args = parser.parse_args(arguments)
     loaded = build_model(args.preset, torch.device(args.device))
     about = {"preset": args.preset, **environment(loaded.device, loaded.model.dtype)}
@@ -82,9 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"torch {about['torch']}, transformers {about['transformers']}; model {args.preset}, random weights")
     print(f"{'':<10}{'prompts':>8}{'ours/s':>9}{'alone/s':>9}{'ratio':>8}{'same replies':>15}")
     results = [measure(name, loaded, args) for name in args.workloads]
-    if args.json:
-        rows = [{**asdict(result), "ratio": result.ratio} for result in results]
-        args.json.write_text(json.dumps({**about, "results": rows}, indent=2) + "\n")
+    rows = [{**asdict(result), "ratio": result.ratio} for result in results]
+    write_figures(args.json, {**about, "results": rows})
     return int(any(result.same_replies < result.alone_prompts for result in results))
 
 

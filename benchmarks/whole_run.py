@@ -17,11 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from figures import add_json, write_figures
 from measuring import environment
 from PIL import Image
 from presets import PRESETS, QUESTION_TOKENS, build_model, question
@@ -70,21 +72,26 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=8, help="longest answer (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="the best counts (%(default)s)")
     parser.add_argument("--rows", type=int, nargs="*", default=[1000, 10000], help="for the memory (%(default)s)")
+    parser.add_argument("--workers", type=int, nargs="+", help="that prepare images (0 and what extract.py would take)")
+    add_json(parser)
     args = parser.parse_args()
-    device = torch.device(args.device)
-    loaded = build_model(args.preset, device)
+    loaded = build_model(args.preset, torch.device(args.device))
+    figures = {**environment(loaded.device, loaded.model.dtype), "preset": args.preset}
     with tempfile.TemporaryDirectory() as folder:
-        measure_overlap(args, loaded, Path(folder))
+        figures["overlap"] = measure_overlap(args, loaded, Path(folder))
+    write_figures(args.json, figures)
     if args.rows:
-        measure_memory(args.rows)
+        figures["peak_bytes_by_rows"] = measure_memory(args.rows)
+        write_figures(args.json, figures)
 
 
-def measure_overlap(args: argparse.Namespace, loaded: LoadedModel, folder: Path) -> None:
+def measure_overlap(args: argparse.Namespace, loaded: LoadedModel, folder: Path) -> dict[str, Any]:
+    """The figures; they are printed as well."""
     about = environment(loaded.device, loaded.model.dtype)
     print(f"{about['date']}  {about['machine']}, {about['device']}, {about['threads']} threads, {about['dtype']}")
     print(f"torch {about['torch']}, transformers {about['transformers']}; model {args.preset}, random weights")
     samples = write_pictures(folder, loaded, args.images, args.questions)
-    counts = sorted({0, default_workers(loaded.device.type == "cuda")})
+    counts = args.workers or sorted({0, default_workers(loaded.device.type == "cuda")})
     extract(loaded, folder, samples, args.new_tokens, 0)  # warms up
     runs: dict[int, list[Run]] = {workers: [] for workers in counts}
     for _ in range(args.repeats):
@@ -96,6 +103,12 @@ def measure_overlap(args: argparse.Namespace, loaded: LoadedModel, folder: Path)
         best = min(repeats, key=lambda run: run.wall)
         rate = len(samples) / best.wall
         print(f"{workers:>8}{best.wall:>9.2f}{best.model:>9.2f}{best.wall / best.model:>8.3f}{rate:>9.2f}")
+    return {
+        "questions": len(samples),
+        "images": args.images,
+        "new_tokens": args.new_tokens,
+        "seconds_by_workers": {count: [asdict(run) for run in repeats] for count, repeats in runs.items()},
+    }
 
 
 def write_pictures(
@@ -136,11 +149,13 @@ def extract(loaded: LoadedModel, images: Path, samples: list[Sample], new_tokens
     return Run(wall, engine.seconds)
 
 
-def measure_memory(rows: Sequence[int]) -> None:
+def measure_memory(rows: Sequence[int]) -> dict[int, int]:
+    """Peaks in bytes by the number of rows; they are printed as well."""
     print("\nextract.py --model shapes, peak resident set of its largest process")
     peaks = {count: peak_memory(count) for count in rows}
     for count, peak in peaks.items():
         print(f"{count:>8,} rows{peak / 2**20:>10.1f} MB{peak / peaks[rows[0]]:>8.3f}")
+    return peaks
 
 
 def peak_memory(rows: int) -> int:

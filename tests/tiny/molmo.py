@@ -6,13 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import (
-    Molmo2Config,
-    Molmo2ForConditionalGeneration,
-    Molmo2ImageProcessor,
-    Molmo2Processor,
-    Molmo2VideoProcessor,
-)
 
 from halp_probe.models.loading import LoadedModel
 from tiny.parts import INITIALIZER_RANGE, WIDTH, Tiny, text_fields, tiny_tokenizer, without_zeros
@@ -32,6 +25,14 @@ MOLMO2_MARKERS = (
 
 def _molmo2() -> tuple[Any, Any]:
     """Tiles of 5 × 5 patches, 3 × 3 without their overlap; of two layers of the tower, pooled 2 × 2, the last odd."""
+    from transformers import (  # later than transformers 5.17
+        Molmo2Config,
+        Molmo2ForConditionalGeneration,
+        Molmo2ImageProcessor,
+        Molmo2Processor,
+        Molmo2VideoProcessor,
+    )
+
     tokenizer = tiny_tokenizer("<|image|>", "<|video|>", *MOLMO2_MARKERS)
     tower = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}
     ids = tokenizer.convert_tokens_to_ids
