@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo_output
 
-.PHONY: demo test format clean
+.PHONY: demo docs test format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/halp-probe shapes --output-dir $(DEMO)/data --scenes 500 --seed 0
@@ -13,6 +13,16 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/halp-probe label --shards $(DEMO)/shards --out $(DEMO)/labels.csv
 	$(VENV)/bin/python train_probes.py --shards $(DEMO)/shards --labels $(DEMO)/labels.csv --output-dir $(DEMO)/probes \
 		--group-columns kind
+
+# The site in site/. Its notebooks are executed on what the demo leaves, and again when one of them has changed.
+docs: $(VENV)/.installed $(patsubst notebooks/%.ipynb,docs/notebooks/%.md,$(wildcard notebooks/*.ipynb))
+	$(VENV)/bin/mkdocs build --strict --quiet
+
+docs/notebooks/%.md: notebooks/%.ipynb demo_output/probes/report.html
+	$(VENV)/bin/jupyter nbconvert --execute --to markdown --output-dir docs/notebooks --log-level WARN $<
+
+demo_output/probes/report.html:
+	$(MAKE) demo DEMO=demo_output
 
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
@@ -27,8 +37,8 @@ format: $(VENV)/.installed
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	PYTHONWARNINGS=ignore $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	PYTHONWARNINGS=ignore $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) docs/notebooks site

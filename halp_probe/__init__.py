@@ -37,6 +37,7 @@ _MODULE_OF = {
     "steer": "halp_probe.interventions.steering",
     "study": "halp_probe.probes.study",
 }
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
