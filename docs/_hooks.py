@@ -51,6 +51,7 @@ def for_site(markdown: str) -> str:
     """A page of the project's root with the links that it needs among the pages of the site."""
     markdown = re.sub(r"\]\(docs/", "](", markdown)
     markdown = markdown.replace("](CONTRIBUTING.md)", "](contributing.md)").replace("](CHANGELOG.md)", "](changelog.md)")
+    markdown = markdown.replace("[CITATION.cff](CITATION.cff)", "`CITATION.cff`")
     return markdown.replace("](notebooks/)", "](notebooks/01_extract_and_inspect.md)")
 
 

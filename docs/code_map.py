@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "code-map.md"
 INTRODUCTION = """# Code map
 
-Every module and its one duty, in its own words. Written by `python docs/code_map.py` from the first line of each docstring;
+Every module and its one duty, in its own words. Written by `python docs/code_map.py` from the first line of each docstring
+(behind the command to type, where it begins with one);
 [architecture](architecture.md) says how they work together.
 """
 
@@ -27,9 +28,9 @@ def modules(root: Path) -> list[Path]:
 
 
 def summary(path: Path) -> str:
-    """The first line of the module's docstring; "" without one."""
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    return docstring.splitlines()[0] if docstring else ""
+    """The first line of the module's docstring that is not a command to type; "" without one."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return next((line for line in docstring.splitlines() if line and not line.startswith("python ")), "")
 
 
 def page(root: Path = ROOT) -> str:

@@ -85,10 +85,32 @@ def write_labels(path: str | os.PathLike[str], rows: Iterable[LabelRow]) -> None
 
 
 def read_labels(path: str | os.PathLike[str], column: str = "label") -> dict[str, int | None]:
-    """question_id -> label (0, 1 or None) of any CSV that has these two columns; ids stay the strings they are.
+    """Read the labels of any CSV that has a column `question_id` and one of labels.
 
-    Raises LabelError naming the file and the row for another value, a missing column, an id given twice or another
-    encoding than UTF-8 (with or without BOM).
+    Parameters
+    ----------
+    path
+        The CSV, in UTF-8, with or without BOM.
+    column
+        The labels' column. Its cells are 0 or false (right), 1 or true (hallucinated), or empty (unknown).
+
+    Returns
+    -------
+    dict
+        From question id, the string it is in the file, to 0, 1 or None.
+
+    Raises
+    ------
+    LabelError
+        An `InputError` that names the file and the row: for another value, a missing column, an id with two rows, or
+        another encoding.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> labels = halp_probe.read_labels("labels.csv")
+    >>> len(labels), set(labels.values()) <= {0, 1, None}
+    (360, True)
     """
     path = Path(path)
     labels: dict[str, int | None] = {}

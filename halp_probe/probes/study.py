@@ -25,17 +25,47 @@ from halp_probe.probes.transfer import MOST_GROUPS, Transfer, TransferTask, tran
 
 @dataclass(frozen=True)
 class Design:
-    """How probes are trained and judged."""
+    """How probes are trained and judged.
 
-    probe: str = "linear"  # linear, ridge, difference or mlp
-    strengths: tuple[float, ...] = STRENGTHS  # candidates of the penalty's inverse strength C, of linear and ridge
-    representations: tuple[str, ...] | None = None  # all when None
-    group_columns: tuple[str, ...] = ()  # columns of the table: lookups as baselines, tables by group, transfer
+    Attributes
+    ----------
+    probe
+        `linear`, `ridge`, `difference` or `mlp`.
+    strengths
+        Candidates of the penalty's inverse strength C, of linear and ridge.
+    representations
+        The ones to probe; None for all.
+    group_columns
+        Columns of the table: lookups as baselines, tables by group, transfer from group to group.
+    folds
+        Outer test folds, at least 3.
+    bootstrap
+        Draws of images for each interval.
+    calibration
+        `platt`, `isotonic` or `none`.
+    preset
+        `halp` for its published design, whatever `probe` and `folds` say.
+    seed
+        Seed of folds, probes and bootstrap.
+    device
+        Where an MLP is trained, such as `cuda`.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> halp_probe.Design(probe="ridge", group_columns=("kind",)).folds
+    5
+    """
+
+    probe: str = "linear"
+    strengths: tuple[float, ...] = STRENGTHS
+    representations: tuple[str, ...] | None = None
+    group_columns: tuple[str, ...] = ()
     folds: int = 5
-    bootstrap: int = 1000  # draws
-    calibration: str = "platt"  # or isotonic, none
-    preset: str | None = None  # "halp": its published design, whatever `probe` and `folds` say
-    seed: int = 0  # of folds, probes and bootstrap
+    bootstrap: int = 1000
+    calibration: str = "platt"
+    preset: str | None = None
+    seed: int = 0
     device: str = "cpu"
 
 
@@ -59,10 +89,37 @@ class Study:
 
 
 def study(shards: ShardSource, labels: Mapping[str, int | None], design: Design = Design()) -> Study:
-    """Probes on every representation, judged by nested folds split by image, beside baselines and controls.
+    """Train probes on every representation, and judge them by nested folds split by image, beside baselines and controls.
 
-    `labels`: question id -> 1 (hallucinated), 0 (right) or None. Raises ProbeError when no honest probe can be made:
-    other ids, damaged vectors, too few rows or images, one class only.
+    Parameters
+    ----------
+    shards
+        What `open_shards` gave.
+    labels
+        From question id to 1 (hallucinated), 0 (right) or None (unknown: the question is left out).
+    design
+        How probes are trained and judged.
+
+    Returns
+    -------
+    Study
+        `.judgement.headline` is the result to quote; its `auroc` has `value`, `low` and `high`, the 95 % interval.
+
+    Raises
+    ------
+    ProbeError
+        An `InputError`, when no honest probe can be made: other ids, damaged vectors, too few rows or images, one class
+        only.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> shards, labels = halp_probe.open_shards("output"), halp_probe.read_labels("labels.csv")
+    >>> layers = ("query_token_representation/layer_3", "query_token_representation/layer_5")
+    >>> found = halp_probe.study(shards, labels, halp_probe.Design(representations=layers, bootstrap=200))
+    >>> auroc = found.judgement.headline.auroc
+    >>> 0.5 < auroc.low < auroc.value < auroc.high <= 1
+    True
     """
     wanted = choose_representations(shards.representations, design.representations)
     rows = join(shards, labels, wanted, design.group_columns)
