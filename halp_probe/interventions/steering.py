@@ -58,9 +58,9 @@ def steer(model: LoadedModel | nn.Module, layer: int, direction: Any, strength: 
     >>> import halp_probe
     >>> scorer = halp_probe.RiskScorer("shapes", "probes/probes/query_token_representation_layer_3")
     >>> direction = halp_probe.direction_of(scorer.probe)
-    >>> plain = scorer.score("images/00000.png", "Is there a red circle?")
+    >>> plain = scorer.score("images/scene_000000.png", "Is there a red circle?")
     >>> with halp_probe.steer(scorer.loaded, layer=3, direction=direction, strength=4.0):
-    ...     steered = scorer.score("images/00000.png", "Is there a red circle?")
+    ...     steered = scorer.score("images/scene_000000.png", "Is there a red circle?")
     >>> steered > plain
     True
     """
@@ -105,8 +105,8 @@ def ablate_direction(
     >>> scorer = halp_probe.RiskScorer("shapes", "probes/probes/query_token_representation_layer_3")
     >>> direction = halp_probe.direction_of(scorer.probe)
     >>> with halp_probe.ablate_direction(scorer.loaded, layer=3, direction=direction):
-    ...     one = scorer.score("images/00000.png", "Is there a red circle?")
-    ...     other = scorer.score("images/00001.png", "How many shapes are there?")
+    ...     one = scorer.score("images/scene_000000.png", "Is there a red circle?")
+    ...     other = scorer.score("images/scene_000001.png", "How many shapes are there?")
     >>> abs(one - other) < 1e-4  # the probe sees nothing any more
     True
     """

@@ -116,7 +116,8 @@ def study(shards: ShardSource, labels: Mapping[str, int | None], design: Design 
     >>> import halp_probe
     >>> shards, labels = halp_probe.open_shards("output"), halp_probe.read_labels("labels.csv")
     >>> layers = ("query_token_representation/layer_3", "query_token_representation/layer_5")
-    >>> found = halp_probe.study(shards, labels, halp_probe.Design(representations=layers, bootstrap=200))
+    >>> design = halp_probe.Design(representations=layers, folds=3, bootstrap=200)
+    >>> found = halp_probe.study(shards, labels, design)
     >>> auroc = found.judgement.headline.auroc
     >>> 0.5 < auroc.low < auroc.value < auroc.high <= 1
     True

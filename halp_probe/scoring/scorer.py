@@ -58,10 +58,10 @@ class RiskScorer:
     --------
     >>> import halp_probe
     >>> scorer = halp_probe.RiskScorer("shapes", "probes/probes/selected_probe")
-    >>> risk = scorer.score("images/00000.png", "Is there a red circle?")
+    >>> risk = scorer.score("images/scene_000000.png", "Is there a red circle?")
     >>> 0 <= risk <= 1
     True
-    >>> scorer.answer("images/00000.png", "Is there a red circle?", abstain_above=risk / 2).text is None
+    >>> scorer.answer("images/scene_000000.png", "Is there a red circle?", abstain_above=risk / 2).text is None
     True
     """
 
