@@ -26,7 +26,7 @@ docs/notebooks/%.md: notebooks/%.ipynb $(DOCS_DEMO)/probes/report.html
 		$(DOCS_DEMO)/../notebooks/$*.ipynb
 
 $(DOCS_DEMO)/probes/report.html:
-	$(MAKE) demo DEMO=$(DOCS_DEMO) SCENES=200
+	$(MAKE) demo DEMO=$(DOCS_DEMO) SCENES=150
 
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

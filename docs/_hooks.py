@@ -30,6 +30,7 @@ NOT_EXECUTED = "*Not executed where this page was built; `make docs` shows what 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made: copies of root files, the commands, notebooks that were not executed."""
     made = {page: for_site((ROOT / source).read_text(encoding="utf-8")) for page, source in COPIES.items()}
+    made["index.md"] = "---\nhide: [navigation]\n---\n\n" + made["index.md"]
     made["commands.md"] = commands_page()
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         page = f"notebooks/{notebook.stem}.md"
@@ -57,7 +58,7 @@ def for_site(markdown: str) -> str:
 
 def commands_page() -> str:
     """All commands with their flags, as `--help` prints them."""
-    os.environ["COLUMNS"] = "100"  # argparse wraps at the terminal's width
+    os.environ["COLUMNS"] = "90"  # argparse wraps at the terminal's width
     parts = ["# Commands\n\nWhat `halp-probe COMMAND --help` prints, and the scripts `extract.py`, `train_probes.py` and "
              "`inspect_h5.py` for `extract`, `train-probes` and `inspect`.\n"]
     for name, (module, summary) in sorted(COMMANDS.items()):

@@ -26,17 +26,12 @@ def markdown() -> str:
     types = [name for name, public in objects.items() if inspect.isclass(public)]
     functions = [name for name in objects if name not in types]
     parts = [_table("Functions", functions, objects), _table("Types", types, objects)]
-    parts += [section(name, objects[name]) for name in (*functions, *types)]
+    parts += [f"::: halp_probe.{name}\n" for name in (*functions, *types)]
     return "\n".join(parts)
 
 
-def section(name: str, public: Any) -> str:
-    """A heading, and mkdocstrings' directive for the place where the object is defined."""
-    return f"## {name} {{ #{name} }}\n\n::: {public.__module__}.{public.__qualname__}\n"
-
-
 def _table(title: str, names: Sequence[str], objects: dict[str, Any]) -> str:
-    rows = [f"| [`{name}`](#{name}) | {_cell(summary(objects[name]))} |" for name in names]
+    rows = [f"| [`{name}`](#halp_probe.{name}) | {_cell(summary(objects[name]))} |" for name in names]
     return "\n".join([f"| {title} | |", "| --- | --- |", *rows]) + "\n"
 
 

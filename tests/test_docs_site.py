@@ -60,15 +60,15 @@ def test_the_api_page_has_a_line_and_a_section_for_every_public_name(site):
     names = [name for name in halp_probe.__all__ if not name.startswith("_")]
     assert names
     for name in names:
-        assert f'<a href="#{name}"><code>{name}</code></a>' in page, f"{name} has no line in the table"
-        section = page.split(f'id="{name}"')[1].split("<h2")[0]
+        assert f'href="#halp_probe.{name}"><code>{name}</code>' in page, f"{name} has no line in the table"
+        section = page.split(f'<h2 id="halp_probe.{name}"')[1].split("<h2")[0]
         assert "&gt;&gt;&gt;" in section, f"{name} has no example"
         assert "Raises" in section or name in ("Design", "Study"), f"{name} says of no error"
 
 
 def test_the_table_has_no_other_names(site):
     table = (site / "api.html").read_text(encoding="utf-8").split("<h2")[0]
-    listed = re.findall(r'<td><a href="#(\w+)">', table)
+    listed = re.findall(r'<td><a [^>]*href="#halp_probe\.(\w+)"', table)
     assert sorted(listed) == sorted(name for name in halp_probe.__all__ if not name.startswith("_"))
 
 

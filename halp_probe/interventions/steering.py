@@ -83,8 +83,10 @@ def ablate_direction(
 
     Parameters
     ----------
-    model, layer
+    model
         As in `steer`.
+    layer
+        The decoder block, counted from 0.
     direction
         [D] float of any length but 0, an array or a tensor.
     to

@@ -44,8 +44,12 @@ class RiskScorer:
         with the adapters and the quantization that it names.
     probe
         A saved probe, or the path of one.
-    device, dtype, cache_dir
-        As in `load_model`, for a model that is not loaded yet.
+    device
+        `auto`, `cpu`, `cuda` or `cuda:N`, for a model that is not loaded yet.
+    dtype
+        `auto` (bfloat16 on CUDA, else float32), `float32`, `bfloat16` or `float16`, for such a model.
+    cache_dir
+        Where downloaded models lie.
     allow_other_model
         Let a probe of another model, revision or chat template pass. Its risks may mean nothing.
 
@@ -109,8 +113,10 @@ class RiskScorer:
 
         Parameters
         ----------
-        image, question
+        image
             As in `score`.
+        question
+            What is asked.
         abstain_above
             A risk between 0 and 1, `"threshold"` for the one in the probe's card, or None to answer always.
         max_new_tokens
