@@ -22,7 +22,7 @@ docs: $(VENV)/.installed $(patsubst notebooks/%.ipynb,docs/notebooks/%.md,$(wild
 
 docs/notebooks/%.md: notebooks/%.ipynb $(DOCS_DEMO)/probes/report.html
 	mkdir -p $(DOCS_DEMO)/../notebooks && cp $< $(DOCS_DEMO)/../notebooks
-	$(VENV)/bin/jupyter nbconvert --execute --to markdown --output-dir docs/notebooks --log-level WARN \
+	PYTHONWARNINGS=ignore $(VENV)/bin/jupyter nbconvert --execute --to markdown --output-dir docs/notebooks --log-level ERROR \
 		$(DOCS_DEMO)/../notebooks/$*.ipynb
 
 $(DOCS_DEMO)/probes/report.html:

@@ -1,7 +1,7 @@
-"""Hooks of MkDocs: pages that are made of other parts of the project when the site is built, so that nothing is said twice.
+"""Hooks of MkDocs: pages that are made of other parts of the project, so that nothing is said twice.
 
-The home page is the README, the pages of changes and of contributing are their files; the commands' page shows what `--help`
-prints, the API page the public names. Notebooks that `make docs` has not executed are shown without outputs.
+The home page is the README, the pages of changes and of contributing are their files; the commands' page shows what
+`--help` prints, the API page the public names. Notebooks that `make docs` has not executed are shown without outputs.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def for_site(markdown: str) -> str:
     """A page of the project's root with the links that it needs among the pages of the site."""
     markdown = re.sub(r"\]\(docs/", "](", markdown)
-    markdown = markdown.replace("](CONTRIBUTING.md)", "](contributing.md)").replace("](CHANGELOG.md)", "](changelog.md)")
+    markdown = markdown.replace("](CONTRIBUTING.md)", "](contributing.md)").replace(
+        "](CHANGELOG.md)", "](changelog.md)"
+    )
     markdown = markdown.replace("[CITATION.cff](CITATION.cff)", "`CITATION.cff`")
     return markdown.replace("](notebooks/)", "](notebooks/01_extract_and_inspect.md)")
 
@@ -59,10 +61,12 @@ def for_site(markdown: str) -> str:
 def commands_page() -> str:
     """All commands with their flags, as `--help` prints them."""
     os.environ["COLUMNS"] = "90"  # argparse wraps at the terminal's width
-    parts = ["# Commands\n\nWhat `halp-probe COMMAND --help` prints, and the scripts `extract.py`, `train_probes.py` and "
-             "`inspect_h5.py` for `extract`, `train-probes` and `inspect`.\n"]
+    parts = [
+        "# Commands\n\nWhat `halp-probe COMMAND --help` prints, and the scripts `extract.py`, `train_probes.py` and "
+        "`inspect_h5.py` for `extract`, `train-probes` and `inspect`.\n"
+    ]
     for name, (module, summary) in sorted(COMMANDS.items()):
         parser = argparse.ArgumentParser(prog=f"halp-probe {name}", allow_abbrev=False)
         importlib.import_module(module).add_arguments(parser)
-        parts.append(f"## {name}\n\n{summary[0].upper()}{summary[1:].rstrip('.')}.\n\n```text\n{parser.format_help()}```\n")
+        parts.append(f"## {name}\n\n{summary[0].upper()}{summary[1:]}:\n\n```text\n{parser.format_help()}```\n")
     return "\n".join(parts)

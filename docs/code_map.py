@@ -1,11 +1,12 @@
 """python docs/code_map.py
 
-Write docs/code-map.md: every module by its whole path, with the first line of its docstring. A test keeps it up to date.
+Write docs/code-map.md: every module by its whole path, with the first line of its docstring; a test compares them.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "code-map.md"
 INTRODUCTION = """# Code map
 
-Every module and its one duty, in its own words. Written by `python docs/code_map.py` from the first line of each docstring
-(behind the command to type, where it begins with one);
-[architecture](architecture.md) says how they work together.
+Every module and its one duty, in its own words. Written by `python docs/code_map.py` from the first line of each
+docstring (behind the command to type, where it begins with one). [Architecture](architecture.md) says how they work
+together.
 """
 
 
@@ -28,9 +29,15 @@ def modules(root: Path) -> list[Path]:
 
 
 def summary(path: Path) -> str:
-    """The first line of the module's docstring that is not a command to type; "" without one."""
+    """The first line of the module's docstring that is not a command to type, to the end of its sentence."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return next((line for line in docstring.splitlines() if line and not line.startswith("python ")), "")
+    paragraphs = [part for part in docstring.split("\n\n") if part and not part.startswith("python ")]
+    if not paragraphs:
+        return ""
+    first, *rest = paragraphs[0].splitlines()
+    if first.endswith((".", "?", "!", ":", ";")):
+        return first
+    return re.split(r"(?<=[.?!])\s", " ".join([first, *rest]))[0]
 
 
 def page(root: Path = ROOT) -> str:

@@ -1,4 +1,4 @@
-"""The examples of all public names run, in a folder that holds what the guide's five steps leave with the bundled model."""
+"""The examples of all public names run, in a folder that holds what the guide's steps leave with the bundled model."""
 
 from __future__ import annotations
 

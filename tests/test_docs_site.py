@@ -16,7 +16,8 @@ from halp_probe.cli import COMMANDS
 ROOT = Path(__file__).parents[1]
 LOADED = re.compile(
     r"""<(?:script|img|iframe|source|video|audio|embed)\b[^>]*\bsrc=["']?(?:https?:)?//[^"'> ]+"""
-    r"""|<link\b(?=[^>]*\brel=["']?(?:stylesheet|preload|preconnect|icon|prefetch))[^>]*\bhref=["']?(?:https?:)?//[^"'> ]+"""
+    r"""|<link\b(?=[^>]*\brel=["']?(?:stylesheet|preload|preconnect|prefetch|icon))"""
+    r"""[^>]*\bhref=["']?(?:https?:)?//[^"'> ]+"""
     r"""|(?:@import|url\()\s*["']?(?:https?:)?//[^"') ]+""",
     re.IGNORECASE,
 )

@@ -89,7 +89,7 @@ class Study:
 
 
 def study(shards: ShardSource, labels: Mapping[str, int | None], design: Design = Design()) -> Study:
-    """Train probes on every representation, and judge them by nested folds split by image, beside baselines and controls.
+    """Train probes on every representation, and judge them by nested folds of images, beside baselines and controls.
 
     Parameters
     ----------

@@ -110,7 +110,8 @@ class ProbedChat:
     >>> import halp_probe
     >>> loaded = halp_probe.RiskScorer("shapes", "shapes").loaded
     >>> chat = halp_probe.ProbedChat(loaded, halp_probe.load_probes("probes"))
-    >>> asked = chat.ask("images/scene_000000.png", "Is there a red circle?", history=[("How many shapes are there?", "2")])
+    >>> history = [("How many shapes are there?", "2")]
+    >>> asked = chat.ask("images/scene_000000.png", "Is there a red circle?", history)
     >>> 0 <= asked.risks["selected_probe"] <= 1  # before the first token of the answer
     True
     >>> text = "".join(asked.stream())  # goes on from the same prefill
