@@ -2,17 +2,31 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo_output
+SCENES ?= 500
+DOCS_DEMO = build/docs/demo_output
 
-.PHONY: demo test format clean
+.PHONY: demo docs test format clean
 
 demo: $(VENV)/.installed
-	$(VENV)/bin/halp-probe shapes --output-dir $(DEMO)/data --scenes 500 --seed 0
+	$(VENV)/bin/halp-probe shapes --output-dir $(DEMO)/data --scenes $(SCENES) --seed 0
 	$(VENV)/bin/python extract.py --model shapes --vqa-dataset $(DEMO)/data/vqa.csv --images-dir $(DEMO)/data/images \
 		--output-dir $(DEMO)/shards --checkpoint-interval 1500 --max-new-tokens 8
 	$(VENV)/bin/halp-probe audit --shards $(DEMO)/shards --images-dir $(DEMO)/data/images
 	$(VENV)/bin/halp-probe label --shards $(DEMO)/shards --out $(DEMO)/labels.csv
 	$(VENV)/bin/python train_probes.py --shards $(DEMO)/shards --labels $(DEMO)/labels.csv --output-dir $(DEMO)/probes \
 		--group-columns kind
+
+# The site in site/. Its notebooks are executed on a small demo, and again when one of them has changed.
+docs: $(VENV)/.installed $(patsubst notebooks/%.ipynb,docs/notebooks/%.md,$(wildcard notebooks/*.ipynb))
+	$(VENV)/bin/mkdocs build --strict --quiet
+
+docs/notebooks/%.md: notebooks/%.ipynb $(DOCS_DEMO)/probes/report.html
+	mkdir -p $(DOCS_DEMO)/../notebooks && cp $< $(DOCS_DEMO)/../notebooks
+	PYTHONWARNINGS=ignore $(VENV)/bin/jupyter nbconvert --execute --to markdown --output-dir docs/notebooks --log-level ERROR \
+		$(DOCS_DEMO)/../notebooks/$*.ipynb
+
+$(DOCS_DEMO)/probes/report.html:
+	$(MAKE) demo DEMO=$(DOCS_DEMO) SCENES=150
 
 test: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
@@ -27,8 +41,8 @@ format: $(VENV)/.installed
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	PYTHONWARNINGS=ignore $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	PYTHONWARNINGS=ignore $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(DEMO) build docs/notebooks site

@@ -26,3 +26,5 @@ from .shards.reader import Shards as Shards
 from .shards.reader import open_shards as open_shards
 from .tasks.labelling import label as label
 from .version import __version__ as __version__
+
+__all__: list[str]

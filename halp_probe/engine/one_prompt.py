@@ -32,12 +32,18 @@ def capture(
 
     Parameters
     ----------
-    model: a loaded model, or a name that `load_model` takes.
-    image: a file or a picture, several in order, or None for a prompt of text alone.
-    question: the user's text.
-    layers: decoder blocks to read, counted from 0, or 'all'; None: 0, n/4, n/2, 3n/4 and n-1 of n.
-    max_new_tokens: longest greedy answer, in tokens; 0: no answer.
-    min_pixels, max_pixels, prompt_date, template_options, system_prompt: as in `extract`.
+    model
+        A loaded model, or a name that `load_model` takes.
+    image
+        A file or a picture, several in order, or None for a prompt of text alone.
+    question
+        The user's text.
+    layers
+        Decoder blocks to read, counted from 0, or 'all'; None: 0, n/4, n/2, 3n/4 and n-1 of n.
+    max_new_tokens
+        Longest greedy answer, in tokens; 0: no answer.
+    min_pixels, max_pixels, prompt_date, template_options, system_prompt
+        As in `extract`.
 
     Returns
     -------
@@ -51,7 +57,8 @@ def capture(
 
     Examples
     --------
-    >>> captured = halp_probe.capture("shapes", f"demo/data/images/{IMAGE}", "Is there a red shape?")
+    >>> import halp_probe
+    >>> captured = halp_probe.capture("shapes", "images/scene_000000.png", "Is there a red shape?")
     >>> sorted(captured.query_token), captured.query_token[5].shape
     ([0, 1, 3, 4, 5], (128,))
     """

@@ -99,30 +99,53 @@ def extract(
 
     Parameters
     ----------
-    table: a CSV file, a DataFrame or a list of dicts with `question_id`, `image_id`, `question` and `answer` (the
+    table
+        A CSV file, a DataFrame or a list of dicts with `question_id`, `image_id`, `question` and `answer` (the
         ground truth); `image_name` and `gt_answer` are accepted for the second and the last, further columns are kept.
-    images_dir: folder in which each `image_id` is a file.
-    output_dir: folder for the shards, `run.json` and `failures.csv`.
-    model: hub name, folder, 'shapes' (bundled) or a loaded model; None: the first adapter's base, or the 7B Qwen2.5-VL.
-    adapter, revision, cache_dir, dtype, device, device_map, attn_implementation, quantization, trust_remote_code,
-    trust_lookup: as in `load_weights`; they go with a model that is not loaded yet.
-    layers: decoder blocks to read, counted from 0, or 'all'; None: 0, n/4, n/2, 3n/4 and n-1 of n.
-    answers: whether to generate answers; False captures states only.
-    max_new_tokens: longest answer, in tokens.
-    limit: take only so many of the samples, in the run's order.
-    checkpoint_interval: samples a shard.
-    batch_tokens: padded tokens a batch; None: 4096 on a CPU, 16384 on CUDA.
-    workers: processes that prepare images ahead; None: up to 8 on CUDA, on a CPU a thread.
-    prefix_sharing: compute what the questions on an image have in common once, where a trial shows that it is exact.
-    min_pixels, max_pixels: area of an image after resizing, in pixels; None: the processor's.
-    prompt_date: YYYY-MM-DD that a dated chat template writes; None: today, or the run's own.
-    template_options: variables of the chat template, such as {"enable_thinking": False}.
-    system_prompt: system message; None: none.
-    question_view: also write a group for each question, as scripts of the HALP authors read them.
-    store_dtype: of the vectors on disk: float32, float16 or bfloat16.
-    seed: torch's seed.
-    progress: "tqdm" for a bar, "log" for lines of `logging`, a function that is given each `Step`, or None.
-    should_stop: asked after each batch; True ends the run early, with `stopped` in the result.
+    images_dir
+        Folder in which each `image_id` is a file.
+    output_dir
+        Folder for the shards, `run.json` and `failures.csv`.
+    model
+        Hub name, folder, 'shapes' (bundled) or a loaded model; None: the first adapter's base, or the 7B Qwen2.5-VL.
+    adapter, revision, cache_dir, dtype, device, device_map
+        As in `load_model`; they go with a model that is not loaded yet.
+    attn_implementation, quantization, trust_remote_code, trust_lookup
+        As in `load_model`, too.
+    layers
+        Decoder blocks to read, counted from 0, or 'all'; None: 0, n/4, n/2, 3n/4 and n-1 of n.
+    answers
+        Whether to generate answers; False captures states only.
+    max_new_tokens
+        Longest answer, in tokens.
+    limit
+        Take only so many of the samples, in the run's order.
+    checkpoint_interval
+        Samples a shard.
+    batch_tokens
+        Padded tokens a batch; None: 4096 on a CPU, 16384 on CUDA.
+    workers
+        Processes that prepare images ahead; None: up to 8 on CUDA, on a CPU a thread.
+    prefix_sharing
+        Compute what the questions on an image have in common once, where a trial shows that it is exact.
+    min_pixels, max_pixels
+        Area of an image after resizing, in pixels; None: the processor's.
+    prompt_date
+        YYYY-MM-DD that a dated chat template writes; None: today, or the run's own.
+    template_options
+        Variables of the chat template, such as {"enable_thinking": False}.
+    system_prompt
+        System message; None: none.
+    question_view
+        Also write a group for each question, as scripts of the HALP authors read them.
+    store_dtype
+        Of the vectors on disk: float32, float16 or bfloat16.
+    seed
+        Torch's seed.
+    progress
+        "tqdm" for a bar, "log" for lines of `logging`, a function that is given each `Step`, or None.
+    should_stop
+        Asked after each batch; True ends the run early, with `stopped` in the result.
 
     Returns
     -------
@@ -136,8 +159,9 @@ def extract(
 
     Examples
     --------
-    >>> question = {"question_id": "a", "image_id": IMAGE, "question": "Is there a red shape?", "answer": "yes"}
-    >>> extraction = halp_probe.extract([question], "demo/data/images", "one", model="shapes", max_new_tokens=8)
+    >>> import halp_probe
+    >>> about = {"image_id": "scene_000000.png", "question": "Is there a red shape?", "answer": "yes"}
+    >>> extraction = halp_probe.extract([{"question_id": "a", **about}], "images", "one", model="shapes", max_new_tokens=8)
     >>> extraction.failures, extraction.stopped
     ((), False)
     >>> extraction.shards.text("answer")[0] in ("yes", "no")

@@ -15,15 +15,21 @@ class Extraction:
 
     Attributes
     ----------
-    folder: the output folder, with shards, `run.json` and `failures.csv`.
-    captured: samples that this run captured.
-    already_done: samples that earlier runs of the folder had captured.
-    failures: rows that could not be processed, as in `failures.csv`; the next run tries them again.
-    stopped: whether the run was asked to stop before its end.
+    folder
+        The output folder, with shards, `run.json` and `failures.csv`.
+    captured
+        Samples that this run captured.
+    already_done
+        Samples that earlier runs of the folder had captured.
+    failures
+        Rows that could not be processed, as in `failures.csv`; the next run tries them again.
+    stopped
+        Whether the run was asked to stop before its end.
 
     Examples
     --------
-    >>> extraction = halp_probe.extract("demo/data/vqa.csv", "demo/data/images", "out", model="shapes", limit=3)
+    >>> import halp_probe
+    >>> extraction = halp_probe.extract("vqa.csv", "images", "out", model="shapes", limit=3)
     >>> extraction.captured + extraction.already_done
     3
     >>> extraction.shards.vectors("query_token_representation/layer_3").shape

@@ -14,12 +14,36 @@ from halp_probe.shards.names import layer_of
 
 
 def direction_of(probe: SavedProbe | BinaryProbe) -> np.ndarray:
-    """[D] float64 of unit length: the direction in which the log-odds of a wrong answer rise fastest.
+    """Return the direction in which the log-odds of a wrong answer rise fastest.
 
     It is the gradient with respect to the vector as it was captured (the weights over the scales of standardisation),
     brought to unit length: along it, `t` units of the residual stream change the log-odds by `t · |gradient|`, and
-    whatever is orthogonal to it changes nothing. Raises InputError for an MLP, which has no single direction, for a
-    probe whose log-odds are constant, and for a saved probe of a vision mean (see `layer_read`).
+    whatever is orthogonal to it changes nothing.
+
+    Parameters
+    ----------
+    probe
+        A saved probe, or a fitted linear, ridge or difference probe.
+
+    Returns
+    -------
+    numpy.ndarray
+        [D] float64 of unit length.
+
+    Raises
+    ------
+    InputError
+        For an MLP, which has no single direction, for a probe whose log-odds are constant, and for a saved probe of a
+        vision mean, which no decoder block puts out.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> import numpy as np
+    >>> probe = halp_probe.load_probe("probes/probes/query_token_representation_layer_3")
+    >>> direction = halp_probe.direction_of(probe)
+    >>> direction.shape, round(float(np.linalg.norm(direction)), 6)
+    ((128,), 1.0)
     """
     gradient = _gradient(probe)
     return gradient / np.linalg.norm(gradient)

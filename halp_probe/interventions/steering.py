@@ -29,15 +29,40 @@ Change: TypeAlias = Callable[[torch.Tensor], torch.Tensor]  # [B, T, D] -> [B, T
 
 @contextmanager
 def steer(model: LoadedModel | nn.Module, layer: int, direction: Any, strength: float) -> Iterator[None]:
-    """Inside the context, `strength · direction` is added to layer `layer` at every position.
+    """Add `strength · direction` to the output of a decoder block, at every position, while the context lasts.
 
-    `model` is a loaded model, or a transformers model of a family in the table, with PEFT around it or not. `direction`
-    is [D] float, an array or a tensor, in the units of the residual stream: it is taken as it is, never brought to unit
-    length. The sum is computed in float32 (or finer, as the model) and rounded once to the model's dtype: in float32
-    the state changes by exactly `strength · direction`, up to the sum's own rounding. Steers on one layer add up. The
-    hook is removed at the end, also after an error. Raises InputError for a layer that is not there, for a
-    direction of another width or with a number that is not finite, and for a family whose blocks pass on more than
-    their states.
+    The sum is computed in float32 (or finer, as the model) and rounded once to the model's dtype: in float32 the state
+    changes by exactly `strength · direction`, up to the sum's own rounding. Steers on one layer add up. The hook is
+    removed at the end, also after an error.
+
+    Parameters
+    ----------
+    model
+        A loaded model, or a transformers model of a family in the table, with PEFT around it or not.
+    layer
+        The decoder block, counted from 0.
+    direction
+        [D] float, an array or a tensor, in the units of the residual stream: it is taken as it is, never brought to
+        unit length.
+    strength
+        By what the direction is multiplied; negative to go the other way.
+
+    Raises
+    ------
+    InputError
+        For a layer that is not there, for a direction of another width or with a number that is not finite, and for a
+        family whose blocks pass on more than their states.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> scorer = halp_probe.RiskScorer("shapes", "probes/probes/query_token_representation_layer_3")
+    >>> direction = halp_probe.direction_of(scorer.probe)
+    >>> plain = scorer.score("images/scene_000000.png", "Is there a red circle?")
+    >>> with halp_probe.steer(scorer.loaded, layer=3, direction=direction, strength=4.0):
+    ...     steered = scorer.score("images/scene_000000.png", "Is there a red circle?")
+    >>> steered > plain
+    True
     """
     block, vector = _block(model, layer), _checked(model, direction)
     if not math.isfinite(strength):
@@ -52,12 +77,40 @@ def steer(model: LoadedModel | nn.Module, layer: int, direction: Any, strength: 
 def ablate_direction(
     model: LoadedModel | nn.Module, layer: int, direction: Any, *, to: float = 0.0, along: Any = None
 ) -> Iterator[None]:
-    """Inside the context, layer `layer` has no component along `direction` at any position: h − (h · v)v.
+    """Take a direction out of the output of a decoder block, at every position, while the context lasts: h − (h · v)v.
 
-    v is `direction` brought to unit length; `to` is the component, in the units of the residual stream, that the states
-    have instead of none (such as the mean over a training set). With `along` the same is added in another direction: a
-    control, h − (h · v)w, which moves every state as far and takes nothing out. Computed as in `steer`, which tells
-    what `model` and directions may be and what is raised; a direction of zeros is refused too.
+    v is `direction` brought to unit length. Computed as in `steer`.
+
+    Parameters
+    ----------
+    model
+        As in `steer`.
+    layer
+        The decoder block, counted from 0.
+    direction
+        [D] float of any length but 0, an array or a tensor.
+    to
+        The component along v that the states have instead of none, in the units of the residual stream: such as the
+        mean over a training set.
+    along
+        [D] float, w: what was along v is taken out along w instead. A control, h − (h · v)w, which moves every state as
+        far and takes nothing of v out.
+
+    Raises
+    ------
+    InputError
+        As `steer` does, and for a direction of zeros.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> scorer = halp_probe.RiskScorer("shapes", "probes/probes/query_token_representation_layer_3")
+    >>> direction = halp_probe.direction_of(scorer.probe)
+    >>> with halp_probe.ablate_direction(scorer.loaded, layer=3, direction=direction):
+    ...     one = scorer.score("images/scene_000000.png", "Is there a red circle?")
+    ...     other = scorer.score("images/scene_000001.png", "How many shapes are there?")
+    >>> abs(one - other) < 1e-4  # the probe sees nothing any more
+    True
     """
     block = _block(model, layer)
     unit = _on_device(_unit(model, direction))

@@ -68,13 +68,17 @@ class Labels(Mapping[str, int | None]):
 
     Attributes
     ----------
-    rows: a row for each question, with the rule, the evidence and the texts that were judged.
-    notes: what a reader must know, one sentence each.
-    judge_record: who judged, with which prompt and when, where a judge model did; JSON values.
+    rows
+        A row for each question, with the rule, the evidence and the texts that were judged.
+    notes
+        What a reader must know, one sentence each.
+    judge_record
+        Who judged, with which prompt and when, where a judge model did; JSON values.
 
     Examples
     --------
-    >>> labels = halp_probe.label("demo/shards")
+    >>> import halp_probe
+    >>> labels = halp_probe.label("output")
     >>> set(labels.values()) <= {0, 1, None}
     True
     >>> labels.counts.right + labels.counts.wrong + labels.counts.unknown == len(labels)
@@ -175,9 +179,11 @@ def read_labels(path: str | os.PathLike[str], column: str = "label") -> Labels:
 
     Parameters
     ----------
-    path: a CSV, UTF-8 with or without BOM, with `question_id` and the column; the further columns of labels.csv are
+    path
+        A CSV, UTF-8 with or without BOM, with `question_id` and the column; the further columns of labels.csv are
         read where they are there, their texts are "" otherwise.
-    column: the column of labels: 0 or false (right), 1 or true (hallucinated), or empty (unknown).
+    column
+        The column of labels: 0 or false (right), 1 or true (hallucinated), or empty (unknown).
 
     Raises
     ------
@@ -186,8 +192,9 @@ def read_labels(path: str | os.PathLike[str], column: str = "label") -> Labels:
 
     Examples
     --------
-    >>> labels = halp_probe.read_labels("demo/labels.csv")
-    >>> len(labels) == len(halp_probe.open_shards("demo/shards").question_ids)
+    >>> import halp_probe
+    >>> labels = halp_probe.read_labels("labels.csv")
+    >>> len(labels) == len(halp_probe.open_shards("output").question_ids)
     True
     """
     path = Path(path)

@@ -102,17 +102,28 @@ def load_model(
 
     Parameters
     ----------
-    model: hub name, folder or 'shapes' (the bundled one); None: the model that the first adapter was trained on.
-    adapter: folder or hub name of a PEFT adapter, or several in training order.
-    revision: branch, tag or commit of a hub model.
-    cache_dir: where downloaded models are kept.
-    dtype: float32, bfloat16 or float16 of the weights; auto: bfloat16 on CUDA, else float32.
-    device: auto, cpu, cuda or cuda:N.
-    device_map: "auto" spreads the model over all GPUs.
-    attn_implementation: sdpa, eager or flash_attention_2; None: the model's default.
-    quantization: "4bit" or "8bit" by bitsandbytes.
-    trust_remote_code: the repository OWNER/MODEL whose Python code may run.
-    trust_lookup: try a model type that is not in the table of families by transformers' own lookups.
+    model
+        Hub name, folder or 'shapes' (the bundled one); None: the model that the first adapter was trained on.
+    adapter
+        Folder or hub name of a PEFT adapter, or several in training order.
+    revision
+        Branch, tag or commit of a hub model.
+    cache_dir
+        Where downloaded models are kept.
+    dtype
+        Float32, bfloat16 or float16 of the weights; auto: bfloat16 on CUDA, else float32.
+    device
+        Auto, cpu, cuda or cuda:N.
+    device_map
+        "auto" spreads the model over all GPUs.
+    attn_implementation
+        Sdpa, eager or flash_attention_2; None: the model's default.
+    quantization
+        "4bit" or "8bit" by bitsandbytes.
+    trust_remote_code
+        The repository OWNER/MODEL whose Python code may run.
+    trust_lookup
+        Try a model type that is not in the table of families by transformers' own lookups.
 
     Raises
     ------
@@ -121,6 +132,7 @@ def load_model(
 
     Examples
     --------
+    >>> import halp_probe
     >>> loaded = halp_probe.load_model("shapes")
     >>> loaded.num_layers
     6

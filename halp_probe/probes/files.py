@@ -136,9 +136,32 @@ def remove_other_probes(folder: Path, stems: Collection[str]) -> None:
 
 
 def load_probe(path: str | os.PathLike[str]) -> SavedProbe:
-    """The probe, ready to score; `path` is either file or the stem of both, or `shapes`: the bundled model's.
+    """Read a saved probe, ready to score.
 
-    Raises ProbeError when a file is missing, of another format or version, or not the partner of the other.
+    Parameters
+    ----------
+    path
+        Either of its two files or the stem of both, or `shapes` for the bundled model's.
+
+    Returns
+    -------
+    SavedProbe
+        `.risk(X)` gives [N] float64 for X [N, D]; `.metadata` says what it reads and was fitted on, `.threshold` above
+        which risk to abstain.
+
+    Raises
+    ------
+    ProbeError
+        An `InputError`: when a file is missing, of another format or version, or not the partner of the other.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> probe = halp_probe.load_probe("probes/probes/query_token_representation_layer_3")
+    >>> x = halp_probe.open_shards("output").vectors(probe.metadata["representation"])
+    >>> risk = probe.risk(x)
+    >>> risk.shape, bool((0 <= risk).all() and (risk <= 1).all())
+    ((360,), True)
     """
     stem = BUNDLED_PROBES / SELECTED_STEM if str(path) == BUNDLED else _stem(Path(path))
     card = _read_card(_sibling(stem, ".json"))
@@ -164,10 +187,29 @@ def load_probe(path: str | os.PathLike[str]) -> SavedProbe:
 
 
 def load_probes(folder: str | os.PathLike[str]) -> dict[str, SavedProbe]:
-    """All probes in a folder by the stem of their files, the selected one first; `shapes`: the bundled model's.
+    """Read all probes of a folder.
 
-    `folder` is one that `train_probes.py` wrote, or the `probes/` inside. Raises ProbeError when there is none, or one
-    that `load_probe` refuses; JSON files of another kind may lie beside them.
+    Parameters
+    ----------
+    folder
+        One that `train_probes.py` wrote, or the `probes/` inside, or `shapes` for the bundled model's. JSON files of
+        another kind may lie beside the probes.
+
+    Returns
+    -------
+    dict
+        From the stem of a probe's files to the `SavedProbe`, the selected one first.
+
+    Raises
+    ------
+    ProbeError
+        An `InputError`: when there is none, or one that `load_probe` refuses.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> list(halp_probe.load_probes("probes"))[:2]
+    ['selected_probe', 'query_token_representation_layer_0']
     """
     place = BUNDLED_PROBES if str(folder) == BUNDLED else Path(folder)
     if (place / "probes").is_dir():

@@ -32,17 +32,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Design:
-    """How probes are trained and judged."""
+    """How probes are trained and judged.
 
-    probe: str = "linear"  # linear, ridge, difference or mlp
-    strengths: tuple[float, ...] = STRENGTHS  # candidates of the penalty's inverse strength C, of linear and ridge
-    representations: tuple[str, ...] | None = None  # all when None
-    group_columns: tuple[str, ...] = ()  # columns of the table: lookups as baselines, tables by group, transfer
+    Attributes
+    ----------
+    probe
+        `linear`, `ridge`, `difference` or `mlp`.
+    strengths
+        Candidates of the penalty's inverse strength C, of linear and ridge.
+    representations
+        The ones to probe; None for all.
+    group_columns
+        Columns of the table: lookups as baselines, tables by group, transfer from group to group.
+    folds
+        Outer test folds, at least 3.
+    bootstrap
+        Draws of images for each interval.
+    calibration
+        `platt`, `isotonic` or `none`.
+    preset
+        `halp` for its published design, whatever `probe` and `folds` say.
+    seed
+        Seed of folds, probes and bootstrap.
+    device
+        Where an MLP is trained, such as `cuda`.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> halp_probe.Design(probe="ridge", group_columns=("kind",)).folds
+    5
+    """
+
+    probe: str = "linear"
+    strengths: tuple[float, ...] = STRENGTHS
+    representations: tuple[str, ...] | None = None
+    group_columns: tuple[str, ...] = ()
     folds: int = 5
-    bootstrap: int = 1000  # draws
-    calibration: str = "platt"  # or isotonic, none
-    preset: str | None = None  # "halp": its published design, whatever `probe` and `folds` say
-    seed: int = 0  # of folds, probes and bootstrap
+    bootstrap: int = 1000
+    calibration: str = "platt"
+    preset: str | None = None
+    seed: int = 0
     device: str = "cpu"
 
 
@@ -52,16 +82,23 @@ class Study:
 
     Attributes
     ----------
-    design: how probes were trained and judged.
-    rows: the N rows that count, and why others were left out.
-    judgement: AUROC with intervals of the selected probe, each representation, baseline and control; differences.
-    groups: the headline probe within each group column; transfers: from group to group.
-    findings: what a reader must know, in words.
-    seconds: how long it took.
+    design
+        How probes were trained and judged.
+    rows
+        The N rows that count, and why others were left out.
+    judgement
+        AUROC with intervals of the selected probe, each representation, baseline and control; differences.
+    groups
+        The headline probe within each group column; transfers: from group to group.
+    findings
+        What a reader must know, in words.
+    seconds
+        How long it took.
 
     Examples
     --------
-    >>> shards, labels = halp_probe.open_shards("demo/shards"), halp_probe.read_labels("demo/labels.csv")
+    >>> import halp_probe
+    >>> shards, labels = halp_probe.open_shards("output"), halp_probe.read_labels("labels.csv")
     >>> found = halp_probe.study(shards, labels, halp_probe.Design(bootstrap=50))
     >>> found.frame().loc["selected_probe", "auroc"] == found.judgement.headline.auroc.value
     True
@@ -113,12 +150,17 @@ def study(
 
     Parameters
     ----------
-    shards: opened shards.
-    labels: question id -> 1 (hallucinated), 0 (right) or None (unknown), as `label` and `read_labels` give them.
-    design: kind of probe, folds, group columns, calibration, seed.
-    features: further representations of your own by name: an array [M, F] with a row for each of the M questions in
+    shards
+        Opened shards.
+    labels
+        Question id -> 1 (hallucinated), 0 (right) or None (unknown), as `label` and `read_labels` give them.
+    design
+        Kind of probe, folds, group columns, calibration, seed.
+    features
+        Further representations of your own by name: an array [M, F] with a row for each of the M questions in
         the shards' order, or a function of the shards that makes one; judged on the same folds.
-    progress: as in `extract`.
+    progress
+        As in `extract`.
 
     Raises
     ------
@@ -128,7 +170,8 @@ def study(
 
     Examples
     --------
-    >>> shards, labels = halp_probe.open_shards("demo/shards"), halp_probe.read_labels("demo/labels.csv")
+    >>> import halp_probe
+    >>> shards, labels = halp_probe.open_shards("output"), halp_probe.read_labels("labels.csv")
     >>> middle, first = (shards.vectors(f"query_token_representation/layer_{k}") for k in (3, 0))
     >>> found = halp_probe.study(
     ...     shards, labels, halp_probe.Design(bootstrap=50), features={"middle - first": middle - first}

@@ -40,11 +40,16 @@ def write_report(
 
     Parameters
     ----------
-    study: what `halp_probe.study` found.
-    output_dir: folder that gets the files; report.html comes last, so it never stands beside other results.
-    labels: where the labels came from, for the record.
-    images_dir: folder of the examples' pictures; None: the one that the shards were extracted from, if it is there.
-    max_error: save with each probe the threshold that keeps the share of wrong answers below this, between 0 and 1.
+    study
+        What `halp_probe.study` found.
+    output_dir
+        Folder that gets the files; report.html comes last, so it never stands beside other results.
+    labels
+        Where the labels came from, for the record.
+    images_dir
+        Folder of the examples' pictures; None: the one that the shards were extracted from, if it is there.
+    max_error
+        Save with each probe the threshold that keeps the share of wrong answers below this, between 0 and 1.
 
     Raises
     ------
@@ -53,7 +58,8 @@ def write_report(
 
     Examples
     --------
-    >>> shards, labels = halp_probe.open_shards("demo/shards"), halp_probe.read_labels("demo/labels.csv")
+    >>> import halp_probe
+    >>> shards, labels = halp_probe.open_shards("output"), halp_probe.read_labels("labels.csv")
     >>> halp_probe.write_report(halp_probe.study(shards, labels, halp_probe.Design(bootstrap=50)), "report")
     >>> halp_probe.load_probe("report/probes/selected_probe").width
     128

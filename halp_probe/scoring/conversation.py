@@ -82,11 +82,37 @@ class Asked:
 
 
 class ProbedChat:
-    """A model and probes of its states, by any names; without a probe it only answers.
+    """A model and probes of its states, asked in a conversation; without a probe it only answers.
 
-    `allow_other_model` lets probes of another model, revision or chat template pass. Raises InputError when a probe was
-    not fitted on such states of this model, and when two of them were fitted on prompts that were made otherwise.
     Images are resized as they were for the probes' training rows.
+
+    Parameters
+    ----------
+    loaded
+        The model, such as `RiskScorer.loaded`.
+    probes
+        Saved probes, by any names.
+    allow_other_model
+        Let probes of another model, revision or chat template pass. Their risks may mean nothing.
+
+    Raises
+    ------
+    InputError
+        When a probe was not fitted on such states of this model, and when two of them were fitted on prompts that were
+        made otherwise.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> loaded = halp_probe.RiskScorer("shapes", "shapes").loaded
+    >>> chat = halp_probe.ProbedChat(loaded, halp_probe.load_probes("probes"))
+    >>> history = [("How many shapes are there?", "2")]
+    >>> asked = chat.ask("images/scene_000000.png", "Is there a red circle?", history)
+    >>> 0 <= asked.risks["selected_probe"] <= 1  # before the first token of the answer
+    True
+    >>> text = "".join(asked.stream())  # goes on from the same prefill
+    >>> text == asked.answer()
+    True
     """
 
     def __init__(
@@ -116,12 +142,29 @@ class ProbedChat:
         *,
         max_new_tokens: int = 128,
     ) -> Asked:
-        """One prefill of the conversation: the images, earlier questions with their answers, and the question.
+        """Read the images, earlier questions with their answers, and the question, in one prefill.
 
-        `images` is a file, a picture or what `load_image` gave, several of them in order, or None without any.
-        `max_new_tokens` bounds the answer; with 0 there is none. Raises InputError for what cannot be made into such a
-        prompt, for images where the probes were trained on text alone or the other way round, and where a state of the
-        model is not finite.
+        Parameters
+        ----------
+        images
+            A file, a picture or what `load_image` gave, several of them in order, or None.
+        question
+            What is asked now.
+        history
+            Earlier questions with their answers, oldest first.
+        max_new_tokens
+            The longest answer in tokens; with 0 there is none.
+
+        Returns
+        -------
+        Asked
+            Its `risks` are known; the answer comes when it is asked for.
+
+        Raises
+        ------
+        InputError
+            For what cannot be made into such a prompt, for images where the probes were trained on text alone or the
+            other way round, and where a state of the model is not finite.
         """
         if not question.strip():
             raise InputError(

@@ -34,18 +34,40 @@ class Answer:
 
 
 class RiskScorer:
-    """A model and a probe of its states.
+    """A model and a probe of its states: the risk of a wrong answer before its first token.
+
+    Images are resized as they were for the probe's training rows.
 
     Parameters
     ----------
-    model: hub name, folder, 'shapes', or a loaded model; None = the one that the probe's card names, at its revision,
+    model
+        A hub name, a folder, `shapes` or a loaded model; None for the one that the probe's card names, at its revision,
         with the adapters and the quantization that it names.
-    probe: a saved probe, or the path of one.
-    device, dtype, cache_dir: as in `load_model`, for a model that is not loaded yet.
-    allow_other_model: let a probe of another model, revision or chat template pass. Its risks may mean nothing.
+    probe
+        A saved probe, or the path of one.
+    device
+        `auto`, `cpu`, `cuda` or `cuda:N`, for a model that is not loaded yet.
+    dtype
+        `auto` (bfloat16 on CUDA, else float32), `float32`, `bfloat16` or `float16`, for such a model.
+    cache_dir
+        Where downloaded models lie.
+    allow_other_model
+        Let a probe of another model, revision or chat template pass. Its risks may mean nothing.
 
-    Raises InputError when the probe was not fitted on such states of this model, and what `load_model` and `load_probe`
-    raise. Images are resized as they were for the probe's training rows.
+    Raises
+    ------
+    InputError
+        When the probe was not fitted on such states of this model, and what `load_model` and `load_probe` raise.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> scorer = halp_probe.RiskScorer("shapes", "probes/probes/selected_probe")
+    >>> risk = scorer.score("images/scene_000000.png", "Is there a red circle?")
+    >>> 0 <= risk <= 1
+    True
+    >>> scorer.answer("images/scene_000000.png", "Is there a red circle?", abstain_above=risk / 2).text is None
+    True
     """
 
     def __init__(
@@ -63,11 +85,20 @@ class RiskScorer:
         self._chat = ProbedChat(self.loaded, {_PROBE: self.probe}, allow_other_model=allow_other_model)
 
     def score(self, image: Picture | Sequence[Picture] | None, question: str) -> float:
-        """The calibrated risk that the model's greedy answer would be wrong, from one prefill.
+        """Return the calibrated risk, from 0 to 1, that the model's greedy answer would be wrong, from one prefill.
 
-        `image` is a file, a picture or what `load_image` gave, several of them in order, or None for a probe of prompts
-        of text alone. Raises InputError for an image or question that cannot be made into such a prompt, and where the
-        model's state is not finite.
+        Parameters
+        ----------
+        image
+            A file, a picture or what `load_image` gave, several of them in order, or None for a probe of prompts of
+            text alone.
+        question
+            What is asked.
+
+        Raises
+        ------
+        InputError
+            For an image or question that cannot be made into such a prompt, and where the model's state is not finite.
         """
         return self._chat.ask(image, question, max_new_tokens=0).risks[_PROBE]
 
@@ -79,10 +110,23 @@ class RiskScorer:
         abstain_above: float | str | None = None,
         max_new_tokens: int = 64,
     ) -> Answer:
-        """The risk, and the greedy answer, which goes on from the same prefill unless the risk is too high.
+        """Return the risk, and the greedy answer, which goes on from the same prefill unless the risk is too high.
 
-        `abstain_above` is a risk between 0 and 1, "threshold" for the one in the probe's card, or None to answer
-        always. Raises what `score` raises, and InputError for a threshold that is none or not in the card.
+        Parameters
+        ----------
+        image
+            As in `score`.
+        question
+            What is asked.
+        abstain_above
+            A risk between 0 and 1, `"threshold"` for the one in the probe's card, or None to answer always.
+        max_new_tokens
+            The longest answer in tokens, at least 1.
+
+        Raises
+        ------
+        InputError
+            As `score` does, for a risk outside of 0 to 1, and where the card has no threshold.
         """
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens {max_new_tokens}: an answer has at least one token; `score` gives none")

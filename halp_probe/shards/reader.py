@@ -135,9 +135,36 @@ class Shards:
 
 
 def open_shards(path: str | os.PathLike[str]) -> Shards:
-    """A shard file, or all shards in a folder, in order of their parts.
+    """Open a shard file, or all shards in a folder, in order of their parts.
 
-    Raises ShardError naming the file (and key) when one cannot be read, is not a shard, or repeats a question id.
+    Parameters
+    ----------
+    path
+        A file that ends in `.h5` or `.hdf5`, or a folder with such files: ours, or those of other HALP code.
+
+    Returns
+    -------
+    Shards
+        Read on demand: `.vectors(representation)` gives [N, D] float32, `.text(column)` N strings, `.numbers(column)`
+        [N] int32 or float32.
+
+    Raises
+    ------
+    ShardError
+        An `InputError` that names the file and the key: when one cannot be read, is not a shard, repeats a question id,
+        or holds states that are not comparable with the others'.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> shards = halp_probe.open_shards("output")
+    >>> len(shards.question_ids), shards.representations[-1]
+    (360, 'query_token_representation/layer_5')
+    >>> x = shards.vectors("query_token_representation/layer_3")
+    >>> x.shape, x.dtype
+    ((360, 128), dtype('float32'))
+    >>> entropy = shards.numbers("first_token_entropy")  # nats
+    >>> answers = shards.text("answer")
     """
     files = _shard_files(Path(path))
     ids: list[str] = []

@@ -29,12 +29,17 @@ def label(
 
     Parameters
     ----------
-    shards: opened shards, or the path of a shard or a folder of them.
-    rule: the rule that judges; None: each ground truth's shape picks its own. Answers to a task are judged by it.
-    table, column: a CSV of labels made elsewhere and its column of labels, matched by question_id.
-    judge: a judge model, asked about all answers or only those that the rules leave unknown. Its verdicts are kept in
+    shards
+        Opened shards, or the path of a shard or a folder of them.
+    rule
+        The rule that judges; None: each ground truth's shape picks its own. Answers to a task are judged by it.
+    table, column
+        A CSV of labels made elsewhere and its column of labels, matched by question_id.
+    judge
+        A judge model, asked about all answers or only those that the rules leave unknown. Its verdicts are kept in
         `judge.cache`; where that is None, in `labels.verdicts.jsonl` beside the shards.
-    progress: of the judge, as in `extract`.
+    progress
+        Of the judge, as in `extract`.
 
     Raises
     ------
@@ -44,7 +49,8 @@ def label(
 
     Examples
     --------
-    >>> labels = halp_probe.label("demo/shards", rule="auto")
+    >>> import halp_probe
+    >>> labels = halp_probe.label("output", rule="auto")
     >>> labels.write("labels_again.csv")
     >>> halp_probe.read_labels("labels_again.csv") == labels
     True

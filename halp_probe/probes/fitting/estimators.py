@@ -77,21 +77,53 @@ class DirectionProbe(BinaryProbe):
 
 
 class LinearProbe(DirectionProbe):
-    """Standardised logistic regression whose penalty is chosen inside the training rows.
+    """Standardised logistic regression whose penalty is chosen inside the training rows; a scikit-learn estimator.
 
     Parameters
     ----------
-    Cs: candidate inverse strengths of the L2 penalty, as in `LogisticRegression`.
-    inner_folds: inner splits that choose among them, by image when `fit` is given `groups`; inputs are standardised
-        anew inside each. The highest mean AUROC wins, of equals the lowest log-loss.
-    fallback_C: taken when a class has fewer rows (or there are fewer images) than `inner_folds`.
-    max_iter: of the solver.
-    random_state: seeds the inner splits.
+    Cs
+        S candidate inverse strengths of the L2 penalty, as in `LogisticRegression`.
+    inner_folds
+        Inner splits that choose among them, by image when `fit` is given `groups`; inputs are standardised anew inside
+        each. The highest mean AUROC wins, of equals the lowest log-loss.
+    fallback_C
+        Taken when a class has fewer rows (or there are fewer images) than `inner_folds`.
+    max_iter
+        The largest number of the solver's iterations.
+    random_state
+        Seed of the inner splits.
 
     Attributes
     ----------
-    those of `DirectionProbe`, C_, inner_scores_ [S] (mean inner AUROC of each candidate; nan when nothing was chosen),
-    n_iter_.
+    coef_ : numpy.ndarray
+        [1, D] float64, of the standardised inputs.
+    intercept_ : numpy.ndarray
+        [1] float64.
+    mean_, scale_ : numpy.ndarray
+        [D] float64, of the training rows.
+    C_ : float
+        The strength that was chosen.
+    inner_scores_ : numpy.ndarray
+        [S] float64: the mean inner AUROC of each candidate; nan when nothing was chosen.
+    n_iter_ : int
+        Iterations of the solver.
+
+    Raises
+    ------
+    ValueError
+        By `fit` and the predictions, as in scikit-learn: for values that are not finite, for one class alone, and for
+        rows of another width.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.integers(2, size=200)  # [N], 1 for a wrong answer
+    >>> X = rng.normal(size=(200, 8)) + y[:, None]  # [N, D]
+    >>> probe = halp_probe.LinearProbe().fit(X, y, groups=np.arange(200) // 4)  # four questions an image
+    >>> probe.C_ in probe.Cs, probe.predict_proba(X).shape
+    (True, (200, 2))
     """
 
     def __init__(
