@@ -161,7 +161,8 @@ def extract(
     --------
     >>> import halp_probe
     >>> about = {"image_id": "scene_000000.png", "question": "Is there a red shape?", "answer": "yes"}
-    >>> extraction = halp_probe.extract([{"question_id": "a", **about}], "images", "one", model="shapes", max_new_tokens=8)
+    >>> table = [{"question_id": "a", **about}]
+    >>> extraction = halp_probe.extract(table, "images", "one", model="shapes", max_new_tokens=8)
     >>> extraction.failures, extraction.stopped
     ((), False)
     >>> extraction.shards.text("answer")[0] in ("yes", "no")
