@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from probes_fake import QUERY, labels_of, planted
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.probes.findings import findings
 from halp_probe.probes.groups import Group, Grouped
-from halp_probe.probes.intervals import Estimate
 from halp_probe.probes.splits import folds_of
 from halp_probe.probes.study import Design, study
 from halp_probe.probes.transfer import Cell, Transfer

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from halp_probe.probes.intervals import Estimate, interval
-from halp_probe.probes.metrics import image_draws
+from halp_probe.bootstrap import Estimate, image_draws, interval
 
 _VALUES_AT_ONCE = 4_000_000  # float64 values of a block of rows: 32 MB
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.comparison.compare import Comparison, Movement
 from halp_probe.plotting.figures import new_figure, svg, svg_file
-from halp_probe.probes.intervals import Estimate
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 from halp_probe.report.wording import shortened
 

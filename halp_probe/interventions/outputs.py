@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from halp_probe import __version__
+from halp_probe.bootstrap import Estimate
 from halp_probe.files import atomic_text
 from halp_probe.interventions.effects import (
     ABLATED,
@@ -29,7 +30,6 @@ from halp_probe.interventions.effects import (
     Effect,
     Runs,
 )
-from halp_probe.probes.intervals import Estimate
 
 CSV_FILE, JSON_FILE = "ablation.csv", "ablation.json"
 _TITLES = {

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.probes.intervals import interval
+from halp_probe.bootstrap import image_draws, interval
 from halp_probe.probes.measures import CALIBRATION_BINS, MEASURES
-from halp_probe.probes.metrics import image_draws
 from halp_probe.probes.tally import Tally, summed_to, tally
 
 MOST_POINTS = 200

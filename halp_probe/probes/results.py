@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.probes.controls import RANDOM_BY_IMAGE, Control
 from halp_probe.probes.features import LabelledRows
-from halp_probe.probes.intervals import MOST_SPREAD, Estimate
+from halp_probe.probes.intervals import MOST_SPREAD
 from halp_probe.probes.measures import MEASURES
 from halp_probe.probes.metrics import Judged, judge, judge_measures
 from halp_probe.probes.nested import spread

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.probes.intervals import Estimate
+from halp_probe.bootstrap import Estimate
 from halp_probe.probes.kinds import Fitter
 from halp_probe.probes.metrics import judge
 from halp_probe.probes.nested import CrossFit, spread

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from halp_probe import __version__
+from halp_probe.bootstrap import Estimate
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.files import LABEL_MEANING
 from halp_probe.probes.groups import Grouped
-from halp_probe.probes.intervals import Estimate
 from halp_probe.probes.measures import COVERAGE, MEASURES
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study
