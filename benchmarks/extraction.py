@@ -11,7 +11,6 @@ random, made from a config; nothing is downloaded. three_passes.py is the protoc
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from tables import Result, Setting, print_head, print_setting
 from ways import OURS, THREE_PASSES, Way, differences, make_ways
 
 from halp_probe.arguments import positive
+from halp_probe.json_files import write_json
 from halp_probe.models.loading import LoadedModel
 
 CHECK_TOLERANCE = 1e-5  # of a vector's largest value, in float32
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         print_setting(setting)
         report["settings"].append(setting.as_json())
         if options.json:  # after each: what is measured is kept
-            options.json.write_text(json.dumps(report, indent=2) + "\n")
+            write_json(options.json, report)
     return 0
 
 

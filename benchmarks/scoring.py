@@ -13,7 +13,6 @@ model's own processor and `generate`. Ratios are medians over questions of the r
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from functools import partial
@@ -32,6 +31,7 @@ from halp_probe.extraction.engine import Computed, Engine
 from halp_probe.extraction.images import LoadedImage, from_pixels
 from halp_probe.extraction.manifest import run_settings, shard_attributes
 from halp_probe.extraction.prompting import Prompt, Prompter
+from halp_probe.json_files import write_json
 from halp_probe.models.loading import LoadedModel
 from halp_probe.probes.calibration import Calibration
 from halp_probe.probes.card import vectors_card
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         for other in list(ways)[:-1]:
             print(f"  with risk / {other:14} {_ratio(seconds[RISK], seconds[other])}")
     if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        write_json(options.json, report)
     return 0
 
 

@@ -12,7 +12,6 @@ and know no end token: every reply has its full length.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from halp_probe.answering.local import LocalAnswerer
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.arguments import positive
 from halp_probe.extraction.prompting import Prompter
+from halp_probe.json_files import write_json
 from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import ModelOptions
 from halp_probe.records import Failure, Sample
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = [measure(name, loaded, args) for name in args.workloads]
     if args.json:
         rows = [{**asdict(result), "ratio": result.ratio} for result in results]
-        args.json.write_text(json.dumps({**about, "results": rows}, indent=2) + "\n")
+        write_json(args.json, {**about, "results": rows})
     return int(any(result.same_replies < result.alone_prompts for result in results))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from halp_probe.files import atomic_text
 from halp_probe.finetuning.evaluation import COLUMNS, Row, summary
 from halp_probe.finetuning.stages import StageLog
+from halp_probe.json_files import write_json
 from halp_probe.models.fused_options import ADAPTER as ADAPTER
 from halp_probe.models.fused_options import MODEL as MODEL
 
@@ -35,8 +35,7 @@ def write_evaluation(folder: Path, rows: Sequence[Row]) -> dict[str, dict[str, A
         writer.writerow(COLUMNS)
         writer.writerows(row.cells for row in rows)
     found = summary(rows)
-    with atomic_text(folder / EVALUATION) as file:
-        json.dump(found, file, indent=2, ensure_ascii=False)
+    write_json(folder / EVALUATION, found, allow_nan=True)
     return found
 
 

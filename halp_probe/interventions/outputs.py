@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe import __version__
+from halp_probe import __version__, json_files
 from halp_probe.bootstrap import Estimate
 from halp_probe.files import atomic_text
 from halp_probe.interventions.effects import (
@@ -79,8 +78,7 @@ def write_json(path: Path, about: Mapping[str, Any], runs: Runs, found: Sequence
         "effects": {effect.measure: _effect_json(effect) for effect in found},
         "halp_probe_version": __version__,
     }
-    with atomic_text(path) as file:
-        file.write(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    json_files.write_json(path, record)
 
 
 def turned(runs: Runs, run: str) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from contextlib import closing
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from halp_probe.asking import Patience, ask_all
 from halp_probe.endpoint import Endpoint, EndpointFlags, Failed, Pace, checked_url
-from halp_probe.files import atomic_text
+from halp_probe.json_files import write_json
 from halp_probe.labels.echo import without_prompt
 from halp_probe.labels.judge_prompt import (
     PROMPT,
@@ -138,9 +137,7 @@ def write_provenance(path: Path, config: JudgeConfig, run: JudgeRun) -> None:
         "texts": {"asked": run.asked, "from_cache": run.cached, "failed": run.failed},
         "labels": {"right": judged.count(0), "wrong": judged.count(1), "unknown": judged.count(None)},
     }
-    with atomic_text(path) as file:
-        json.dump(record, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    write_json(path, record)
 
 
 def _to_ask(row: LabelRow, truth: str, which: str) -> bool:
