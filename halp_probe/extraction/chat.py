@@ -20,7 +20,7 @@ from PIL import Image
 from halp_probe.errors import InputError
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.loading import Checkpoint
-from halp_probe.tasks.reply_text import after_thinking
+from halp_probe.reply_text import after_thinking
 
 _NOW = re.compile(r"""strftime_now\s*\(\s*(?P<quote>["'])(?P<format>.*?)(?P=quote)\s*\)""")
 _REFUSALS = (jinja2.TemplateError, TypeError)  # the second: a template that adds a string to the content

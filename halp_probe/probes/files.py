@@ -28,6 +28,7 @@ from halp_probe.probes.comparators import DifferenceOfMeansProbe, RidgeProbe
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.mlp import MLPProbe
+from halp_probe.probes.names import DIFFERENCE, LINEAR, MLP, RIDGE
 
 FORMAT = "halp_probe.probe"
 FORMAT_VERSION = 2
@@ -35,10 +36,10 @@ LABEL_MEANING = "1 = the answer is hallucinated (judged wrong), 0 = right; risk 
 SELECTED_STEM = "selected_probe"  # the one to use, among those of a study
 _IMAGES = "training_images"
 KINDS: dict[str, type] = {
-    "linear": LinearProbe,
-    "ridge": RidgeProbe,
-    "difference": DifferenceOfMeansProbe,
-    "mlp": MLPProbe,
+    LINEAR: LinearProbe,
+    RIDGE: RidgeProbe,
+    DIFFERENCE: DifferenceOfMeansProbe,
+    MLP: MLPProbe,
 }
 
 

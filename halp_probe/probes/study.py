@@ -16,6 +16,7 @@ from halp_probe.probes.features import LabelledRows, ShardSource, choose_represe
 from halp_probe.probes.findings import Finding, findings
 from halp_probe.probes.groups import Grouped, by_group
 from halp_probe.probes.kinds import Fitter, fitter, mlp
+from halp_probe.probes.names import LINEAR
 from halp_probe.probes.presets import HALP, row_split
 from halp_probe.probes.results import Judgement, judge_sweep
 from halp_probe.probes.splits import Folds, folds_of, outer_folds
@@ -27,7 +28,7 @@ from halp_probe.probes.transfer import MOST_GROUPS, Transfer, TransferTask, tran
 class Design:
     """How probes are trained and judged."""
 
-    probe: str = "linear"  # linear, ridge, difference or mlp
+    probe: str = LINEAR  # one of names.KINDS
     strengths: tuple[float, ...] = STRENGTHS  # candidates of the penalty's inverse strength C, of linear and ridge
     representations: tuple[str, ...] | None = None  # all when None
     group_columns: tuple[str, ...] = ()  # columns of the table: lookups as baselines, tables by group, transfer

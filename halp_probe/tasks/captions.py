@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from halp_probe.labels.verdict import EMPTY_ANSWER, Verdict, unknown
 from halp_probe.records import Failure, Sample
+from halp_probe.reply_text import after_thinking
 from halp_probe.tasks.caption_qa_items import STAGE, QaRow, named_rows
-from halp_probe.tasks.reply_text import after_thinking
 from halp_probe.tasks.task import Task
 
 PROMPT_STYLES: Mapping[str, str] = {

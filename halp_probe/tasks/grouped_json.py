@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from halp_probe.reply_text import after_thinking
 from halp_probe.tasks.dense_object import faults, make_object
 from halp_probe.tasks.geometry import DenseObject
-from halp_probe.tasks.reply_text import after_thinking
 
 _START = re.compile(r'\{\s*("(?:[^"\\]|\\.){1,64}")\s*:')  # by its first name
 _CUT_START = re.compile(r'\{\s*(?:"[^"]{0,64}"?\s*)?\Z')  # the text ends within or after the first name

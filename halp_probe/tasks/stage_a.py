@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from halp_probe.labels.verdict import Verdict, unknown
 from halp_probe.records import Sample
+from halp_probe.reply_text import CUT_OFF
 from halp_probe.tasks.missions import mission
-from halp_probe.tasks.reply_text import CUT_OFF
 from halp_probe.tasks.stage_groups import Described, Group
 from halp_probe.tasks.summary import IRRELEVANT, Problem, Summary, summary
 from halp_probe.tasks.task import Task

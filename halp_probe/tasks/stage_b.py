@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from halp_probe.labels.verdict import Verdict, compared, unknown
 from halp_probe.records import Sample
+from halp_probe.reply_text import CUT_OFF, after_thinking
 from halp_probe.tasks.missions import mission
-from halp_probe.tasks.reply_text import CUT_OFF, after_thinking
 from halp_probe.tasks.stage_groups import FAIL, PASS
 from halp_probe.tasks.task import Task
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from halp_probe.tasks.reply_text import after_thinking, without_fence
+from halp_probe.reply_text import after_thinking, without_fence
 
 IRRELEVANT = "无关图片"  # all that a summary says of an image that shows nothing of the kind
 _HEADER = re.compile(r"<DOMAIN=[^<>\n]*>[,，]\s*<TASK=[^<>\n]*>[ \t]*\r?\n")  # fine-tuned models write it first
