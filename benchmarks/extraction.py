@@ -22,7 +22,7 @@ from presets import PRESETS, build_model, make_prompts
 from tables import Result, Setting, print_head, print_setting
 from ways import OURS, THREE_PASSES, Way, differences, make_ways
 
-from halp_probe.arguments import positive
+from halp_probe.commands.arguments import positive
 from halp_probe.json_files import write_json
 from halp_probe.models.loading import LoadedModel
 

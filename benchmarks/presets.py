@@ -20,8 +20,8 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompt, Prompter
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.models.cpu_memory import keep_freed_memory
 from halp_probe.models.families import family_of
 from halp_probe.models.loading import Checkpoint, LoadedModel

@@ -27,8 +27,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info
 
 from halp_probe.distances import relative_distance
-from halp_probe.probes.estimators import STRENGTHS
-from halp_probe.probes.solver import Solutions, solve_logistic
+from halp_probe.probes.fitting.estimators import STRENGTHS
+from halp_probe.probes.fitting.solver import Solutions, solve_logistic
 
 Left = frozenset[int]  # the folds that a training set leaves out: one, or one and an inner one
 

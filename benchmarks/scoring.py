@@ -26,17 +26,17 @@ from measuring import environment, measured
 from PIL import Image
 from presets import PRESETS, build_model, question
 
-from halp_probe.arguments import positive
-from halp_probe.extraction.engine import Computed, Engine
-from halp_probe.extraction.images import LoadedImage, from_pixels
+from halp_probe.commands.arguments import positive
+from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.images import LoadedImage, from_pixels
+from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.extraction.manifest import run_settings, shard_attributes
-from halp_probe.extraction.prompting import Prompt, Prompter
 from halp_probe.json_files import write_json
 from halp_probe.models.loading import LoadedModel
-from halp_probe.probes.calibration import Calibration
 from halp_probe.probes.card import vectors_card
-from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import SavedProbe, image_keys
+from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.judging.calibration import Calibration
 from halp_probe.records import CaptureSpec, Sample
 from halp_probe.scoring.scorer import RiskScorer, risk_gate
 

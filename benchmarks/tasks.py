@@ -25,8 +25,8 @@ from whole_run import write_pictures
 
 from halp_probe.answering.local import LocalAnswerer
 from halp_probe.answering.options import AnswerOptions
-from halp_probe.arguments import positive
-from halp_probe.extraction.prompting import Prompter
+from halp_probe.commands.arguments import positive
+from halp_probe.engine.prompting import Prompter
 from halp_probe.json_files import write_json
 from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import ModelOptions

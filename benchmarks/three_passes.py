@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from halp_probe.extraction.prompting import Prompt
+from halp_probe.engine.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from flops import ImageGroup
 from three_passes import three_passes
 
-from halp_probe.extraction.batching import batches
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.positions import probed_layers
-from halp_probe.extraction.prefix import by_image, shared_tokens
-from halp_probe.extraction.prompting import Prompt
+from halp_probe.engine.batching import batches
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.positions import probed_layers
+from halp_probe.engine.prefix import by_image, shared_tokens
+from halp_probe.engine.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec
 

@@ -26,11 +26,11 @@ from measuring import environment
 from PIL import Image
 from presets import PRESETS, QUESTION_TOKENS, build_model, question
 
-from halp_probe.extraction.batched import Batched, samples_by_image
-from halp_probe.extraction.engine import Computed, Engine
-from halp_probe.extraction.positions import probed_layers
-from halp_probe.extraction.preparing import Preparer, default_workers
-from halp_probe.extraction.prompting import Prompt, Prompter
+from halp_probe.engine.batched import Batched, samples_by_image
+from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.positions import probed_layers
+from halp_probe.engine.preparing import Preparer, default_workers
+from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.extraction.run import Extraction
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec, Sample

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from halp_probe.interventions.steering import ablate_direction as ablate_direction
     from halp_probe.interventions.steering import steer as steer
     from halp_probe.labels.table import read_labels as read_labels
-    from halp_probe.probes.estimators import LinearProbe as LinearProbe
     from halp_probe.probes.files import load_probe as load_probe
     from halp_probe.probes.files import load_probes as load_probes
+    from halp_probe.probes.fitting.estimators import LinearProbe as LinearProbe
     from halp_probe.probes.study import Design as Design
     from halp_probe.probes.study import study as study
     from halp_probe.scoring.conversation import ProbedChat as ProbedChat
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.5.0"
 _MODULE_OF = {
     "Design": "halp_probe.probes.study",
-    "LinearProbe": "halp_probe.probes.estimators",
+    "LinearProbe": "halp_probe.probes.fitting.estimators",
     "ProbedChat": "halp_probe.scoring.conversation",
     "RiskScorer": "halp_probe.scoring.scorer",
     "ablate_direction": "halp_probe.interventions.steering",

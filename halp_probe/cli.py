@@ -12,32 +12,35 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from halp_probe import __version__
 from halp_probe.errors import InputError
+from halp_probe.version import __version__
 
 # command -> (module with add_arguments and run, one line of help)
 COMMANDS = {
-    "ablate": ("halp_probe.interventions.command", "take a probe's direction out of the model: what answers change?"),
-    "app": ("halp_probe.app.command", "chat with a model on a page that shows first how likely it is to be wrong"),
-    "caption": ("halp_probe.answering.caption_command", "describe CaptionQA's images, for qa --captions"),
-    "qa": ("halp_probe.answering.qa_command", "answer CaptionQA's multiple-choice questions, and score the answers"),
-    "shapes": ("halp_probe.shapes.command", "draw a ShapesVQA data set: pictures of shapes and a table of questions"),
-    "extract": ("halp_probe.extraction.command", "capture hidden states and answers into HDF5 shards"),
-    "dense-caption": ("halp_probe.answering.dense_caption_command", "describe every object of images with its place"),
-    "families": ("halp_probe.models.families_command", "list the supported model families"),
-    "fuse": ("halp_probe.models.fused_command", "make a VLM of a pretrained vision tower and language model"),
+    "ablate": ("halp_probe.commands.ablate", "take a probe's direction out of the model: what answers change?"),
+    "app": ("halp_probe.commands.app", "chat with a model on a page that shows first how likely it is to be wrong"),
+    "caption": ("halp_probe.commands.caption", "describe CaptionQA's images, for qa --captions"),
+    "qa": ("halp_probe.commands.qa", "answer CaptionQA's multiple-choice questions, and score the answers"),
+    "shapes": ("halp_probe.commands.shapes", "draw a ShapesVQA data set: pictures of shapes and a table of questions"),
+    "extract": ("halp_probe.commands.extract", "capture hidden states and answers into HDF5 shards"),
+    "dense-caption": ("halp_probe.commands.dense_caption", "describe every object of images with its place"),
+    "families": ("halp_probe.commands.families", "list the supported model families"),
+    "fuse": ("halp_probe.commands.fuse", "make a VLM of a pretrained vision tower and language model"),
     "audit": ("halp_probe.extraction.audit", "re-tokenise every row of the shards and check the token positions"),
     "inspect": ("halp_probe.shards.inspection", "show what a shard holds and whether it is valid"),
-    "compare": ("halp_probe.comparison.command", "which layers moved between two models, or through an adapter"),
-    "label": ("halp_probe.labels.command", "judge the answers: right, hallucinated or unknown"),
-    "merge": ("halp_probe.merging.command", "merge adapters into a model's weights, proved before it is kept"),
-    "score": ("halp_probe.scoring.command", "risk of a wrong answer before the first token; answers what is safe"),
-    "set-threshold": ("halp_probe.scoring.threshold", "choose above which risk a saved probe abstains"),
-    "vqa": ("halp_probe.answering.vqa_command", "answer a table of questions on images, and judge the answers"),
-    "stage-a": ("halp_probe.answering.stage_a_command", "one line on each image of groups of images, for a mission"),
-    "stage-b": ("halp_probe.answering.stage_b_command", "does each group pass? asked with the lines of stage-a"),
-    "train-vlm": ("halp_probe.finetuning.command", "train a VLM of one's own: connector, then connector and LoRA"),
-    "train-probes": ("halp_probe.probes.command", "train a probe on every representation and compare with baselines"),
+    "compare": ("halp_probe.commands.compare", "which layers moved between two models, or through an adapter"),
+    "label": ("halp_probe.commands.label", "judge the answers: right, hallucinated or unknown"),
+    "merge": ("halp_probe.commands.merge", "merge adapters into a model's weights, proved before it is kept"),
+    "score": ("halp_probe.commands.score", "risk of a wrong answer before the first token; answers what is safe"),
+    "set-threshold": ("halp_probe.commands.set_threshold", "choose above which risk a saved probe abstains"),
+    "vqa": ("halp_probe.commands.vqa", "answer a table of questions on images, and judge the answers"),
+    "stage-a": ("halp_probe.commands.stage_a", "one line on each image of groups of images, for a mission"),
+    "stage-b": ("halp_probe.commands.stage_b", "does each group pass? asked with the lines of stage-a"),
+    "train-vlm": ("halp_probe.commands.train_vlm", "train a VLM of one's own: connector, then connector and LoRA"),
+    "train-probes": (
+        "halp_probe.commands.train_probes",
+        "train a probe on every representation and compare with baselines",
+    ),
 }
 
 

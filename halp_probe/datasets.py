@@ -81,7 +81,7 @@ def _rows(
             if cells:
                 yield reader.line_num, _row(header, cells, reader.line_num)
     except FileNotFoundError:
-        raise TableError(f"{path} does not exist; pass the CSV with --vqa-dataset") from None
+        raise TableError(f"{path} does not exist; pass the CSV with `vqa_dataset`") from None
     except (IsADirectoryError, PermissionError) as error:
         raise TableError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

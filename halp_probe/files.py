@@ -51,11 +51,11 @@ def whole_folder(output: Path) -> Iterator[Path]:
     Raises InputError for an `output` that holds something already, and where it cannot be written.
     """
     if not output.name:
-        raise InputError(f"--output-dir {output}: name a new folder, which is written whole or not at all")
+        raise InputError(f"`output_dir` {output}: name a new folder, which is written whole or not at all")
     partial = output.with_name(f".{output.name}.partial")
     try:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise InputError(f"--output-dir {output} exists and is not empty; choose another one")
+            raise InputError(f"`output_dir` {output} exists and is not empty; choose another one")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial

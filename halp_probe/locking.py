@@ -17,7 +17,7 @@ def locked(folder: Path, name: str = ".lock") -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / name).open("w")
     except OSError as error:
-        raise InputError(f"--output-dir {folder} cannot be written: {error.strerror}") from error
+        raise InputError(f"`output_dir` {folder} cannot be written: {error.strerror}") from error
     with lock:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

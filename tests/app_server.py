@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from halp_probe import cli
-from halp_probe.extraction import engine
+from halp_probe.engine import engine
 
 
 def main(gate: Path, arguments: list[str]) -> int:

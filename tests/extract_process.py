@@ -17,7 +17,7 @@ PRELOAD = [
     "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",
     "transformers.models.qwen2_5_vl.processing_qwen2_5_vl",
     "qwen_vl_utils",
-    "halp_probe.extraction.engine",
+    "halp_probe.engine.engine",
     "halp_probe.extraction.run",
 ]
 
@@ -35,7 +35,7 @@ def _extract(arguments: list[str], output: str) -> None:
     import torch
 
     from halp_probe.cli import run_script
-    from halp_probe.extraction import batching
+    from halp_probe.engine import batching
     from halp_probe.shards import run_folder
 
     batching.WINDOW = WINDOW

@@ -10,10 +10,10 @@ from PIL import Image
 from tiny.parts import INITIALIZER_RANGE, text_fields, tiny_tokenizer
 from transformers import Qwen2Config, Qwen2ForCausalLM, ViTConfig, ViTImageProcessor, ViTModel
 
-from halp_probe.extraction.images import LoadedImage
+from halp_probe.engine.images import LoadedImage
+from halp_probe.fused.model import FusedParts, build
 from halp_probe.models.families import family_of
-from halp_probe.models.fused import FusedParts, build
-from halp_probe.models.loading import Checkpoint, LoadedModel, load_model, open_checkpoint
+from halp_probe.models.loading import Checkpoint, LoadedModel, load_weights, open_checkpoint
 
 SIDE, PATCH = 56, 14  # pixels: 4 × 4 patches and, on one square, the class token
 NAMES = ("bundled", "square", "tiles")
@@ -22,7 +22,7 @@ NAMES = ("bundled", "square", "tiles")
 def model_of(name: str, folder: Path) -> LoadedModel:
     """`bundled`: ShapesVQA's Qwen2.5-VL; `square` and `tiles`: fused models, whose parts are written into `folder`."""
     if name == "bundled":
-        return load_model(open_checkpoint("shapes"), device="cpu")
+        return load_weights(open_checkpoint("shapes"), device="cpu")
     torch.manual_seed(7)
     vision, language = _vision(folder / "vision"), _language(folder / "language")
     fused = build(FusedParts(str(vision), str(language), tiles=3 if name == "tiles" else 0))

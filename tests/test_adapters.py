@@ -17,12 +17,12 @@ from tiny_adapters import LANGUAGE_ATTENTION, LANGUAGE_MLP, train_adapter, train
 from transformers import AutoModelForImageTextToText
 
 from halp_probe.cli import main
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import from_pixels
-from halp_probe.extraction.prompting import Prompt, Prompter
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import from_pixels
+from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.models.adapters import open_adapter, write_merge_record
 from halp_probe.models.errors import ModelError
-from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
+from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.models.naming import BUNDLED_FOLDER, same_model
 from halp_probe.records import Captured, CaptureSpec, Sample
 from halp_probe.shapes import scenes
@@ -49,11 +49,11 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module")
 def plain() -> LoadedModel:
-    return load_model(open_checkpoint("shapes"))
+    return load_weights(open_checkpoint("shapes"))
 
 
 def with_adapters(*folders: Path, base: str | None = "shapes", **how: str) -> LoadedModel:
-    return load_model(open_checkpoint(base, adapters=[str(folder) for folder in folders]), **how)
+    return load_weights(open_checkpoint(base, adapters=[str(folder) for folder in folders]), **how)
 
 
 def prompts_of(loaded: LoadedModel, count: int = 3) -> list[Prompt]:
@@ -270,7 +270,7 @@ def test_what_is_no_adapter_is_refused(
     checkpoint = open_checkpoint("shapes", adapters=[str(adapters("first"))])
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
     with pytest.raises(ModelError, match=r"pip install 'halp_probe\[adapters\]'"):
-        load_model(checkpoint)
+        load_weights(checkpoint)
 
 
 def test_an_adapter_s_identity_is_its_files(adapters: Callable[..., Path], tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from halp_probe import cli
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, ReplyLog, fingerprint
 from halp_probe.answering.run import answer_task
+from halp_probe.engine.sampling import Decoding
 from halp_probe.errors import InputError
-from halp_probe.extraction.sampling import Decoding
 from halp_probe.labels.verdict import unknown
 from halp_probe.models.options import ModelOptions
 from halp_probe.records import Failure, Sample
@@ -123,7 +123,7 @@ def test_a_killed_run_goes_on(data, tmp_path):
 def test_what_is_answered_is_not_asked_again(data, tmp_path, monkeypatch):
     answer_task(given(data), OPTIONS, tmp_path / "a.csv")
     before = (tmp_path / "a.replies.jsonl").read_bytes()
-    monkeypatch.setattr("halp_probe.extraction.batched.Batched.results", None)  # would fail if it were called
+    monkeypatch.setattr("halp_probe.engine.batched.Batched.results", None)  # would fail if it were called
     answered = answer_task(given(data), OPTIONS, tmp_path / "a.csv")
     assert len(answered.replies) == 48 and (tmp_path / "a.replies.jsonl").read_bytes() == before
 

@@ -26,14 +26,14 @@ from streamlit.testing.v1 import AppTest
 from halp_probe import cli
 from halp_probe.app import chat as chat_module
 from halp_probe.app import examples, history, shards_view, shelf
-from halp_probe.app.command import PAGE, is_loopback, server_options
 from halp_probe.app.conversation import Picture, Session, State
 from halp_probe.app.report_view import heatmap
 from halp_probe.app.settings import Choice, PageSettings
 from halp_probe.app.tables import table
 from halp_probe.app.wording import percent
-from halp_probe.extraction import engine
-from halp_probe.extraction.images import from_pixels
+from halp_probe.commands.app import PAGE, is_loopback, server_options
+from halp_probe.engine import engine
+from halp_probe.engine.images import from_pixels
 from halp_probe.models.options import ModelOptions, load
 from halp_probe.probes.files import SavedProbe, load_probes, save_probe
 from halp_probe.report.colours import fill

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from halp_probe.extraction.prompting import Prompt
+from halp_probe.engine.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -10,8 +10,8 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
-from halp_probe.probes.calibration import KINDS, Calibration, Threshold, threshold_for, threshold_for_coverage
 from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.judging.calibration import KINDS, Calibration, Threshold, threshold_for, threshold_for_coverage
 
 
 def drawn(n: int, slope: float, intercept: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 from tiny_models import tiny_model
 
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.positions import TokenPositions, text_positions
+from halp_probe.engine.prompting import Prompter, PromptError
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.positions import TokenPositions, text_positions
-from halp_probe.extraction.prompting import Prompter, PromptError
 from halp_probe.models.loading import Checkpoint, open_checkpoint
 from halp_probe.records import Sample
 

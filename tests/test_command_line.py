@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from shard_data import ATTRIBUTES, columns
 
-from halp_probe.answering.inputs import INPUTS
 from halp_probe.cli import COMMANDS, main, run_script
-from halp_probe.extraction import command as extraction
+from halp_probe.commands import extract as extraction
+from halp_probe.commands.task_inputs import INPUTS
 from halp_probe.shards.names import shard_name
 from halp_probe.shards.writer import write_shard
 

@@ -14,7 +14,7 @@ import pytest
 from tiny_adapters import LANGUAGE_ATTENTION, train_lora
 
 from halp_probe.cli import main
-from halp_probe.comparison.sides import two_extractions
+from halp_probe.commands.compare_sides import two_extractions
 from halp_probe.models import options
 from halp_probe.models.naming import BUNDLED_FOLDER
 from halp_probe.shapes.dataset import write_dataset
@@ -131,7 +131,7 @@ def test_a_table_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def parsed(*flags: str) -> argparse.Namespace:
-    from halp_probe.comparison.command import add_arguments
+    from halp_probe.commands.compare import add_arguments
 
     parser = argparse.ArgumentParser()
     add_arguments(parser)

@@ -18,16 +18,16 @@ from sklearn.metrics import roc_auc_score
 from tiny_models import tiny_model
 
 from halp_probe.cli import run_script
+from halp_probe.engine.images import LoadedImage, load_image
+from halp_probe.engine.prompting import Prompter, PromptError
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import LoadedImage, load_image
 from halp_probe.extraction.manifest import run_settings, shard_attributes
-from halp_probe.extraction.prompting import Prompter, PromptError
-from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
+from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.models.naming import BUNDLED_PROBES
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import SavedProbe, image_keys, load_probe, load_probes, save_probe, set_threshold
+from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.records import CaptureSpec
 from halp_probe.scoring.conversation import Asked, ProbedChat
 from halp_probe.scoring.fitting import check_fits
@@ -42,7 +42,7 @@ QUESTION = "Is there a red circle?"
 
 @pytest.fixture(scope="module")
 def shapes() -> LoadedModel:
-    return load_model(open_checkpoint("shapes"))
+    return load_weights(open_checkpoint("shapes"))
 
 
 @pytest.fixture(scope="module")

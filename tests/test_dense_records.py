@@ -7,8 +7,8 @@ import json
 import pytest
 from PIL import ExifTags, Image
 
+from halp_probe.engine.images import load_image, upright_size
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import load_image, upright_size
 from halp_probe.task_files.dense_records import read_folder, read_records
 from halp_probe.tasks.dense_caption import default_prompt, true_objects
 from halp_probe.tasks.geometry import to_pixels

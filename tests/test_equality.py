@@ -20,9 +20,9 @@ from PIL import Image
 from tiny.parts import Tiny
 from tiny_models import TINY, tiny_model
 
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompt, Prompter
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.models import image_entry
 from halp_probe.models.families.defaults import PREFIX_LM
 from halp_probe.models.loading import LoadedModel

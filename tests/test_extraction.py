@@ -19,11 +19,11 @@ import torch
 from extract_process import start_extraction
 
 from halp_probe.cli import main, run_script
-from halp_probe.extraction import batching
-from halp_probe.extraction.engine import Computed, Engine
-from halp_probe.extraction.prompting import Prompt
+from halp_probe.engine import batching
+from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.prompting import Prompt
 from halp_probe.models import compat
-from halp_probe.models.loading import BUNDLED_FOLDER, ModelError, load_model, open_checkpoint
+from halp_probe.models.loading import BUNDLED_FOLDER, ModelError, load_weights, open_checkpoint
 from halp_probe.records import Captured
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.failures import read_failures
@@ -333,7 +333,7 @@ def test_a_folder_in_the_hub_s_cache_loads_by_name(
     checkpoint = open_checkpoint("somebody/tiny-vl-2m", cache_dir=str(tmp_path))
     assert checkpoint.revision == commit
     assert open_checkpoint("somebody/tiny-vl-2m", cache_dir=str(tmp_path), revision=commit).revision == commit
-    assert load_model(checkpoint, cache_dir=str(tmp_path)).num_layers == 6
+    assert load_weights(checkpoint, cache_dir=str(tmp_path)).num_layers == 6
     with pytest.raises(ModelError, match=r"cannot load model 'somebody/else'.*check the name"):
         open_checkpoint("somebody/else", cache_dir=str(tmp_path))
     with pytest.raises(ModelError, match=r"the folder \./nothing does not exist"):
@@ -350,9 +350,9 @@ def test_a_folder_s_revision_sees_every_byte(tmp_path: Path) -> None:
     assert open_checkpoint(str(copy)).revision != before
     (copy / "model.safetensors").write_bytes(weights[:1000])
     with pytest.raises(ModelError, match="cannot load model"):
-        load_model(open_checkpoint(str(copy)))
+        load_weights(open_checkpoint(str(copy)))
     with pytest.raises(ModelError, match="on gpu"):
-        load_model(open_checkpoint("shapes"), device="gpu")
+        load_weights(open_checkpoint("shapes"), device="gpu")
 
 
 def test_bfloat16_states_point_the_same_way(data: Path, uninterrupted: Path, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from test_equality import LAYERS, QUESTIONS, Family, Reference, assert_close
 from tiny_models import TINY, tiny_model
 
 from halp_probe.cli import main
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompter, PromptError
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompter, PromptError
 from halp_probe.models.families import FAMILIES
 from halp_probe.models.families.released_code import RELEASED_CODE
 from halp_probe.models.family_page import families_page

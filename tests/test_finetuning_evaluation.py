@@ -12,7 +12,7 @@ from halp_probe.finetuning.evaluation import Row, ask, summary
 from halp_probe.finetuning.outputs import told, write_evaluation
 from halp_probe.finetuning.records import Conversation, Turn
 from halp_probe.labels.rules import judge
-from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.models.loading import load_weights, open_checkpoint
 from halp_probe.shapes import questions, scenes
 
 
@@ -50,7 +50,7 @@ def test_the_most_frequent_answer_is_judged_by_the_same_rules():
 
 def test_pictures_are_swapped_for_ones_of_other_content(tmp_path):
     """The same picture under two names is none."""
-    loaded = load_model(open_checkpoint("shapes"), device="cpu")
+    loaded = load_weights(open_checkpoint("shapes"), device="cpu")
     scene, other = scenes.make_scene(0), scenes.make_scene(1)
     asked = Turn("Which shapes are in the image?", "")
     for name, drawn in (("a", scene), ("b", scene), ("c", other)):
@@ -71,7 +71,7 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 def test_answers_are_the_models_own_and_fall_with_swapped_pictures(tmp_path):
     """The bundled model on scenes it has not seen, against `generate` on each prompt."""
-    loaded = load_model(open_checkpoint("shapes"), device="cpu")
+    loaded = load_weights(open_checkpoint("shapes"), device="cpu")
     held_out = []
     for seed in range(40):
         scene = scenes.make_scene(seed)

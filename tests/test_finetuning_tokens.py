@@ -12,8 +12,8 @@ import torch
 from finetuning_models import NAMES, SIDE, model_of, picture
 from PIL import Image
 
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompter, PromptError
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompter, PromptError
 from halp_probe.finetuning.records import Conversation, Turn
 from halp_probe.finetuning.tokens import IGNORED, ConversationTokenizer, Tokenized, TooLongError
 from halp_probe.models.errors import ModelError

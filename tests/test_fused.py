@@ -35,10 +35,11 @@ from transformers import (
 from halp_probe import RiskScorer, load_probe
 from halp_probe.cli import main, run_script
 from halp_probe.errors import InputError
-from halp_probe.models import compat, fused, loading
+from halp_probe.fused import model as fused
+from halp_probe.fused.model import Fused, FusedParts, build, connector, lora_targets, save
+from halp_probe.models import compat, loading
 from halp_probe.models.errors import ModelError
-from halp_probe.models.fused import Fused, FusedParts, build, connector, lora_targets, save
-from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.models.loading import load_weights, open_checkpoint
 from halp_probe.models.naming import parse_name, source_of
 from halp_probe.models.picture_shapes import check_picture_shape
 from halp_probe.shards.reader import open_shards
@@ -474,5 +475,5 @@ def test_extraction_probes_and_scores_run_on_a_fused_model(built: Built, tmp_pat
 
 def test_the_saved_folder_loads_like_any_family(built: Built, tmp_path: Path) -> None:
     save(built("siglip", tiles=2), tmp_path / "model")
-    loaded = load_model(open_checkpoint(str(tmp_path / "model")))
+    loaded = load_weights(open_checkpoint(str(tmp_path / "model")))
     assert (loaded.checkpoint.model_type, loaded.num_layers) == ("llava_next", 6)

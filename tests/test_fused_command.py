@@ -11,9 +11,9 @@ from test_fused_original import Original, asked, original
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from halp_probe.cli import main
-from halp_probe.models.fused import FusedParts, build
-from halp_probe.models.fused_original import CONNECTOR_FILE, LORA_FOLDER
-from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.fused.model import FusedParts, build
+from halp_probe.fused.original import CONNECTOR_FILE, LORA_FOLDER
+from halp_probe.models.loading import load_weights, open_checkpoint
 
 __all__ = ["original"]  # the fixture
 
@@ -55,7 +55,7 @@ def test_the_originals_files_become_a_model_and_its_adapter(original: Original, 
     files = ["--connector", str(original.folder / CONNECTOR_FILE), "--lora", str(original.folder / LORA_FOLDER)]
     assert fuse(original, tmp_path / "out", *files, "--vision-layernorm") == 0
     model, adapter = tmp_path / "out" / "model", tmp_path / "out" / "adapter"
-    loaded = load_model(open_checkpoint(str(model), adapters=[str(adapter)]))
+    loaded = load_weights(open_checkpoint(str(model), adapters=[str(adapter)]))
     inputs = asked(loaded.checkpoint.processor)
     expected = original.logits(inputs["pixel_values"], inputs["input_ids"], loaded.checkpoint.image_token_id)
     with torch.no_grad():

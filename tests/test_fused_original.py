@@ -20,11 +20,11 @@ from tiny.fused import write_language, write_vit
 from torch import nn
 from transformers import AutoModelForImageTextToText, Qwen2ForCausalLM, ViTModel
 
+from halp_probe.fused.model import Fused, FusedParts, build, connector, lora_targets, save
+from halp_probe.fused.original import CONNECTOR_FILE, LORA_FOLDER, load_connector
+from halp_probe.fused.original_lora import adapter_from_original, write_original
 from halp_probe.models.errors import ModelError
-from halp_probe.models.fused import Fused, FusedParts, build, connector, lora_targets, save
-from halp_probe.models.fused_original import CONNECTOR_FILE, LORA_FOLDER, load_connector
-from halp_probe.models.fused_original_lora import adapter_from_original, write_original
-from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.models.loading import load_weights, open_checkpoint
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -84,7 +84,7 @@ def test_the_loaded_files_give_the_originals_logits(original: Original, fresh: F
     save(fresh, tmp_path / "model")
     lora, adapter = original.folder / LORA_FOLDER, tmp_path / "adapter"
     adapter_from_original(lora, fresh.model, adapter, base=str(tmp_path / "model"))
-    loaded = load_model(open_checkpoint(None, adapters=[str(adapter)]))  # which names its base
+    loaded = load_weights(open_checkpoint(None, adapters=[str(adapter)]))  # which names its base
     inputs = asked(loaded.checkpoint.processor)
     expected = original.logits(inputs["pixel_values"], inputs["input_ids"], loaded.checkpoint.image_token_id)
     with torch.no_grad():

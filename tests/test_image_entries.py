@@ -13,9 +13,9 @@ from tiny.phi4 import CROP, PATCH
 from tiny_models import TINY, tiny_model
 from transformers import Phi4MultimodalImageProcessor
 
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompt, Prompter, PromptError
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompt, Prompter, PromptError
 from halp_probe.models.cross_attention import CrossFeatures, cross_features
 from halp_probe.models.embedded_images import EmbeddedFeatures, phi4_features, put_in_embeddings
 from halp_probe.models.loading import LoadedModel

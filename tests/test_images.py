@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from halp_probe.extraction.images import ImageError, image_path, load_image, pixel_count
+from halp_probe.engine.images import ImageError, image_path, load_image, pixel_count
 
 
 def gradient() -> np.ndarray:

@@ -19,11 +19,11 @@ from tiny.parts import WIDTH
 from tiny_models import TINY, tiny_model
 
 import halp_probe
+from halp_probe.engine.capture import capture_outputs
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.errors import InputError
-from halp_probe.extraction.capture import capture_outputs
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompt, Prompter
 from halp_probe.interventions.steering import ablate_direction, steer
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample

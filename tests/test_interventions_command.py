@@ -14,17 +14,17 @@ import torch
 from test_equality import single_inputs
 
 from halp_probe.cli import main
-from halp_probe.extraction.engine import Computed, Engine
-from halp_probe.extraction.images import load_image
-from halp_probe.extraction.prompting import Prompter
+from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.images import load_image
+from halp_probe.engine.prompting import Prompter
 from halp_probe.interventions.directions import control_direction, direction_of
 from halp_probe.labels.rules import judge
-from halp_probe.models.loading import load_model, open_checkpoint
-from halp_probe.probes.calibration import Calibration
+from halp_probe.models.loading import load_weights, open_checkpoint
 from halp_probe.probes.card import vectors_card
-from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import load_probe, save_probe
-from halp_probe.probes.mlp import MLPProbe
+from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.fitting.mlp import MLPProbe
+from halp_probe.probes.judging.calibration import Calibration
 from halp_probe.records import Sample
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import Shards, open_shards
@@ -91,7 +91,7 @@ def test_answers_are_those_of_generate_without_the_direction(setting: Setting, o
     probe = load_probe(setting.probe)
     direction = direction_of(probe) if name == "ablated" else control_direction(probe, 0)
     unit = torch.from_numpy(direction).float()
-    loaded = load_model(open_checkpoint("shapes"), device="cpu")
+    loaded = load_weights(open_checkpoint("shapes"), device="cpu")
     prompter = Prompter(loaded.checkpoint)
     block = loaded.model.model.language_model.layers[LAYER]
     hook = block.register_forward_hook(lambda _m, _a, out: out - torch.einsum("btd,d,e->bte", out, unit, unit))

@@ -10,10 +10,10 @@ import pytest
 
 from halp_probe.errors import InputError
 from halp_probe.interventions.directions import control_direction, direction_of, layer_read
-from halp_probe.probes.comparators import DifferenceOfMeansProbe, RidgeProbe
-from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import SavedProbe, load_probe, save_probe
-from halp_probe.probes.mlp import MLPProbe
+from halp_probe.probes.fitting.comparators import DifferenceOfMeansProbe, RidgeProbe
+from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.fitting.mlp import MLPProbe
 
 PROBES = (LinearProbe(Cs=(1e-2,)), RidgeProbe(), DifferenceOfMeansProbe())
 WIDTH = 12

@@ -16,8 +16,8 @@ from halp_probe.errors import InputError
 from halp_probe.interventions.directions import direction_of
 from halp_probe.interventions.effects import Runs, effects, mean_estimates, read_runs
 from halp_probe.interventions.outputs import moved_by, summary, turned, write_csv, write_json
-from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import SavedProbe, load_probe, save_probe
+from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.shards.reader import open_shards
 from halp_probe.shards.writer import write_shard
 

@@ -20,8 +20,9 @@ from judge_server import Asked, Server, completion, error, serving
 from test_labels_table import FakeShards, fake_shards
 
 from halp_probe.cli import main
+from halp_probe.commands import label as command
 from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Pace, Stopped, read_body
-from halp_probe.labels import command, judge_prompt
+from halp_probe.labels import judge_prompt
 from halp_probe.labels.judge import JudgeConfig, ask_judge
 from halp_probe.labels.judge_prompt import Said, parse, prompt_sha256, shortened, user_message, verdict_key
 from halp_probe.labels.table import LabelError, LabelRow, read_labels, read_rows
@@ -568,7 +569,7 @@ def test_without_the_client_the_remedy_is_named(
 
 
 def test_labelling_by_rules_loads_no_client() -> None:
-    code = "import sys, halp_probe.labels.command; print('openai' in sys.modules, 'torch' in sys.modules)"
+    code = "import sys, halp_probe.commands.label; print('openai' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

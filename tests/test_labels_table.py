@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halp_probe.labels import command
+from halp_probe.commands import label as command
 from halp_probe.labels.rules import judge
 from halp_probe.labels.table import LabelError, LabelRow, read_labels, reviewed_labels, row, with_texts, write_labels
 

@@ -13,10 +13,10 @@ import torch
 from test_adapters import adapters, captured, changed, difference, extract, plain, table
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from halp_probe.extraction.command import DEFAULT_MODEL
+from halp_probe.commands.extract import DEFAULT_MODEL
 from halp_probe.models import loading
 from halp_probe.models.errors import ModelError
-from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
+from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.models.naming import BUNDLED_FOLDER
 from halp_probe.models.options import ModelOptions, add_model_arguments, load
 from halp_probe.shapes.model import build_processor
@@ -41,7 +41,7 @@ def test_the_default_model_holds_where_nothing_is_named() -> None:
 def test_every_flag_reaches_the_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, object] = {}
     monkeypatch.setattr(loading, "open_checkpoint", lambda name, **how: asked.update(how, model=name))
-    monkeypatch.setattr(loading, "load_model", lambda checkpoint, **how: asked.update(how))
+    monkeypatch.setattr(loading, "load_weights", lambda checkpoint, **how: asked.update(how))
     flags = {
         "model": "m", "revision": "v1", "cache_dir": "c", "dtype": "float16", "device": "cpu", "device_map": "auto",
         "attn_implementation": "eager", "quantization": "8bit", "trust_remote_code": "o/m",
@@ -65,7 +65,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_4bit_is_the_model_of_the_dequantized_weights(wide: Path) -> None:
     bnb = pytest.importorskip("bitsandbytes")
-    quantized, whole = (load_model(open_checkpoint(str(wide)), **how) for how in ({"quantization": "4bit"}, {}))
+    quantized, whole = (load_weights(open_checkpoint(str(wide)), **how) for how in ({"quantization": "4bit"}, {}))
     reference = captured(whole)
     count = 0
     for name, module in quantized.model.named_modules():
@@ -84,11 +84,11 @@ def test_4bit_is_the_model_of_the_dequantized_weights(wide: Path) -> None:
 def test_8bit_is_near_the_model(plain: LoadedModel, adapters: Callable[..., Path]) -> None:
     pytest.importorskip("bitsandbytes")
     reference = captured(plain)
-    quantized = load_model(open_checkpoint("shapes"), quantization="8bit")
+    quantized = load_weights(open_checkpoint("shapes"), quantization="8bit")
     assert 1e-4 < difference(captured(quantized), reference) < 0.05
     one = open_checkpoint("shapes", adapters=[str(adapters("first"))])
-    adapted = captured(load_model(one))
-    assert 1e-4 < difference(captured(load_model(one, quantization="8bit")), adapted) < 0.05  # QLoRA
+    adapted = captured(load_weights(one))
+    assert 1e-4 < difference(captured(load_weights(one, quantization="8bit")), adapted) < 0.05  # QLoRA
     assert difference(adapted, reference) > 0.05
 
 
@@ -105,32 +105,32 @@ def test_what_cannot_be_quantized_is_refused(
 ) -> None:
     stack = open_checkpoint("shapes", adapters=[str(adapters("first")), str(adapters("second", seed=1))])
     with pytest.raises(ModelError, match=r"2 adapters on quantized weights.*halp-probe merge"):
-        load_model(stack, quantization="4bit")
+        load_weights(stack, quantization="4bit")
     copy = Path(shutil.copytree(BUNDLED_FOLDER, tmp_path / "copy"))
     config = json.loads((copy / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="is quantized already; leave --quantization out"):
-        load_model(open_checkpoint(str(copy)), quantization="4bit")
+        load_weights(open_checkpoint(str(copy)), quantization="4bit")
     monkeypatch.setattr("halp_probe.models.quantization.find_spec", lambda package: None)
     with pytest.raises(
         ModelError, match=r"needs bitsandbytes and accelerate: pip install 'halp_probe\[quantization\]'"
     ):
-        load_model(open_checkpoint("shapes"), quantization="4bit")
+        load_weights(open_checkpoint("shapes"), quantization="4bit")
 
 
 def test_4bit_that_would_fail_at_the_first_batch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     bnb = pytest.importorskip("bitsandbytes")
     monkeypatch.setattr(bnb.nn.modules, "has_avx512bf16", lambda: True)
     with pytest.raises(ModelError, match=r"multiples of 64, model\.visual.*use a CUDA device, or --quantization 8bit"):
-        load_model(open_checkpoint("shapes"), device="cpu", quantization="4bit")
+        load_weights(open_checkpoint("shapes"), device="cpu", quantization="4bit")
 
 
 def test_a_device_map_is_the_same_model(plain: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("accelerate")
-    assert difference(captured(load_model(open_checkpoint("shapes"), device_map="auto")), captured(plain)) <= 1e-5
+    assert difference(captured(load_weights(open_checkpoint("shapes"), device_map="auto")), captured(plain)) <= 1e-5
     with pytest.raises(ModelError, match="leave --device cpu out"):
-        load_model(open_checkpoint("shapes"), device="cpu", device_map="auto")
+        load_weights(open_checkpoint("shapes"), device="cpu", device_map="auto")
     read_weights = loading.read_weights
 
     def spread(*args: object, **how: object) -> object:
@@ -140,7 +140,7 @@ def test_a_device_map_is_the_same_model(plain: LoadedModel, monkeypatch: pytest.
 
     monkeypatch.setattr(loading, "read_weights", spread)
     with pytest.raises(ModelError, match="does not fit the GPUs"):
-        load_model(open_checkpoint("shapes"), device_map="auto")
+        load_weights(open_checkpoint("shapes"), device_map="auto")
 
 
 @pytest.fixture

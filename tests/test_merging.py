@@ -22,7 +22,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from halp_probe.cli import main
 from halp_probe.merging import checkpoint as merging
 from halp_probe.merging.checkpoint import TOLERANCE, largest_difference, own_dtype, read
-from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
+from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.models.naming import BUNDLED_FOLDER
 from halp_probe.shards.reader import open_shards
 
@@ -37,7 +37,7 @@ def merge(output: Path, *folders: Path, model: str | None = "shapes", more: tupl
 
 def merged_model(output: Path, *folders: Path, more: tuple[str, ...] = ("--dtype", "float32")) -> LoadedModel:
     assert merge(output, *folders, more=more) == 0
-    return load_model(open_checkpoint(str(output)), dtype="float32")
+    return load_weights(open_checkpoint(str(output)), dtype="float32")
 
 
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {"embeddings", "only tokens", "tokens"}))
@@ -129,7 +129,8 @@ def test_large_weights_are_cut_into_files(adapters: Callable[..., Path], tmp_pat
     assert len(files) > 3 and max(file.stat().st_size for file in files) < 1.2e6
     assert (
         difference(
-            captured(load_model(open_checkpoint(str(tmp_path / "merged")))), captured(with_adapters(adapters("first")))
+            captured(load_weights(open_checkpoint(str(tmp_path / "merged")))),
+            captured(with_adapters(adapters("first"))),
         )
         < 1e-2
     )
@@ -145,9 +146,9 @@ def test_other_families_merge(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     peft.get_peft_model(AutoModelForImageTextToText.from_pretrained(base), config).save_pretrained(str(tmp_path / "a"))
     assert merge(tmp_path / "merged", tmp_path / "a", model=None) == 0
-    adapted = read(load_model(open_checkpoint(None, adapters=[str(tmp_path / "a")])))
-    assert largest_difference(read(load_model(open_checkpoint(str(tmp_path / "merged")))), adapted)[0] <= 1e-5
-    assert largest_difference(read(load_model(open_checkpoint(str(base)))), adapted)[0] > 1e-3
+    adapted = read(load_weights(open_checkpoint(None, adapters=[str(tmp_path / "a")])))
+    assert largest_difference(read(load_weights(open_checkpoint(str(tmp_path / "merged")))), adapted)[0] <= 1e-5
+    assert largest_difference(read(load_weights(open_checkpoint(str(base)))), adapted)[0] > 1e-3
 
 
 def nothing_left(folder: Path) -> bool:
@@ -200,7 +201,7 @@ def test_merged_or_refused_but_never_wrong(kind: str, tmp_path: Path) -> None:
     more = {"saved head": lambda: peft.LoraConfig(r=4, target_modules=LANGUAGE_ATTENTION, modules_to_save=["lm_head"])}
     folder = train_adapter(tmp_path / "adapter", {**KINDS, **more}[kind](), rate=3e-2)
     if merge(tmp_path / "merged", folder, more=("--dtype", "float32")) == 0:
-        merged = captured(load_model(open_checkpoint(str(tmp_path / "merged"))))
+        merged = captured(load_weights(open_checkpoint(str(tmp_path / "merged"))))
         assert difference(merged, captured(with_adapters(folder))) <= 1e-5
     else:
         assert nothing_left(tmp_path)

@@ -11,10 +11,10 @@ from PIL import Image
 from tiny_models import tiny_model
 
 from halp_probe.cli import run_script
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompter
-from halp_probe.extraction.vision import VisionError
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompter
+from halp_probe.engine.vision import VisionError
 from halp_probe.records import CaptureSpec, Sample
 from halp_probe.shards.reader import open_shards
 

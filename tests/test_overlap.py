@@ -18,12 +18,12 @@ import torch
 from extract_process import start_extraction
 
 from halp_probe.cli import run_script
+from halp_probe.engine import batched as batched_module
+from halp_probe.engine.images import by_content
+from halp_probe.engine.preparing import Prepared, Preparer, prepared
+from halp_probe.engine.prompting import Prompt, Prompter
+from halp_probe.engine.threads import Behind, ahead
 from halp_probe.errors import InputError
-from halp_probe.extraction import batched as batched_module
-from halp_probe.extraction.images import by_content
-from halp_probe.extraction.preparing import Prepared, Preparer, prepared
-from halp_probe.extraction.prompting import Prompt, Prompter
-from halp_probe.extraction.threads import Behind, ahead
 from halp_probe.models.loading import open_checkpoint
 from halp_probe.records import Failure, Sample
 from halp_probe.shapes.dataset import write_dataset
@@ -160,7 +160,7 @@ def test_a_process_that_forgets_its_workers_can_exit(tmp_path: Path) -> None:
     """What is made is held until the end, as by an error's traceback; a SIGTERM to the group is not theirs."""
     program = """
 import signal, subprocess, time
-from halp_probe.extraction.preparing import prepared
+from halp_probe.engine.preparing import prepared
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 held = prepared(list, [[1], [2], [3], [4], [5], [6]], 1)
 print(next(held))
@@ -244,11 +244,11 @@ def test_files_of_one_content_are_found(tmp_path: Path) -> None:
 
 def test_a_batch_comes_from_the_device_in_one_copy(preparer: Preparer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the tokens of each decoding step, which decide whether it goes on."""
-    from halp_probe.extraction.engine import Engine
-    from halp_probe.models.loading import load_model
+    from halp_probe.engine.engine import Engine
+    from halp_probe.models.loading import load_weights
     from halp_probe.records import CaptureSpec
 
-    engine = Engine(load_model(preparer.prompter.checkpoint), CaptureSpec((0, 3, 5), 2), share_prefix=True)
+    engine = Engine(load_weights(preparer.prompter.checkpoint), CaptureSpec((0, 3, 5), 2), share_prefix=True)
     prompts = [r for made in prepared(preparer, work(), 0) for r in made if isinstance(r, Prompt)]
     copies: list[int] = []
     to_host = torch.Tensor.cpu

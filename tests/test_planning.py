@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
+from halp_probe.engine.batching import batches, grouped, windows
+from halp_probe.engine.capture import capture_input, capture_outputs, only_at
+from halp_probe.engine.decoding import _without_padding, answer_rules
+from halp_probe.engine.positions import find_positions, parse_layers, probed_layers
 from halp_probe.errors import InputError
-from halp_probe.extraction.batching import batches, grouped, windows
-from halp_probe.extraction.capture import capture_input, capture_outputs, only_at
-from halp_probe.extraction.decoding import _without_padding, answer_rules
-from halp_probe.extraction.positions import find_positions, parse_layers, probed_layers
 from halp_probe.models.image_entry import joined, one_each
 
 IMAGE = 9

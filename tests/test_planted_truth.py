@@ -11,11 +11,11 @@ from scipy.stats import norm
 
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.controls import RANDOM_BY_IMAGE, RANDOM_BY_IMAGE_ROWS
-from halp_probe.probes.kinds import linear
-from halp_probe.probes.metrics import judge
+from halp_probe.probes.fitting.kinds import linear
+from halp_probe.probes.fitting.splits import outer_folds
+from halp_probe.probes.judging.metrics import judge
 from halp_probe.probes.nested import cross_fit
 from halp_probe.probes.results import SELECTED
-from halp_probe.probes.splits import outer_folds
 from halp_probe.probes.study import Design, study
 from halp_probe.probes.training_sets import training_sets
 

@@ -14,9 +14,9 @@ from sklearn.metrics import roc_auc_score
 from halp_probe.probes.baselines import TEXT_STRENGTHS, baselines, fit_lookup, fit_text
 from halp_probe.probes.controls import random_per_image, shuffled
 from halp_probe.probes.features import join
-from halp_probe.probes.kinds import linear
+from halp_probe.probes.fitting.kinds import linear
+from halp_probe.probes.fitting.splits import outer_folds
 from halp_probe.probes.nested import cross_fit
-from halp_probe.probes.splits import outer_folds
 from halp_probe.probes.training_sets import training_sets
 
 

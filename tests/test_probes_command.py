@@ -20,8 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from halp_probe.cli import run_script
-from halp_probe.probes.calibration import Calibration
 from halp_probe.probes.files import load_probe
+from halp_probe.probes.judging.calibration import Calibration
 from halp_probe.probes.study import Design, study
 
 ROOT = Path(__file__).parent.parent

@@ -8,11 +8,11 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from halp_probe.probes.comparators import DifferenceOfMeansProbe, RidgeProbe
-from halp_probe.probes.estimators import LinearProbe, _masks, linear_probe
-from halp_probe.probes.selection import best_candidate
-from halp_probe.probes.solver import solve_logistic
-from halp_probe.probes.splits import inner_splits
+from halp_probe.probes.fitting.comparators import DifferenceOfMeansProbe, RidgeProbe
+from halp_probe.probes.fitting.estimators import LinearProbe, _masks, linear_probe
+from halp_probe.probes.fitting.selection import best_candidate
+from halp_probe.probes.fitting.solver import solve_logistic
+from halp_probe.probes.fitting.splits import inner_splits
 
 
 def data(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

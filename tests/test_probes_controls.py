@@ -9,10 +9,10 @@ import pytest
 from probes_fake import QUERY, labels_of, planted
 
 from halp_probe.probes.controls import RANDOM_BY_IMAGE, RANDOM_BY_IMAGE_ROWS, SHUFFLED_LABELS, controls
-from halp_probe.probes.kinds import linear
-from halp_probe.probes.metrics import judge
+from halp_probe.probes.fitting.kinds import linear
+from halp_probe.probes.fitting.splits import images_on_both_sides
+from halp_probe.probes.judging.metrics import judge
 from halp_probe.probes.nested import spread
-from halp_probe.probes.splits import images_on_both_sides
 from halp_probe.probes.study import Design, study
 from halp_probe.probes.transfer import TransferTask, transfer
 

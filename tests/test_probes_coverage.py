@@ -7,15 +7,15 @@ import pytest
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
-from halp_probe.probes.intervals import (
+from halp_probe.probes.fitting.splits import outer_folds
+from halp_probe.probes.judging.intervals import (
     LEAST_IMAGES_A_FOLD,
     LEAST_RARER_IMAGES,
     MOST_SPREAD,
     refit_spread,
     too_narrow,
 )
-from halp_probe.probes.metrics import judge
-from halp_probe.probes.splits import outer_folds
+from halp_probe.probes.judging.metrics import judge
 
 FOLDS, DRAWS, LIKENESS = 5, 200, 0.4  # of rows of one image: the share of variance that they have in common
 

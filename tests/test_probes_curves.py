@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from halp_probe.probes.curves import precision_recall, reliability, risk_coverage, roc, thinned
-from halp_probe.probes.measures import MEASURES
+from halp_probe.probes.judging.curves import precision_recall, reliability, risk_coverage, roc, thinned
+from halp_probe.probes.judging.measures import MEASURES
 
 
 def rows(n=3000, levels=None):

@@ -10,9 +10,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from halp_probe.probes.comparators import DifferenceOfMeansProbe, RidgeProbe
-from halp_probe.probes.estimators import LinearProbe
-from halp_probe.probes.splits import inner_splits
+from halp_probe.probes.fitting.comparators import DifferenceOfMeansProbe, RidgeProbe
+from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.fitting.splits import inner_splits
 
 
 @parametrize_with_checks([LinearProbe(), DifferenceOfMeansProbe(), RidgeProbe()])

@@ -13,12 +13,12 @@ from probes_fake import BLOCK_TORCH
 import halp_probe
 from halp_probe.errors import InputError
 from halp_probe.files import write_bytes
-from halp_probe.probes.calibration import Calibration, threshold_for
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import file_stem, load_probe, remove_other_probes, save_probe
-from halp_probe.probes.mlp import MLPProbe
+from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.fitting.mlp import MLPProbe
+from halp_probe.probes.judging.calibration import Calibration, threshold_for
 
 X = np.random.default_rng(0).standard_normal((60, 5)).astype(np.float32)
 Y = (X[:, 0] + X[:, 1] > 0).astype(int)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from halp_probe.bootstrap import image_draws
-from halp_probe.probes.groups import by_group
+from halp_probe.probes.judging.groups import by_group
 
 ONE_FOLD = np.zeros(2000, dtype=int)
 

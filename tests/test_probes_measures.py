@@ -8,8 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
 
-from halp_probe.probes.measures import MEASURES, calibration_error, error_at_coverage, fpr_at_tpr, prr
-from halp_probe.probes.tally import tally
+from halp_probe.probes.judging.measures import MEASURES, calibration_error, error_at_coverage, fpr_at_tpr, prr
+from halp_probe.probes.judging.tally import tally
 
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, 4)), min_size=2, max_size=30)
 

@@ -11,8 +11,8 @@ from scipy.stats import t as student
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from halp_probe.bootstrap import image_draws, interval
-from halp_probe.probes.measures import MEASURES
-from halp_probe.probes.metrics import auroc, judge, judge_measures, rarer_images
+from halp_probe.probes.judging.measures import MEASURES
+from halp_probe.probes.judging.metrics import auroc, judge, judge_measures, rarer_images
 
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3), st.integers(0, 4)), min_size=2, max_size=30)
 

@@ -14,11 +14,11 @@ from probes_fake import BLOCK_TORCH
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from halp_probe.probes import mlp_training
 from halp_probe.probes.files import load_probe, save_probe
-from halp_probe.probes.mlp import MLPOptions, MLPProbe, train_mlps
-from halp_probe.probes.mlp_training import batch_ends
-from halp_probe.probes.splits import inner_splits
+from halp_probe.probes.fitting import mlp_training
+from halp_probe.probes.fitting.mlp import MLPOptions, MLPProbe, train_mlps
+from halp_probe.probes.fitting.mlp_training import batch_ends
+from halp_probe.probes.fitting.splits import inner_splits
 
 SMALL = {"hidden_sizes": (16, 8), "max_epochs": 30}
 OPTIONS = MLPOptions(hidden_sizes=(16, 8), max_epochs=6, patience=None)

@@ -10,10 +10,10 @@ from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from halp_probe.probes.calibration import Calibration
-from halp_probe.probes.kinds import STRENGTHS, linear
+from halp_probe.probes.fitting.kinds import STRENGTHS, linear
+from halp_probe.probes.fitting.splits import folds_of, images_on_both_sides, outer_folds
+from halp_probe.probes.judging.calibration import Calibration
 from halp_probe.probes.nested import cross_fit, select
-from halp_probe.probes.splits import folds_of, images_on_both_sides, outer_folds
 from halp_probe.probes.training_sets import training_sets
 
 

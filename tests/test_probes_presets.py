@@ -9,7 +9,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.mlp import MLPProbe
+from halp_probe.probes.fitting.mlp import MLPProbe
 from halp_probe.probes.presets import HALP, row_split
 
 

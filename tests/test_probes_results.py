@@ -7,7 +7,7 @@ from probes_fake import QUERY, VISION, labels_of, planted
 
 import halp_probe.probes.transfer as transfer_module
 from halp_probe.probes.files import load_probe
-from halp_probe.probes.intervals import MOST_SPREAD
+from halp_probe.probes.judging.intervals import MOST_SPREAD
 from halp_probe.probes.nested import spread
 from halp_probe.probes.saving import SELECTED_STEM, save_probes
 from halp_probe.probes.study import Design, study

@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-import halp_probe.probes.solver as solver
-from halp_probe.probes.scaling import moments
-from halp_probe.probes.solver import difference_of_means, solve_logistic, solve_ridge
+import halp_probe.probes.fitting.solver as solver
+from halp_probe.probes.fitting.scaling import moments
+from halp_probe.probes.fitting.solver import difference_of_means, solve_logistic, solve_ridge
 
 SEED = st.integers(0, 10**6)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.splits import Split, _assert_apart, inner_splits, outer_folds
+from halp_probe.probes.fitting.splits import Split, _assert_apart, inner_splits, outer_folds
 
 
 @given(st.integers(0, 10_000), st.integers(2, 5))

@@ -9,9 +9,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from halp_probe.probes.kinds import linear
+from halp_probe.probes.fitting.kinds import linear
+from halp_probe.probes.fitting.splits import outer_folds
 from halp_probe.probes.nested import cross_fit
-from halp_probe.probes.splits import outer_folds
 from halp_probe.probes.training_sets import training_sets
 from halp_probe.probes.transfer import TransferTask, transfer
 

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from halp_probe.extraction import progress
-from halp_probe.extraction.progress import Progress
+from halp_probe.engine import progress
+from halp_probe.engine.progress import Progress
 
 
 class Terminal(io.StringIO):

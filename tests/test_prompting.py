@@ -14,9 +14,9 @@ from PIL import Image
 from tiny_models import TINY, tiny_model
 from tokenizers import processors
 
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompt, Prompter, PromptError
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompt, Prompter, PromptError
 from halp_probe.models.loading import Checkpoint, ModelError, open_checkpoint
 from halp_probe.records import Sample
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from halp_probe.cli import main, run_script
+from halp_probe.commands import extract as command
+from halp_probe.engine.prompting import PROMPT, PROMPT_OF_TEXT
 from halp_probe.errors import InputError
-from halp_probe.extraction import command
-from halp_probe.extraction.prompting import PROMPT, PROMPT_OF_TEXT
 from halp_probe.locking import locked
-from halp_probe.probes.calibration import Calibration
 from halp_probe.probes.card import vectors_card
-from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import load_probe, save_probe
+from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.judging.calibration import Calibration
 from halp_probe.records import Sample
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shapes.dataset import write_dataset

@@ -19,13 +19,13 @@ from scipy.stats import chi2, kstest
 from test_equality import single_inputs
 from tiny_models import TINY, tiny_model
 
+from halp_probe.engine.decoding import _sampled, answer_rules
+from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompt, Prompter
+from halp_probe.engine.sampling import GREEDY, Decoding
 from halp_probe.errors import InputError
-from halp_probe.extraction.decoding import _sampled, answer_rules
-from halp_probe.extraction.engine import Computed, Engine
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompt, Prompter
-from halp_probe.extraction.sampling import GREEDY, Decoding
-from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
+from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.records import CaptureSpec, Sample
 
 NEW_TOKENS = 6
@@ -64,7 +64,7 @@ def shapes() -> Setting:
 
 
 def made(name: str) -> Setting:
-    loaded = load_model(open_checkpoint("shapes")) if name == "shapes" else tiny_model(name)
+    loaded = load_weights(open_checkpoint("shapes")) if name == "shapes" else tiny_model(name)
     prompter, rng = Prompter(loaded.checkpoint), np.random.default_rng(3)
     sizes = ((112, 112), (70, 130), (112, 112))
     images = [

@@ -13,16 +13,16 @@ from tiny_models import tiny_model
 
 import halp_probe
 from halp_probe.cli import run_script
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import load_image
+from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.errors import InputError
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import load_image
 from halp_probe.extraction.manifest import run_settings, shard_attributes
-from halp_probe.extraction.prompting import Prompt, Prompter
 from halp_probe.models.loading import LoadedModel
-from halp_probe.probes.calibration import Calibration, threshold_for_coverage
 from halp_probe.probes.card import vectors_card
-from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import SavedProbe, file_stem, load_probe, save_probe
+from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.judging.calibration import Calibration, threshold_for_coverage
 from halp_probe.records import Captured, CaptureSpec, Sample
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shapes.dataset import write_dataset

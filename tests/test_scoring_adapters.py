@@ -15,14 +15,14 @@ import pytest
 from test_adapters import adapters, changed, extract, table, with_adapters
 
 from halp_probe.cli import main
+from halp_probe.commands import ablate as ablation
+from halp_probe.commands import score as scoring
+from halp_probe.commands.score import extract_options
 from halp_probe.errors import InputError
-from halp_probe.interventions import command as ablation
-from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.models.loading import load_weights, open_checkpoint
 from halp_probe.probes.card import vectors_card
-from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import load_probe, save_probe
-from halp_probe.scoring import command as scoring
-from halp_probe.scoring.command import extract_options
+from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.scoring.fitting import check_fits, check_same_states
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shards.reader import open_shards
@@ -66,7 +66,7 @@ def test_a_scorer_loads_them_from_the_card(probe: Path, table: Path) -> None:
 def test_other_adapters_are_refused(probe: Path, stack: list[Path], tmp_path: Path) -> None:
     saved, scaled = load_probe(probe), changed(stack[0], tmp_path / "scaled", lora_alpha=17)
     for folders in ([], stack[:1], stack[::-1], [*stack, stack[0]], [scaled, stack[1]]):
-        loaded = with_adapters(*folders) if folders else load_model(open_checkpoint("shapes"))
+        loaded = with_adapters(*folders) if folders else load_weights(open_checkpoint("shapes"))
         with pytest.raises(
             InputError, match=r"trained on shapes with adapters adapter-.*first, .*loaded with adapters "
         ):
@@ -85,7 +85,7 @@ def test_other_adapters_are_refused(probe: Path, stack: list[Path], tmp_path: Pa
 
 
 def with_nothing() -> object:
-    return load_model(open_checkpoint("shapes"))
+    return load_weights(open_checkpoint("shapes"))
 
 
 def test_thresholds_come_from_the_same_adapters(probe: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from halp_probe.cli import main
-from halp_probe.extraction.engine import Computed, Engine
+from halp_probe.engine.engine import Computed, Engine
 from halp_probe.probes.card import vectors_card
-from halp_probe.probes.estimators import LinearProbe
 from halp_probe.probes.files import load_probe, save_probe
+from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import open_shards

@@ -25,9 +25,9 @@ from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.pictures import shrunk
 from halp_probe.answering.replies import Reply
 from halp_probe.answering.server import ServerAnswerer
+from halp_probe.engine.images import load_image
+from halp_probe.engine.sampling import Decoding
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import load_image
-from halp_probe.extraction.sampling import Decoding
 from halp_probe.models.options import ModelOptions
 from halp_probe.records import Failure, Sample
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from halp_probe.cli import main, run_script
-from halp_probe.models.loading import BUNDLED_FOLDER, load_model, open_checkpoint
+from halp_probe.models.loading import BUNDLED_FOLDER, load_weights, open_checkpoint
 from halp_probe.shapes import questions, scenes
 from halp_probe.shapes.dataset import FIRST_TRAINING_SEED, write_dataset
 from halp_probe.shapes.model import build_model, build_processor
@@ -144,7 +144,7 @@ def test_the_bundled_model_is_small_and_its_own() -> None:
     files = list(BUNDLED_FOLDER.iterdir())
     assert sum(path.stat().st_size for path in files) <= 8e6
     checkpoint = open_checkpoint("shapes")
-    assert checkpoint.model_type == "qwen2_5_vl" and load_model(checkpoint).num_layers == 6
+    assert checkpoint.model_type == "qwen2_5_vl" and load_weights(checkpoint).num_layers == 6
     assert type(checkpoint.processor).__name__ == "Qwen2_5_VLProcessor"
     fresh = build_processor()
     assert checkpoint.processor.chat_template == fresh.chat_template

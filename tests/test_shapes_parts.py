@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from transformers import AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from halp_probe.finetuning import shapes_samples
-from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.models.loading import load_weights, open_checkpoint
 from halp_probe.shapes import parts_training, scenes
 from halp_probe.shapes.dataset import FIRST_TRAINING_SEED, FIRST_TUNING_SEED
 from halp_probe.shapes.model import build_tokenizer
@@ -53,7 +53,7 @@ def test_a_patch_of_the_vit_tells_what_stands_there() -> None:
 
 def test_the_language_model_is_the_bundled_models_decoder() -> None:
     """On text, where its three-dimensional positions are one: the same logits from two classes."""
-    bundled = load_model(open_checkpoint("shapes"), device="cpu")
+    bundled = load_weights(open_checkpoint("shapes"), device="cpu")
     model = AutoModelForCausalLM.from_pretrained(PARTS / "lm", dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(PARTS / "lm")
     messages = [{"role": "user", "content": "Is there a red circle?"}]

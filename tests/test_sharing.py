@@ -14,14 +14,14 @@ from PIL import Image
 from tiny_models import FAMILY_NAMES, tiny_model
 
 from halp_probe.cli import run_script
-from halp_probe.extraction import sharing
-from halp_probe.extraction.engine import Engine, _sliding_window
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prefill import Prefiller
-from halp_probe.extraction.prefix import by_image, common_prefix, shared_tokens
-from halp_probe.extraction.preparing import Preparer
-from halp_probe.extraction.prompting import Prompt, Prompter
-from halp_probe.extraction.sharing import try_sharing
+from halp_probe.engine import sharing
+from halp_probe.engine.engine import Engine, _sliding_window
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prefill import Prefiller
+from halp_probe.engine.prefix import by_image, common_prefix, shared_tokens
+from halp_probe.engine.preparing import Preparer
+from halp_probe.engine.prompting import Prompt, Prompter
+from halp_probe.engine.sharing import try_sharing
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 from halp_probe.shapes.dataset import write_dataset

@@ -15,13 +15,13 @@ from PIL import Image
 from test_equality import NEW_TOKENS, Family, Reference, assert_answer, assert_close, shown_images, single_inputs
 from tiny_models import TINY, tiny_model
 
+from halp_probe.engine import prefill
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.preparing import Preparer
+from halp_probe.engine.prompting import Prompt, Prompter, PromptError
+from halp_probe.engine.proving import prove_looked_up
 from halp_probe.errors import InputError
-from halp_probe.extraction import prefill
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.preparing import Preparer
-from halp_probe.extraction.prompting import Prompt, Prompter, PromptError
-from halp_probe.extraction.proving import prove_looked_up
 from halp_probe.models.families.defaults import RECURRENT
 from halp_probe.models.family import RowPositions, plain_positions
 from halp_probe.records import Captured, CaptureSpec, Sample

@@ -112,7 +112,7 @@ def requeued(cluster: Path) -> bool:
 WORK = """
 import sys, time
 from pathlib import Path
-from halp_probe.extraction.stopping import StopSignals
+from halp_probe.engine.stopping import StopSignals
 with StopSignals() as stop:
     Path("started").touch()
     for _ in range(600):

@@ -13,9 +13,9 @@ from shard_data import ATTRIBUTES, columns
 from stage_data import GROUPS, MISSION, write_tree
 from tiny_models import tiny_model
 
-from halp_probe.answering.stage_a_command import USUAL
 from halp_probe.cli import main
-from halp_probe.labels.command import label
+from halp_probe.commands.label import label
+from halp_probe.commands.stage_a import USUAL
 from halp_probe.shards.reader import open_shards
 from halp_probe.shards.writer import write_shard
 from halp_probe.tasks.stage_a import STAGE_A

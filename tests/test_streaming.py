@@ -18,11 +18,11 @@ from tiny_models import TINY, tiny_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompt, Prompter
+from halp_probe.engine.streaming import answer_text, pieces
 from halp_probe.errors import InputError
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompt, Prompter
-from halp_probe.extraction.streaming import answer_text, pieces
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec, Sample
 

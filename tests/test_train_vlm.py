@@ -21,11 +21,11 @@ from tiny.fused import write_language, write_vit
 from transformers import AutoModelForImageTextToText, Qwen2ForCausalLM, ViTModel
 
 from halp_probe.cli import main
-from halp_probe.extraction.images import load_image
+from halp_probe.engine.images import load_image
 from halp_probe.finetuning import shapes_samples, stages
 from halp_probe.finetuning.mixing import split
 from halp_probe.finetuning.tokens import ConversationTokenizer
-from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.models.loading import load_weights, open_checkpoint
 
 SCENES = 48
 QUICK = (
@@ -381,7 +381,7 @@ def test_other_kinds_train_and_load(parts, tmp_path, kind):
     for stage in ("stage1", "stage2"):
         found = losses(folder, stage)
         assert sum(found[-2:]) < sum(found[:2])
-    loaded = load_model(open_checkpoint(str(folder / "model"), adapters=[str(folder / "adapter")]), device="cpu")
+    loaded = load_weights(open_checkpoint(str(folder / "model"), adapters=[str(folder / "adapter")]), device="cpu")
     assert loaded.checkpoint.model_type == ("llava_next" if "--tiles" in kind else "llava")
     assert (folder / "original").exists() == ("--tiles" not in kind)
     newline = [name for name in load_file(folder / "stage2" / "learned.safetensors") if "newline" in name]
@@ -416,4 +416,4 @@ def test_a_quantized_language_model_is_trained_on_and_saved_unquantized(tmp_path
     assert changed == {name for name in before if "multi_modal_projector" in name}
     assert "quantization_config" not in json.loads((folder / "model" / "config.json").read_text())
     adapters = [str(folder / "adapter")]
-    assert load_model(open_checkpoint(str(folder / "model"), adapters=adapters), device="cpu").num_layers
+    assert load_weights(open_checkpoint(str(folder / "model"), adapters=adapters), device="cpu").num_layers

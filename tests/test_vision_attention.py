@@ -18,12 +18,12 @@ from tiny_models import tiny_model
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
 
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompter
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompter
 from halp_probe.models import vision_attention
 from halp_probe.models.families import FAMILIES
-from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
+from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.models.patch_projection import flatten_patch_projection
 from halp_probe.models.vision_attention import BY_LENGTH, attend_by_length, attend_chunks, pack_vision_attention
 from halp_probe.records import CaptureSpec, Sample
@@ -225,7 +225,7 @@ def test_captured_with_packing_equals_captured_without(name: str) -> None:
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, BY_LENGTH), ("eager", "eager")])
 def test_a_loaded_model_is_packed_unless_another_attention_is_asked_for(asked: str | None, expected: str) -> None:
-    loaded = load_model(open_checkpoint("shapes"), device="cpu", attn_implementation=asked)
+    loaded = load_weights(open_checkpoint("shapes"), device="cpu", attn_implementation=asked)
     assert tower_of(loaded).config._attn_implementation == expected
 
 

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from tiny_models import TINY, tiny_model
 
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.errors import InputError
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompt, Prompter
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec, Sample
 

@@ -12,14 +12,14 @@ import numpy as np
 
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, fingerprint, now_utc
-from halp_probe.extraction.batched import Batched, samples_by_image
-from halp_probe.extraction.engine import Computed, Engine
+from halp_probe.commands.prompt_flags import largest_area
+from halp_probe.engine.batched import Batched, samples_by_image
+from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.preparing import Preparer, default_workers
+from halp_probe.engine.prompting import Prompter
+from halp_probe.engine.proving import prove_looked_up
+from halp_probe.engine.sharing import NO_IMAGES, try_sharing
 from halp_probe.extraction.manifest import run_settings
-from halp_probe.extraction.preparing import Preparer, default_workers
-from halp_probe.extraction.prompt_flags import largest_area
-from halp_probe.extraction.prompting import Prompter
-from halp_probe.extraction.proving import prove_looked_up
-from halp_probe.extraction.sharing import NO_IMAGES, try_sharing
 from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import load_opened, open_model
 from halp_probe.records import Captured, CaptureSpec, Failure, Sample
@@ -112,7 +112,7 @@ class LocalAnswerer:
         date = now_utc()
         for row in (row for batch in computed for row in engine.collect(batch)):
             if not np.isfinite([row.first_token_entropy, row.answer_logprob]).all():
-                reason = "the tokens' distribution is not finite; try --dtype float32 or bfloat16"
+                reason = "the tokens' distribution is not finite; try `dtype='float32'` or bfloat16"
                 yield Failure(row.sample.question_id, "forward", reason)
             else:
                 yield self._reply(row, attempt, date)

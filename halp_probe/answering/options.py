@@ -6,10 +6,10 @@ import argparse
 from dataclasses import dataclass, fields
 from typing import Any
 
-from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number, share_or_one
+from halp_probe.commands.arguments import not_negative, not_negative_number, positive, positive_number, share_or_one
+from halp_probe.commands.prompt_flags import add_prompt_arguments, template_options
+from halp_probe.engine.sampling import GREEDY, Decoding
 from halp_probe.errors import InputError
-from halp_probe.extraction.prompt_flags import add_prompt_arguments, template_options
-from halp_probe.extraction.sampling import GREEDY, Decoding
 from halp_probe.models.options import ModelOptions, add_model_arguments
 
 ENGINES = ("local", "server")
@@ -58,7 +58,7 @@ class AnswerOptions:
 
     def __post_init__(self) -> None:
         if (self.engine == "server") != (self.base_url is not None):
-            raise InputError("--engine server and --base-url URL go together: pass both, or neither to load the model")
+            raise InputError("`engine` server and `base_url` URL go together: pass both, or neither to load the model")
 
 
 def add_answer_arguments(parser: argparse.ArgumentParser, *, model: str, batch_size: int, usual: Usual) -> None:
@@ -69,8 +69,8 @@ def add_answer_arguments(parser: argparse.ArgumentParser, *, model: str, batch_s
     add("--batch-tokens", type=positive, help="padded tokens a batch at most (cpu 8192, cuda 16384)")
     add("--workers", type=not_negative, help="processes that prepare images ahead (cuda up to 8, cpu 0)")
     add(
-        "--max-tokens",
-        "--max-new-tokens",
+        "`max_tokens`",
+        "`max_new_tokens`",
         dest="max_new_tokens",
         metavar="N",
         type=positive,

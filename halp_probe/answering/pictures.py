@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from halp_probe.extraction.images import image_path, load_image
+from halp_probe.engine.images import image_path, load_image
 
 
 @dataclass(frozen=True)

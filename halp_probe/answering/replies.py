@@ -84,7 +84,7 @@ class ReplyLog:
         if found := differences(stored, json.loads(json.dumps(settings))):
             raise InputError(
                 f"{self.path} holds replies that were made with other settings: {found}. Use the same ones to go on, "
-                "or choose another --output-path"
+                "or choose another `output_path`"
             )
 
     def _read(self, line: bytes, number: int) -> None:
@@ -120,10 +120,10 @@ def whole_lines(path: Path) -> list[bytes]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; choose another --output-path") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}; choose another `output_path`") from error
     whole, end, torn = data.rpartition(b"\n")
     if torn and not end and not (torn.startswith(_BEGINNING) or _BEGINNING.startswith(torn)):
-        raise InputError(f"{path} is no file of replies; choose another --output-path")
+        raise InputError(f"{path} is no file of replies; choose another `output_path`")
     if torn:
         with path.open("r+b") as file:
             file.truncate(len(data) - len(torn))
@@ -138,7 +138,7 @@ def header_of(path: Path, line: bytes) -> dict[str, Any]:
             raise ValueError(f"format {record['format']!r}")
         settings: dict[str, Any] = record["settings"]
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is no file of replies ({error}); choose another --output-path") from error
+        raise InputError(f"{path} is no file of replies ({error}); choose another `output_path`") from error
     return settings
 
 

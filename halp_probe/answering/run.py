@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, ReplyLog, fingerprint, header_of, whole_lines
+from halp_probe.engine.images import ImageError, content_sha256, image_path
+from halp_probe.engine.progress import Progress
+from halp_probe.engine.stopping import StopSignals
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import ImageError, content_sha256, image_path
-from halp_probe.extraction.progress import Progress
-from halp_probe.extraction.stopping import StopSignals
 from halp_probe.locking import locked
 from halp_probe.records import Failure, Sample
 from halp_probe.shards.failures import write_failures
@@ -73,7 +73,7 @@ def answer_task(
     other settings, of prompts that are others now or about other images, and what opening a model raises.
     """
     if output.is_dir():
-        raise InputError(f"--output-path {output} is a folder; name a file in it")
+        raise InputError(f"`output_path` {output} is a folder; name a file in it")
     samples = dict(_prompts(given))
     folder, stem = output.parent, output.name.removesuffix(output.suffix)
     with locked(folder, f".{stem}.lock"):
@@ -106,7 +106,7 @@ def check_shown(log: ReplyLog, samples: Mapping[str, Sample], images_dir: Path) 
         if shown != reply.image_sha256:
             raise InputError(
                 f"{log.path} holds a reply to {key!r} about another image than {', '.join(sample.files)} is now; put "
-                "that back, or choose another --output-path"
+                "that back, or choose another `output_path`"
             )
 
 
@@ -125,7 +125,7 @@ def open_answerer(given: TaskInput[Any, Any], options: AnswerOptions, log: Path)
 
         return ServerAnswerer(options, given.images_dir)
     from halp_probe.answering.local import LocalAnswerer
-    from halp_probe.extraction.batched import text_only
+    from halp_probe.engine.batched import text_only
 
     lines = whole_lines(log)
     if options.prompt_date is None and lines:
@@ -182,7 +182,7 @@ class _Rounds:
         for key, reply in done.items():
             if reply.asked != fingerprint(samples[key]):
                 raise InputError(
-                    f"{self._log.path} holds a reply to {key!r} that was asked otherwise; choose another --output-path"
+                    f"{self._log.path} holds a reply to {key!r} that was asked otherwise; choose another `output_path`"
                 )
         said = self._watch(list(done.values()))
         if len(done) == len(samples):

@@ -13,12 +13,12 @@ from halp_probe.answering.pictures import Picture, Pictures
 from halp_probe.answering.replies import Reply, fingerprint, now_utc
 from halp_probe.asking import Patience, ask_all
 from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Failed, checked_url
+from halp_probe.engine.images import ImageError, content_sha256
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import ImageError, content_sha256
 from halp_probe.records import Failure, Sample
 
 STAGE = "server"
-_FLAGS = EndpointFlags("the server", "--base-url", "--model", "--engine server", "server")
+_FLAGS = EndpointFlags("the server", "`base_url`", "`model`", "`engine` server", "server")
 _GRACE = 2.0  # seconds for what is under way when a run ends early
 _SEEDS = 2**31  # servers take smaller ones
 _LONGEST = 500  # characters of a reason: some servers repeat the whole request, images and all
@@ -28,9 +28,9 @@ _Result: TypeAlias = Reply | Failure | Failed  # Failed: no reply, which may be 
 
 
 class ServerAnswerer:
-    """A model behind `--base-url`.
+    """A model behind `base_url`.
 
-    Images go before the text, as PNG; `--max-pixels` shrinks them here, all else that becomes of them is the server's
+    Images go before the text, as PNG; `max_pixels` shrinks them here, all else that becomes of them is the server's
     affair. So are settings of decoding that are not sent, such as top_k. Raises InputError without the openai client,
     for an address that is none, and for flags that a server cannot follow.
     """
@@ -103,7 +103,7 @@ class ServerAnswerer:
         if self._shown.setdefault(sample.subject, shown) != shown:
             reason = (
                 f"{', '.join(sample.files)}: not the content that other prompts of this run were asked about; put it "
-                "back, or choose another --output-path"
+                "back, or choose another `output_path`"
             )
             return Failure(sample.question_id, "image", reason)
         reply = self._endpoint.ask(self._messages(sample, pictures), **self._request(sample.question_id, attempt))
@@ -159,12 +159,12 @@ def _check_flags(options: AnswerOptions) -> None:
     """Refuse what would change the replies of a loaded model, and is nothing to a server."""
     model = options.model
     given = {
-        "--adapter": model.adapter,
-        "--revision": model.revision,
-        "--quantization": model.quantization,
-        "--dtype": model.dtype != "auto",
-        "--min-pixels": options.min_pixels,
-        "--prompt-date": options.prompt_date,
+        "`adapter`": model.adapter,
+        "`revision`": model.revision,
+        "`quantization`": model.quantization,
+        "`dtype`": model.dtype != "auto",
+        "`min_pixels`": options.min_pixels,
+        "`prompt_date`": options.prompt_date,
     }
     if refused := [flag for flag, value in given.items() if value]:
         raise InputError(

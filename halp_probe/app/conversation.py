@@ -9,7 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from halp_probe.extraction.images import LoadedImage
+    from halp_probe.engine.images import LoadedImage
     from halp_probe.scoring.conversation import Asked
 
 

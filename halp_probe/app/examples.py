@@ -6,7 +6,7 @@ import hashlib
 from functools import cache
 
 from halp_probe.app.conversation import Picture
-from halp_probe.extraction.images import LoadedImage
+from halp_probe.engine.images import LoadedImage
 from halp_probe.shapes import questions, scenes
 
 SEEDS = {"Easy": 113, "Medium": 18, "Hard": 27, "Very hard": 41}  # below those that trained the model and its probes

@@ -19,10 +19,10 @@ from functools import cache
 from http.client import HTTPException, HTTPResponse
 from typing import Any, cast
 
-from halp_probe import __version__
 from halp_probe.app.addresses import PORTS, REMEDY, Address, Target, is_public, literal, parsed, redirected
 from halp_probe.app.uploads import MAX_BYTES
 from halp_probe.errors import InputError
+from halp_probe.version import __version__
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BINARY = ("application/octet-stream", "binary/octet-stream")  # what stores of files say of everything

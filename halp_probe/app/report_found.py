@@ -10,8 +10,8 @@ from typing import Any
 
 from halp_probe.app.shards_found import picture_inside
 from halp_probe.bootstrap import Estimate
+from halp_probe.engine.images import ImageError, LoadedImage
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import ImageError, LoadedImage
 from halp_probe.probes.findings import Finding
 from halp_probe.report.heatmap import Cell
 from halp_probe.report.layout import Result, by_kind

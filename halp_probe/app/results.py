@@ -46,5 +46,5 @@ def _of_folder(folder: Path) -> ShardsFound | ReportFound:
         if report.is_file() and (report.parent == folder or folder.name == "probes"):
             return report_found(report)
     below = sorted({file.parent for pattern in ("*/*.h5", f"*/{REPORT_FILE}") for file in folder.glob(pattern)})
-    hint = f"pass {below[0]}, which does" if below else "pass the --output-dir of extract.py or of train_probes.py"
+    hint = f"pass {below[0]}, which does" if below else "pass the `output_dir` of extract.py or of train_probes.py"
     raise InputError(f"{folder} holds neither shards (*.h5) nor a {REPORT_FILE}; {hint}")

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from halp_probe.app.uploads import checked_image
+from halp_probe.engine.images import ImageError, LoadedImage, content_sha256, image_path
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import ImageError, LoadedImage, content_sha256, image_path
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.features import LOGPROB, image_names
 from halp_probe.probes.files import SavedProbe, image_keys

@@ -6,7 +6,7 @@ import io
 import re
 import zipfile
 
-from halp_probe.extraction.images import ImageError, LoadedImage, decode_image, header_size
+from halp_probe.engine.images import ImageError, LoadedImage, decode_image, header_size
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000

@@ -91,11 +91,11 @@ def pair(a: Shards, b: Shards, *, common_only: bool = False) -> Pair:
             "extract both from the same table"
         )
     if (alone := alone_in_one(found)) and not common_only:
-        raise PairError(f"{alone}; extract these too, or pass --common-only to leave them out")
+        raise PairError(f"{alone}; extract these too, or pass `common_only` to leave them out")
     if not found.representations:
         raise PairError(
             f"no representation in common: A has {', '.join(a.representations)}; B has {', '.join(b.representations)}; "
-            "extract both with the same --layers"
+            "extract both with the same `layers`"
         )
     _check_prompts(found)
     _check_rows(found)

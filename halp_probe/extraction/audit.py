@@ -56,8 +56,8 @@ def audit(
     Raises InputError when the shards store no positions (files of other code), show images that lie in no folder, an
     image's content has changed, or a row cannot be made into a prompt any more.
     """
-    from halp_probe.extraction.images import content_sha256, image_path, load_image
-    from halp_probe.extraction.prompting import Prompter
+    from halp_probe.engine.images import content_sha256, image_path, load_image
+    from halp_probe.engine.prompting import Prompter
     from halp_probe.models.loading import open_checkpoint
 
     missing = [name for name in _NUMBERS if not shards.has(name)]
@@ -79,7 +79,7 @@ def audit(
     for row, (sample, sha256) in enumerate(zip(_samples(shards), shards.text("image_sha256"), strict=True)):
         question_id = sample.question_id
         if sample.files and images_dir is None:
-            raise InputError(f"--images-dir is missing: question {question_id!r} shows {', '.join(sample.files)}")
+            raise InputError(f"`images_dir` is missing: question {question_id!r} shows {', '.join(sample.files)}")
         images = [load_image(image_path(images_dir or Path(), file)) for file in sample.files]
         if content_sha256(sample.image_id, [image.sha256 for image in images]) != sha256:
             files = ", ".join(sample.files) or sample.image_id

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from halp_probe.extraction.engine import Computed, Engine
-from halp_probe.extraction.progress import Progress
+from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.progress import Progress
 from halp_probe.records import Captured, Failure
 from halp_probe.shards.columns import from_captured
 from halp_probe.shards.failures import write_failures
@@ -69,4 +69,4 @@ def _not_finite(row: Captured) -> Failure | None:
     bad = next((name for name, vector in vectors.items() if not np.isfinite(vector).all()), None)
     if bad is None:
         return None
-    return Failure(row.sample.question_id, "forward", f"{bad} is not finite; try --dtype float32 or bfloat16")
+    return Failure(row.sample.question_id, "forward", f"{bad} is not finite; try `dtype='float32'` or bfloat16")

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 import transformers
 
-from halp_probe import __version__
+from halp_probe.engine.prompting import PROMPT, PROMPT_OF_TEXT, Prompter
+from halp_probe.engine.sharing import Sharing
 from halp_probe.errors import InputError
-from halp_probe.extraction.prompting import PROMPT, PROMPT_OF_TEXT, Prompter
-from halp_probe.extraction.sharing import Sharing
 from halp_probe.json_files import read_json, write_json
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec
 from halp_probe.settings import differences
+from halp_probe.version import __version__
 
 MANIFEST_FILE = "run.json"
 _SHARING = "prefix_sharing"
@@ -86,13 +86,13 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
         if any(folder.glob("*.h5")):
             raise InputError(
                 f"{folder} holds HDF5 files but no {MANIFEST_FILE}: another program wrote them; choose another "
-                "--output-dir"
+                "`output_dir`"
             )
         return
     if found := differences(_read(folder)["settings"], settings):
         raise InputError(
             f"{folder} was captured with other settings: {found}. Use the same ones to go on, or choose another "
-            "--output-dir"
+            "`output_dir`"
         )
 
 
@@ -123,9 +123,9 @@ def read_sharing(folder: Path) -> Sharing | None:
 
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_FILE
-    record = read_json(path, "choose another --output-dir")
+    record = read_json(path, "choose another `output_dir`")
     if not isinstance(record, dict) or "settings" not in record:
-        raise InputError(f"{path} is not a run's record; choose another --output-dir")
+        raise InputError(f"{path} is not a run's record; choose another `output_dir`")
     return record
 
 

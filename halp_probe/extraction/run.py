@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from halp_probe.engine.batched import Batched
+from halp_probe.engine.progress import Progress
+from halp_probe.engine.threads import Behind
 from halp_probe.errors import InputError
-from halp_probe.extraction.batched import Batched
 from halp_probe.extraction.ledger import Ledger
-from halp_probe.extraction.progress import Progress
-from halp_probe.extraction.threads import Behind
 from halp_probe.records import Failure, Sample
 from halp_probe.shards.columns import table_texts
 from halp_probe.shards.run_folder import RunFolder
@@ -37,7 +37,7 @@ def check_against_table(folder: RunFolder, samples: Sequence[Sample]) -> None:
     if strangers:
         raise InputError(
             f"{folder.path} holds {len(strangers)} questions that are not in this table (first: {strangers[0]!r}); "
-            "choose another --output-dir"
+            "choose another `output_dir`"
         )
     for question_id, stored in folder.done.items():
         now = table_texts(by_id[question_id])
@@ -45,7 +45,7 @@ def check_against_table(folder: RunFolder, samples: Sequence[Sample]) -> None:
             if stored.texts.get(name) != now.get(name):
                 raise InputError(
                     f"{folder.path} was captured with {name} {stored.texts.get(name)!r} for question {question_id!r}, "
-                    f"the table now says {now.get(name)!r} (None: no such column); choose another --output-dir"
+                    f"the table now says {now.get(name)!r} (None: no such column); choose another `output_dir`"
                 )
 
 

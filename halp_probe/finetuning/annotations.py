@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from halp_probe.engine.images import ImageError, image_path
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import ImageError, image_path
 from halp_probe.finetuning.records import Conversation, LeftOut, Source, Turn
 from halp_probe.json_files import read_json
 

@@ -30,7 +30,7 @@ def load_learned(model: Any, path: Path) -> None:
     own = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     shapes = {name: tuple(weight.shape) for name, weight in own.items()}
     if shapes != {name: tuple(weight.shape) for name, weight in saved.items()}:
-        raise InputError(f"{path} holds the weights of another model; choose another --output-dir")
+        raise InputError(f"{path} holds the weights of another model; choose another `output_dir`")
     for name, weight in own.items():
         weight.data.copy_(saved[name])
 

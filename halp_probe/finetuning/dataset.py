@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import Dataset
 
+from halp_probe.engine.images import load_image
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import load_image
 from halp_probe.finetuning.records import Conversation
 from halp_probe.finetuning.tokens import IGNORED, ConversationTokenizer, Tokenized
 from halp_probe.models.loading import Checkpoint

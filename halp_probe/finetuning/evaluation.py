@@ -14,9 +14,9 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import load_image
-from halp_probe.extraction.prompting import Prompter
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import load_image
+from halp_probe.engine.prompting import Prompter
 from halp_probe.finetuning.mixing import content_of
 from halp_probe.finetuning.records import Conversation
 from halp_probe.labels.normalise import bare

@@ -50,7 +50,7 @@ def gather(data: DataOptions, stages: Sequence[int], folder: Path, seed: int, ch
         splits = [mixing.split(source, data.held_out, seed, contents) for source in sources]
         for part in splits:
             if not part.train.conversations:
-                raise InputError(f"{part.train.name} has no conversation to train on; lower --held-out")
+                raise InputError(f"{part.train.name} has no conversation to train on; lower `held_out`")
         by_stage[stage] = Parts(tuple(part.train for part in splits), tuple(part.held_out for part in splits))
     return Gathered(by_stage, contents, tuple(left_out))
 

@@ -72,8 +72,8 @@ def refuse_another(folder: Path, settings: dict[str, Any]) -> bool:
     path = folder / MANIFEST_FILE
     if not path.is_file():
         return False
-    stored = read_json(path, "choose another --output-dir")
+    stored = read_json(path, "choose another `output_dir`")
     unknown = {name: value for name, value in stored.items() if name.endswith(_DATA) and name not in settings}
     if found := differences(stored, unknown | json.loads(json.dumps(settings))):
-        raise InputError(f"{folder} holds another training run: {found}; choose another --output-dir")
+        raise InputError(f"{folder} holds another training run: {found}; choose another `output_dir`")
     return True

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from halp_probe.arguments import not_negative, not_negative_number, positive, positive_number, share_or_zero
+from halp_probe.commands.arguments import not_negative, not_negative_number, positive, positive_number, share_or_zero
 from halp_probe.errors import InputError
 from halp_probe.finetuning.plan import Lora, Schedule, Stage
-from halp_probe.models.fused_options import FusedParts, add_part_arguments
+from halp_probe.fused.options import FusedParts, add_part_arguments
 from halp_probe.models.options import DTYPES
 
 STAGE_1 = ("captions", "shapes_captions")
@@ -70,23 +70,23 @@ class TrainOptions:
         parts = FusedParts.of(args)
         if args.model and (parts != FusedParts() or args.vision_layernorm is not None):
             raise InputError(
-                f"--model {args.model} is put together already: leave --vision, --language, --tiles and "
-                "--vision-layernorm out, or --model"
+                f"`model` {args.model} is put together already: leave `vision`, `language`, `tiles` and "
+                "`vision_layernorm` out, or `model`"
             )
         data = _data(args)
         stages = tuple(_stage(number, args) for number in sorted(set(args.stages)))
         for stage in stages:
             if not data.names(stage.number):
                 flags = (
-                    "--captions or --shapes"
+                    "`captions` or `shapes`"
                     if stage.number == 1
-                    else "--llava-instruct, --text-vqa, --viz-wiz or --shapes"
+                    else "`llava_instruct`, `text_vqa`, `viz_wiz` or `shapes`"
                 )
-                raise InputError(f"stage {stage.number} has no data: pass {flags}, or leave it out (--stages)")
+                raise InputError(f"stage {stage.number} has no data: pass {flags}, or leave it out (`stages`)")
         if args.quantization and not args.model:
             raise InputError(
-                "--quantization takes a fused model's folder: halp-probe fuse --output-dir DIR writes one, then pass "
-                "--model DIR/model"
+                "`quantization` takes a fused model's folder: halp-probe fuse `output_dir` DIR writes one, then pass "
+                "`model` DIR/model"
             )
         return cls(
             output_dir=args.output_dir,
@@ -120,7 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_machine(parser.add_argument_group("machine"))
     add = parser.add_argument_group("evaluation").add_argument
     add(
-        "--questions", type=not_negative, default=500, help="held-out questions to answer, of each source (%(default)s)"
+        "`questions`", type=not_negative, default=500, help="held-out questions to answer, of each source (%(default)s)"
     )
     add("--max-new-tokens", type=positive, default=32, help="longest answer to them in tokens (%(default)s)")
 
@@ -137,7 +137,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         add(f"--{name.replace('_', '-')}", nargs=2, type=Path, metavar=("JSON", "IMAGES"), help=what)
     add("--shapes", type=positive, metavar="SCENES", help="of both: ShapesVQA, drawn from the training seeds")
     add(
-        "--weights",
+        "`weights`",
         nargs="+",
         type=_weight,
         default=[],
@@ -145,7 +145,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
         help="shares of the sources in an epoch, such as text_vqa=1 (each conversation once)",
     )
     add(
-        "--held-out",
+        "`held_out`",
         type=share_or_zero,
         default=0.05,
         help="share of each source's pictures to evaluate on (%(default)s)",
@@ -156,7 +156,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
 def _add_training(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
-        "--stages",
+        "`stages`",
         nargs="+",
         type=int,
         choices=(1, 2),
@@ -195,12 +195,12 @@ def _data(args: argparse.Namespace) -> DataOptions:
     options = DataOptions(files, args.shapes, weights, args.held_out, args.max_tokens)
     known = {name for number in set(args.stages) for name in options.names(number)}
     if unknown := sorted(weights.keys() - known):
-        raise InputError(f"--weights names {', '.join(unknown)}; the sources are {', '.join(sorted(known)) or 'none'}")
+        raise InputError(f"`weights` names {', '.join(unknown)}; the sources are {', '.join(sorted(known)) or 'none'}")
     for number in set(args.stages):
         own = set(options.names(number))
         if own & weights.keys() and (lacking := sorted(own - weights.keys())):
             raise InputError(
-                f"--weights says nothing of {', '.join(lacking)}; give each source of stage {number} a weight, or none"
+                f"`weights` says nothing of {', '.join(lacking)}; give each source of stage {number} a weight, or none"
             )
     return options
 

@@ -10,9 +10,9 @@ from typing import Any
 from halp_probe.files import atomic_text
 from halp_probe.finetuning.evaluation import COLUMNS, Row, summary
 from halp_probe.finetuning.stages import StageLog
+from halp_probe.fused.options import ADAPTER as ADAPTER
+from halp_probe.fused.options import MODEL as MODEL
 from halp_probe.json_files import write_json
-from halp_probe.models.fused_options import ADAPTER as ADAPTER
-from halp_probe.models.fused_options import MODEL as MODEL
 
 ORIGINAL = "original"  # beside MODEL and ADAPTER
 EVALUATION = "evaluation.json"

@@ -22,7 +22,7 @@ from halp_probe.finetuning.records import Conversation, LeftOut, Source
 from halp_probe.finetuning.saving import saved, write_model
 from halp_probe.finetuning.start import Start, open_start, resolved
 from halp_probe.finetuning.tokens import ConversationTokenizer
-from halp_probe.models.loading import load_model, open_checkpoint
+from halp_probe.models.loading import load_weights, open_checkpoint
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -102,7 +102,7 @@ def _run_stages(
         if not any(row.get("learning_rate") for row in log.rows):
             print(
                 f"{stage.name} has learned nothing: its one step is the warm-up's first, of learning rate 0; lower "
-                "--accumulation or --batch-size, or pass --warmup 0",
+                "`accumulation` or `batch_size`, or pass `warmup=0`",
                 file=sys.stderr,
             )
         logs[stage.name] = log
@@ -139,10 +139,10 @@ def _evaluate(options: TrainOptions, gathered: Gathered, stopped: Callable[[], b
     folder, (device, dtype) = options.output_dir, resolved(options.machine)
     if not asked:
         outputs.write_evaluation(folder, [])
-        print("no picture is held out, so no question is asked; raise --held-out", file=sys.stderr)
+        print("no picture is held out, so no question is asked; raise `held_out`", file=sys.stderr)
         return True
     adapters = [str(folder / outputs.ADAPTER)] if (folder / outputs.ADAPTER).is_dir() else []
-    loaded = load_model(open_checkpoint(str(folder / outputs.MODEL), adapters=adapters), device=device, dtype=dtype)
+    loaded = load_weights(open_checkpoint(str(folder / outputs.MODEL), adapters=adapters), device=device, dtype=dtype)
     rows = evaluation.ask(loaded, asked, batch_size=16, max_new_tokens=options.max_new_tokens, stopped=stopped)
     if rows is None:
         return False

@@ -12,10 +12,10 @@ from halp_probe.finetuning.options import TrainOptions
 from halp_probe.finetuning.outputs import ADAPTER, MODEL, ORIGINAL
 from halp_probe.finetuning.stages import Learning, connector_weights
 from halp_probe.finetuning.start import Start, unquantized
+from halp_probe.fused.model import Fused, save
+from halp_probe.fused.original_lora import write_original
 from halp_probe.json_files import read_json, write_json
 from halp_probe.models.adapters import CONFIG_FILE
-from halp_probe.models.fused import Fused, save
-from halp_probe.models.fused_original_lora import write_original
 
 _SAVED = "saved.json"  # written last
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from halp_probe.engine.images import load_image
+from halp_probe.engine.progress import Progress
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import load_image
-from halp_probe.extraction.progress import Progress
 from halp_probe.files import write_bytes
 from halp_probe.finetuning.records import Conversation, Source, Turn
 from halp_probe.shapes import questions, scenes

@@ -17,10 +17,10 @@ from transformers.trainer import TRAINER_STATE_NAME
 from halp_probe.finetuning.checkpoints import LEARNED, last_whole, load_learned, save_learned
 from halp_probe.finetuning.plan import Lora, Schedule, Stage
 from halp_probe.finetuning.trainer import VlmTrainer, Watch, arguments
+from halp_probe.fused.model import connector, lora_targets
 from halp_probe.json_files import read_json, write_json
 from halp_probe.models.adapters import peft_library
 from halp_probe.models.compat import checkpoint_activations
-from halp_probe.models.fused import connector, lora_targets
 
 _FINISHED = "finished.json"  # written last
 

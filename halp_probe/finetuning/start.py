@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from halp_probe.finetuning.options import Machine, TrainOptions
+from halp_probe.fused.model import Fused, build
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.errors import ModelError
 from halp_probe.models.families import family_of
 from halp_probe.models.fingerprints import local_revision
-from halp_probe.models.fused import Fused, build
 from halp_probe.models.loading import Checkpoint, device_and_dtype, open_checkpoint, read_weights
 from halp_probe.models.naming import source_of
 from halp_probe.models.quantization import bitsandbytes_config, keep_trainable
@@ -72,7 +72,7 @@ def _of_model(options: TrainOptions, device: str, dtype: str) -> Start:
     checkpoint = open_checkpoint(options.model, cache_dir=cache_dir)
     if checkpoint.model_type not in MODEL_TYPES:
         raise ModelError(
-            f"--model {checkpoint.name} is a {checkpoint.model_type!r}; train-vlm trains {' and '.join(MODEL_TYPES)}, "
+            f"`model` {checkpoint.name} is a {checkpoint.model_type!r}; train-vlm trains {' and '.join(MODEL_TYPES)}, "
             "as halp-probe fuse writes them"
         )
     how: dict[str, Any] = {"attn_implementation": machine.attn_implementation}

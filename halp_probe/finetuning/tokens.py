@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from halp_probe.extraction.images import LoadedImage
-from halp_probe.extraction.prompting import Prompt, Prompter, PromptError
+from halp_probe.engine.images import LoadedImage
+from halp_probe.engine.prompting import Prompt, Prompter, PromptError
 from halp_probe.finetuning.records import Conversation
 from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import Checkpoint
@@ -157,7 +157,7 @@ class ConversationTokenizer:
 
     def _check_length(self, tokens: int) -> None:
         context = getattr(self.checkpoint.config.get_text_config(), "max_position_embeddings", None)
-        limits = [(self.max_tokens, "--max-tokens"), (context, "the model's context")]
+        limits = [(self.max_tokens, "`max_tokens`"), (context, "the model's context")]
         for limit, whose in limits:
             if limit is not None and tokens > limit:
                 raise TooLongError(f"{tokens} tokens, {whose} allows {limit}")

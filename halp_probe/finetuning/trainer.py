@@ -11,8 +11,8 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from halp_probe.engine.preparing import begin_worker, death_told
 from halp_probe.errors import InputError
-from halp_probe.extraction.preparing import begin_worker, death_told
 from halp_probe.finetuning.checkpoints import LEARNED, load_learned, mark_whole, save_learned
 from halp_probe.finetuning.plan import Schedule, Stage
 
@@ -21,7 +21,7 @@ class VlmTrainer(Trainer):
     """Takes the samples in the data set's order, which is shuffled already."""
 
     def train(self, *args: Any, **how: Any) -> Any:
-        with death_told("reads pictures", "with fewer --workers"):
+        with death_told("reads pictures", "with fewer `workers`"):
             return super().train(*args, **how)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -67,7 +67,7 @@ class Watch(TrainerCallback):
         if not math.isfinite(logs["loss"]):
             raise InputError(
                 f"the loss of step {state.global_step} is {logs['loss']}; lower the learning rate, or take bfloat16 or "
-                "float32 as --dtype, in another --output-dir"
+                "float32 as `dtype`, in another `output_dir`"
             )
         self._told(state.global_step, state.max_steps, logs["loss"])
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from halp_probe.errors import InputError
-from halp_probe.probes.estimators import BinaryProbe, DirectionProbe
 from halp_probe.probes.files import SavedProbe
+from halp_probe.probes.fitting.estimators import BinaryProbe, DirectionProbe
 from halp_probe.shards.names import layer_of
 
 

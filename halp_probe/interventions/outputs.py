@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe import __version__, json_files
 from halp_probe.bootstrap import Estimate
 from halp_probe.files import atomic_text
 from halp_probe.interventions.effects import (
@@ -29,6 +28,7 @@ from halp_probe.interventions.effects import (
     Effect,
     Runs,
 )
+from halp_probe.version import __version__, json_files
 
 CSV_FILE, JSON_FILE = "ablation.csv", "ablation.json"
 _TITLES = {
@@ -133,7 +133,7 @@ def _remarks(runs: Runs, found: Sequence[Effect], moved: Mapping[str, float], ho
     smaller, larger = sorted((moved[ABLATED], moved[CONTROL]))
     if how == "removed" and larger > _ALIKE * smaller:
         yield (
-            "The two moves differ in size, and so may their effects: --control moved (with another --output-dir) "
+            "The two moves differ in size, and so may their effects: `control='moved'` (with another `output_dir`) "
             "compares with a move of the same size."
         )
     judged = [effect for effect in found if effect.measure == WRONG]

@@ -159,7 +159,7 @@ def _notes(rows: Sequence[LabelRow], both: Sequence[LabelRow], person: Reference
 def _refuse_itself(path: Path, person: Reference) -> None:
     if person.column == "label" and path.exists() and path.samefile(person.path):
         raise LabelError(
-            f"{path} would be compared with itself; pass a person's table to --compare, or --column with the name of "
+            f"{path} would be compared with itself; pass a person's table to `compare`, or `column` with the name of "
             "the column that the person filled in"
         )
 

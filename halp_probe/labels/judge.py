@@ -36,7 +36,7 @@ from halp_probe.labels.vqa import human_answers
 JUDGE = "judge"  # the rule of a label that a judge model gave
 WHICH = ("all", "unknown")
 _LABELS = {RIGHT: 0, WRONG: 1, UNKNOWN: None}
-_FLAGS = EndpointFlags("the judge's endpoint", "--judge-url", "--judge-model", "--judge", "judge", LabelError)
+_FLAGS = EndpointFlags("the judge's endpoint", "`judge_url`", "`judge_model`", "`judge`", "judge", LabelError)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class JudgeConfig:
 
     def __post_init__(self) -> None:
         if self.which not in WHICH:
-            raise LabelError(f"--judge {self.which}: write one of {', '.join(WHICH)}")
+            raise LabelError(f"`judge` {self.which}: write one of {', '.join(WHICH)}")
         checked_url(self.url, _FLAGS)
 
 

@@ -57,7 +57,7 @@ class VerdictCache:
         try:
             data = self.path.read_bytes()
         except OSError as error:
-            raise LabelError(f"{self.path} cannot be read: {error.strerror}; pass a file to --judge-cache") from error
+            raise LabelError(f"{self.path} cannot be read: {error.strerror}; pass a file to `judge_cache`") from error
         whole, _, torn = data.rpartition(b"\n")
         if torn:
             with self.path.open("r+b") as file:
@@ -75,5 +75,5 @@ class VerdictCache:
             return Kept(**record)
         except (ValueError, TypeError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
             raise LabelError(
-                f"{self.path}, line {n} is no kept verdict ({error}); delete the line, or pass another --judge-cache"
+                f"{self.path}, line {n} is no kept verdict ({error}); delete the line, or pass another `judge_cache`"
             ) from error

@@ -19,15 +19,15 @@ import numpy as np
 import torch
 
 from halp_probe.distances import relative_distance
+from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import from_pixels
+from halp_probe.engine.prompting import Prompter
 from halp_probe.errors import InputError
-from halp_probe.extraction.engine import Engine
-from halp_probe.extraction.images import from_pixels
-from halp_probe.extraction.prompting import Prompter
 from halp_probe.files import whole_folder
 from halp_probe.models.adapters import Adapter, attach, merge, write_merge_record
 from halp_probe.models.dtypes import cast_parameters, note_dtype
 from halp_probe.models.errors import ModelError
-from halp_probe.models.loading import Checkpoint, LoadedModel, load_model, open_checkpoint, read_weights
+from halp_probe.models.loading import Checkpoint, LoadedModel, load_weights, open_checkpoint, read_weights
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, CaptureSpec, Sample
 from halp_probe.shapes import questions, scenes
 from halp_probe.shards.names import layer_name
@@ -64,7 +64,7 @@ def merge_adapters(
     the proof fails; then nothing is left.
     """
     if not checkpoint.adapters:
-        raise InputError("nothing to merge: pass --adapter")
+        raise InputError("nothing to merge: pass `adapter`")
     if getattr(checkpoint.config, "quantization_config", None) is not None:
         raise ModelError(
             f"{checkpoint.name} is quantized: merging loses digits there; merge into the model before that"
@@ -81,7 +81,7 @@ def own_dtype(checkpoint: Checkpoint) -> str:
     config = checkpoint.config
     dtype = config.dtype or config.get_text_config().dtype
     if dtype is None:
-        raise ModelError(f"the config of {checkpoint.name} names no dtype; pass --dtype")
+        raise ModelError(f"the config of {checkpoint.name} names no dtype; pass `dtype`")
     return str(dtype).removeprefix("torch.")
 
 
@@ -101,7 +101,7 @@ def _merge_into(
     cast_parameters(model, torch.float32)
     rounded = read(LoadedModel(replace(checkpoint, adapters=()), model))
     del model
-    reloaded = read(load_model(open_checkpoint(str(folder)), device=device, dtype="float32"))
+    reloaded = read(load_weights(open_checkpoint(str(folder)), device=device, dtype="float32"))
     saving = _proved(reloaded, rounded, "what was saved differs from the merged model")
     total = largest_difference(reloaded, beside)[0]
     if dtype == "float32":
@@ -152,6 +152,6 @@ def _proved(readings: Readings, reference: Readings, otherwise: str) -> float:
     if difference > TOLERANCE:
         raise ModelError(
             f"{otherwise}: {name} by {difference:.2g} of its length, allowed are {TOLERANCE:g}; nothing was kept. Use "
-            "the adapters as they are (--adapter), and tell us of this one"
+            "the adapters as they are (`adapter`), and tell us of this one"
         )
     return difference

@@ -54,22 +54,22 @@ def open_adapter(name: str, *, cache_dir: str | None = None) -> Adapter:
         peft_type, base = str(config["peft_type"]), config["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError) as error:  # InputError is a ValueError
         raise ModelError(
-            f"--adapter {name}: no {CONFIG_FILE} of PEFT that can be read ({one_line(error)}); pass the folder that "
+            f"`adapter` {name}: no {CONFIG_FILE} of PEFT that can be read ({one_line(error)}); pass the folder that "
             "save_pretrained wrote"
         ) from error
     if peft_type not in KINDS or any(config.get(setting) for setting in _ROUTED):
         what = next((setting for setting in _ROUTED if config.get(setting)), peft_type)
         raise ModelError(
-            f"--adapter {name}: {what} acts outside of the model's own modules, or has not been tried here; supported "
+            f"`adapter` {name}: {what} acts outside of the model's own modules, or has not been tried here; supported "
             f"are {', '.join(KINDS)}, without {', '.join(_ROUTED)}"
         )
     if not base:
         raise ModelError(
-            f"--adapter {name}: its {CONFIG_FILE} names no base model; write the one that it was trained on into "
+            f"`adapter` {name}: its {CONFIG_FILE} names no base model; write the one that it was trained on into "
             "base_model_name_or_path"
         )
     if not any((folder / file).is_file() for file in _WEIGHTS):
-        raise ModelError(f"--adapter {name}: {folder} holds no {_WEIGHTS[0]}; save the trained adapter again")
+        raise ModelError(f"`adapter` {name}: {folder} holds no {_WEIGHTS[0]}; save the trained adapter again")
     named = parse_name(str(base))
     return Adapter(
         name, folder, _identity(folder, config), named.name, config.get("revision") or named.revision, peft_type
@@ -85,7 +85,7 @@ def check_no_adapter_inside(name: str, source: str, commit: str | None, cache_di
 
     if find_adapter_config_file(source, cache_dir=cache_dir, revision=commit) is not None:
         raise ModelError(
-            f"{name} holds a PEFT adapter ({CONFIG_FILE}): pass it as --adapter {name}; where the model's own weights "
+            f"{name} holds a PEFT adapter ({CONFIG_FILE}): pass it as `adapter` {name}; where the model's own weights "
             "lie beside it, move the adapter's files into a folder of their own"
         )
 
@@ -101,7 +101,7 @@ def check_bases(adapters: Sequence[Adapter], model: str, revision: str) -> None:
         if not same_model(adapter.base, model) and not (before and _merged_from(adapter.base) == (revision, before)):
             later = f" (or a merge of it and {', '.join(a.name for a in adapters[:k])})" if k else ""
             raise ModelError(
-                f"--adapter {adapter.name} was trained on {adapter.base}, the model is {model}{later}: pass --model "
+                f"`adapter` {adapter.name} was trained on {adapter.base}, the model is {model}{later}: pass `model` "
                 f"{adapter.base}; or, where both names mean the same weights, correct base_model_name_or_path in "
                 f"{adapter.folder / CONFIG_FILE}"
             )
@@ -130,11 +130,11 @@ def attach(model: Any, adapter: Adapter) -> Any:
         )
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"--adapter {adapter.name}: its weights cannot be read ({one_line(error)}); save or fetch it again"
+            f"`adapter` {adapter.name}: its weights cannot be read ({one_line(error)}); save or fetch it again"
         ) from error
     except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"--adapter {adapter.name} does not fit the model: {one_line(error)}; pass the model that it was trained on"
+            f"`adapter` {adapter.name} does not fit the model: {one_line(error)}; pass the model that it was trained on"
         ) from error
     for keys, what in (
         (result.unexpected_keys, "weights are of no module of the model"),
@@ -142,7 +142,7 @@ def attach(model: Any, adapter: Adapter) -> Any:
     ):
         if keys:
             raise ModelError(
-                f"--adapter {adapter.name} does not fit the model: {len(keys)} {what} (first: {keys[0]}); pass the "
+                f"`adapter` {adapter.name} does not fit the model: {len(keys)} {what} (first: {keys[0]}); pass the "
                 "model that it was trained on (adapters of transformers before 4.52 name its modules otherwise)"
             )
     return wrapped.eval()
@@ -153,7 +153,7 @@ def merge(wrapped: Any, adapter: Adapter) -> Any:
     try:
         return wrapped.merge_and_unload(safe_merge=True)
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"--adapter {adapter.name} cannot be merged: {one_line(error)}") from error
+        raise ModelError(f"`adapter` {adapter.name} cannot be merged: {one_line(error)}") from error
 
 
 def apply_adapters(model: Any, adapters: Sequence[Adapter]) -> Any:
@@ -205,7 +205,7 @@ def _folder(name: str, cache_dir: str | None) -> Path:
         return Path(snapshot_download(name, cache_dir=cache_dir, allow_patterns=[CONFIG_FILE, *_WEIGHTS]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"--adapter {name} is no folder here and cannot be fetched ({one_line(error)}); pass the folder of a "
+            f"`adapter` {name} is no folder here and cannot be fetched ({one_line(error)}); pass the folder of a "
             f"trained adapter, which holds {CONFIG_FILE}"
         ) from error
 

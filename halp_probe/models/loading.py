@@ -95,7 +95,7 @@ def open_checkpoint(
     """
     stack = tuple(open_adapter(adapter, cache_dir=cache_dir) for adapter in adapters)
     if name is None and not stack:
-        raise ModelError("no model is named: pass --model, or an --adapter, which names its own")
+        raise ModelError("no model is named: pass `model`, or an `adapter`, which names its own")
     name = name or stack[0].base
     named = parse_name(name)
     revision = revision or named.revision or _trained_revision(named, stack)
@@ -103,7 +103,7 @@ def open_checkpoint(
     trusted = check_code(name, source, trust_remote_code)
     local = Path(source).is_dir()
     if local and revision != named.revision:
-        raise ModelError(f"--revision {revision}: {name} is a folder, which has no revisions; leave it out")
+        raise ModelError(f"`revision` {revision}: {name} is a folder, which has no revisions; leave it out")
     check_place(source)
     try:
         commit = revision if local else hub_commit(source, revision, cache_dir=cache_dir)
@@ -123,7 +123,7 @@ def open_checkpoint(
         raise _not_opened(name, error) from error
     identity = local_revision(Path(source), with_code=trusted) if local else str(commit)
     if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
-        raise ModelError(f"cannot tell which commit of {name!r} this is; pass its --revision")
+        raise ModelError(f"cannot tell which commit of {name!r} this is; pass its `revision`")
     check_bases(stack, name, identity)
     return Checkpoint(name, source, identity, config, processor, family, stack, trusted)
 
@@ -141,15 +141,15 @@ def _not_opened(name: str, error: Exception) -> ModelError:
             f"model_type {unknown[1]!r} of {name!r} is not supported: transformers {transformers.__version__} does not "
             "know it. `halp-probe families` lists what is supported; for a newer family upgrade transformers, then add "
             f"a row {unknown[1]!r} in halp_probe/models/families/ and a tiny model in tests/tiny/ that proves it, or "
-            "try --trust-lookup"
+            "try `trust_lookup`"
         )
     if "trust_remote_code" in str(error):  # transformers' own remedy
         return ModelError(
-            f"{name} brings Python code of its own; read it, and if it may run pass --trust-remote-code {name}"
+            f"{name} brings Python code of its own; read it, and if it may run pass `trust_remote_code` {name}"
         )
     return ModelError(
         f"cannot load model {name!r}: {str(error).splitlines()[0]} (check the name; without network pass a local "
-        "folder, or a --cache-dir that holds the model)"
+        "folder, or a `cache_dir` that holds the model)"
     )
 
 
@@ -170,7 +170,7 @@ def _trained_revision(model: ModelName, adapters: Sequence[Adapter]) -> str | No
     return None
 
 
-def load_model(
+def load_weights(
     checkpoint: Checkpoint,
     *,
     cache_dir: str | None = None,
@@ -186,7 +186,7 @@ def load_model(
     over all GPUs. Raises ModelError when the weights cannot be read, or do not fit the device or each other.
     """
     if device_map and device != "auto":
-        raise ModelError(f"--device-map {device_map} takes all GPUs; leave --device {device} out, or --device-map")
+        raise ModelError(f"`device_map` {device_map} takes all GPUs; leave `device` {device} out, or `device_map`")
     device, dtype = device_and_dtype(device, dtype)
     if device == "cpu":
         keep_freed_memory()
@@ -221,7 +221,7 @@ def device_and_dtype(device: str, dtype: str) -> tuple[str, str]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"--device {device}: torch sees no CUDA device; use --device cpu")
+        raise ModelError(f"`device` {device}: torch sees no CUDA device; use `device='cpu'`")
     auto = "bfloat16" if device.startswith("cuda") else "float32"
     return device, auto if dtype == "auto" else dtype
 
@@ -248,8 +248,8 @@ def _check_on_gpus(model: Any) -> None:
     places = set((getattr(model, "hf_device_map", None) or {}).values())
     if len(places) > 1 and places & {"cpu", "disk"}:
         raise ModelError(
-            "the model does not fit the GPUs: part of it would lie in main memory or on disk; pass --quantization, "
-            "a smaller --dtype, or use more GPUs"
+            "the model does not fit the GPUs: part of it would lie in main memory or on disk; pass `quantization`, "
+            "a smaller `dtype`, or use more GPUs"
         )
 
 
@@ -257,10 +257,10 @@ def _check_quantized(checkpoint: Checkpoint, quantization: str | None) -> bool:
     """Whether the weights will be quantized. Raises ModelError for what cannot be asked of such weights."""
     before = getattr(checkpoint.config, "quantization_config", None) is not None
     if before and quantization:
-        raise ModelError(f"{checkpoint.name} is quantized already; leave --quantization out")
+        raise ModelError(f"{checkpoint.name} is quantized already; leave `quantization` out")
     if (before or quantization) and len(checkpoint.adapters) > 1:
         raise ModelError(
             f"{len(checkpoint.adapters)} adapters on quantized weights: merging into those loses digits; run "
-            "halp-probe merge on the model without quantization, then pass its --output-dir as --model"
+            "halp-probe merge on the model without quantization, then pass its `output_dir` as `model`"
         )
     return before or quantization is not None

@@ -46,7 +46,7 @@ def family_for(config: Any, open_processor: Callable[[], Any], name: str, *, tru
         raise InputError(
             f"{unknown}. transformers' lookups find:\n{row_in_words(model_type, found)}\n"
             "To add it: that row in halp_probe/models/families/ and a tiny model in tests/tiny/ that proves it; or "
-            "--trust-lookup, to use it as it is"
+            "`trust_lookup`, to use it as it is"
         )
     return found
 

@@ -71,7 +71,7 @@ def add_naming_arguments(parser: argparse.ArgumentParser, *, default: str | None
     otherwise = otherwise or f"the first adapter's base{f', else {default}' if default else ''}"
     add("--model", help=f"hub name or folder; 'shapes' is bundled ({otherwise})")
     add(
-        "--adapter",
+        "`adapter`",
         action="append",
         metavar="DIR",
         help="folder or hub name of a PEFT adapter; several: one flag each, in training order",
@@ -79,7 +79,7 @@ def add_naming_arguments(parser: argparse.ArgumentParser, *, default: str | None
     add("--revision", help="branch, tag or commit of a hub model (its default branch)")
     add("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
     add(
-        "--trust-remote-code", metavar="OWNER/MODEL", help="run the Python code of this repository, the model's (never)"
+        "`trust_remote_code`", metavar="OWNER/MODEL", help="run the Python code of this repository, the model's (never)"
     )
     add("--trust-lookup", action="store_true", help="try an unknown model_type by transformers' own lookups")
 
@@ -111,10 +111,10 @@ def open_model(options: ModelOptions) -> Checkpoint:
 
 
 def load_opened(options: ModelOptions, checkpoint: Checkpoint) -> LoadedModel:
-    """The weights of what `open_model` opened; raises what `load_model` raises."""
-    from halp_probe.models.loading import load_model
+    """The weights of what `open_model` opened; raises what `load_weights` raises."""
+    from halp_probe.models.loading import load_weights
 
-    return load_model(
+    return load_weights(
         checkpoint,
         cache_dir=options.cache_dir,
         device=options.device,

@@ -27,7 +27,7 @@ def bitsandbytes_config(quantization: str, dtype: str) -> Any:
     missing = [package for package in ("bitsandbytes", "accelerate") if find_spec(package) is None]
     if missing:
         raise ModelError(
-            f"--quantization {quantization} needs {' and '.join(missing)}: pip install 'halp_probe[quantization]'"
+            f"`quantization` {quantization} needs {' and '.join(missing)}: pip install 'halp_probe[quantization]'"
         )
     if quantization == "8bit":
         quiet_bitsandbytes()
@@ -51,8 +51,8 @@ def check_runs(model: Any) -> None:
         blocksize = weight.quant_state.blocksize
         if module.support_avx512bf16_for_cpu and module.in_features % blocksize:
             raise ModelError(
-                f"--quantization 4bit: on this CPU bitsandbytes takes inputs of multiples of {blocksize}, {name} has "
-                f"{module.in_features}; use a CUDA device, or --quantization 8bit"
+                f"`quantization='4bit'`: on this CPU bitsandbytes takes inputs of multiples of {blocksize}, {name} has "
+                f"{module.in_features}; use a CUDA device, or `quantization='8bit'`"
             )
 
 

@@ -14,7 +14,7 @@ def check_code(name: str, source: str, trusted: str | None) -> bool:
     """What to pass on as `trust_remote_code`. Raises ModelError when another repository was named than the model's."""
     if trusted is not None and trusted not in (name, source):
         raise ModelError(
-            f"--trust-remote-code {trusted} is not the model, which is {name}; name the repository whose code may run"
+            f"`trust_remote_code` {trusted} is not the model, which is {name}; name the repository whose code may run"
         )
     return trusted is not None
 
@@ -33,7 +33,7 @@ def check_own_code(source: str, commit: str | None, cache_dir: str | None) -> No
             if separator and owner != source:
                 raise ModelError(
                     f"{source} was trusted, but its {file.name} runs code of {owner}; copy that code into a folder of "
-                    "the model's own and pass the folder as --model and --trust-remote-code"
+                    "the model's own and pass the folder as `model` and `trust_remote_code`"
                 )
 
 

@@ -14,9 +14,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from halp_probe.probes.features import ANSWER_LOGPROB, ANSWER_TOKENS, ENTROPY, LOGPROB, LabelledRows
-from halp_probe.probes.kinds import Fitted, Fitter, linear
+from halp_probe.probes.fitting.kinds import Fitted, Fitter, linear
+from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.nested import CrossFit, cross_fit
-from halp_probe.probes.splits import Folds
 from halp_probe.probes.training_sets import TrainingSets
 from halp_probe.records import VISION_ENCODER, VISION_ONLY
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.probes.kinds import Fitter
+from halp_probe.probes.fitting.kinds import Fitter
+from halp_probe.probes.fitting.splits import Folds, folds_of, images_on_both_sides, outer_folds
 from halp_probe.probes.nested import cross_fit
-from halp_probe.probes.splits import Folds, folds_of, images_on_both_sides, outer_folds
 from halp_probe.probes.training_sets import training_sets
 
 SHUFFLED_LABELS = "shuffled_labels"

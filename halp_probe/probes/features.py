@@ -179,7 +179,7 @@ def _summary(left_out: Sequence[LeftOut]) -> list[str]:
 def _need_both_classes(y: np.ndarray, left_out: Sequence[LeftOut]) -> None:
     if len(y) == 0:
         why = "; ".join(_summary(left_out))
-        raise ProbeError(f"no sample is left ({why}); label more of them, or name fewer with --representations")
+        raise ProbeError(f"no sample is left ({why}); label more of them, or name fewer with `representations`")
     if len(np.unique(y)) == 1:
         name = "1 (hallucinated)" if y[0] else "0 (right)"
         raise ProbeError(
@@ -194,11 +194,11 @@ def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
     for name in group_columns:
         if name not in further:
             there = ", ".join(further) or "none"
-            raise ProbeError(f"--group-columns: {name!r} is no further column of the table; the shards have: {there}")
+            raise ProbeError(f"`group_columns`: {name!r} is no further column of the table; the shards have: {there}")
         count = len(set(shards.text(name)))
         if count > MOST_VALUES:
             raise ProbeError(
-                f"--group-columns: {name!r} has {count} different values; name a column of at most {MOST_VALUES} groups"
+                f"`group_columns`: {name!r} has {count} different values; name a column of at most {MOST_VALUES} groups"
             )
 
 

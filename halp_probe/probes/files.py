@@ -23,11 +23,11 @@ from safetensors.numpy import save as save_tensors
 from halp_probe.files import write_bytes
 from halp_probe.json_files import read_json, write_json
 from halp_probe.models.naming import BUNDLED, BUNDLED_PROBES
-from halp_probe.probes.calibration import Calibration, Threshold
-from halp_probe.probes.comparators import DifferenceOfMeansProbe, RidgeProbe
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.estimators import LinearProbe
-from halp_probe.probes.mlp import MLPProbe
+from halp_probe.probes.fitting.comparators import DifferenceOfMeansProbe, RidgeProbe
+from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.fitting.mlp import MLPProbe
+from halp_probe.probes.judging.calibration import Calibration, Threshold
 from halp_probe.probes.names import DIFFERENCE, LINEAR, MLP, RIDGE
 
 FORMAT = "halp_probe.probe"
@@ -174,7 +174,7 @@ def load_probes(folder: str | os.PathLike[str]) -> dict[str, SavedProbe]:
         place = place / "probes"
     stems = {_stem(path).name for path in (*_cards(place), *place.glob("*.safetensors"))}
     if not stems:
-        raise ProbeError(f"{folder} holds no probe; pass the --output-dir of train_probes.py")
+        raise ProbeError(f"{folder} holds no probe; pass the `output_dir` of train_probes.py")
     return {stem: load_probe(place / f"{stem}.json") for stem in sorted(stems, key=_selected_first)}
 
 

@@ -14,10 +14,10 @@ from halp_probe.bootstrap import Estimate
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.controls import CHANCE, RANDOM_BY_IMAGE_ROWS
 from halp_probe.probes.features import LabelledRows
-from halp_probe.probes.groups import Grouped
-from halp_probe.probes.intervals import too_narrow
+from halp_probe.probes.fitting.splits import Folds, images_on_both_sides
+from halp_probe.probes.judging.groups import Grouped
+from halp_probe.probes.judging.intervals import too_narrow
 from halp_probe.probes.results import Judgement
-from halp_probe.probes.splits import Folds, images_on_both_sides
 from halp_probe.probes.sweep import Sweep
 from halp_probe.probes.transfer import MOST_GROUPS, Transfer
 
@@ -111,7 +111,7 @@ def _choice(judgement: Judgement, swept: Sweep, folds: Folds) -> Iterator[Findin
             yield Finding(
                 NOTE,
                 f"{result.title}: every fold chose a strength of the penalty at the end of what was tried ({ends}); a "
-                "wider range (--strengths) may do better.",
+                "wider range (`strengths`) may do better.",
             )
 
 
@@ -164,7 +164,7 @@ def _controls(judgement: Judgement) -> Iterator[Finding]:
             yield Finding(
                 CAUTION,
                 f"The control with {result.title} gives {_estimate(auroc)} instead of .5. Chance does this once in "
-                "twenty times; with another --seed it should not.",
+                "twenty times; with another `seed` it should not.",
             )
 
 

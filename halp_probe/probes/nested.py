@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe.probes.calibration import Calibration
-from halp_probe.probes.intervals import refit_spread
-from halp_probe.probes.kinds import Fitted
-from halp_probe.probes.selection import best_candidate
-from halp_probe.probes.splits import Folds
+from halp_probe.probes.fitting.kinds import Fitted
+from halp_probe.probes.fitting.selection import best_candidate
+from halp_probe.probes.fitting.splits import Folds
+from halp_probe.probes.judging.calibration import Calibration
+from halp_probe.probes.judging.intervals import refit_spread
 from halp_probe.probes.training_sets import TrainingSets
 
 

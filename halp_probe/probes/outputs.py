@@ -15,7 +15,7 @@ from halp_probe.bootstrap import Estimate
 from halp_probe.files import atomic_text
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.findings import NOTE, Finding
-from halp_probe.probes.measures import MEASURES
+from halp_probe.probes.judging.measures import MEASURES
 from halp_probe.probes.results import SELECTED, Judgement, Result
 from halp_probe.probes.study import Study
 

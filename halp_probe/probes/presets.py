@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.mlp_training import MLPOptions
+from halp_probe.probes.fitting.mlp_training import MLPOptions
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe import __version__
-from halp_probe.probes.calibration import Calibration, threshold_for
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.files import SELECTED_STEM, file_stem, remove_other_probes, save_probe
+from halp_probe.probes.judging.calibration import Calibration, threshold_for
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study
+from halp_probe.version import __version__
 
 
 def save_probes(

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.estimators import STRENGTHS
 from halp_probe.probes.features import LabelledRows, ShardSource, choose_representations, join
 from halp_probe.probes.findings import Finding, findings
-from halp_probe.probes.groups import Grouped, by_group
-from halp_probe.probes.kinds import Fitter, fitter, mlp
+from halp_probe.probes.fitting.estimators import STRENGTHS
+from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
+from halp_probe.probes.fitting.splits import Folds, folds_of, outer_folds
+from halp_probe.probes.judging.groups import Grouped, by_group
 from halp_probe.probes.names import LINEAR
 from halp_probe.probes.presets import HALP, row_split
 from halp_probe.probes.results import Judgement, judge_sweep
-from halp_probe.probes.splits import Folds, folds_of, outer_folds
 from halp_probe.probes.sweep import Sweep, sweep
 from halp_probe.probes.transfer import MOST_GROUPS, Transfer, TransferTask, transfer
 
@@ -100,14 +100,14 @@ def _folds(rows: LabelledRows, design: Design) -> Folds:
         return folds_of(row_split(rows.y, HALP.test_share, HALP.seed, HALP.stratified), rows.y)
     if design.folds < 3:
         raise ProbeError(
-            f"{design.folds} folds leave no inner folds to choose layer and penalty by; pass --folds 3 or more"
+            f"{design.folds} folds leave no inner folds to choose layer and penalty by; pass `folds` 3 or more"
         )
     folds = outer_folds(rows.y, rows.image_codes, design.folds, design.seed)
     judged = folds.count - len(folds.unjudged)
     if judged < 2:
         raise ProbeError(
             f"only {judged} of {folds.count} test folds hold both classes ({int(rows.y.sum())} of {len(rows.y)} labels "
-            "are 1): too few to judge a probe; label more samples, or pass fewer --folds"
+            "are 1): too few to judge a probe; label more samples, or pass fewer `folds`"
         )
     return folds
 

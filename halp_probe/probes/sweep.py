@@ -15,9 +15,9 @@ from tqdm import tqdm
 from halp_probe.probes.baselines import Baseline, baselines
 from halp_probe.probes.controls import Control, controls
 from halp_probe.probes.features import LabelledRows, ShardSource
-from halp_probe.probes.kinds import Fitter
+from halp_probe.probes.fitting.kinds import Fitter
+from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.nested import CrossFit, Selected, cross_fit, select
-from halp_probe.probes.splits import Folds
 from halp_probe.probes.training_sets import training_sets
 
 

@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from halp_probe.probes.splits import Folds
+from halp_probe.probes.fitting.splits import Folds
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from halp_probe.bootstrap import Estimate
-from halp_probe.probes.kinds import Fitter
-from halp_probe.probes.metrics import judge
+from halp_probe.probes.fitting.kinds import Fitter
+from halp_probe.probes.fitting.splits import Folds
+from halp_probe.probes.judging.metrics import judge
 from halp_probe.probes.nested import CrossFit, spread
-from halp_probe.probes.splits import Folds
 
 MINIMUM_PER_CLASS = 10  # rows of each label, in every training set of a cell and in all its test rows
 MOST_GROUPS = 12

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe import __version__
 from halp_probe.bootstrap import Estimate
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.files import LABEL_MEANING
-from halp_probe.probes.groups import Grouped
-from halp_probe.probes.measures import COVERAGE, MEASURES
+from halp_probe.probes.judging.groups import Grouped
+from halp_probe.probes.judging.measures import COVERAGE, MEASURES
 from halp_probe.probes.names import MLP
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study
 from halp_probe.probes.transfer import Transfer
 from halp_probe.report.examples import examples
 from halp_probe.report.plotted import plotted
+from halp_probe.version import __version__
 
 FORMAT, FORMAT_VERSION = "halp_probe.report", 1
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from halp_probe.probes.curves import precision_recall, reliability, risk_coverage, roc
+from halp_probe.probes.judging.curves import precision_recall, reliability, risk_coverage, roc
 from halp_probe.probes.study import Study
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from halp_probe.extraction.images import load_image
+from halp_probe.engine.images import load_image
 
 
 def thumbnail(path: Path, size: int = 160) -> bytes:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from halp_probe.engine.images import ImageError, image_path
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import ImageError, image_path
 from halp_probe.files import atomic_text, write_bytes
 from halp_probe.json_files import read_json, write_json
 from halp_probe.probes.results import Result
@@ -60,7 +60,7 @@ def _thumbnails(examples: Mapping[str, Sequence[Mapping[str, Any]]], images_dir:
 
 
 def _images_of_run(shards_dir: Path) -> Path | None:
-    """The --images-dir that the extraction's record names; None when there is no such record or folder."""
+    """The `images_dir` that the extraction's record names; None when there is no such record or folder."""
     try:
         images_dir = Path(read_json(shards_dir / _RUN_RECORD)["images_dir"])
     except (InputError, KeyError, TypeError):

@@ -10,8 +10,8 @@ import warnings
 import numpy as np
 from scipy.special import expit, logit
 
-from halp_probe.probes.calibration import Threshold
 from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.judging.calibration import Threshold
 
 _CANDIDATES = 20
 _ORDERING = 4  # one part in so many of the images says in which order candidates are tested on the others

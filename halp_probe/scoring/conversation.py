@@ -17,12 +17,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
+from halp_probe.engine.decoding import Step
+from halp_probe.engine.engine import Begun, Engine
+from halp_probe.engine.images import LoadedImage, from_pixels, load_image
+from halp_probe.engine.prompting import Prompter
+from halp_probe.engine.streaming import answer_text, pieces
 from halp_probe.errors import InputError
-from halp_probe.extraction.decoding import Step
-from halp_probe.extraction.engine import Begun, Engine
-from halp_probe.extraction.images import LoadedImage, from_pixels, load_image
-from halp_probe.extraction.prompting import Prompter
-from halp_probe.extraction.streaming import answer_text, pieces
 from halp_probe.models.loading import LoadedModel
 from halp_probe.probes.files import SavedProbe
 from halp_probe.records import CaptureSpec, Sample

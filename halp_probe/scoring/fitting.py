@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from halp_probe.engine.prompting import PROMPT_OF_TEXT
 from halp_probe.errors import InputError
-from halp_probe.extraction.prompting import PROMPT_OF_TEXT
 from halp_probe.models.loading import Checkpoint, LoadedModel
 from halp_probe.probes.files import SavedProbe
 from halp_probe.records import VISION_ENCODER

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from halp_probe.engine.engine import Computed, Gate
 from halp_probe.errors import InputError
-from halp_probe.extraction.engine import Computed, Gate
-from halp_probe.models.loading import LoadedModel, load_model, open_checkpoint
+from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.probes.files import SavedProbe, load_probe
 from halp_probe.scoring.conversation import ProbedChat, Shown, representation_of
 from halp_probe.scoring.fitting import trained_adapters, trained_revision
@@ -40,10 +40,10 @@ class RiskScorer:
     model: hub name, folder, 'shapes', or a loaded model; None = the one that the probe's card names, at its revision,
         with the adapters and the quantization that it names.
     probe: a saved probe, or the path of one.
-    device, dtype, cache_dir: as in `load_model`, for a model that is not loaded yet.
+    device, dtype, cache_dir: as in `load_weights`, for a model that is not loaded yet.
     allow_other_model: let a probe of another model, revision or chat template pass. Its risks may mean nothing.
 
-    Raises InputError when the probe was not fitted on such states of this model, and what `load_model` and `load_probe`
+    Raises InputError when the probe was not fitted on such states of this model, and what `load_weights` and `load_probe`
     raise. Images are resized as they were for the probe's training rows.
     """
 
@@ -134,4 +134,4 @@ def _load(model: str | None, probe: SavedProbe, device: str, dtype: str, cache_d
     adapters, quantization = (trained_adapters(card), card.get("quantization")) if model is None else ([], None)
     revision = trained_revision(card, name)
     checkpoint = open_checkpoint(name, adapters=adapters, cache_dir=cache_dir, revision=revision)
-    return load_model(checkpoint, cache_dir=cache_dir, device=device, dtype=dtype, quantization=quantization)
+    return load_weights(checkpoint, cache_dir=cache_dir, device=device, dtype=dtype, quantization=quantization)

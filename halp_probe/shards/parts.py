@@ -63,7 +63,7 @@ class PartWriter:
         except (EOFError, ConnectionError):
             raise ShardError(
                 "the process that writes shards died, perhaps for want of memory; nothing captured is lost: run the "
-                "same command again with a smaller --checkpoint-interval"
+                "same command again with a smaller `checkpoint_interval`"
             ) from None
         if error is not None:
             raise error

@@ -196,12 +196,12 @@ def _shard_files(path: Path) -> list[Path]:
             raise ShardError(f"{path} is no shard; pass a file that ends in .h5, or a folder of them")
         return [path]
     if not path.is_dir():
-        raise ShardError(f"{path} does not exist; pass a shard file or the --output-dir of an extraction")
+        raise ShardError(f"{path} does not exist; pass a shard file or the `output_dir` of an extraction")
     files = [file for file in path.iterdir() if file.suffix in _SUFFIXES and not file.name.startswith(".")]
     if not files and (below := sorted({file.parent for file in path.glob("*/*_embeddings_part_*.h5")})):
         raise ShardError(f"{path} holds no shards itself, but {below[0]} does; pass that folder")
     if not files:
-        raise ShardError(f"{path} holds no shards (*.h5); run extract.py with --output-dir {path} first")
+        raise ShardError(f"{path} holds no shards (*.h5); run extract.py with `output_dir` {path} first")
     return sorted(files, key=lambda file: (part_number(file.name) or 0, file.name))
 
 

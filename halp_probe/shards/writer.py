@@ -56,7 +56,7 @@ def write_shard(
 def check_store_dtype(store_dtype: str, question_view: bool) -> None:
     """Raise InputError for bfloat16 with a question view, whose readers would take its bits for numbers."""
     if store_dtype == "bfloat16" and question_view:
-        raise InputError("--store-dtype bfloat16 goes only without the question view: add --no-question-view")
+        raise InputError("`store_dtype` bfloat16 goes only without the question view: add `question_view=False`")
 
 
 def _write_columns(file: h5py.File, columns: Columns, store_dtype: str) -> None:

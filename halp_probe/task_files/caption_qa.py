@@ -30,7 +30,7 @@ def read_questions(
     _some(rows, dataset, split)
     if known is not None and not any(row.image_id in known for row in rows):
         raise InputError(
-            f"--captions {captions_file} holds none of the images of --split {split} (first: {rows[0].image_id!r}); "
+            f"`captions` {captions_file} holds none of the images of `split` {split} (first: {rows[0].image_id!r}); "
             "pass the file that `halp-probe caption` wrote for this split"
         )
     items, failures = make_items(rows, Asking(shuffle, seed, known))
@@ -51,9 +51,9 @@ def read_captions(path: Path) -> Mapping[str, str]:
     """Image id -> caption. Raises InputError for a file that holds something else."""
     found = read_json(path, "`halp-probe caption` writes such a file")
     if not isinstance(found, dict):
-        raise InputError(f"--captions {path} is no JSON object of image ids and captions")
+        raise InputError(f"`captions` {path} is no JSON object of image ids and captions")
     if wrong := [image_id for image_id, caption in found.items() if not isinstance(caption, str)]:
-        raise InputError(f"--captions {path}: {len(wrong)} captions are no text (first: that of {wrong[0]!r})")
+        raise InputError(f"`captions` {path}: {len(wrong)} captions are no text (first: that of {wrong[0]!r})")
     return found
 
 
@@ -81,4 +81,4 @@ def write_captions(output: Path, answers: Iterable[tuple[captions.CaptionItem, s
 
 def _some(rows: Sequence[QaRow], dataset: str, split: str) -> None:
     if not rows:
-        raise InputError(f"--dataset {dataset} has no rows in the split {split}")
+        raise InputError(f"`dataset` {dataset} has no rows in the split {split}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from halp_probe.extraction.images import image_path, load_image
+from halp_probe.engine.images import image_path, load_image
 from halp_probe.files import atomic_text
 from halp_probe.task_files.drawing import draw, save_png
 from halp_probe.task_files.json_lines import json_line

@@ -14,8 +14,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from halp_probe.engine.images import image_path, upright_size
 from halp_probe.errors import InputError
-from halp_probe.extraction.images import image_path, upright_size
 from halp_probe.records import Failure
 from halp_probe.task_files.json_lines import unique_members
 from halp_probe.task_files.stage_tree import natural_key
@@ -94,7 +94,7 @@ def read_folder(images_dir: Path, prompt: str | None, iou: float) -> DenseInput:
 
 def _folder(path: Path) -> Path:
     if not path.is_dir():
-        raise InputError(f"--records-images {path} is not a folder")
+        raise InputError(f"`records_images` {path} is not a folder")
     return path
 
 
@@ -103,7 +103,7 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"--records {path} cannot be read: {error.strerror}") from error
+        raise InputError(f"`records` {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     if text.lstrip().startswith("["):

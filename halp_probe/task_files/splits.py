@@ -48,7 +48,7 @@ def open_splits(dataset: str, split: str, parts: Sequence[str]) -> list[Split]:
     path = Path(dataset)
     if path.is_file():
         if path.suffix not in _SUFFIXES:
-            raise InputError(f"--dataset {dataset} is none of {', '.join(_SUFFIXES)}; export it as one of them")
+            raise InputError(f"`dataset` {dataset} is none of {', '.join(_SUFFIXES)}; export it as one of them")
         return [Split(split, path.parent, [path])]
     if path.is_dir() and not any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
         files = {name: found for name in (*parts, ALL) if (found := _files(path, name))}
@@ -64,8 +64,8 @@ def _chosen(dataset: str, split: str, parts: Sequence[str], there: Mapping[str, 
     missing = [name for name in wanted if name not in there]
     if missing:
         raise InputError(
-            f"--dataset {dataset} has no split {', '.join(missing)}; it has {', '.join(there) or 'none of them'}"
-            f"{expected}; choose one with --split, or pass a file"
+            f"`dataset` {dataset} has no split {', '.join(missing)}; it has {', '.join(there) or 'none of them'}"
+            f"{expected}; choose one with `split`, or pass a file"
         )
     return wanted
 
@@ -86,7 +86,7 @@ def _loaded(dataset: str, path: Path, split: str) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise InputError(f"--dataset {dataset} needs the package datasets: pip install 'halp_probe[tasks]'") from error
+        raise InputError(f"`dataset` {dataset} needs the package datasets: pip install 'halp_probe[tasks]'") from error
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     try:
@@ -94,7 +94,7 @@ def _loaded(dataset: str, path: Path, split: str) -> Any:
             return datasets.load_from_disk(dataset)
         return datasets.load_dataset(dataset) if split == ALL else {split: datasets.load_dataset(dataset, split=split)}
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise InputError(f"--dataset {dataset} is no file or folder here, and cannot be loaded: {error}") from error
+        raise InputError(f"`dataset` {dataset} is no file or folder here, and cannot be loaded: {error}") from error
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:

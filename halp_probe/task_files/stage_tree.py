@@ -58,12 +58,12 @@ def read_tree(root: Path, mission: str) -> Tree:
 
 def _mission_folder(root: Path, mission: str) -> Path:
     if not root.is_dir():
-        raise InputError(f"--data-root {root} is no folder; pass the one that holds a folder for each mission")
+        raise InputError(f"`data_root` {root} is no folder; pass the one that holds a folder for each mission")
     there = {nfc(path.name): path for path in _entries(root) if path.is_dir()}
     if nfc(mission) in there:
         return _inside(root, there[nfc(mission)])
     if nfc(root.resolve().name) == nfc(mission):
-        raise InputError(f"--data-root {root} is the mission's own folder; pass the folder above it")
+        raise InputError(f"`data_root` {root} is the mission's own folder; pass the folder above it")
     raise InputError(
         f"{root} has no folder {mission!r}{did_you_mean(mission, there)}; there are {', '.join(there) or 'none'}; "
         f"supported missions are {', '.join(missions())}"

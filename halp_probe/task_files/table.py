@@ -18,8 +18,8 @@ def read_vqa(vqa_dataset: Path | None, images_dir: Path | None, *, answers: bool
     Raises InputError for a flag that is missing and a folder that is none, and what `read_table` raises.
     """
     if vqa_dataset is None or images_dir is None:
-        raise InputError("--vqa-dataset CSV and --images-dir FOLDER are both needed")
+        raise InputError("`vqa_dataset` CSV and `images_dir` FOLDER are both needed")
     table = read_table(vqa_dataset, RESERVED_COLUMNS, answers=answers)
     if not images_dir.is_dir():
-        raise InputError(f"--images-dir {images_dir} is not a folder")
+        raise InputError(f"`images_dir` {images_dir} is not a folder")
     return TaskInput(VQA, table.samples, table.failures, images_dir)

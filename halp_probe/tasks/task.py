@@ -62,7 +62,7 @@ class TaskInput(Generic[Item, Parsed]):
     items: Sequence[Item]
     failures: Sequence[Failure]
     images_dir: Path
-    about: Mapping[str, Any] = field(default_factory=dict)  # what shaped the prompts, as --seed; JSON values
+    about: Mapping[str, Any] = field(default_factory=dict)  # what shaped the prompts, as `seed`; JSON values
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from halp_probe.models.fused import FusedParts, build
+from halp_probe.fused.model import FusedParts, build
 from halp_probe.models.loading import LoadedModel
 from tiny.parts import INITIALIZER_RANGE, Tiny, text_fields, tiny_tokenizer
 

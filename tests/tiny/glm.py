@@ -41,7 +41,7 @@ from transformers import (
     VideoLlama3VideoProcessor,
 )
 
-from halp_probe.extraction.prompting import Prompt
+from halp_probe.engine.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
 from tiny.parts import INITIALIZER_RANGE, WIDTH, Tiny, text_fields, tiny_tokenizer, without_zeros
 

@@ -19,7 +19,7 @@ from transformers.models.mllama.processing_mllama import (
     get_cross_attention_token_mask,
 )
 
-from halp_probe.extraction.prompting import Prompt
+from halp_probe.engine.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
 from tiny.parts import INITIALIZER_RANGE, Tiny, text_fields, tokenizer_files, without_zeros
 

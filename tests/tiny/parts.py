@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import GemmaTokenizer, SiglipVisionConfig
 
-from halp_probe.extraction.prompting import Prompt
+from halp_probe.engine.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
 from halp_probe.shapes.model import build_tokenizer
 

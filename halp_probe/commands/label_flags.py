@@ -1,0 +1,108 @@
+"""The flags of the command `label`, and which of them go together."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from halp_probe.commands.arguments import positive
+from halp_probe.labels.comparison import DISAGREEMENTS
+from halp_probe.labels.judge import WHICH, JudgeConfig
+from halp_probe.labels.rules import RULES
+from halp_probe.labels.table import LabelError
+
+_TUNING = ("cache", "rate", "workers", "timeout", "tokens")  # the judge's flags that may be left out
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--shards", metavar="DIR", help="folder of shards, or one shard file")
+    parser.add_argument("--out", metavar="labels.csv", help="the labels table to write")
+    parser.add_argument(
+        "--rule", choices=RULES, help="how answers are judged; auto (the default) picks by the ground truth's shape"
+    )
+    parser.add_argument("--table", metavar="FILE", help="CSV of labels made elsewhere; needs --column")
+    parser.add_argument(
+        "--column",
+        metavar="NAME",
+        help="the column of labels in --table, or in --compare (there: label): 0 right, 1 hallucinated, empty unknown",
+    )
+    _add_judge(parser.add_argument_group("a judge model", "needs the extra `judge`; its key: OPENAI_API_KEY"))
+    compare = parser.add_argument_group("agreement with a person")
+    compare.add_argument(
+        "--compare",
+        metavar="reviewed.csv",
+        help="compare with a person's labels: agreement, Cohen's kappa, and disagreements.csv beside the labels",
+    )
+    compare.add_argument(
+        "--labels",
+        metavar="labels.csv",
+        help="labels that are there already, to --compare them without making new ones",
+    )
+
+
+def _add_judge(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--judge", choices=WHICH, help="ask a model about all answers, or only those that the rules leave unknown"
+    )
+    group.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint, as http://localhost:8000/v1")
+    group.add_argument("--judge-model", metavar="NAME", help="the model to ask there")
+    group.add_argument(
+        "--judge-cache", metavar="FILE", help="verdicts so far, never asked again (beside --out: labels.verdicts.jsonl)"
+    )
+    group.add_argument("--judge-rate", type=_above_zero, metavar="N", help="requests a second at most (5)")
+    group.add_argument("--judge-workers", type=positive, metavar="N", help="requests at once at most (4)")
+    group.add_argument("--judge-timeout", type=_above_zero, metavar="SECONDS", help="for one reply (60)")
+    group.add_argument("--judge-tokens", type=positive, metavar="N", help="of one reply (16); more if it thinks aloud")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises LabelError for flags that contradict each other or want another one."""
+    if args.labels is not None:
+        _check_labels(args)
+    elif args.compare is not None and args.shards is None and args.out is None:
+        raise LabelError(
+            "--compare needs labels to compare with: pass --labels labels.csv, or make them: --shards DIR --out FILE"
+        )
+    elif args.shards is None or args.out is None:
+        raise LabelError("--shards DIR and --out labels.csv are both needed to label")
+    if args.compare is None:
+        return
+    if args.table is not None:
+        raise LabelError("--compare does not go with --table: write labels.csv first, then pass it as --labels")
+    compare, labels = Path(args.compare), Path(args.labels or args.out)
+    if args.out is not None and compare.resolve() == labels.resolve():
+        raise LabelError(f"--out would overwrite {compare}, the table to compare with; name another file")
+    if labels.with_name(DISAGREEMENTS).resolve() in (compare.resolve(), labels.resolve()):
+        raise LabelError(f"{labels.with_name(DISAGREEMENTS)} is what --compare writes; rename the table of that name")
+
+
+def _check_labels(args: argparse.Namespace) -> None:
+    if args.compare is None:
+        raise LabelError("--labels is there to be compared: pass --compare reviewed.csv too")
+    for name in ("out", "rule", "table", "judge"):
+        if getattr(args, name) is not None:
+            raise LabelError(f"--{name} does not go with --labels: those labels are compared as they are")
+
+
+def judge_config(args: argparse.Namespace) -> JudgeConfig | None:
+    """The judge that the flags ask for, or None. Raises LabelError for half of one."""
+    given = {name: getattr(args, f"judge_{name}") for name in ("url", "model", *_TUNING)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.judge is None:
+        if given:
+            raise LabelError(f"--judge-{next(iter(given))} needs --judge {' or '.join(WHICH)}")
+        return None
+    missing = [f"--judge-{name}" for name in ("url", "model") if not given.get(name)]
+    if missing:
+        raise LabelError(f"--judge needs {' and '.join(missing)}: where to ask, and which model")
+    if "tokens" in given:
+        given["max_tokens"] = given.pop("tokens")
+    return JudgeConfig(args.judge, **given)
+
+
+def _above_zero(text: str) -> float:
+    """A number above 0, for argparse's `type`."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+    return value

@@ -1,0 +1,84 @@
+"""`halp-probe set-threshold`: choose above which risk a saved probe abstains, on rows that it was not fitted on."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from halp_probe.commands.arguments import share
+from halp_probe.errors import InputError
+
+if TYPE_CHECKING:
+    from halp_probe.probes.files import SavedProbe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--probe", type=Path, required=True, help="a saved probe; its card gets the threshold")
+    add("--shards", type=Path, required=True, help="shards of images that the probe was NOT trained on")
+    add("--labels", type=Path, required=True, help="CSV with question_id and label: 1 hallucinated, 0 right, or blank")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--max-error", type=share, help="error rate among the answered questions, such as 0.05")
+    what.add_argument("--min-coverage", type=share, help="share of questions to answer, such as 0.8; no guarantee")
+    add(
+        "--confidence",
+        type=share,
+        help="that --max-error holds on new images, such as 0.9; needs the extra abstention",
+    )
+    add("--seed", type=int, default=0, help="draws one question an image for --confidence (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the threshold into the probe's card; exit status 0. Raises InputError when none can be found."""
+    from halp_probe.labels.table import read_labels
+    from halp_probe.probes.features import join
+    from halp_probe.probes.files import load_probe, set_threshold
+    from halp_probe.probes.judging.calibration import threshold_for, threshold_for_coverage
+    from halp_probe.scoring.abstention import controlled_threshold
+    from halp_probe.scoring.fitting import check_same_states
+    from halp_probe.shards.reader import open_shards
+
+    if args.confidence is not None and args.max_error is None:
+        raise InputError("--confidence goes with --max-error")
+    probe, shards = load_probe(args.probe), open_shards(args.shards)
+    check_same_states(probe.metadata, shards.attributes)
+    representation = probe.metadata["representation"]
+    rows = join(shards, read_labels(args.labels), [representation])
+    trained_on = _check_held_out(probe, rows.images, args.confidence)
+    risk = probe.risk(rows.vectors(shards, representation))  # [N]
+    if args.min_coverage is not None:
+        threshold = threshold_for_coverage(risk, rows.y, args.min_coverage)
+    elif args.confidence is None:
+        threshold = threshold_for(risk, rows.y, args.max_error)
+    else:
+        threshold = controlled_threshold(
+            risk, rows.y, rows.image_codes, max_error=args.max_error, confidence=args.confidence, seed=args.seed
+        )
+    if not threshold.found:
+        raise InputError(threshold.words)
+    set_threshold(args.probe, threshold)
+    holds = "no guarantee for other images"
+    if threshold.confidence is not None:
+        holds = f"at most {threshold.max_error:g} on new images with confidence {threshold.confidence:g}"
+    print(f"{threshold.words} ({holds})")
+    if trained_on:
+        print(f"note: the probe was trained on {trained_on} of these images, so its error here is too low")
+    return 0
+
+
+def _check_held_out(probe: SavedProbe, images: Sequence[str], confidence: float | None) -> int:
+    """How many of the rows' images the probe was trained on; InputError when that would break a guarantee."""
+    import numpy as np
+
+    from halp_probe.probes.files import image_keys
+
+    keys = image_keys(images)
+    known = int(np.isin(keys, probe.training_images).sum())
+    if known and confidence is not None:
+        raise InputError(
+            f"the probe was trained on {known} of these {len(keys)} images: --confidence needs images that it has not "
+            "seen; pass shards of others"
+        )
+    return known

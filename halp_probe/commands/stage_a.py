@@ -1,0 +1,150 @@
+"""`halp-probe stage-a`: one line on each image of groups of images, for one mission of a quality check."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
+from halp_probe.engine.images import ImageError, image_path, load_image
+from halp_probe.errors import InputError
+from halp_probe.records import Failure
+from halp_probe.task_files.stage_a_lines import IMAGE_KEYS, append_line, write_lines
+from halp_probe.task_files.stage_tree import Tree, read_tree
+from halp_probe.tasks.missions import mission, nfc
+from halp_probe.tasks.stage_a import STAGE_A, ImageItem, described, image_keys, items_of
+from halp_probe.tasks.stage_groups import Described, Group, GroupLine, group_line
+from halp_probe.tasks.summary import Summary
+from halp_probe.tasks.task import TaskInput
+
+if TYPE_CHECKING:
+    from halp_probe.answering.replies import Reply
+
+DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
+USUAL = Usual(max_new_tokens=1024, max_pixels=1024 * 768)
+
+
+def add_input_arguments(group: argparse._ActionsContainer) -> None:
+    add = group.add_argument
+    add("--data-root", type=Path, help="folder of <mission>/{审核通过|审核不通过}/<group>/*.{jpg,jpeg,png}")
+    add("--mission", help="which mission's folder, such as 挡风板安装检查")
+    add("--no-mission", action="store_true", help="ask without the mission's focus; any folder's name is one then")
+    add("--verify-inputs", action="store_true", help="open every image before the model is loaded")
+
+
+def read_input(args: argparse.Namespace) -> TaskInput[ImageItem, Summary]:
+    """The images of all groups. Raises InputError for flags that are missing, and what `read_tree` raises."""
+    return _input(args, _tree(args))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_input_arguments(parser)
+    add = parser.add_argument
+    add("--output-dir", type=Path, default=Path("outputs"), help="where the lines go (%(default)s)")
+    add("--output-path", type=Path, help="the JSONL to write (OUTPUT_DIR/MISSION_stage_a.jsonl)")
+    add(
+        "--image-keys",
+        choices=IMAGE_KEYS,
+        default=IMAGE_KEYS[0],
+        help="name images 图片_1 … or image_1 … (%(default)s)",
+    )
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=8, usual=USUAL)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Summarise and write; the exit status is that of `answer_task`."""
+    from halp_probe.answering.run import answer_task
+
+    options = AnswerOptions.of(args)
+    tree = _tree(args)
+    given = _input(args, tree)
+    output = args.output_path or args.output_dir / f"{nfc(args.mission)}_stage_a.jsonl"
+    answered = answer_task(given, options, output, _Growing(output, tree.groups, args.image_keys))
+    lines = _lines(tree.groups, answered.replies, answered.failures)
+    write_lines(output, lines, args.image_keys)
+    whole = sum(line.complete for line in lines)
+    print(f"{len(tree.groups)} groups, {whole} complete, {len(lines) - whole} with a problem; see {output}")
+    answered.tell()
+    return answered.exit_status
+
+
+def _tree(args: argparse.Namespace) -> Tree:
+    if args.data_root is None or args.mission is None:
+        raise InputError("--data-root FOLDER and --mission NAME are both needed")
+    if not args.no_mission:
+        mission(args.mission)
+    return read_tree(args.data_root, args.mission)
+
+
+def _input(args: argparse.Namespace, tree: Tree) -> TaskInput[ImageItem, Summary]:
+    items = [item for group in tree.groups for item in items_of(group, focused=not args.no_mission)]
+    broken = _broken(args.data_root, items) if args.verify_inputs else {}
+    return TaskInput(
+        STAGE_A,
+        [item for item in items if item.key not in broken],
+        [*tree.failures, *broken.values()],
+        args.data_root,
+        {"mission": nfc(args.mission), "mission_focus": not args.no_mission},
+    )
+
+
+def _broken(root: Path, items: Sequence[ImageItem]) -> dict[str, Failure]:
+    """Key -> why its image cannot be used."""
+    found = {}
+    for item in tqdm(items, "verify", unit="image", disable=None):
+        try:
+            load_image(image_path(root, item.image))
+        except ImageError as error:
+            found[item.key] = Failure(item.key, "image", str(error))
+    return found
+
+
+def _lines(groups: Sequence[Group], replies: Mapping[str, Reply], failures: Sequence[Failure]) -> list[GroupLine]:
+    """The lines of all groups whose every image has a reply or a failure, in order."""
+    images = {failure.question_id: Described(None, f"{failure.stage}: {failure.reason}") for failure in failures}
+    images |= {key: _described(reply) for key, reply in replies.items()}
+    lines = (group_line(group, [images.get(key) for key in image_keys(group)]) for group in groups)
+    return [line for line in lines if line is not None]
+
+
+def _described(reply: Reply) -> Described:
+    return described(reply.text, finished=reply.finished, date=reply.date)
+
+
+class _Growing:
+    """The output while a run goes on: begun anew with the groups that are there, then one line a finished group."""
+
+    def __init__(self, path: Path, groups: Sequence[Group], image_key: str) -> None:
+        self._path, self._image_key = path, image_key
+        self._groups = groups
+        self._group_of = {key: group for group in groups for key in image_keys(group)}
+        self._settled: dict[str, Described] = {}
+        self._written = 0
+        self._begun = False
+
+    def __call__(self, new: Sequence[Reply]) -> str:
+        """Write the groups that are finished with these replies; how many that makes, for the progress line."""
+        touched = []
+        for reply in new:
+            image = _described(reply)
+            if reply.attempt > 1 or image.summary is not None:  # else it is asked again
+                self._settled[reply.key] = image
+                touched.append(self._group_of[reply.key])
+        finished = (
+            group_line(group, [self._settled.get(key) for key in image_keys(group)]) for group in dict.fromkeys(touched)
+        )
+        self._write([line for line in finished if line is not None])
+        return f"{self._written} of {len(self._groups)} groups"
+
+    def _write(self, lines: Sequence[GroupLine]) -> None:
+        if not self._begun:
+            write_lines(self._path, lines, self._image_key)
+        else:
+            for line in lines:
+                append_line(self._path, line, self._image_key)
+        self._begun = True
+        self._written += len(lines)

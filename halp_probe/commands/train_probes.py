@@ -1,0 +1,132 @@
+"""`train_probes.py` and `halp-probe train-probes`: the flags, and one study from them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from halp_probe.commands.arguments import at_least_two, not_negative, positive_number, share
+from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.names import KINDS, LINEAR, WITH_STRENGTHS
+
+if TYPE_CHECKING:
+    from halp_probe.probes.study import Design
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--shards", type=Path, required=True, metavar="DIR", help="the --output-dir of extract.py, or one shard file")
+    add(
+        "--labels",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="question_id, label: 1 hallucinated, 0 right, or blank",
+    )
+    add(
+        "--output-dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="for report.html, results.csv, oof.csv, probes/, …",
+    )
+    add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
+    add("--images-dir", type=Path, metavar="DIR", help="for the report's pictures (where extract.py found them)")
+    add("--probe", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)} (linear)")
+    add("--strengths", nargs="+", type=positive_number, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
+    add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
+    add("--folds", type=at_least_two, metavar="K", help="test folds, split by image (5)")
+    add("--bootstrap", type=at_least_two, default=1000, metavar="B", help="draws for the intervals (%(default)s)")
+    add("--calibration", default="platt", choices=("platt", "isotonic", "none"), help="score to risk (%(default)s)")
+    add("--max-error", type=share, metavar="SHARE", help="save the threshold that keeps so few of the answers wrong")
+    add("--preset", choices=("halp",), help="the published design, to compare: MLP, one split by row, seed 42")
+    add("--device", type=_device, default="cpu", help="where probes are fitted: cpu or cuda (%(default)s)")
+    add("--seed", type=not_negative, default=0, metavar="N", help="of folds, probes and bootstrap (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and judge; the exit status is 0. Raises InputError for shards or labels that cannot be used."""
+    from halp_probe.labels.table import read_labels
+    from halp_probe.probes import outputs
+    from halp_probe.probes.files import file_stem, load_probe
+    from halp_probe.probes.saving import save_probes
+    from halp_probe.probes.study import study
+    from halp_probe.report.writing import write_report
+    from halp_probe.shards.reader import open_shards
+
+    began = time.monotonic()
+    _check(args)
+    shards, labels = open_shards(args.shards), read_labels(args.labels)
+    for note in shards.notes:
+        print(f"note: {note}")
+    folder = _writable(args.output_dir)
+    found = study(shards, labels, _design(args))
+    for note in found.rows.notes:
+        print(note)
+    (folder / "report.html").unlink(missing_ok=True)  # the last to be written: it never stands beside other results
+    outputs.write_left_out(folder / "left_out.csv", found.rows)
+    outputs.write_out_of_fold(folder / "oof.csv", found)
+    outputs.write_results(folder / "results.csv", found.judgement)
+    outputs.write_differences(folder / "differences.csv", found.judgement)
+    save_probes(folder / "probes", found, shards.attributes, args.labels.name, args.max_error)
+    write_report(
+        folder, found, shards, labels=args.labels, images_dir=args.images_dir, seconds=time.monotonic() - began
+    )
+    print(f"\n{outputs.table(found.judgement, found.findings)}")
+    name = found.judgement.headline.name
+    if threshold := load_probe(folder / "probes" / file_stem(name)).threshold:
+        print(f"\n{name}: {threshold.words} (out-of-fold risks; no guarantee for other images)")
+    print(f"\n{folder}: report.html, results.csv, oof.csv, … and probes/ (fitted on all {len(found.rows.y)} questions)")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises ProbeError for flags that contradict each other, and for what is not there."""
+    for name in ("probe", "strengths", "folds"):
+        if args.preset is not None and getattr(args, name) is not None:
+            raise ProbeError(f"--{name} does not go with --preset {args.preset}, which says it; leave one of them out")
+    if args.strengths is not None and args.probe in set(KINDS) - set(WITH_STRENGTHS):
+        raise ProbeError(f"--strengths does not go with --probe {args.probe}, which has none to choose among")
+    if args.images_dir is not None and not args.images_dir.is_dir():
+        raise ProbeError(f"--images-dir {args.images_dir} is not a folder")
+    if args.device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ProbeError(f"--device {args.device}: torch finds no GPU here; leave the flag out")
+
+
+def _design(args: argparse.Namespace) -> Design:
+    from halp_probe.probes.fitting.estimators import STRENGTHS
+    from halp_probe.probes.study import Design
+
+    return Design(
+        probe=args.probe or LINEAR,
+        strengths=tuple(args.strengths or STRENGTHS),
+        representations=tuple(args.representations) if args.representations else None,
+        group_columns=tuple(args.group_columns),
+        folds=args.folds or 5,
+        bootstrap=args.bootstrap,
+        calibration=args.calibration,
+        preset=args.preset,
+        seed=args.seed,
+        device=args.device,
+    )
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "probes").mkdir(exist_ok=True)
+    except OSError as error:
+        raise ProbeError(f"--output-dir {folder} cannot be written: {error.strerror}") from error
+    return folder
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text} is neither cpu nor cuda nor cuda:N")
+    return text

@@ -1,0 +1,30 @@
+"""`halp-probe train-vlm`: train a fused VLM in two stages, resumable at any moment, and evaluate what was saved."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from halp_probe.errors import InputError
+from halp_probe.finetuning.options import TrainOptions
+from halp_probe.finetuning.options import add_arguments as add_arguments
+from halp_probe.models.options import quiet_libraries
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; exit status 0, 130 or 143 when stopped by a signal. Raises InputError for input that cannot be used."""
+    options = TrainOptions.of(args)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("train-vlm runs in one process on one device; start it without torchrun")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and worker processes do not go together
+    quiet_libraries()  # the trainer's import is not quiet itself
+    import transformers
+
+    from halp_probe.engine.stopping import StopSignals
+    from halp_probe.finetuning.run import train
+    from halp_probe.locking import locked
+
+    transformers.utils.logging.set_verbosity_error()  # the trainer tells of ways that it takes, none of them ours
+    with locked(options.output_dir), StopSignals() as stop:
+        finished = train(options, stop)
+        return 0 if finished else stop.exit_status

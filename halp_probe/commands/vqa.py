@@ -1,0 +1,53 @@
+"""`halp-probe vqa`: answer a table of questions on images, and judge the answers."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from halp_probe.answering.options import AnswerOptions, Usual, add_answer_arguments
+from halp_probe.records import Sample
+from halp_probe.task_files.table import read_vqa
+from halp_probe.tasks.task import TaskInput
+from halp_probe.tasks.vqa import VQA
+
+DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
+USUAL = Usual(max_new_tokens=64)
+
+
+def add_input_arguments(group: argparse._ActionsContainer) -> None:
+    add = group.add_argument
+    add("--vqa-dataset", type=Path, help="CSV with question_id, image_id, question, answer")
+    add("--images-dir", type=Path, help="folder of the images: {images_dir}/{image_id}")
+
+
+def read_input(args: argparse.Namespace) -> TaskInput[Sample, str]:
+    """Raises what `read_vqa` raises."""
+    return read_vqa(args.vqa_dataset, args.images_dir)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_input_arguments(parser)
+    parser.add_argument("--output-dir", type=Path, default=Path("outputs"), help="where answers go (%(default)s)")
+    parser.add_argument("--output-path", type=Path, help="the CSV to write (OUTPUT_DIR/vqa_MODEL.csv)")
+    add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, usual=USUAL)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Answer and judge; the exit status is that of `answer_task`."""
+    from halp_probe.answering.run import answer_task
+    from halp_probe.commands.label import summary
+    from halp_probe.labels.table import row, with_texts, write_labels
+
+    options = AnswerOptions.of(args)
+    given = read_input(args)
+    output = args.output_path or args.output_dir / f"vqa_{options.model.base_name}.csv"
+    answered = answer_task(given, options, output)
+    items = [item for item in given.items if item.question_id in answered.replies]
+    replies = [answered.replies[item.question_id].text for item in items]
+    rows = [row(item.question_id, VQA.verdict(item, reply)) for item, reply in zip(items, replies, strict=True)]
+    rows = with_texts(rows, [item.question for item in items], replies, [item.answer for item in items])
+    write_labels(output, rows)
+    print(summary(rows, str(output)))
+    answered.tell()
+    return answered.exit_status

@@ -1,0 +1,230 @@
+"""Samples through the engine in batches: planned, prepared ahead, and the same from one run to the next.
+
+Shared by extraction and answering. Samples that an earlier run stored keep their places in the batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import tee
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from halp_probe.engine import batching
+from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.images import ImageError, by_content, image_path, pixel_count
+from halp_probe.engine.preparing import Prepared, Preparer, prepared
+from halp_probe.engine.prompting import Prompt
+from halp_probe.engine.threads import ahead
+from halp_probe.engine.vision import VisionError
+from halp_probe.errors import InputError
+from halp_probe.records import Failure, Sample
+
+
+class Stored(Protocol):
+    """What the plan needs of a sample that an earlier run has stored."""
+
+    @property
+    def image_sha256(self) -> str: ...
+    @property
+    def prefix_tokens(self) -> int: ...  # up to the image's end
+    @property
+    def prompt_tokens(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one batch, and of the samples that failed since the last one."""
+
+    computed: list[Computed]
+    failures: list[Failure]
+    attempted: int | None  # at a window's end: samples of the run's order so far
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Samples by image in the order that they run; those of one image stand together."""
+
+    images: list[list[Sample]]
+    attempted: int  # samples of the run's order up to the window's end
+
+
+@dataclass(frozen=True)
+class _StoredSlot:
+    """The place in a batch of a prompt that an earlier run has stored."""
+
+    image_sha256: str
+    prefix_tokens: int
+    tokens: int
+
+    def __len__(self) -> int:
+        return self.tokens
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Prompts that run together, and the samples that failed since the last batch."""
+
+    prompts: list[Prompt]
+    failures: list[Failure]
+    attempted: int | None = None
+
+
+def samples_by_image(samples: Sequence[Sample], images_dir: Path) -> list[list[Sample]]:
+    """The samples of each image, in the run's order. Files of one content are one image.
+
+    Samples that show several images stand together where these are the same; those that show none, by `image_id`.
+    Raises what `text_only` raises.
+    """
+    if text_only(samples):
+        return batching.grouped(samples, lambda sample: sample.subject)
+    first = by_content(images_dir, (file for sample in samples for file in sample.files))
+    return batching.grouped(samples, lambda sample: tuple(first[file] for file in sample.files))
+
+
+def text_only(samples: Sequence[Sample]) -> bool:
+    """Whether the samples show no image. Raises InputError, naming one, where some do and others do not."""
+    without = [sample for sample in samples if not sample.files]
+    if 0 < len(without) < len(samples):
+        raise InputError(
+            f"{len(without)} of {len(samples)} prompts show no image (first: {without[0].question_id!r}), the others "
+            "do: vectors of images would have holes; run the two kinds by themselves"
+        )
+    return bool(without)
+
+
+class Batched:
+    """Runs an engine over samples that stand by image.
+
+    `token_budget` bounds a batch's padded tokens, `images_a_batch` its images. Where a batch does not fit the device's
+    memory, half of its tokens are the budget for the rest of the run; a run that resumes it starts with the full one,
+    so its batches may differ. `workers` processes prepare prompts; with 0 a thread does. `stored` is what earlier runs
+    have, by question id; `contents` what each subject (see `Sample`) showed then.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        preparer: Preparer,
+        stored: Mapping[str, Stored],
+        *,
+        token_budget: int,
+        workers: int,
+        images_a_batch: int | None = None,
+        contents: Mapping[tuple[str, ...], str] | None = None,
+    ) -> None:
+        self.engine, self.preparer = engine, preparer
+        self.token_budget, self.workers, self.images_a_batch = token_budget, workers, images_a_batch
+        self._stored = dict(stored)  # this run's own storing does not change its plan
+        self._content_of = dict(contents or {})
+
+    def results(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Generator[Result, None, None]:
+        """Batch after batch of the samples that are not stored. `retried` are those that failed in earlier runs."""
+        with closing(ahead(self._batches(images, retried))) as batches:
+            for batch in batches:
+                computed, failures = self._compute(batch.prompts) if batch.prompts else ([], [])
+                yield Result(computed, [*batch.failures, *failures], batch.attempted)
+
+    def _compute(self, prompts: list[Prompt]) -> tuple[list[Computed], list[Failure]]:
+        """Run a batch; in halves, and then all later ones smaller, when it does not fit the device's memory.
+
+        The prompts on an image that the vision tower fails on are failures, the others run without them.
+        """
+        try:
+            return [self.engine.compute(prompts)], []
+        except VisionError as error:
+            failed = [prompt for prompt in prompts if prompt.image_sha256 == error.image_sha256]
+            others = [prompt for prompt in prompts if prompt.image_sha256 != error.image_sha256]
+            computed, failures = self._compute(others) if others else ([], [])
+            return computed, [Failure(prompt.sample.question_id, "forward", str(error)) for prompt in failed] + failures
+        except torch.OutOfMemoryError:
+            if len(prompts) == 1:
+                reason = f"out of memory with {len(prompts[0])} tokens; lower `max_pixels`"
+                return [], [Failure(prompts[0].sample.question_id, "forward", reason)]
+        tokens = batching.computed_tokens(prompts, share_prefix=self.engine.share_prefix)
+        self.token_budget = min(self.token_budget, tokens // 2)
+        middle = len(prompts) // 2
+        (first, failed_first), (second, failed_second) = (
+            self._compute(half) for half in (prompts[:middle], prompts[middle:])
+        )
+        return first + second, failed_first + failed_second
+
+    def _batches(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Iterator[_Batch]:
+        """The run's batches. Prompts are made when their batch is near, so memory holds a few batches of pixels."""
+        for_workers, for_batches = tee(self._windows(images, retried))
+        missing = (list(filter(self._is_missing, image)) for window in for_workers for image in window.images)
+        made = prepared(self.preparer, filter(None, missing), self.workers)
+        for window in for_batches:
+            failures: list[Failure] = []
+            slots = (slot for image in window.images for slot in self._slots(image, made, failures))
+            for batch in batching.batches(
+                slots, lambda: self.token_budget, share_prefix=self.engine.share_prefix, images=self.images_a_batch
+            ):
+                yield _Batch([slot for slot in batch if isinstance(slot, Prompt)], failures.copy())
+                failures.clear()
+            yield _Batch([], failures, window.attempted)
+
+    def _windows(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Iterator[_Window]:
+        """Windows in which anything is missing."""
+        attempted = 0
+        for window in batching.windows(images, batching.WINDOW):
+            attempted += sum(map(len, window))
+            missing = [left for image in window if (left := list(filter(self._is_missing, image)))]
+            # Samples that are stored keep their places in the batches, unless only failures of earlier runs are left.
+            only_retried = all(sample.question_id in retried for image in missing for sample in image)
+            planned = missing if only_retried else window
+            if missing:
+                by_length = [sorted(image, key=lambda sample: len(sample.question)) for image in planned]
+                yield _Window(sorted(by_length, key=self._size), attempted)
+
+    def _slots(
+        self, image: list[Sample], made: Iterator[Prepared], failures: list[Failure]
+    ) -> Iterator[Prompt | _StoredSlot]:
+        """The places of an image's samples, from what the workers made of those that are missing."""
+        results = iter(next(made)) if any(map(self._is_missing, image)) else iter(())
+        for sample in image:
+            stored = self._stored.get(sample.question_id)
+            if stored is not None:
+                yield _StoredSlot(stored.image_sha256, stored.prefix_tokens, stored.prompt_tokens)
+                continue
+            result = self._same_image(next(results))
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                yield result
+
+    def _same_image(self, result: Prompt | Failure) -> Prompt | Failure:
+        """A failure when the prompt's images are not those that were captured under their names before."""
+        if isinstance(result, Failure):
+            return result
+        sample = result.sample
+        if self._content_of.setdefault(sample.subject, result.image_sha256) == result.image_sha256:
+            return result
+        reason = (
+            f"{', '.join(sample.subject)} is not the file that other prompts of this run were about; put that file "
+            "back, or choose another place for the output"
+        )
+        return Failure(sample.question_id, "image", reason)
+
+    def _is_missing(self, sample: Sample) -> bool:
+        return sample.question_id not in self._stored
+
+    def _size(self, image: list[Sample]) -> tuple[int, int, str]:
+        """Grows with the length of the image's prefix, then with that of its longest question."""
+        first = image[0]
+        return sum(map(self._area, first.files)), max(len(sample.question) for sample in image), first.image_id
+
+    def _area(self, file: str) -> int:
+        """Of an image after resizing, in pixels; 0 where only the processor knows it."""
+        bounds = self.preparer.prompter.pixel_bounds
+        if bounds is None:
+            return 0
+        try:
+            pixels = pixel_count(image_path(self.preparer.images_dir, file))
+        except ImageError:
+            pixels = 0
+        return min(max(pixels, bounds[0]), bounds[1])

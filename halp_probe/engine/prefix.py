@@ -1,0 +1,74 @@
+"""Prompts on one image, or on the same ones, share all up to their questions: which rows, how many tokens. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from halp_probe.engine.prompting import Prompt
+
+
+class PrefixError(ValueError):
+    """Prompts on one image that do not share it."""
+
+
+@dataclass(frozen=True)
+class ByImage:
+    """Which prompts of a batch stand on which image, by file content; images in the order of their first appearance."""
+
+    rows: list[list[int]]  # of each image
+
+    @property
+    def image_of(self) -> list[int]:
+        """The image of each prompt of the batch."""
+        image_of = {row: image for image, rows in enumerate(self.rows) for row in rows}
+        return [image_of[row] for row in range(len(image_of))]
+
+    @property
+    def first_rows(self) -> list[int]:
+        """A prompt of each image."""
+        return [rows[0] for rows in self.rows]
+
+
+def by_image(prompts: Sequence[Prompt]) -> ByImage:
+    """Raises ValueError when prompts that name one content have different pixels."""
+    rows: dict[str, list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        group = rows.setdefault(prompt.image_sha256, [])
+        group.append(row)
+        if not _same_tensors(prompt.images, prompts[group[0]].images):
+            raise ValueError(f"two images of one batch have the sha256 {prompt.image_sha256!r} and different pixels")
+    return ByImage(list(rows.values()))
+
+
+def _same_tensors(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
+    return a is b or all(torch.equal(tensor, b[name]) for name, tensor in a.items())
+
+
+def shared_tokens(prompts: Sequence[Prompt]) -> int:
+    """How many leading tokens prompts on one image share: their image ends in there, each query token stands behind.
+
+    Raises PrefixError when they do not share the image, as with a template that puts the question before it.
+    """
+    image_end = max(prompt.image_end for prompt in prompts)
+    if len(prompts) == 1:
+        return image_end
+    query = min(prompt.positions.query_index for prompt in prompts)
+    shared = min(common_prefix([prompt.input_ids for prompt in prompts]), query)
+    if shared < image_end:
+        raise PrefixError(
+            f"prompts on one image share {shared} tokens, but the image ends after {image_end} (question "
+            f"{prompts[0].sample.question_id!r})"
+        )
+    return shared
+
+
+def common_prefix(sequences: Sequence[np.ndarray]) -> int:
+    """How many leading elements all of the one-dimensional sequences share."""
+    shortest = min(len(sequence) for sequence in sequences)
+    rows = np.stack([sequence[:shortest] for sequence in sequences])
+    differs = (rows != rows[0]).any(0)
+    return int(differs.argmax()) if differs.any() else shortest

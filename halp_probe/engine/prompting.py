@@ -1,0 +1,221 @@
+"""From a sample and its images to the model's inputs, through the model's own processor and chat template.
+
+Legend: T tokens of one unpadded prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from halp_probe.engine.chat import Chat
+from halp_probe.engine.chat import PromptError as PromptError
+from halp_probe.engine.images import LoadedImage, content_sha256
+from halp_probe.engine.positions import TokenPositions, find_positions, text_positions
+from halp_probe.engine.preprocessing import ImageTexts
+from halp_probe.errors import InputError
+from halp_probe.models.errors import ModelError, one_line
+from halp_probe.models.loading import Checkpoint
+from halp_probe.records import Sample
+
+PROMPT = "image, then question, in one user turn; the model's chat template with generation prompt"
+PROMPT_OF_TEXT = "question alone, in one user turn; the model's chat template with generation prompt"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One sample, ready for a batch."""
+
+    sample: Sample
+    image_sha256: str
+    input_ids: np.ndarray  # [T] int64
+    token_types: np.ndarray | None  # [T] int64, as the family's row says; None where it has none
+    images: dict[str, torch.Tensor]  # pixel_values, image_grid_thw, …; one object for prompts made one after the other
+    image_count: int  # 0: a prompt of text alone
+    image_tokens: int  # of all its images
+    positions: TokenPositions
+    image_end: int  # tokens up to the last one that belongs to an image or that image tokens see
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Up to the last image's end; 0 where there is none."""
+        return self.positions.vision_index + 1
+
+
+@dataclass(frozen=True)
+class Prompter:
+    """Makes prompts for one checkpoint. Images are preprocessed once for all prompts that follow each other on them.
+
+    `min_pixels` and `max_pixels` bound an image's area (None = the processor's own); `answer_tokens` is the room that
+    an answer needs after the prompt; `date` (YYYY-MM-DD) is for a chat template that writes the day's, and
+    `template_options` are variables that it takes; `system` is a message in front of every question. Raises InputError
+    for bounds, options, a system message or a checkpoint that cannot be used.
+    """
+
+    checkpoint: Checkpoint
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    answer_tokens: int = 0
+    date: str | None = None  # None: today's
+    template_options: str | None = None  # a JSON object, such as {"enable_thinking": false}
+    system: str | None = None
+    _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # images, texts, inputs
+
+    def __post_init__(self) -> None:
+        checkpoint = self.checkpoint
+        _ = self.prompt_date  # told once: the day may change before the last prompt, and in worker processes
+        if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
+            raise InputError(
+                f"`min_pixels`/`max_pixels`: {checkpoint.model_type}'s own processor decides the image size; "
+                "leave them out"
+            )
+        low, high = self.pixel_bounds or (0, 0)
+        if low > high:
+            raise InputError(f"`min_pixels` {low} is larger than `max_pixels` {high}")
+
+    @cached_property
+    def pixel_bounds(self) -> tuple[int, int] | None:
+        """The area in pixels between which images are resized; None where the processor decides."""
+        if not self.checkpoint.family.qwen_vl_utils:
+            return None
+        size = self.checkpoint.processor.image_processor.size
+        low, high = size["shortest_edge"], size["longest_edge"]
+        if low is None or high is None:  # the same two areas under their other names
+            low, high = size["min_pixels"], size["max_pixels"]
+        return self.min_pixels or int(low), self.max_pixels or int(high)
+
+    @cached_property
+    def _chat(self) -> Chat:
+        return Chat(self.checkpoint, self.date, self.template_options, self.system)
+
+    @cached_property
+    def prompt_date(self) -> str | None:
+        """The date in every prompt, YYYY-MM-DD; None where the template writes none."""
+        return self._chat.prompt_date
+
+    def check(self, samples: Iterable[Sample]) -> None:
+        """Raise InputError, naming the first, for samples with more or fewer images than the family takes."""
+        for sample in samples:
+            if reason := self.checkpoint.family.refuses(len(sample.files)):
+                raise InputError(
+                    f"question {sample.question_id!r} shows {len(sample.files) or 'no'} images, but "
+                    f"{self.checkpoint.model_type!r} takes {reason}; choose another model"
+                )
+
+    def prompt(self, sample: Sample, *images: LoadedImage) -> Prompt:
+        """The sample's whole prompt: the images in order, then the question; earlier turns stand between the two.
+
+        Raises PromptError when a text holds one of the model's special tokens or the template loses it, the family
+        takes no such prompt, an image's shape is refused, or the prompt (with room for the answer) is longer than the
+        model's context.
+        """
+        if reason := self.checkpoint.family.refuses(len(images)):
+            raise PromptError(f"{self.checkpoint.model_type!r} takes {reason}")
+        text = self._chat.text(sample.question, [image.pixels for image in images], sample.history)
+        inputs = self._inputs(text, images)
+        found, family = inputs["input_ids"][0], self.checkpoint.family
+        find = find_positions if images else text_positions
+        try:
+            positions = find(found.tolist(), self.checkpoint.image_token_id)
+        except ValueError as error:
+            raise PromptError(str(error)) from error
+        self._check_length(positions.query_index + 1 + self.answer_tokens)
+        ids, types = found.numpy(), self._token_types(inputs, bool(images))
+        names = [*family.image_inputs, *(name for name in family.optional_image_inputs if name in inputs)]
+        return Prompt(
+            sample=sample,
+            image_sha256=content_sha256(sample.image_id, [image.sha256 for image in images]),
+            input_ids=ids,
+            token_types=types,
+            images=self._last.setdefault("inputs", {name: inputs[name] for name in names} if images else {}),
+            image_count=len(images),
+            image_tokens=int((ids == self.checkpoint.image_token_id).sum()),
+            positions=positions,
+            image_end=_image_end(self.checkpoint, ids, types, positions) if images else 0,
+        )
+
+    def _token_types(self, inputs: Any, shows_images: bool) -> np.ndarray | None:
+        """[T] as the processor says; some say nothing of a prompt of text alone, all of which is of one type."""
+        types = self.checkpoint.family.token_types
+        if types is None:
+            return None
+        if not shows_images and types.name not in inputs:
+            return np.full(inputs["input_ids"].shape[1], types.padding)
+        told: np.ndarray = inputs[types.name][0].numpy()
+        return told
+
+    def _check_length(self, needed: int) -> None:
+        """Raise PromptError for more tokens than the model takes, or takes as it takes the shorter rows of a batch."""
+        if (limit := self._token_limit) is not None and needed > limit:
+            raise PromptError(
+                f"prompt and answer need {needed} tokens, the model takes {limit}; lower `max_pixels` or "
+                "`max_new_tokens`"
+            )
+        rope = getattr(self.checkpoint.config.get_text_config(), "rope_parameters", None) or {}
+        if rope.get("rope_type") == "longrope" and needed > (short := rope["original_max_position_embeddings"]):
+            raise PromptError(  # the longest row decides for its batch, and for keys that are in the cache already
+                f"prompt and answer need {needed} tokens; beyond {short} this model's positions are another function "
+                "(LongRoPE) for the whole batch: make the image smaller, or lower `max_new_tokens`"
+            )
+
+    def _inputs(self, text: str, images: Sequence[LoadedImage]) -> Any:
+        """What the processor makes of it, batch of one."""
+        if [*map(id, self._last.get("images", [None]))] != [*map(id, images)]:
+            try:
+                texts = ImageTexts(self.checkpoint.processor, [image.pixels for image in images], self.pixel_bounds)
+            except InputError as error:
+                raise PromptError(str(error)) from error
+            self._last.clear()
+            self._last.update(images=images, texts=texts)
+        bos = self.checkpoint.processor.tokenizer.bos_token
+        options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already
+        try:
+            inputs = self._last["texts"](text, **options)
+        except (
+            ValueError,
+            ArithmeticError,
+        ) as error:  # what processors raise for a picture that is too narrow or small
+            sizes = " and ".join(f"{image.pixels.width}×{image.pixels.height}" for image in images)
+            what = f"an image of {sizes} or its prompt" if images else "the prompt"
+            raise PromptError(f"the processor refuses {what}: {one_line(error)}") from error
+        if "attention_mask" in inputs and not inputs["attention_mask"].all():
+            raise ModelError(
+                f"the processor of {self.checkpoint.name!r} pads a single prompt; take `padding` and "
+                "`pad_to_multiple_of` out of its tokenizer_config.json and processor_config.json"
+            )
+        family = self.checkpoint.family
+        of_images = {*family.image_inputs, *family.optional_image_inputs}
+        known = {"input_ids", "attention_mask", *of_images, *family.unused_outputs}
+        if family.token_types:
+            known.add(family.token_types.name)
+        if unknown := set(inputs) - known:
+            raise ModelError(
+                f"the processor of {self.checkpoint.name!r} returns {', '.join(sorted(unknown))}, which the family "
+                f"{self.checkpoint.model_type!r} in halp_probe/models/families/ does not pass on"
+            )
+        return inputs
+
+    @cached_property
+    def _token_limit(self) -> int | None:
+        """How many tokens prompt and answer may have."""
+        text_config = self.checkpoint.config.get_text_config()
+        names = [name for name in ("max_position_embeddings", self.checkpoint.family.column_limit) if name]
+        return min((limit for name in names if (limit := getattr(text_config, name, None)) is not None), default=None)
+
+
+def _image_end(checkpoint: Checkpoint, ids: np.ndarray, types: np.ndarray | None, positions: TokenPositions) -> int:
+    """How many tokens stand up to the last one that belongs to the image or that image tokens see."""
+    family, ends = checkpoint.family, [positions.vision_index]
+    if types is not None and family.token_types is not None and family.token_types.block is not None:
+        ends += np.flatnonzero(types == family.token_types.block).tolist()
+    if family.image_marks is not None:
+        ends += np.flatnonzero(np.isin(ids, getattr(checkpoint.config, family.image_marks))).tolist()
+    return max(ends) + 1

@@ -1,0 +1,76 @@
+"""How the tokens of an answer are chosen, and the random numbers that each sampled answer has for itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from halp_probe.errors import InputError
+
+_RANGE = (1e-6, 1e6)  # of a temperature or a penalty: scores divided by it stay finite in float32
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Greedy answers, or sampled ones with a temperature; raises InputError for values that mean neither.
+
+    Sampling is by these numbers alone: what a checkpoint's generation_config says of it (temperature, top_p, top_k,
+    min_p, typical_p, …) is followed neither here nor by greedy answers. Its repetition penalty is, unless one is given.
+    """
+
+    temperature: float | None = None  # None or 0: greedy
+    top_p: float = 1.0  # the likeliest tokens that together have this probability, 1 = all
+    repetition_penalty: float | None = None  # None: the checkpoint's own, 1 = none
+    seed: int = 0  # of sampled answers
+
+    def __post_init__(self) -> None:
+        if self.sampled:
+            _check_range("temperature", self.temperature, "0 is greedy")
+        if self.repetition_penalty is not None:
+            _check_range("repetition_penalty", self.repetition_penalty, "1 is none")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p {self.top_p} is not above 0 and at most 1; 1 leaves every token in")
+        if self.top_p < 1 and not self.sampled:
+            raise InputError(
+                f"top_p {self.top_p} would do nothing: without a temperature answers are greedy; give one, as in "
+                "`temperature=0.7`, or leave top_p out"
+            )
+
+    @property
+    def sampled(self) -> bool:
+        return self.temperature is not None and self.temperature != 0
+
+    def settings(self) -> dict[str, Any]:
+        """What a run's record must hold: all that can change an answer, and nothing else."""
+        if not self.sampled:
+            return {"temperature": None, "repetition_penalty": self.repetition_penalty}
+        return {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "repetition_penalty": self.repetition_penalty,
+            "seed": self.seed,
+        }
+
+    def stream(self, key: str, attempt: int = 1) -> int:
+        """The seed, of 128 bits, of one answer: from the run's seed, the question's id and which attempt it is."""
+        named = json.dumps([self.seed, key, attempt])
+        return int.from_bytes(hashlib.sha256(named.encode()).digest()[:16], "big")
+
+    def uniforms(self, keys: Sequence[str], attempt: int, tokens: int) -> np.ndarray:
+        """[keys, tokens] float64 in [0, 1): a row depends on its own key, and its beginning not on `tokens`."""
+        rows = [np.random.Generator(np.random.Philox(key=self.stream(key, attempt))).random(tokens) for key in keys]
+        return np.array(rows).reshape(len(keys), tokens)
+
+
+GREEDY = Decoding()
+
+
+def _check_range(name: str, value: float | None, remark: str) -> None:
+    low, high = _RANGE
+    if value is None or not low <= value <= high:
+        raise InputError(f"{name} {value} is not a number from {low:g} to {high:g}; {remark}")

@@ -1,0 +1,93 @@
+"""The kinds of probes: each takes one representation through all training sets at once.
+
+Legend: N rows, D width, R training sets, S candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.fitting.comparators import DifferenceOfMeansProbe, RidgeProbe
+from halp_probe.probes.fitting.estimators import STRENGTHS, LinearProbe, linear_probe
+from halp_probe.probes.fitting.mlp import train_mlps
+from halp_probe.probes.fitting.mlp_training import MLPOptions
+from halp_probe.probes.fitting.solver import difference_of_means, solve_logistic, solve_ridge
+from halp_probe.probes.names import DIFFERENCE, KINDS, LINEAR, MLP, RIDGE
+
+TOLERANCE = 5e-4  # relative distance of coefficients from the optimum: no AUROC shows it
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One input through R training sets, with S candidates in each."""
+
+    candidates: tuple[float, ...]  # S, such as strengths of a penalty
+    logit: np.ndarray  # [R, S, N] log-odds of label 1 for all rows, those that were trained on too
+    probe: Callable[[int, int], Any]  # (training set, candidate) -> the fitted probe
+
+
+Fitter = Callable[[Any, np.ndarray, np.ndarray], Fitted]  # (X [N, …], y [N] of 0 and 1, train [R, N] bool)
+
+
+def fitter(kind: str, strengths: Sequence[float], *, groups: np.ndarray, seed: int, device: str) -> Fitter:
+    """The fitter of linear, ridge, difference or mlp.
+
+    `strengths` are candidates of linear and ridge; `groups` [N] are the rows' images, which the MLP keeps together when
+    it sets validation rows aside. Raises ProbeError for another kind.
+    """
+    if kind == LINEAR:
+        return linear(strengths, device)
+    if kind == RIDGE:
+        return ridge(strengths, device)
+    if kind == DIFFERENCE:
+        return difference
+    if kind == MLP:
+        return mlp(replace(MLPOptions(), random_state=seed), groups, device)
+    raise ProbeError(f"there is no probe {kind!r}; choose one of {', '.join(KINDS)}")
+
+
+def linear(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
+    """Logistic regression, with each C as a candidate."""
+
+    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+        found = solve_logistic(X, y, train, Cs, tolerance=TOLERANCE, device=_solver_device(device))
+        template = LinearProbe(Cs=tuple(Cs))
+        return Fitted(tuple(Cs), found.logit, lambda r, s: linear_probe(found, r, s, template))
+
+    return fit
+
+
+def ridge(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
+    """Least squares, with each C as a candidate."""
+
+    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+        found = solve_ridge(X, y, train, Cs, tolerance=TOLERANCE, device=_solver_device(device))
+        return Fitted(tuple(Cs), found.logit, lambda r, s: RidgeProbe(C=Cs[s]).adopt(found, r, s))
+
+    return fit
+
+
+def difference(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+    """The difference of the two labels' means; nothing is chosen."""
+    found = difference_of_means(X, y, train)
+    return Fitted((np.nan,), found.logit, lambda r, s: DifferenceOfMeansProbe().adopt(found, r, s))
+
+
+def mlp(options: MLPOptions, groups: np.ndarray | None, device: str = "cpu") -> Fitter:
+    """HALP's MLP with these MLPOptions; nothing is chosen."""
+
+    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+        found = train_mlps(X, y, train, groups, options, device)
+        return Fitted((np.nan,), found.logit[:, None], lambda r, s: found.probe(r))
+
+    return fit
+
+
+def _solver_device(device: str) -> str | None:
+    """On the CPU the solver works on numpy, without torch."""
+    return None if device == "cpu" else device

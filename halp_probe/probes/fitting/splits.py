@@ -1,0 +1,122 @@
+"""Which rows train and which rows test: stratified, shuffled, and never one image on both sides.
+
+Legend: N rows, K folds.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from halp_probe.probes.errors import ProbeError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one inner or outer split."""
+
+    train: np.ndarray  # int
+    test: np.ndarray  # int
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The outer folds: each row is tested once, by a model that never saw its image."""
+
+    fold: np.ndarray  # [N] int: the fold that tests the row
+    count: int  # K
+    untrainable: Mapping[int, str]  # fold -> why no model can be fitted for it
+    unjudged: Mapping[int, str]  # fold -> why it has no AUROC; covers the untrainable ones
+
+    @property
+    def tested(self) -> np.ndarray:
+        """[N] bool: false for rows that no fold tests, which only train (fold -1)."""
+        return self.fold >= 0
+
+    def split(self, fold: int) -> Split:
+        return Split(train=np.flatnonzero(self.fold != fold), test=np.flatnonzero(self.fold == fold))
+
+
+def outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> Folds:
+    """Fold of each row; `y` [N] of 0 and 1, `images` [N] equal for rows of the same image (None: split by row).
+
+    Raises ProbeError when there are fewer images, or fewer rows of either class, than folds.
+    """
+    n_images = len(y) if images is None else len(np.unique(images))
+    if n_images < count:
+        remedy = f"pass `folds` {n_images} or label more images" if n_images > 1 else "label questions on more images"
+        raise ProbeError(f"{n_images} images cannot fill {count} folds without one being on both sides; {remedy}")
+    if max(np.bincount(y)) < count:
+        raise ProbeError(f"neither class has {count} rows for {count} folds; pass fewer `folds` or label more samples")
+    fold = np.empty(len(y), dtype=np.intp)
+    with warnings.catch_warnings():  # a class too rare for every fold is reported by fold, with the reason
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        splits = _stratified(y, images, count, seed)
+    for number, split in enumerate(splits):
+        fold[split.test] = number
+    return folds_of(fold, y)
+
+
+def folds_of(fold: np.ndarray, y: np.ndarray) -> Folds:
+    """Given the fold that tests each row ([N] int; -1: none), which folds can be fitted and judged."""
+    count = int(fold.max()) + 1
+    untrainable, unjudged = {}, {}
+    for number in range(count):
+        train, test = y[fold != number], y[fold == number]
+        if len(np.unique(train)) < 2:
+            untrainable[number] = f"fold {number}: all its training rows have label {train[0]}"
+        if len(np.unique(test)) < 2:
+            unjudged[number] = f"fold {number}: all its {len(test)} test rows have label {test[0]}"
+    return Folds(fold, count, untrainable, {**unjudged, **untrainable})
+
+
+def images_on_both_sides(folds: Folds, images: np.ndarray) -> int:
+    """How many images have rows that train for a fold and rows that it tests; `images` [N]."""
+    codes = np.unique(images, return_inverse=True)[1]
+    pairs = np.unique(np.column_stack([codes, folds.fold]), axis=0)  # each image with each fold that has rows of it
+    return int((np.bincount(pairs[:, 0]) > 1).sum())
+
+
+def inner_splits(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> tuple[Split, ...]:
+    """Splits within a training set, by image when images are given; only those with both classes on both sides.
+
+    Empty when the rows are too few for `count` splits. Asked for the same rows again (by the next representation),
+    it answers from memory.
+    """
+    codes = None if images is None else np.unique(images, return_inverse=True)[1].astype(np.int64).tobytes()
+    return _remembered(y.astype(np.int8).tobytes(), codes, count, seed)
+
+
+@lru_cache(maxsize=8)
+def _remembered(y_bytes: bytes, image_bytes: bytes | None, count: int, seed: int) -> tuple[Split, ...]:
+    y = np.frombuffer(y_bytes, dtype=np.int8)
+    images = None if image_bytes is None else np.frombuffer(image_bytes, dtype=np.int64)
+    units = len(y) if images is None else len(np.unique(images))
+    if count > units or count > min(np.bincount(y, minlength=2)):
+        return ()
+    return tuple(
+        split
+        for split in _stratified(y, images, count, seed)
+        if len(np.unique(y[split.train])) == 2 and len(np.unique(y[split.test])) == 2
+    )
+
+
+def _stratified(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> list[Split]:
+    kind = StratifiedKFold if images is None else StratifiedGroupKFold
+    splitter = kind(count, shuffle=True, random_state=seed)
+    splits = [Split(train, test) for train, test in splitter.split(np.zeros(len(y)), y, images)]
+    if images is not None:
+        _assert_apart(splits, images)
+    return splits
+
+
+def _assert_apart(splits: list[Split], images: np.ndarray) -> None:
+    for split in splits:
+        shared = np.intersect1d(images[split.train], images[split.test])
+        if len(shared):
+            raise AssertionError(f"image {shared[0]} is on both sides of a split")
