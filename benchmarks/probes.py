@@ -28,6 +28,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info
 
+from halp_probe.distances import relative_distance
 from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.solver import Solutions, solve_logistic
 
@@ -166,7 +167,7 @@ def auroc_gap(a: Found, b: Found) -> float:
 def coefficient_gap(a: Found, b: Found, C: float) -> float:
     """The largest ‖difference‖ / ‖coefficients of b‖ at this C."""
     both = [key for key in a.coef if key in b.coef and key[1] == C]
-    return max(float(np.linalg.norm(a.coef[key] - b.coef[key]) / np.linalg.norm(b.coef[key])) for key in both)
+    return max(float(relative_distance(a.coef[key], b.coef[key])) for key in both)
 
 
 LOOP, SHARED_LOOP = "scikit-learn, plain loop", "scikit-learn, each pair of folds once"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from safetensors import SafetensorError
 
@@ -43,13 +42,6 @@ def write_bytes(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):  # a folder that is none has been told
             partial.unlink()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all; else as `write_bytes`."""
-    with atomic_text(path) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
 
 
 @contextmanager

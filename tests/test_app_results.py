@@ -229,8 +229,8 @@ def without(part: str) -> str:
 
 WHOLE = json.dumps(full_report())
 DAMAGED = {
-    "": "not whole JSON",
-    WHOLE[: len(WHOLE) // 2]: "not whole JSON",
+    "": "is not JSON",
+    WHOLE[: len(WHOLE) // 2]: "is not JSON",
     "[1]": "is no report",
     '{"format": "halp_probe.probe", "format_version": 2}': "'halp_probe.probe' of version 2; only",
     json.dumps(full_report(format_version=2)): "version 2; only 'halp_probe.report' of version 1",
@@ -258,7 +258,7 @@ def test_what_is_neither_is_told(tmp_path: Path) -> None:
     shard_folder(tmp_path / "up" / "run")
     for path, reason in {
         "notes.txt": "is neither a shard",
-        "bytes.json": "not whole JSON",
+        "bytes.json": "is not UTF-8",
         "empty": r"holds neither shards \(\*.h5\) nor a report.json; pass the --output-dir",
         "probes": "holds neither shards",
         "up": r"holds neither shards.*pass .*up/run, which does",

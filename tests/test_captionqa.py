@@ -464,7 +464,7 @@ def test_what_cannot_be_read_is_named(data, tmp_path, monkeypatch):
     (tmp_path / "natural.json").write_text('{"id": 1}')
     assert "no list of rows" in refused(tmp_path, "natural")
     (tmp_path / "natural.json").write_text("{")
-    assert "cannot be read as JSON" in refused(tmp_path, "natural")
+    assert "is not JSON" in refused(tmp_path, "natural")
     (tmp_path / "a.parquet").write_text("no parquet")
     assert "cannot be read as parquet" in refused(tmp_path / "a.parquet")
     (tmp_path / "a.csv").write_text("")
@@ -478,7 +478,7 @@ def test_what_cannot_be_read_is_named(data, tmp_path, monkeypatch):
 
 def test_captions_that_cannot_be_read_are_named(tmp_path):
     for text, reason in (
-        ("{", "cannot be read"),
+        ("{", "is not JSON"),
         ("[]", "no JSON object"),
         ('{"a": "x", "b": 3}', "first: that of 'b'"),
     ):

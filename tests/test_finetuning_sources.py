@@ -138,8 +138,8 @@ def test_keys_are_unique_and_of_their_ids(tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[", "data.json is no JSON that can be used"),
-        ("[" * 100_000, "data.json is no JSON that can be used"),
+        ("[", "data.json is not JSON"),
+        ("[" * 100_000, "data.json is not JSON"),
         ("{}", "data.json must be a JSON list, not an object"),
         ("[]", "data.json holds no entries"),
         ([llava_entry(), 3], "data.json: entry 2 must be a JSON object, not 3"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 from test_labels_table import fake_shards
 
@@ -59,7 +60,7 @@ def test_one_class_on_one_side_is_no_agreement_beyond_chance() -> None:
 
 
 def test_the_interval_is_the_bootstrap_over_units() -> None:
-    """Against a plain bootstrap that draws the images one by one and asks scikit-learn."""
+    """Against a plain bootstrap that draws the images one by one, asks scikit-learn, and takes Student's quantile."""
     rng = np.random.default_rng(1)
     image = np.sort(rng.integers(40, size=160))  # about four questions an image
     second = rng.integers(0, 2, 160)
@@ -71,7 +72,11 @@ def test_the_interval_is_the_bootstrap_over_units() -> None:
         drawn = rng.choice(np.unique(image), len(set(image)))
         rows = np.concatenate([np.flatnonzero(image == each) for each in drawn])
         plain.append(cohen_kappa_score(first[rows], second[rows]))
-    assert (ours.kappa.low, ours.kappa.high) == pytest.approx(tuple(np.percentile(plain, (2.5, 97.5))), abs=0.04)
+    rarer = min(len(np.unique(image[(first == label) | (second == label)])) for label in (0, 1))
+    middle, deviation = np.arctanh(ours.kappa.value), np.std(plain) / (1 - ours.kappa.value**2)
+    reach = student.ppf(0.975, rarer - 1) * deviation
+    wanted = np.tanh([middle - reach, middle + reach])  # twice artanh(kappa) is the logit of (1 + kappa) / 2
+    assert (ours.kappa.low, ours.kappa.high) == pytest.approx(tuple(wanted), abs=0.02)
     by_row = agreement(first.tolist(), second.tolist(), names(160), draws=4000)
     assert by_row.kappa.value == ours.kappa.value and ours.units == len(set(image)) and by_row.units == 160
     assert ours.kappa.high - ours.kappa.low > 1.3 * (by_row.kappa.high - by_row.kappa.low), (
@@ -79,16 +84,46 @@ def test_the_interval_is_the_bootstrap_over_units() -> None:
     )
 
 
-def test_the_interval_covers_the_true_kappa() -> None:
-    """True kappa of two readers of a fair coin who agree with chance .85: .7."""
+@pytest.mark.parametrize(
+    ("images", "questions", "share_wrong", "kappa"),
+    [
+        (150, 1, 0.5, 0.7),
+        (30, 1, 0.5, 0.7),
+        (60, 1, 0.3, 0.8),
+        (20, 4, 0.3, 0.85),
+        (40, 4, 0.3, 0.6),
+        (60, 1, 0.1, 0.6),
+    ],
+)
+def test_the_interval_covers_the_true_kappa(images: int, questions: int, share_wrong: float, kappa: float) -> None:
+    """Two readers who err alike, on an image's questions together in half of the cases. Percentiles: 85 to 94 %."""
     rng = np.random.default_rng(0)
-    covered = 0
-    for seed in range(200):
-        first = rng.integers(0, 2, 150)
-        second = np.where(rng.random(150) < 0.85, first, 1 - first)
-        kappa = agreement(first.tolist(), second.tolist(), names(150), draws=300, seed=seed).kappa
-        covered += kappa.low <= 0.7 <= kappa.high
-    assert 180 <= covered <= 199  # 190 ± 3 standard errors
+    by_chance = share_wrong**2 + (1 - share_wrong) ** 2
+    apart = (1 - by_chance) * (1 - kappa) / 2
+    cells = [1 - share_wrong - apart, apart, apart, share_wrong - apart]
+    image = np.repeat(np.arange(images), questions)
+    inside = {"kappa": 0, "agreement": 0}
+    for seed in range(250):
+        alike = rng.random(len(image)) < (0.5 if questions > 1 else 0)
+        cell = np.where(alike, rng.choice(4, images, p=cells)[image], rng.choice(4, len(image), p=cells))
+        first, second = divmod(cell, 2)
+        ours = agreement(first.tolist(), second.tolist(), [f"i{k}" for k in image], draws=300, seed=seed)
+        for name, truth in (("kappa", kappa), ("agreement", 1 - 2 * apart)):
+            found = getattr(ours, name)
+            inside[name] += found.low <= truth <= found.high
+    # 95 % of 250 are 237.5 ± 3.4; full agreement is rare and has a wide interval of its own
+    assert inside["kappa"] >= 228 and inside["agreement"] >= 228, inside
+
+
+@pytest.mark.parametrize("share_wrong", [0.5, 0.1])
+def test_the_interval_at_full_agreement_leaves_out_what_would_have_shown(share_wrong: float) -> None:
+    """Had kappa been the lower end, so many questions would all agree in 2.5 % of cases."""
+    wrong = round(100 * share_wrong)
+    labels = [1] * wrong + [0] * (100 - wrong)
+    kappa = agreement(labels, labels, names(100)).kappa
+    by_chance = share_wrong**2 + (1 - share_wrong) ** 2
+    agreeing = by_chance + kappa.low * (1 - by_chance)
+    assert (kappa.value, kappa.high) == (1, 1) and agreeing**100 == pytest.approx(0.025)
 
 
 # files
@@ -156,8 +191,18 @@ def test_full_agreement_is_told_to_leave_doubt(tmp_path: Path) -> None:
     path = write(tmp_path / "labels.csv", labels)
     table = write(tmp_path / "reviewed.csv", labels)
     shown = summary(compare(path, reference(table, "label")), reference(table, "label"))
-    assert "kappa 1.000 [1.000, 1.000]" in shown
-    assert "still up to 4.9 % of all questions may hold a disagreement" in shown  # .951 ** 60 = .05
+    assert "60 agree, 100.0 [94.0, 100.0] %" in shown and "kappa 1.000 [0.881, 1.000]" in shown  # .940 ** 60 = .025
+    assert "every bootstrap draw gives 1; interval of 60 questions without a miss" in shown
+
+
+def test_an_interval_that_cannot_be_had_says_why(tmp_path: Path) -> None:
+    found = agreement([0, 1, 1], [0, 1, 0], ["i", "i", "i"])
+    assert np.isnan([found.agreement.low, found.kappa.low]).all() and np.isfinite(found.kappa.value)
+    assert "only one image" in found.agreement.note and "only 1 image" in found.kappa.note
+    path = write(tmp_path / "labels.csv", {"a": 1, "b": 1})
+    table = write(tmp_path / "reviewed.csv", {"a": 1, "b": 0})
+    shown = summary(compare(path, reference(table, "label")), reference(table, "label"))
+    assert "kappa 0.000\n" in shown and "of the intervals: no interval: " in shown
 
 
 def test_a_column_of_the_labels_table_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,6 +105,8 @@ def test_a_long_answer_is_cut_in_its_middle_with_a_mark(length: int) -> None:
         ("yes", None),
         ("right\nwrong", None),
         ("<think>right", None),
+        ("It says red, which is right? No.</think>wrong", "wrong"),  # where the template opened the thinking
+        ("right</think>", None),
         ('{"verdict": "right", "verdict": "wrong"}', None),
         ('{"verdict": "right", "reason": "x"}', None),
         ('{"verdict": true}', None),

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from probes_fake import QUERY, labels_of, planted
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.probes.findings import findings
 from halp_probe.probes.fitting.splits import folds_of
 from halp_probe.probes.judging.groups import Group, Grouped
-from halp_probe.probes.judging.intervals import Estimate
 from halp_probe.probes.study import Design, study
 from halp_probe.probes.transfer import Cell, Transfer
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from halp_probe.bootstrap import image_draws
 from halp_probe.probes.judging.groups import by_group
-from halp_probe.probes.judging.metrics import image_draws
 
 ONE_FOLD = np.zeros(2000, dtype=int)
 

@@ -10,15 +10,9 @@ from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from halp_probe.probes.judging.intervals import interval
+from halp_probe.bootstrap import image_draws, interval
 from halp_probe.probes.judging.measures import MEASURES
-from halp_probe.probes.judging.metrics import (
-    auroc,
-    image_draws,
-    judge,
-    judge_measures,
-    rarer_images,
-)
+from halp_probe.probes.judging.metrics import auroc, judge, judge_measures, rarer_images
 
 ROWS = st.lists(st.tuples(st.integers(0, 1), st.integers(-3, 3), st.integers(0, 4)), min_size=2, max_size=30)
 
@@ -72,7 +66,7 @@ def test_draws_take_whole_images_as_many_as_there_are():
 def test_draws_do_not_depend_on_the_block_size(monkeypatch):
     images = np.arange(20) // 2
     whole = np.concatenate(list(image_draws(images, 30, seed=3)))
-    monkeypatch.setattr("halp_probe.probes.judging.metrics._CELLS_AT_ONCE", 70)
+    monkeypatch.setattr("halp_probe.bootstrap._CELLS_AT_ONCE", 70)
     assert (np.concatenate(list(image_draws(images, 30, seed=3))) == whole).all()
 
 

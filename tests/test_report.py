@@ -5,24 +5,25 @@ from __future__ import annotations
 import base64
 import copy
 import io
+import json
 import re
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import pytest
 from PIL import Image
 from report_data import empty_report, estimate, examples, full_report, pictures, results, transfer
 
 from halp_probe.errors import InputError
+from halp_probe.report import charts
 from halp_probe.report.html import render_report
 from halp_probe.report.layout import differences, layer_grid
-from halp_probe.report.svg import Axis, Frame
 from halp_probe.report.thumbnails import thumbnail
 from halp_probe.report.wording import Footnotes, against_baseline, against_chance, decimal, percent, points, tally
 
@@ -70,7 +71,13 @@ class Page(HTMLParser):
 
 
 def shown(report: dict[str, Any], thumbnails: dict[str, bytes] | None = None) -> Page:
-    return Page(render_report(report, pictures() if thumbnails is None else thumbnails))
+    return Page(rendered(json.dumps(report), thumbnails is None or bool(thumbnails)))
+
+
+@cache
+def rendered(report: str, with_pictures: bool) -> str:
+    """The page of a report in JSON: many tests look at the same one."""
+    return render_report(json.loads(report), pictures() if with_pictures else {})
 
 
 def poisoned(node: Any, keys: tuple[str, ...]) -> Any:
@@ -300,46 +307,50 @@ def test_differences_are_all_there_and_never_wide(n_baselines):
     assert all(1 <= len(names) <= 6 and len(rows) == 1 for names, rows in tables)
 
 
-def test_a_line_goes_where_its_numbers_are():
-    frame = Frame(Axis("x"), Axis("y", top=0.5, step=0.1))
-    (left, bottom), (right, top) = frame.place(0, 0), frame.place(1, 0.5)
-    assert frame.place(0.5, 0.25) == pytest.approx(((left + right) / 2, (bottom + top) / 2))
-    drawn = [float(n) for n in re.findall(r"[\d.]+", frame.path([(0, 0), (1, 0.5)]))]
-    assert drawn == pytest.approx([left, bottom, right, top], abs=0.06)
-    broken = frame.line([0, 0.2, 0.4, 0.6, 0.8], [0, 0.1, None, 0.3, float("nan")], "s0")
-    assert broken.count("<path") == 2 and "nan" not in broken
-
-
-def test_axes_are_labelled_where_their_values_lie():
-    frame = Frame(Axis("a < b"), Axis("y", top=0.1, step=0.05))
-    drawn = frame.drawing('"label"', [])
-    assert "a &lt; b</text>" in drawn and 'aria-label="&#34;label&#34;"' in drawn
-    for axis, place in (
-        (frame.x, lambda tick: frame.place(tick, 0)[0]),
-        (frame.y, lambda tick: frame.place(0, tick)[1]),
+def test_curves_are_drawn_with_their_bands_and_their_legend():
+    report = full_report()
+    for kind, chart in (
+        ("roc", charts.roc(report["curves"]["roc"])),
+        ("pr", charts.precision_recall(report["curves"]["pr"], 0.174)),
+        ("risk_coverage", charts.risk_coverage(report["curves"]["risk_coverage"], 0.174)),
     ):
-        for tick in axis.ticks:
-            where = 'x="{:.1f}" [^>]*' if axis is frame.x else 'y="{:.1f}" [^>]*'
-            offset = 0 if axis is frame.x else 4
-            assert re.search(where.format(place(tick) + offset) + f">{tick:.3g}</text>", drawn)
+        curves = report["curves"][kind]
+        assert [title for _, title in chart.legend[:-1]] == [curve["title"] for curve in curves]
+        assert chart.svg.count('class="line"') == len(curves) and chart.svg.count('class="chance"') == 1
+        bands = sum(curve.get("low") is not None for curve in curves)
+        assert chart.svg.count('class="band"') == bands
+        strokes = [re.findall("stroke: #[0-9a-f]+|stroke-dasharray: [^;]+", swatch) for swatch, _ in chart.legend]
+        assert len({str(each) for each in strokes}) == len(strokes), "told apart"
+        for stroke in strokes:
+            assert all(part in chart.svg for part in stroke), "the legend's lines are the plot's"
 
 
-def test_many_points_become_few_and_keep_their_shape():
-    frame = Frame(Axis("x"), Axis("y"))
-    x = np.linspace(0, 1, 20_000)
-    path = frame.path(zip(x.tolist(), (x**2).tolist(), strict=True))
-    kept = np.array(re.findall(r"([\d.]+) ([\d.]+)", path), dtype=float)  # [points, 2]
-    assert len(kept) < 1000
-    left, top = np.array([frame.place(a, a * a) for a in x]).T
-    assert np.abs(np.interp(kept[:, 0], left, top) - kept[:, 1]).max() < 0.3
-    assert kept[-1] == pytest.approx(frame.place(1, 1), abs=0.06)
+def test_calibration_has_a_dot_for_each_known_bin():
+    bins = {
+        "risk": [0.1, 0.2, None],
+        "rate": [0.1, 0.3, 0.4],
+        "low": [0.0, 0.2, 0.3],
+        "high": [0.2, 0.4, 0.5],
+        "count": [1, 1, 1],
+    }
+    drawn = charts.calibration(bins).svg
+    assert drawn.count('class="dot"') == drawn.count('class="whisker"') == 2 and "nan" not in drawn
 
 
-@pytest.mark.parametrize("largest", [0.001, 0.1, 0.174, 0.25, 0.5, 0.51, 0.83, 1.0])
-def test_an_axis_holds_its_values(largest):
-    axis = Axis.up_to("t", [0.0, None, largest, float("nan")])
-    assert largest <= axis.top + 1e-9 and axis.top <= max(0.04, 2 * largest) + 1e-9
-    assert axis.ticks[-1] == pytest.approx(axis.top) and 3 <= len(axis.ticks) <= 7
+def test_a_bar_lies_at_its_numbers_on_a_scale_that_holds_all():
+    bars = charts.IntervalBars.of([estimate(0.9, 0.05), estimate(0.36, 0.02), estimate(None)])
+    assert bars.low == 0.3
+    drawn = bars.bar(estimate(0.65, 0.15), "baseline")
+    places = {
+        name: [float(n) for n in re.findall(r"[\d.]+", re.search(f'class="{name}"><path d="([^"]*)"', drawn)[1])][::2]
+        for name in ("rule", "whisker", "mark")
+    }
+    width = 180 - 2 * 4  # a margin on either side
+    for name, values in (("rule", [0.5] * 2), ("whisker", [0.5, 0.8]), ("mark", [0.65] * 2)):
+        assert places[name] == pytest.approx([4 + (value - 0.3) / 0.7 * width for value in values], abs=0.01)
+    assert bars.bar(estimate(0.65, 0.15), "control") != drawn and not bars.bar(estimate(None), "baseline")
+    no_interval = bars.bar({"value": 0.5, "low": None, "high": None, "note": ""}, "baseline")
+    assert "whisker" not in no_interval and "mark" in no_interval
 
 
 def test_a_thumbnail_is_small_upright_and_tells_nothing_of_its_maker(tmp_path: Path):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from halp_probe.app.shards_found import picture_inside
+from halp_probe.bootstrap import Estimate
 from halp_probe.engine.images import ImageError, LoadedImage
 from halp_probe.errors import InputError
 from halp_probe.probes.findings import Finding
-from halp_probe.probes.judging.intervals import Estimate
 from halp_probe.report.heatmap import Cell
 from halp_probe.report.layout import Result, by_kind
 from halp_probe.report.reading import read_report

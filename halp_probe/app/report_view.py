@@ -13,7 +13,7 @@ from halp_probe.app.report_found import Example, ReportFound, example_picture
 from halp_probe.app.tables import facts, table
 from halp_probe.app.theme import alert
 from halp_probe.app.wording import PLACES, minute, percent
-from halp_probe.probes.judging.intervals import Estimate
+from halp_probe.bootstrap import Estimate
 from halp_probe.report.colours import fill
 from halp_probe.report.heatmap import Cell
 from halp_probe.report.wording import count, decimal, is_known

@@ -12,8 +12,8 @@ from halp_probe.commands.answer_flags import add_answer_arguments, answer_option
 from halp_probe.commands.arguments import share_or_one
 from halp_probe.commands.task_run import run_task, tell
 from halp_probe.errors import InputError
+from halp_probe.json_files import write_json
 from halp_probe.task_files.dense_records import read_folder, read_records
-from halp_probe.task_files.json_lines import write_metrics
 from halp_probe.tasks.dense_caption import DENSE_CAPTION, DenseItem, parse, true_objects
 from halp_probe.tasks.dense_metrics import metrics
 from halp_probe.tasks.grouped_json import Reading
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     metrics_file = output.with_name(f"{output.name.removesuffix(output.suffix)}_metrics.json")
     unfinished = sum(not each.finished for each in captioned)
     about = {"failed": len(answered.failures), "unfinished": unfinished, "model": options.model.base_name}
-    write_metrics(metrics_file, {**found, **about})
+    write_json(metrics_file, {**found, **about})
     print(_told(found))
     print(f"see {output} and {metrics_file}")
     if args.draw is not None:

@@ -11,8 +11,8 @@ from halp_probe.answering.options import Usual
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.commands.task_run import run_task, tell
 from halp_probe.errors import InputError
+from halp_probe.json_files import write_json
 from halp_probe.records import Failure
-from halp_probe.task_files.json_lines import write_metrics
 from halp_probe.task_files.stage_a_lines import read_files
 from halp_probe.task_files.stage_b_files import write_verdicts
 from halp_probe.tasks.stage_b import STAGE_B, Decision, GroupItem, group_key
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     keys = {each.item.key for each in judged}
     found = metrics(judged, [group.mission for group in groups if _key(group) not in keys])
     metrics_file = output.with_name(f"{output.name.removesuffix(output.suffix)}_metrics.json")
-    write_metrics(metrics_file, {**found, "model": options.model.base_name})
+    write_json(metrics_file, {**found, "model": options.model.base_name})
     print(_told(found))
     print(f"see {output} and {metrics_file}")
     return tell(ran)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from halp_probe.commands.arguments import at_least_two, not_negative, positive_number, share
 from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.names import KINDS, LINEAR, WITH_STRENGTHS
 
 if TYPE_CHECKING:
     from halp_probe.probes.study import Design
-
-KINDS = ("linear", "ridge", "difference", "mlp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +79,7 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("probe", "strengths", "folds"):
         if args.preset is not None and getattr(args, name) is not None:
             raise ProbeError(f"--{name} does not go with --preset {args.preset}, which says it; leave one of them out")
-    if args.strengths is not None and args.probe in ("difference", "mlp"):
+    if args.strengths is not None and args.probe in set(KINDS) - set(WITH_STRENGTHS):
         raise ProbeError(f"--strengths does not go with --probe {args.probe}, which has none to choose among")
     if args.images_dir is not None and not args.images_dir.is_dir():
         raise ProbeError(f"--images-dir {args.images_dir} is not a folder")
@@ -96,7 +95,7 @@ def _design(args: argparse.Namespace) -> Design:
     from halp_probe.probes.study import Design
 
     return Design(
-        probe=args.probe or "linear",
+        probe=args.probe or LINEAR,
         strengths=tuple(args.strengths or STRENGTHS),
         representations=tuple(args.representations) if args.representations else None,
         group_columns=tuple(args.group_columns),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.comparison.measures import share_over_images
 from halp_probe.comparison.pairing import Pair
-from halp_probe.probes.judging.intervals import Estimate
 
 
 @dataclass(frozen=True)

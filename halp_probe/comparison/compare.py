@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from halp_probe.bootstrap import Estimate, joined
 from halp_probe.comparison.answers import AnswerChanges, answer_changes
 from halp_probe.comparison.cka import linear_cka
 from halp_probe.comparison.conditions import notes, other_architecture
 from halp_probe.comparison.measures import mean_over_images, row_distances
 from halp_probe.comparison.pairing import Pair
-from halp_probe.probes.judging.intervals import Estimate, joined
 from halp_probe.shards.names import layer_of
 
 

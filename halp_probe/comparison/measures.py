@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from halp_probe.probes.judging.intervals import Estimate, interval
-from halp_probe.probes.judging.metrics import image_draws
+from halp_probe.bootstrap import Estimate, image_draws, interval
+from halp_probe.distances import relative_distance
 
 _VALUES_AT_ONCE = 4_000_000  # float64 values of a block of rows: 32 MB
 
@@ -34,10 +34,10 @@ def row_distances(a: np.ndarray, b: np.ndarray) -> RowDistances:
     identical = np.empty(len(a), dtype=bool)
     for rows in _blocks(len(a), a.shape[1]):
         x, y = a[rows].astype(np.float64), b[rows].astype(np.float64)
-        length_x, length_y, moved = (np.sqrt((each**2).sum(axis=1)) for each in (x, y, y - x))
+        length_x, length_y = (np.linalg.norm(each, axis=1) for each in (x, y))
         same = (x == y).all(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            relative = np.where(length_x > 0, moved / length_x, np.nan)
+            relative = np.where(length_x > 0, relative_distance(y, x), np.nan)
             angle = np.clip((x * y).sum(axis=1) / length_x / length_y, -1, 1)
         relative_l2[rows] = np.where(same, 0.0, relative)
         cosine[rows] = np.where((length_x > 0) & (length_y > 0), np.where(same, 1.0, angle), np.nan)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.comparison.compare import Comparison, Movement
 from halp_probe.files import atomic_text
-from halp_probe.probes.judging.intervals import Estimate
 from halp_probe.shards.reader import Shards
 
 COMPARISON_FILE, ANSWERS_FILE = "comparison.csv", "changed_answers.csv"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.comparison.compare import Comparison, Movement
-from halp_probe.probes.judging.intervals import Estimate
+from halp_probe.plotting.figures import new_figure, svg, svg_file
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 from halp_probe.report.wording import shortened
 
@@ -44,24 +41,21 @@ _PANELS = (
 
 def comparison_svg(comparison: Comparison, name_a: str, name_b: str) -> bytes:
     """Layers from left to right after the two vision means; bars are 95 % intervals. The same input, the same bytes."""
-    figure = Figure(figsize=_SIZE, facecolor="white")
-    FigureCanvasSVG(figure)  # no pyplot: nothing global is chosen or kept
     places = _Places.of(comparison.movements)
-    all_axes = figure.subplots(1, len(_PANELS))
-    for axes, panel in zip(all_axes, _PANELS, strict=True):
-        _draw(axes, panel, comparison.movements, places)
     names = [f"{side}: {shortened(name, 120)}" for side, name in (("A", name_a), ("B", name_b))]
     counts = f"{comparison.rows} questions on {comparison.images} images"
-    title = figure.suptitle("\n".join([*names, counts]), fontsize=9)
-    title.set_parse_math(False)  # a dollar in a model's name is a dollar
-    handles, labels = all_axes[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="lower center", ncols=len(handles), frameon=False, fontsize=9)
-    figure.tight_layout(rect=(0, 0.07, 1, 1))
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "halp_probe", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+    with new_figure(*_SIZE, "white") as figure:
+        all_axes = figure.subplots(1, len(_PANELS))
+        for axes, panel in zip(all_axes, _PANELS, strict=True):
+            _draw(axes, panel, comparison.movements, places)
+        title = figure.suptitle("\n".join([*names, counts]), fontsize=9)
+        title.set_parse_math(False)  # a dollar in a model's name is a dollar
+        handles, labels = all_axes[0].get_legend_handles_labels()
+        if handles:
+            figure.legend(handles, labels, loc="lower center", ncols=len(handles), frameon=False, fontsize=9)
+        figure.tight_layout(rect=(0, 0.07, 1, 1))
+        panels = "; ".join(panel.title for panel in _PANELS)
+        return svg_file(svg(figure, f"{panels}, by decoder layer. {'; '.join([*names, counts])}"))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from halp_probe.distances import relative_distance
 from halp_probe.engine.capture import capture_outputs
 from halp_probe.engine.engine import Engine
 from halp_probe.engine.preparing import Preparer
@@ -64,13 +65,9 @@ def _difference(loaded: LoadedModel, prompt: Prompt, row: Captured) -> float:
     differences = [abs(row.first_token_logprob - best) / max(abs(best), 1.0)]
     for layer in layers:
         *vision, query = read[layer].float().cpu().numpy()
-        differences += [_relative(row.vision_token[layer], state) for state in vision]
-        differences.append(_relative(row.query_token[layer], query))
+        differences += [float(relative_distance(row.vision_token[layer], state)) for state in vision]
+        differences.append(float(relative_distance(row.query_token[layer], query)))
         if layer + 1 < loaded.num_layers:  # the last is told behind its norm, and image tokens behind what is added
             state = outputs.hidden_states[layer + 1][0, positions.query_index]
-            differences.append(_relative(row.query_token[layer], state.float().cpu().numpy()))
+            differences.append(float(relative_distance(row.query_token[layer], state.float().cpu().numpy())))
     return float(np.max(differences))
-
-
-def _relative(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a - b) / np.linalg.norm(b))

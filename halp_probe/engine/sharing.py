@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from halp_probe.distances import relative_distance
 from halp_probe.engine.engine import Engine
 from halp_probe.engine.prefix import PrefixError
 from halp_probe.engine.preparing import Preparer
@@ -93,7 +94,7 @@ def largest_difference(rows: Sequence[Captured], reference: Sequence[Captured]) 
         for row, other in zip(rows, reference, strict=True)
         for a, b in zip(_vectors(row), _vectors(other), strict=True)
     ]
-    return float(np.max([_relative(a, b) for a, b in pairs]))
+    return float(np.max([relative_distance(a, b) for a, b in pairs]))
 
 
 def _groups(preparer: Preparer, images: Iterable[list[Sample]]) -> Iterator[list[Prompt]]:
@@ -109,10 +110,3 @@ def _groups(preparer: Preparer, images: Iterable[list[Sample]]) -> Iterator[list
 def _vectors(row: Captured) -> list[np.ndarray]:
     confidence = np.array([row.first_token_logprob, row.first_token_entropy])
     return [*row.vision_token.values(), *row.query_token.values(), confidence]
-
-
-def _relative(a: np.ndarray, b: np.ndarray) -> float:
-    difference, length = float(np.linalg.norm(a - b)), float(np.linalg.norm(b))
-    if difference == 0:
-        return 0.0
-    return difference / length if length else np.inf

@@ -14,7 +14,7 @@ import transformers
 from halp_probe.engine.prompting import PROMPT, PROMPT_OF_TEXT, Prompter
 from halp_probe.engine.sharing import Sharing
 from halp_probe.errors import InputError
-from halp_probe.files import atomic_text
+from halp_probe.json_files import read_json, write_json
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec
 from halp_probe.settings import differences
@@ -123,15 +123,11 @@ def read_sharing(folder: Path) -> Sharing | None:
 
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_FILE
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        record["settings"]
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a run's record ({error}); choose another `output_dir`") from error
+    record = read_json(path, "choose another `output_dir`")
+    if not isinstance(record, dict) or "settings" not in record:
+        raise InputError(f"{path} is not a run's record; choose another `output_dir`")
     return record
 
 
 def _write(folder: Path, record: dict[str, Any]) -> None:
-    with atomic_text(folder / MANIFEST_FILE) as file:
-        json.dump(record, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    write_json(folder / MANIFEST_FILE, record)

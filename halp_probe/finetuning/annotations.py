@@ -6,7 +6,6 @@ unusable leaves it out, with the reason.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from halp_probe.engine.images import ImageError, image_path
 from halp_probe.errors import InputError
 from halp_probe.finetuning.records import Conversation, LeftOut, Source, Turn
+from halp_probe.json_files import read_json
 
 
 class Unusable(ValueError):
@@ -76,14 +76,7 @@ def read_entries(path: Path, under: str | None = None) -> list[Entry]:
 
     Raises InputError for a file that cannot be read, is not such JSON, or holds none.
     """
-    try:
-        parsed = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON that can be used: {error}") from error
+    parsed = read_json(path)
     if under is not None:
         if not isinstance(parsed, dict) or not isinstance(parsed.get(under), list):
             raise InputError(f"{path} must be a JSON object with a list {under!r}, not {_shown(parsed)}")

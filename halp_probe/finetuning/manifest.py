@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from halp_probe.errors import InputError
-from halp_probe.files import atomic_text
 from halp_probe.finetuning.gather import Gathered
 from halp_probe.finetuning.mixing import content_of
 from halp_probe.finetuning.options import TrainOptions
 from halp_probe.finetuning.records import Source
 from halp_probe.finetuning.start import Start, resolved
+from halp_probe.json_files import read_json, write_json
 from halp_probe.settings import differences
 
 MANIFEST_FILE = "run.json"
@@ -64,8 +64,7 @@ def _digest(sources: Sequence[Source], contents: Mapping[Path, bytes]) -> str:
 def guard(folder: Path, settings: dict[str, Any]) -> None:
     """Write the folder's run.json; InputError where it is of another run."""
     if not refuse_another(folder, settings):
-        with atomic_text(folder / MANIFEST_FILE) as file:
-            json.dump(settings, file, indent=2)
+        write_json(folder / MANIFEST_FILE, settings)
 
 
 def refuse_another(folder: Path, settings: dict[str, Any]) -> bool:
@@ -73,7 +72,7 @@ def refuse_another(folder: Path, settings: dict[str, Any]) -> bool:
     path = folder / MANIFEST_FILE
     if not path.is_file():
         return False
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored = read_json(path, "choose another `output_dir`")
     unknown = {name: value for name, value in stored.items() if name.endswith(_DATA) and name not in settings}
     if found := differences(stored, unknown | json.loads(json.dumps(settings))):
         raise InputError(f"{folder} holds another training run: {found}; choose another `output_dir`")

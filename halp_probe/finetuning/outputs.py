@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from halp_probe.finetuning.evaluation import COLUMNS, Row, summary
 from halp_probe.finetuning.stages import StageLog
 from halp_probe.fused.options import ADAPTER as ADAPTER
 from halp_probe.fused.options import MODEL as MODEL
+from halp_probe.json_files import write_json
 
 ORIGINAL = "original"  # beside MODEL and ADAPTER
 EVALUATION = "evaluation.json"
@@ -35,8 +35,7 @@ def write_evaluation(folder: Path, rows: Sequence[Row]) -> dict[str, dict[str, A
         writer.writerow(COLUMNS)
         writer.writerows(row.cells for row in rows)
     found = summary(rows)
-    with atomic_text(folder / EVALUATION) as file:
-        json.dump(found, file, indent=2, ensure_ascii=False)
+    write_json(folder / EVALUATION, found, allow_nan=True)
     return found
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from halp_probe.files import atomic_text, whole_folder
+from halp_probe.files import whole_folder
 from halp_probe.finetuning.options import TrainOptions
 from halp_probe.finetuning.outputs import ADAPTER, MODEL, ORIGINAL
 from halp_probe.finetuning.stages import Learning, connector_weights
 from halp_probe.finetuning.start import Start, unquantized
 from halp_probe.fused.model import Fused, save
 from halp_probe.fused.original_lora import write_original
+from halp_probe.json_files import read_json, write_json
 from halp_probe.models.adapters import CONFIG_FILE
 
 _SAVED = "saved.json"  # written last
@@ -41,8 +41,7 @@ def write_model(options: TrainOptions, start: Start, learned: Learning) -> None:
     if model.config.model_type == "llava":
         adapter = folder / ADAPTER if lora else None
         _rewritten(folder / ORIGINAL, lambda path: write_original(model, path, adapter=adapter))
-    with atomic_text(folder / _SAVED) as file:
-        json.dump({"model": MODEL, "adapter": ADAPTER if lora else None}, file)
+    write_json(folder / _SAVED, {"model": MODEL, "adapter": ADAPTER if lora else None})
 
 
 def _rewritten(folder: Path, write: Callable[[Path], None]) -> None:
@@ -54,7 +53,6 @@ def _rewritten(folder: Path, write: Callable[[Path], None]) -> None:
 
 def _save_adapter(peft_model: Any, folder: Path, base: Path) -> None:
     peft_model.save_pretrained(folder)
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = str(base.resolve())
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    config = read_json(folder / CONFIG_FILE)
+    write_json(folder / CONFIG_FILE, config | {"base_model_name_or_path": str(base.resolve())})
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's model card, with nothing filled in

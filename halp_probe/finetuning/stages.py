@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +14,11 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
-from halp_probe.files import atomic_text
 from halp_probe.finetuning.checkpoints import LEARNED, last_whole, load_learned, save_learned
 from halp_probe.finetuning.plan import Lora, Schedule, Stage
 from halp_probe.finetuning.trainer import VlmTrainer, Watch, arguments
 from halp_probe.fused.model import connector, lora_targets
+from halp_probe.json_files import read_json, write_json
 from halp_probe.models.adapters import peft_library
 from halp_probe.models.compat import checkpoint_activations
 
@@ -95,7 +94,7 @@ def run(
     if (folder / _FINISHED).is_file():
         shutil.rmtree(checkpoints, ignore_errors=True)  # of a run that was killed while it removed them
         load_learned(learned.model, folder / LEARNED)
-        return StageLog(tuple(json.loads((folder / _FINISHED).read_text(encoding="utf-8"))))
+        return StageLog(tuple(read_json(folder / _FINISHED)))
     trainer = VlmTrainer(
         model=learned.model,
         args=arguments(stage, schedule, checkpoints, learned.fused, evaluates=data.held_out is not None),
@@ -114,8 +113,7 @@ def run(
         trainer.evaluate()
     log = StageLog(tuple(filter(None, map(_row, trainer.state.log_history))))
     save_learned(learned.model, folder / LEARNED)
-    with atomic_text(folder / _FINISHED) as file:
-        json.dump(log.rows, file, indent=1)
+    write_json(folder / _FINISHED, log.rows, allow_nan=True)
     shutil.rmtree(checkpoints)
     return log
 

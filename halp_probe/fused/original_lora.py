@@ -6,7 +6,6 @@ match the vision tower of a fused model too.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from halp_probe.files import atomic_text
 from halp_probe.fused.model import connector
 from halp_probe.fused.original import (
     CONNECTOR_FILE,
@@ -28,6 +26,7 @@ from halp_probe.fused.original import (
     read_tensors,
     save_connector,
 )
+from halp_probe.json_files import read_json, write_json
 from halp_probe.models.adapters import CONFIG_FILE
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.naming import same_model
@@ -145,9 +144,9 @@ def _shapes(module: nn.Linear, rank: int) -> dict[str, torch.Size]:
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     try:
-        config = dict(json.loads(path.read_text(encoding="utf-8")))
+        config = dict(read_json(path))
         kind, _ = config["peft_type"], int(config["r"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:  # InputError is a ValueError
         raise ModelError(
             f"{path} is no configuration of a LoRA ({one_line(error)}); pass the adapter's folder"
         ) from error
@@ -169,8 +168,7 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
 def _write(output: Path, lora: _Lora, prefix: str, **changed: Any) -> None:
     output.mkdir(parents=True, exist_ok=True)
     config = {**lora.config, "modules_to_save": None, "auto_mapping": None, "revision": None, **changed}
-    with atomic_text(output / CONFIG_FILE) as file:
-        file.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    write_json(output / CONFIG_FILE, dict(sorted(config.items())))
     tensors = {f"{prefix}{path}.{half}.weight": weight for (path, half), weight in lora.weights.items()}
     save_file(tensors, output / _WEIGHTS, metadata={"format": "pt"})
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from halp_probe.bootstrap import Estimate, image_draws, interval
 from halp_probe.errors import InputError
 from halp_probe.labels.normalise import bare
 from halp_probe.labels.rules import judge
 from halp_probe.probes.files import SavedProbe
-from halp_probe.probes.judging.intervals import Estimate, interval
-from halp_probe.probes.judging.metrics import image_draws
 from halp_probe.shards.reader import Shards
 
 PLAIN, ABLATED, CONTROL = RUNS = ("plain", "ablated", "control")

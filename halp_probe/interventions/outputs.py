@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.files import atomic_text
 from halp_probe.interventions.effects import (
     ABLATED,
@@ -28,7 +28,7 @@ from halp_probe.interventions.effects import (
     Effect,
     Runs,
 )
-from halp_probe.probes.judging.intervals import Estimate
+from halp_probe.json_files import write_json as write_json_file
 from halp_probe.version import __version__
 
 CSV_FILE, JSON_FILE = "ablation.csv", "ablation.json"
@@ -79,8 +79,7 @@ def write_json(path: Path, about: Mapping[str, Any], runs: Runs, found: Sequence
         "effects": {effect.measure: _effect_json(effect) for effect in found},
         "halp_probe_version": __version__,
     }
-    with atomic_text(path) as file:
-        file.write(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json_file(path, record)
 
 
 def turned(runs: Runs, run: str) -> dict[str, int]:

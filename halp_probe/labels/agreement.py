@@ -10,16 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_TAIL = 2.5  # percent on either side of the interval
-
-
-@dataclass(frozen=True)
-class Share:
-    """A value with the ends of its 95 % interval; nan where it cannot be known."""
-
-    value: float
-    low: float
-    high: float
+from halp_probe.bootstrap import Estimate, image_draws, interval
 
 
 @dataclass(frozen=True)
@@ -31,8 +22,8 @@ class Agreement:
     """
 
     confusion: tuple[tuple[int, int, int], ...]
-    agreement: Share
-    kappa: Share
+    agreement: Estimate
+    kappa: Estimate
     units: int
     problem: str
 
@@ -46,9 +37,14 @@ class Agreement:
 
 
 def agreement(
-    first: Sequence[int | None], second: Sequence[int | None], units: Sequence[str], draws: int = 2000, seed: int = 0
+    first: Sequence[int | None],
+    second: Sequence[int | None],
+    units: Sequence[str],
+    draws: int = 2000,
+    seed: int = 0,
+    unit: str = "image",
 ) -> Agreement:
-    """Compare two labellings of the same N questions; `units` [N] names what is drawn as one, such as the image.
+    """Compare two labellings of the same N questions; `units` [N] names what is drawn as one, and `unit` its kind.
 
     Cohen's kappa (Cohen 1960) as scikit-learn defines it. Each of B draws takes as many units as there are, with
     replacement, and all questions of each; a draw in which kappa is undefined is left out of its interval.
@@ -58,13 +54,14 @@ def agreement(
     np.add.at(confusion, (sides[0], sides[1]), 1)
     compared = confusion[:2, :2]
     known = (sides < 2).all(axis=0)  # [N]
-    names, codes = np.unique(np.array(units, dtype=str)[known], return_inverse=True)
-    drawn = _draws(sides[:, known], codes, len(names), draws, seed)  # [B, 2, 2]
+    own = np.array(units, dtype=str)[known]
+    drawn = _draws(sides[:, known], own, draws, seed)  # [B, 2, 2]
+    agreeing = _agreement(compared, drawn, len(np.unique(own)), unit)
     return Agreement(
         confusion=tuple((int(a), int(b), int(c)) for a, b, c in confusion),
-        agreement=_share(shares(compared[None]), shares(drawn)),
-        kappa=_share(kappas(compared[None]), kappas(drawn)),
-        units=len(names),
+        agreement=agreeing,
+        kappa=_kappa(compared, drawn, agreeing, _rarer_units(sides[:, known], own), unit),
+        units=len(np.unique(own)),
         problem=_problem(compared),
     )
 
@@ -83,15 +80,39 @@ def kappas(counts: np.ndarray) -> np.ndarray:
     return _ratio(agreeing * totals - by_chance, totals**2 - by_chance)
 
 
-def _draws(sides: np.ndarray, codes: np.ndarray, n_units: int, draws: int, seed: int) -> np.ndarray:
-    """[B, 2, 2] counts of each draw; `sides` [2, n] labels and `codes` [n] units of the compared questions."""
-    if not n_units:
+def _draws(sides: np.ndarray, units: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """[B, 2, 2] counts of each draw; `sides` [2, n] labels and `units` [n] of the compared questions."""
+    if not len(units):
         return np.zeros((0, 2, 2), dtype=int)
-    each = np.zeros((n_units, 4), dtype=int)
-    np.add.at(each, (codes, 2 * sides[0] + sides[1]), 1)
-    rng = np.random.default_rng(seed)
-    counts = [np.bincount(rng.integers(n_units, size=n_units), minlength=n_units) @ each for _ in range(draws)]
-    return np.stack(counts).reshape(draws, 2, 2)
+    cells = np.eye(4, dtype=int)[2 * sides[0] + sides[1]]  # [n, 4]
+    counts = [weights @ cells for weights in image_draws(units, draws, seed)]
+    return np.concatenate(counts).reshape(draws, 2, 2)
+
+
+def _agreement(compared: np.ndarray, drawn: np.ndarray, n_units: int, unit: str) -> Estimate:
+    value = float(shares(compared[None])[0])
+    if n_units == 1:
+        return Estimate(value, np.nan, np.nan, f"no interval: there is only one {unit}")
+    return interval(value, shares(drawn), n_units, bounded=True, unit=unit)
+
+
+def _kappa(compared: np.ndarray, drawn: np.ndarray, agreeing: Estimate, rarer: int, unit: str) -> Estimate:
+    """Its interval is made on the logit scale of (1 + kappa) / 2, which lies in 0 … 1, from the `rarer` units.
+
+    Where all agree no draw can differ: what they could still disagree, at the same agreement by chance.
+    """
+    value = float(kappas(compared[None])[0])
+    if value == 1:
+        total = compared.sum()
+        by_chance = float((compared.sum(axis=0) * compared.sum(axis=1)).sum()) / total**2
+        return Estimate(1.0, 1 - (1 - agreeing.low) / (1 - by_chance), 1.0, agreeing.note)
+    found = interval((1 + value) / 2, (1 + kappas(drawn)) / 2, rarer, bounded=True, unit=unit)
+    return Estimate(value, 2 * found.low - 1, 2 * found.high - 1, found.note)
+
+
+def _rarer_units(sides: np.ndarray, units: np.ndarray) -> int:
+    """How many units have the label that fewer units have, on either side; `sides` [2, n], `units` [n]."""
+    return min(len(np.unique(units[(sides == label).any(axis=0)])) for label in (0, 1))
 
 
 def _problem(compared: np.ndarray) -> str:
@@ -106,11 +127,3 @@ def _problem(compared: np.ndarray) -> str:
 
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     return np.divide(top, bottom, out=np.full(len(bottom), np.nan), where=bottom > 0)
-
-
-def _share(value: np.ndarray, drawn: np.ndarray) -> Share:
-    known = drawn[np.isfinite(drawn)]
-    if not len(known) or not np.isfinite(value[0]):
-        return Share(float(value[0]), float("nan"), float("nan"))
-    low, high = np.percentile(known, (_TAIL, 100 - _TAIL))
-    return Share(float(value[0]), float(low), float(high))

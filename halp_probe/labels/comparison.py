@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.files import atomic_text
-from halp_probe.labels.agreement import Agreement, Share, agreement
+from halp_probe.labels.agreement import Agreement, agreement
 from halp_probe.labels.table import ID_COLUMN, LabelError, LabelRow, checked_meaning, read_labels
 
 DISAGREEMENTS = "disagreements.csv"
@@ -75,15 +76,16 @@ def compare(
     units = [row.question_id if images is None else _image(row.question_id, images, path) for row in both]
     theirs = [person.labels[row.question_id] for row in both]
     rules = sorted({row.rule for row in both})
+    unit = "question" if images is None else "image"
     return Comparison(
-        whole=agreement([row.label for row in both], theirs, units, draws, seed),
-        rules={rule: _of_rule(rule, both, theirs, units, draws, seed) for rule in rules},
+        whole=agreement([row.label for row in both], theirs, units, draws, seed, unit),
+        rules={rule: _of_rule(rule, both, theirs, units, draws, seed, unit) for rule in rules},
         disagreements=tuple(
             (row, own)
             for row, own in zip(both, theirs, strict=True)
             if row.label is not None and own is not None and row.label != own
         ),
-        unit="question" if images is None else "image",
+        unit=unit,
         notes=_notes(rows, both, person, path),
     )
 
@@ -109,12 +111,8 @@ def summary(comparison: Comparison, person: Reference) -> str:
         lines.append(f"kappa is not defined: {whole.problem}")
     if whole.compared:
         lines.append(f"in brackets: 95 % by a bootstrap over {whole.units} {comparison.unit}s")
-    if whole.compared and whole.agreeing == whole.compared:
-        most = 100 * (1 - 0.05 ** (1 / whole.units))  # the share that is missed by `units` draws in 5 % of cases
-        lines.append(
-            f"they agree everywhere, so the bootstrap shows no doubt; still up to {most:.1f} % of all "
-            f"{comparison.unit}s may hold a disagreement (95 %)"
-        )
+    notes = (whole.agreement.note, "" if whole.problem else whole.kappa.note)
+    lines += [f"of the intervals: {note}" for note in dict.fromkeys(notes) if note]
     lines.append(f"  {'reviewed:':>21}" + "".join(f"{side:>14}" for side in _SIDES))
     lines += [
         f"  labels: {side:<13}" + "".join(f"{n:>14}" for n in row)
@@ -129,10 +127,16 @@ def summary(comparison: Comparison, person: Reference) -> str:
 
 
 def _of_rule(
-    rule: str, rows: Sequence[LabelRow], theirs: Sequence[int | None], units: Sequence[str], draws: int, seed: int
+    rule: str,
+    rows: Sequence[LabelRow],
+    theirs: Sequence[int | None],
+    units: Sequence[str],
+    draws: int,
+    seed: int,
+    unit: str,
 ) -> Agreement:
     own = [n for n, row in enumerate(rows) if row.rule == rule]
-    return agreement([rows[n].label for n in own], [theirs[n] for n in own], [units[n] for n in own], draws, seed)
+    return agreement([rows[n].label for n in own], [theirs[n] for n in own], [units[n] for n in own], draws, seed, unit)
 
 
 def _notes(rows: Sequence[LabelRow], both: Sequence[LabelRow], person: Reference, path: Path) -> tuple[str, ...]:
@@ -166,8 +170,8 @@ def _image(question_id: str, images: Mapping[str, str], path: Path) -> str:
     return images[question_id]
 
 
-def _shown(share: Share, times: int = 1) -> str:
-    """ "94.6 [92.1, 97.0]" in per cent, "0.876 [0.812, 0.930]" else."""
+def _shown(share: Estimate, times: int = 1) -> str:
+    """ "94.6 [92.1, 97.0]" in per cent, "0.876 [0.812, 0.930]" else; without brackets where there is no interval."""
     digits = 1 if times == 100 else 3
     value, low, high = (f"{times * part:.{digits}f}" for part in (share.value, share.low, share.high))
-    return value if value == "nan" else f"{value} [{low}, {high}]"
+    return value if "nan" in (low, high) else f"{value} [{low}, {high}]"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from halp_probe.reply_text import without_thinking
+
 # "<|im_start|>assistant", "[/INST]", "<start_of_turn>model", a line that is only "assistant" (ChatML decoded without
 # its special tokens), "Assistant:" at a line's start ("### Assistant:" too).
 _ASSISTANT = re.compile(
@@ -24,8 +26,7 @@ _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.IGNORECASE | re.DOT
 def without_prompt(text: str, question: str) -> str:
     """Only what the model said in answer to `question`; "" if it never got past its thinking."""
     text = _model_turn(text, question)
-    text = text.rpartition("</think>")[2]
-    text = text.partition("<think>")[0]  # never closed: cut off while thinking, so it gave no answer
+    text = without_thinking(text)  # never closed: cut off while thinking, so it gave no answer
     tagged = _ANSWER_TAG.findall(text)
     text = _SPECIAL_TOKEN.sub(" ", tagged[-1] if tagged else text)
     return _without_question(text, question)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from halp_probe.endpoint import Completion
 from halp_probe.labels.vqa import human_answers
+from halp_probe.reply_text import after_thinking
 
 RIGHT, WRONG, UNKNOWN = "right", "wrong", "unknown"  # the words a judge may say
 VERDICTS = (RIGHT, WRONG, UNKNOWN)
@@ -36,7 +37,6 @@ them if the list has fewer than three), wrong if it means the same as none of th
 
 Reply with one word and nothing else: right, wrong or unknown."""
 
-_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 _ONE_WORD = re.compile(r"[\"'*`]*(right|wrong|unknown)[\"'*`]*\.?[\"'*`]*", re.IGNORECASE)
 
@@ -75,12 +75,12 @@ def shortened(answer: str) -> str:
 
 
 def parse(reply: Completion) -> Said:
-    """One word, or JSON {"verdict": word}, after any finished <think> block; nothing else is a verdict."""
+    """One word, or JSON {"verdict": word}, after what it thought; nothing else is a verdict."""
     if reply.refusal or reply.finish == "content_filter":
         return Said(UNKNOWN, "refused to judge")
     if reply.finish == "length":
         return Said(UNKNOWN, "its reply was cut off")
-    text = _THOUGHT.sub("", reply.text, count=1).strip()
+    text = after_thinking(reply.text) or ""
     fenced = _FENCED.fullmatch(text)
     text = fenced[1] if fenced else text
     word = _ONE_WORD.fullmatch(text)

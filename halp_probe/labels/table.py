@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halp_probe.errors import InputError
-from halp_probe.files import atomic_text, write_json
+from halp_probe.files import atomic_text
+from halp_probe.json_files import write_json
 from halp_probe.labels.verdict import Verdict
 
 if TYPE_CHECKING:

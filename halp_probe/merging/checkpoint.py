@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from halp_probe.distances import relative_distance
 from halp_probe.engine.engine import Engine
 from halp_probe.engine.images import from_pixels
 from halp_probe.engine.prompting import Prompter
@@ -141,9 +142,7 @@ def largest_difference(readings: Readings, reference: Readings) -> tuple[float, 
     """|a - b| / |b| where it is largest, and of which reading; not a number counts as infinite."""
     found = []
     for name, expected in reference.items():
-        distance, length = (np.linalg.norm(values, axis=1) for values in (readings[name] - expected, expected))  # [R]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(distance == 0, 0.0, distance / length)
+        share = relative_distance(readings[name], expected)  # [R]
         found.append((float(np.nan_to_num(share, nan=np.inf).max()), name))
     return max(found)
 

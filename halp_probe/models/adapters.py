@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from halp_probe.json_files import read_json, write_json
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.fingerprints import folder_fingerprint
 from halp_probe.models.naming import parse_name, same_model
@@ -49,9 +50,9 @@ def open_adapter(name: str, *, cache_dir: str | None = None) -> Adapter:
     """Read what an adapter says of itself. Raises ModelError when it is none, or none that can be used here."""
     folder = _folder(name, cache_dir)
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG_FILE)
         peft_type, base = str(config["peft_type"]), config["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:  # InputError is a ValueError
         raise ModelError(
             f"`adapter` {name}: no {CONFIG_FILE} of PEFT that can be read ({one_line(error)}); pass the folder that "
             "save_pretrained wrote"
@@ -167,7 +168,7 @@ def write_merge_record(folder: Path, model: str, revision: str, adapters: Sequen
     """Write beside a merged checkpoint what it was made of."""
     made_of = [{"name": adapter.name, "identity": adapter.identity} for adapter in adapters]
     record = {"base_model": model, "base_revision": revision, "adapters": made_of}
-    (folder / MERGE_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / MERGE_RECORD, record)
 
 
 def _identity(folder: Path, config: Mapping[str, Any]) -> str:
@@ -187,9 +188,9 @@ def _merged_from(folder: str) -> tuple[str, list[str]] | None:
     if not path.is_file():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         return str(record["base_revision"]), [str(adapter["identity"]) for adapter in record["adapters"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is not a record of halp-probe merge ({one_line(error)}); merge again") from error
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from halp_probe.models.errors import ModelError, one_line
+from halp_probe.json_files import read_json
+from halp_probe.models.errors import ModelError
 
 
 def check_code(name: str, source: str, trusted: str | None) -> bool:
@@ -27,10 +27,7 @@ def check_own_code(source: str, commit: str | None, cache_dir: str | None) -> No
 
         folder = Path(snapshot_download(source, revision=commit, cache_dir=cache_dir, allow_patterns=["*.json"]))
     for file in sorted(folder.glob("*.json")):
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ModelError(f"{file} is not JSON ({one_line(error)}); fetch the model again") from error
+        content = read_json(file, "fetch the model again", ModelError)
         for reference in _references(content):
             owner, separator, _ = reference.rpartition("--")
             if separator and owner != source:

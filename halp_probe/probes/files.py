@@ -9,7 +9,6 @@ calibration nor threshold.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -22,13 +21,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from halp_probe.files import atomic_text, write_bytes
+from halp_probe.files import write_bytes
+from halp_probe.json_files import read_json, write_json
 from halp_probe.models.naming import BUNDLED, BUNDLED_PROBES
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.fitting.comparators import DifferenceOfMeansProbe, RidgeProbe
 from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.probes.fitting.mlp import MLPProbe
 from halp_probe.probes.judging.calibration import Calibration, Threshold
+from halp_probe.probes.names import DIFFERENCE, LINEAR, MLP, RIDGE
 
 FORMAT = "halp_probe.probe"
 FORMAT_VERSION = 2
@@ -36,10 +37,10 @@ LABEL_MEANING = "1 = the answer is hallucinated (judged wrong), 0 = right; risk 
 SELECTED_STEM = "selected_probe"  # the one to use, among those of a study
 _IMAGES = "training_images"
 KINDS: dict[str, type] = {
-    "linear": LinearProbe,
-    "ridge": RidgeProbe,
-    "difference": DifferenceOfMeansProbe,
-    "mlp": MLPProbe,
+    LINEAR: LinearProbe,
+    RIDGE: RidgeProbe,
+    DIFFERENCE: DifferenceOfMeansProbe,
+    MLP: MLPProbe,
 }
 
 
@@ -270,16 +271,11 @@ def _cards(folder: Path) -> list[Path]:
 
 
 def _write_card(path: Path, card: Mapping[str, Any]) -> None:
-    with atomic_text(path) as file:
-        file.write(json.dumps(_without_nan(card), indent=2, allow_nan=False) + "\n")
+    write_json(path, _without_nan(card))
 
 
 def _read_card(path: Path) -> dict[str, Any]:
-    content = _read_bytes(path)
-    try:
-        card = json.loads(content)
-    except ValueError as error:
-        raise ProbeError(f"{path} is not JSON ({error}); train the probe again") from error
+    card = read_json(path, "train the probe again", ProbeError)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ProbeError(
             f"{path} is not a probe (its format is not {FORMAT!r}); pass a file that train_probes.py wrote"

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.controls import CHANCE, RANDOM_BY_IMAGE_ROWS
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds, images_on_both_sides
 from halp_probe.probes.judging.groups import Grouped
-from halp_probe.probes.judging.intervals import Estimate, too_narrow
+from halp_probe.probes.judging.intervals import too_narrow
 from halp_probe.probes.results import Judgement
 from halp_probe.probes.sweep import Sweep
 from halp_probe.probes.transfer import MOST_GROUPS, Transfer

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.probes.controls import RANDOM_BY_IMAGE, Control
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds
-from halp_probe.probes.judging.intervals import MOST_SPREAD, Estimate
+from halp_probe.probes.judging.intervals import MOST_SPREAD
 from halp_probe.probes.judging.measures import MEASURES
 from halp_probe.probes.judging.metrics import Judged, judge, judge_measures
 from halp_probe.probes.nested import spread

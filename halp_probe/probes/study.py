@@ -19,6 +19,7 @@ from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
 from halp_probe.probes.fitting.splits import Folds, folds_of, outer_folds
 from halp_probe.probes.judging.groups import Grouped, by_group
+from halp_probe.probes.names import LINEAR
 from halp_probe.probes.own_features import Feature, WithFeatures
 from halp_probe.probes.presets import HALP, row_split
 from halp_probe.probes.results import Judgement, Result, judge_sweep
@@ -64,7 +65,7 @@ class Design:
     5
     """
 
-    probe: str = "linear"
+    probe: str = LINEAR
     strengths: tuple[float, ...] = STRENGTHS
     representations: tuple[str, ...] | None = None
     group_columns: tuple[str, ...] = ()

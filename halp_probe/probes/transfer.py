@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.probes.fitting.kinds import Fitter
 from halp_probe.probes.fitting.splits import Folds
-from halp_probe.probes.judging.intervals import Estimate
 from halp_probe.probes.judging.metrics import judge
 from halp_probe.probes.nested import CrossFit, spread
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from halp_probe.bootstrap import Estimate
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.files import LABEL_MEANING
 from halp_probe.probes.judging.groups import Grouped
-from halp_probe.probes.judging.intervals import Estimate
 from halp_probe.probes.judging.measures import COVERAGE, MEASURES
+from halp_probe.probes.names import MLP
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study
 from halp_probe.probes.transfer import Transfer
@@ -44,7 +45,7 @@ def report_content(found: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "split": "image" if design.preset is None else "row",
             "folds": found.folds.count,
-            "probe": "mlp" if design.preset else design.probe,
+            "probe": MLP if design.preset else design.probe,
             **{name: getattr(design, name) for name in ("seed", "bootstrap", "preset", "calibration")},
             "seconds": about["seconds"],
         },

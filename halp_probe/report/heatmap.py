@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from halp_probe.plotting.figures import new_figure, png
 from halp_probe.report.colours import COLOURS, SCALE, fill
 
 _LAYERED = ("vision_token", "query_token")
@@ -82,18 +81,15 @@ def heatmap_png(cells: Sequence[Cell], title: str, subtitle: str, best: Cell | N
         layers=tuple(sorted({cell.layer for cell in cells if cell.layer is not None})),
     )
     width, height = layout.size
-    figure = Figure(figsize=layout.size, dpi=150, facecolor="white")
-    FigureCanvasAgg(figure)  # no pyplot: nothing global is chosen or kept
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.axis("off")
-    for cell in sorted(cells, key=lambda cell: cell == best):  # the frame goes over its neighbours
-        _draw(axes, cell, layout, framed=cell == best)
-    _draw_labels(axes, layout, title, subtitle)
-    _draw_colour_bar(figure, layout)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    with new_figure(width, height, "white") as figure:
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.axis("off")
+        for cell in sorted(cells, key=lambda cell: cell == best):  # the frame goes over its neighbours
+            _draw(axes, cell, layout, framed=cell == best)
+        _draw_labels(axes, layout, title, subtitle)
+        _draw_colour_bar(figure, layout)
+        return png(figure)
 
 
 def _draw(axes: Axes, cell: Cell, layout: _Layout, *, framed: bool) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from halp_probe.plotting.figures import UNPRINTABLE
 from halp_probe.probes.findings import LEVELS
 from halp_probe.report import charts, layout, wording
 from halp_probe.report.colours import fill
 from halp_probe.report.reading import check_version
-
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def render_report(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
@@ -39,7 +37,7 @@ def render_report(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) ->
             pictures={image: base64.b64encode(jpeg).decode() for image, jpeg in thumbnails.items()},
         )
     )
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", page)
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", page)
 
 
 @cache

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from halp_probe.errors import InputError
+from halp_probe.json_files import read_json
 from halp_probe.report.content import FORMAT, FORMAT_VERSION
 
 REPORT_FILE = "report.json"
@@ -15,12 +15,7 @@ REPORT_FILE = "report.json"
 
 def read_report(path: Path) -> dict[str, Any]:
     """What the file holds. Raises InputError when it cannot be read, is cut short, or of another format or version."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not whole JSON ({error}); run train_probes.py again, which writes it") from error
+    report = read_json(path, "run train_probes.py again, which writes it")
     if not isinstance(report, dict):
         raise InputError(f"{path} is no report; pass a {REPORT_FILE} that train_probes.py wrote")
     check_version(report, str(path))

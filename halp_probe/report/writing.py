@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from halp_probe.engine.images import ImageError, image_path
 from halp_probe.errors import InputError
 from halp_probe.files import atomic_text, write_bytes
+from halp_probe.json_files import read_json, write_json
 from halp_probe.probes import outputs
 from halp_probe.probes.results import Result
 from halp_probe.probes.saving import save_probes
@@ -99,9 +99,7 @@ def _write_page(folder: Path, study: Study, labels: str, images_dir: Path | None
     report = report_content(study, texts, about)
     of_run = None if shards_dir is None else _images_of_run(shards_dir)
     pictures = _thumbnails(report["examples"], images_dir or of_run)
-    with atomic_text(folder / REPORT_FILE) as file:
-        json.dump(report, file, indent=1, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
+    write_json(folder / REPORT_FILE, report, indent=1)
     _write_heatmap(folder / "heatmap.png", study, str(about["model_name"] or "unnamed model"))
     with atomic_text(folder / "report.html") as file:
         file.write(render_report(report, pictures))
@@ -125,8 +123,8 @@ def _thumbnails(examples: Mapping[str, Sequence[Mapping[str, Any]]], images_dir:
 def _images_of_run(shards_dir: Path) -> Path | None:
     """The `images_dir` that the extraction's record names; None when there is no such record or folder."""
     try:
-        images_dir = Path(json.loads((shards_dir / _RUN_RECORD).read_text(encoding="utf-8"))["images_dir"])
-    except (OSError, ValueError, KeyError, TypeError):
+        images_dir = Path(read_json(shards_dir / _RUN_RECORD)["images_dir"])
+    except (InputError, KeyError, TypeError):
         return None
     return images_dir if images_dir.is_dir() else None
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
+from halp_probe.json_files import read_json
 from halp_probe.task_files.captionqa_rows import read_rows
 from halp_probe.tasks import caption_qa_results as results
 from halp_probe.tasks import captions
@@ -49,12 +49,7 @@ def read_images(dataset: str, split: str, pictures: Path, prompt: str) -> TaskIn
 
 def read_captions(path: Path) -> Mapping[str, str]:
     """Image id -> caption. Raises InputError for a file that holds something else."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"`captions` {path} cannot be read: {error}; `halp-probe caption` writes such a file"
-        ) from error
+    found = read_json(path, "`halp-probe caption` writes such a file")
     if not isinstance(found, dict):
         raise InputError(f"`captions` {path} is no JSON object of image ids and captions")
     if wrong := [image_id for image_id, caption in found.items() if not isinstance(caption, str)]:

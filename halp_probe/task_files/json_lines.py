@@ -1,13 +1,10 @@
-"""JSON of the tasks' files: objects one a line, readable in any editor and by any reader of lines; indented metrics."""
+"""JSON of the tasks' files: objects one a line, readable in any editor and by any reader of lines."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-from halp_probe.files import atomic_text
 
 _BREAKS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"})  # some readers split there too
 
@@ -15,12 +12,6 @@ _BREAKS = str.maketrans({"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2
 def json_line(record: Mapping[str, Any]) -> str:
     """One line with its end. Only "\\n" breaks it, whatever the texts hold."""
     return json.dumps(record, ensure_ascii=False, allow_nan=False).translate(_BREAKS) + "\n"
-
-
-def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
-    with atomic_text(path) as file:
-        json.dump(metrics, file, ensure_ascii=False, allow_nan=False, indent=2)
-        file.write("\n")
 
 
 def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

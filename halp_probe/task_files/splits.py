@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from halp_probe.errors import InputError
+from halp_probe.json_files import read_json
 
 ALL = "all"
 _ROWS_AT_ONCE = 16
@@ -113,15 +114,14 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
 
 def _json(path: Path) -> Iterator[Row]:
     """A list of rows, or a row a line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = (
-            [json.loads(line) for line in text.split("\n") if line.strip()]
-            if path.suffix == ".jsonl"
-            else json.loads(text)
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from error
+    rows = _lines(path) if path.suffix == ".jsonl" else read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path} is no list of rows: each is an object with id, images and questions")
     yield from rows
+
+
+def _lines(path: Path) -> list[Any]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from error

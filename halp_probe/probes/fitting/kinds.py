@@ -17,6 +17,7 @@ from halp_probe.probes.fitting.estimators import STRENGTHS, LinearProbe, linear_
 from halp_probe.probes.fitting.mlp import train_mlps
 from halp_probe.probes.fitting.mlp_training import MLPOptions
 from halp_probe.probes.fitting.solver import difference_of_means, solve_logistic, solve_ridge
+from halp_probe.probes.names import DIFFERENCE, KINDS, LINEAR, MLP, RIDGE
 
 TOLERANCE = 5e-4  # relative distance of coefficients from the optimum: no AUROC shows it
 
@@ -39,15 +40,15 @@ def fitter(kind: str, strengths: Sequence[float], *, groups: np.ndarray, seed: i
     `strengths` are candidates of linear and ridge; `groups` [N] are the rows' images, which the MLP keeps together when
     it sets validation rows aside. Raises ProbeError for another kind.
     """
-    if kind == "linear":
+    if kind == LINEAR:
         return linear(strengths, device)
-    if kind == "ridge":
+    if kind == RIDGE:
         return ridge(strengths, device)
-    if kind == "difference":
+    if kind == DIFFERENCE:
         return difference
-    if kind == "mlp":
+    if kind == MLP:
         return mlp(replace(MLPOptions(), random_state=seed), groups, device)
-    raise ProbeError(f"there is no probe {kind!r}; choose linear, ridge, difference or mlp")
+    raise ProbeError(f"there is no probe {kind!r}; choose one of {', '.join(KINDS)}")
 
 
 def linear(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.probes.judging.intervals import interval
+from halp_probe.bootstrap import image_draws, interval
 from halp_probe.probes.judging.measures import CALIBRATION_BINS, MEASURES
-from halp_probe.probes.judging.metrics import image_draws
 from halp_probe.probes.judging.tally import Tally, summed_to, tally
 
 MOST_POINTS = 200

@@ -8,9 +8,9 @@ from itertools import chain
 
 import numpy as np
 
-from halp_probe.probes.judging.intervals import Estimate, interval
+from halp_probe.bootstrap import Estimate, image_draws, interval
 from halp_probe.probes.judging.measures import MEASURES
-from halp_probe.probes.judging.metrics import image_draws, rarer_images
+from halp_probe.probes.judging.metrics import rarer_images
 from halp_probe.probes.judging.tally import tally
 
 LEAST_IMAGES = 10  # with either label, for a group to have an AUROC

@@ -5,18 +5,17 @@ Legend: N rows, K folds, B bootstrap draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from types import MappingProxyType
 
 import numpy as np
 
-from halp_probe.probes.judging.intervals import MOST_SPREAD, PATCHY, Estimate, interval, joined
+from halp_probe.bootstrap import PATCHY, Estimate, image_draws, interval, joined
+from halp_probe.probes.judging.intervals import MOST_SPREAD
 from halp_probe.probes.judging.measures import MEASURES, Measure
 from halp_probe.probes.judging.tally import tally
-
-_CELLS_AT_ONCE = 500_000  # weights in memory at a time: what fits a processor's cache is fastest
 
 
 @dataclass(frozen=True)
@@ -105,18 +104,6 @@ def judge_measures(
 def rarer_images(y: np.ndarray, images: np.ndarray) -> int:
     """How many images have a row of the label that fewer images have; `y` [N] of 0 and 1, `images` [N]."""
     return min(len(np.unique(images[y == label])) for label in (0, 1))
-
-
-def image_draws(images: np.ndarray, n_draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Blocks [b, N] that sum to B draws: how often each row's image was drawn; `images` [N]."""
-    codes = np.unique(images, return_inverse=True)[1]
-    n_images = int(codes.max()) + 1
-    rng = np.random.default_rng(seed)
-    step = max(1, _CELLS_AT_ONCE // len(codes))
-    for begin in range(0, n_draws, step):
-        size = min(step, n_draws - begin)
-        counts = [np.bincount(rng.integers(n_images, size=n_images), minlength=n_images) for _ in range(size)]
-        yield np.stack(counts, axis=1).astype(np.int32)[codes].T  # rows first in memory, as `tally` reads them
 
 
 def _by_part(

@@ -1,0 +1,15 @@
+"""How far vectors are apart, in lengths of the one that they should be."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def relative_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a - b| / |b| of vectors along the last axis: [..., D] to [...].
+
+    0 where both are the same, inf where b alone is zero, nan where a number is none.
+    """
+    distance, length = (np.asarray(np.linalg.norm(vectors, axis=-1)) for vectors in (a - b, b))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(distance == 0, 0.0, distance / length)

@@ -1,0 +1,7 @@
+"""The names of the kinds of probes, as the command line, the reports and the files of probes say them."""
+
+from __future__ import annotations
+
+LINEAR, RIDGE, DIFFERENCE, MLP = "linear", "ridge", "difference", "mlp"
+KINDS = (LINEAR, RIDGE, DIFFERENCE, MLP)
+WITH_STRENGTHS = (LINEAR, RIDGE)  # those with a penalty whose strength is chosen
