@@ -29,8 +29,8 @@ from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.files import SavedProbe, image_keys, load_probe, load_probes, save_probe, set_threshold
 from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.records import CaptureSpec
+from halp_probe.scoring.compatibility import check_fits
 from halp_probe.scoring.conversation import Asked, ProbedChat
-from halp_probe.scoring.fitting import check_fits
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.names import layer_of

@@ -20,10 +20,10 @@ from halp_probe.commands import score as scoring
 from halp_probe.commands.score import extract_options
 from halp_probe.errors import InputError
 from halp_probe.models.loading import load_model, open_checkpoint
-from halp_probe.probes.card import vectors_card
+from halp_probe.probes.card import check_same_states, vectors_card
 from halp_probe.probes.files import load_probe, save_probe
 from halp_probe.probes.fitting.estimators import LinearProbe
-from halp_probe.scoring.fitting import check_fits, check_same_states
+from halp_probe.scoring.compatibility import check_fits
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shards.reader import open_shards
 

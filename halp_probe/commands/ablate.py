@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.interventions.directions import layer_read
     from halp_probe.locking import locked
     from halp_probe.probes.files import load_probe
-    from halp_probe.scoring.fitting import check_fits
+    from halp_probe.scoring.compatibility import check_fits
     from halp_probe.task_files.table import read_vqa
 
     probe = load_probe(args.probe)

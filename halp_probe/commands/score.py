@@ -17,6 +17,7 @@ from halp_probe.commands.arguments import not_negative, positive
 from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.errors import InputError
 from halp_probe.models.options import ModelOptions
+from halp_probe.state_identity import StateIdentity
 
 RISKS_FILE = "risks.csv"
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.commands import extract as extraction
     from halp_probe.locking import locked
     from halp_probe.probes.files import load_probe
-    from halp_probe.scoring.fitting import check_fits
+    from halp_probe.scoring.compatibility import check_fits
     from halp_probe.scoring.scorer import abstention_level, risk_gate
     from halp_probe.task_files.table import read_vqa
 
@@ -97,7 +98,7 @@ def extract_options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
     Raises InputError for a probe of prompts without an image: a row of the table shows one.
     """
     from halp_probe.commands.extract import ExtractOptions
-    from halp_probe.scoring.fitting import check_shows, layer_to_read
+    from halp_probe.scoring.compatibility import check_shows, layer_to_read
 
     check_shows(card, images=True)
     return ExtractOptions(
@@ -112,11 +113,7 @@ def extract_options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
         batch_tokens=args.batch_tokens,
         workers=args.workers,
         no_prefix_sharing=False,
-        min_pixels=card.get("min_pixels"),
-        max_pixels=card.get("max_pixels"),
-        prompt_date=card.get("prompt_date"),
-        template_options=card.get("template_options"),
-        system_prompt=card.get("system_prompt"),
+        **StateIdentity.of_card(card).prompt_options(),
         no_question_view=True,
         store_dtype="float32",
         seed=0,
@@ -125,7 +122,7 @@ def extract_options(args: argparse.Namespace, card: dict[str, Any]) -> Any:
 
 def _model_options(args: argparse.Namespace, card: dict[str, Any]) -> ModelOptions:
     """What the flags say; the card's model and, where no model is named, how it was loaded."""
-    from halp_probe.scoring.fitting import trained_adapters, trained_revision
+    from halp_probe.scoring.compatibility import trained_adapters, trained_revision
 
     model = args.model or card.get("model_name")
     if model is None:
