@@ -95,7 +95,10 @@ class StateIdentity:
 
     @classmethod
     def of_shards(cls, attributes: Mapping[str, Any]) -> StateIdentity:
-        """Return that of a shard's attributes. Files without `format`, of other HALP code, leave unknown what they do not tell."""
+        """Return that of a shard's attributes.
+
+        Files without `format`, of other HALP code, leave unknown what they do not tell.
+        """
         further = {name: _plain(attributes[name]) for name in sorted(attributes) if name.startswith(_FURTHER)}
         settings = {"intervention_settings": json.dumps(further, ensure_ascii=False)} if further else {}
         return cls._of({**attributes, **settings}, complete="format" in attributes)

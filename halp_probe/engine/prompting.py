@@ -72,12 +72,12 @@ class Prompter:
         _ = self.prompt_date  # told once: the day may change before the last prompt, and in worker processes
         if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
             raise InputError(
-                f"--min-pixels/--max-pixels: {checkpoint.model_type}'s own processor decides the image size; "
+                f"`min_pixels` and `max_pixels`: {checkpoint.model_type}'s own processor decides the image size; "
                 "leave them out"
             )
         low, high = self.pixel_bounds or (0, 0)
         if low > high:
-            raise InputError(f"--min-pixels {low} is larger than --max-pixels {high}")
+            raise InputError(f"`min_pixels` {low} is larger than `max_pixels` {high}")
 
     @classmethod
     def for_identity(cls, checkpoint: Checkpoint, identity: StateIdentity, answer_tokens: int = 0) -> Prompter:

@@ -17,6 +17,7 @@ from halp_probe.state_identity import (
     PROBE_ON_MODEL,
     PROBE_ON_OTHER_MODEL,
     PROBES_TOGETHER,
+    UNKNOWN,
     Difference,
     StateIdentity,
 )
@@ -28,7 +29,7 @@ _REMEDIES = {
     "adapters": "load it as for the probe (`adapter`)",
     "quantization": "load it as for the probe (`quantization`)",
     "intervention": "train the probe on plain shards",
-    "family_looked_up": "load it as for the probe (`trust_lookup`)",
+    "family_looked_up": "read its family as for the probe (with `trust_lookup`, or as the table of families says)",
     "chat_template_sha256": "use the chat template of that time",
 }
 
@@ -115,6 +116,8 @@ def _refuse(found: tuple[Difference, ...], probe: SavedProbe, loaded: LoadedMode
     adapters = ", ".join(trained_adapters(card))
     trained_on = f"{card.get('model_name')}{f' with adapters {adapters}' if adapters else ''}"
     remedy = _REMEDIES.get(found[0].name, "make its prompts as they were made then")
+    if found[0].one is UNKNOWN:
+        remedy = "train it again on shards that tell"
     allowed = all(each.name in PROBE_ON_OTHER_MODEL.may_differ for each in found)
     raise InputError(
         f"the probe was trained on states of {trained_on}, the model is {name}: "
