@@ -203,7 +203,7 @@ def test_other_prompts_are_refused(tmp_path: Path, name: str) -> None:
 
 def test_questions_of_one_side_are_refused_or_left_out(tmp_path: Path) -> None:
     a, b = stored(tmp_path / "a", data()), stored(tmp_path / "b", moved().take(range(1, 40)))
-    with pytest.raises(PairError, match=r"1 of 40 questions are in A alone \(first 'q0'\); .* pass --common-only"):
+    with pytest.raises(PairError, match=r"1 of 40 questions are in A alone \(first 'q0'\); .* pass `common_only`"):
         pair(a, b)
     found = compare(pair(a, b, common_only=True), draws=50)
     assert found.rows == 39 and "left out: 1 of 40 questions are in A alone (first 'q0')" in found.notes

@@ -29,8 +29,8 @@ from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.files import SavedProbe, image_keys, load_probe, load_probes, save_probe, set_threshold
 from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.records import CaptureSpec
+from halp_probe.scoring.compatibility import check_fits
 from halp_probe.scoring.conversation import Asked, ProbedChat
-from halp_probe.scoring.fitting import check_fits
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.names import layer_of
@@ -185,11 +185,11 @@ def changed(probe: SavedProbe, **card: object) -> SavedProbe:
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ({"max_pixels": 3136}, "max_pixels 12544 and 3136"),
-        ({"system_prompt": "Be brief."}, "system_prompt None and 'Be brief.'"),
-        ({"prompt_date": "2026-01-02"}, "prompt_date None and '2026-01-02'"),
-        ({"template_options": '{"a": 1}', "min_pixels": 1}, "template_options .*; min_pixels 3136 and 1"),
-        ({"prompt": "question alone"}, "prompt .image, then question.* and 'question alone'"),
+        ({"max_pixels": 3136}, "max_pixels is 12544 for one and 3136 for"),
+        ({"system_prompt": "Be brief."}, "system_prompt is none for one and 'Be brief.'"),
+        ({"prompt_date": "2026-01-02"}, "prompt_date is none for one and '2026-01-02'"),
+        ({"template_options": '{"a": 1}', "min_pixels": 1}, "template_options is .*; min_pixels is 3136 for one and 1"),
+        ({"prompt": "question alone"}, "prompt is .image, then question.* and 'question alone'"),
     ],
 )
 def test_probes_of_prompts_that_were_made_otherwise_are_refused(
@@ -203,7 +203,10 @@ def test_probes_of_prompts_that_were_made_otherwise_are_refused(
 def test_every_probe_must_fit_the_model(chat: ProbedChat) -> None:
     probes = dict(chat.probes)
     last = list(probes)[-1]
-    for card, message in (({"revision": "local-0"}, "revision local-0"), ({"chat_template_sha256": "0"}, "template")):
+    for card, message in (
+        ({"revision": "local-0"}, "revision is 'local-0'"),
+        ({"chat_template_sha256": "0"}, "template"),
+    ):
         wrong = {**probes, last: changed(probes[last], **card)}
         with pytest.raises(InputError, match=message):
             ProbedChat(chat.loaded, wrong)

@@ -247,7 +247,7 @@ def test_probes_without_a_direction_are_refused(
     for name, message in (
         ("mlp", "has no single direction"),
         ("vision", "there is no layer to intervene at"),
-        ("strange", "revision local-other"),
+        ("strange", "revision is 'local-other' in the card"),
     ):
         assert ablate(setting, tmp_path / "out", probe=tmp_path / name) == 2
         assert message in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 from tiny_models import tiny_model
 from transformers import BertConfig
 
-from halp_probe.cli import run_script
+from halp_probe.cli import main, run_script
 from halp_probe.errors import InputError
 from halp_probe.models import lookup
 from halp_probe.models.families import FAMILIES
@@ -75,6 +75,18 @@ def test_with_trust_states_are_those_of_the_table(
             continue  # the table knows that LLaVA's projector reads the last block but one, without its class token
         a, b = ours.vectors(name), table.vectors(name)
         assert (np.abs(a - b).max(1) <= 1e-5 * np.abs(b).max(1)).all(), name
+
+
+def test_the_audit_looks_up_what_was_looked_up(
+    unknown: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert extract(data, unknown, tmp_path / "out", "--trust-lookup") == 0
+    call = ["audit", "--shards", str(tmp_path / "out"), "--images-dir", str(data / "images")]
+    assert main(call) == 0
+    assert "15 of 15 rows" in capsys.readouterr().out
+    monkeypatch.setattr(lookup, "FAMILIES", FAMILIES)  # as after an upgrade, whose table says how to read it
+    assert main(call) == 2
+    assert "family_looked_up is True in the shards and none here" in capsys.readouterr().err
 
 
 def test_what_the_lookups_find_is_checked_before_anything_is_stored(

@@ -16,7 +16,6 @@ import pytest
 
 from halp_probe.cli import main, run_script
 from halp_probe.commands import extract as command
-from halp_probe.engine.prompting import PROMPT, PROMPT_OF_TEXT
 from halp_probe.errors import InputError
 from halp_probe.extraction.extract import extract_items
 from halp_probe.probes.card import vectors_card
@@ -28,6 +27,7 @@ from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import ShardError, Shards, open_shards
 from halp_probe.shards.validation import problems
+from halp_probe.state_identity import PROMPT, PROMPT_OF_TEXT
 from halp_probe.tasks.task import TaskInput
 from halp_probe.tasks.vqa import VQA
 

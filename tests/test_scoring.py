@@ -210,16 +210,18 @@ def changed(probe: SavedProbe, **card: object) -> SavedProbe:
 
 def test_a_probe_of_another_model_is_refused(shapes: Trained, tiny: tuple[LoadedModel, Trained]) -> None:
     probe = load_probe(shapes.path(REPRESENTATIONS[3]))
-    with pytest.raises(InputError, match=r"trained on shapes \(qwen2_5_vl, revision local-.*the model is tiny-"):
+    with pytest.raises(
+        InputError, match=r"on states of shapes, the model is tiny-.*: config_.*'qwen2_5_vl' in .*revision is 'local-"
+    ):
         RiskScorer(tiny[0], probe)
     with pytest.raises(InputError, match=r"reads vectors of width 128, those of tiny-.* have 32"):
         RiskScorer(tiny[0], probe, allow_other_model=True)
     loaded = RiskScorer("shapes", probe).loaded
     for card, message in (
-        ({"revision": "local-0"}, "revision local-0"),
-        ({"revision": None}, "does not tell the model"),
-        ({"config_model_type": "llava"}, r"\(llava, revision"),
-        ({"chat_template_sha256": "0" * 64}, "another chat template"),
+        ({"revision": "local-0"}, "revision is 'local-0' in the card"),
+        ({"revision": None}, "revision is not told in the card and .*Train it again"),
+        ({"config_model_type": "llava"}, "config_model_type is 'llava' in the card and 'qwen2_5_vl' here"),
+        ({"chat_template_sha256": "0" * 64}, "chat_template_sha256 is '0000.* here. Use the chat template"),
     ):
         with pytest.raises(InputError, match=message):
             RiskScorer(loaded, changed(probe, **card))

@@ -162,7 +162,7 @@ def test_what_does_not_fit_is_refused(
     try:
         card.write_text(json.dumps(json.loads(text) | {"revision": "local-other"}))
         assert score(setting, tmp_path / "b") == 2
-        assert "was trained on shapes (qwen2_5_vl, revision local-other)" in capsys.readouterr().err
+        assert "the model is shapes: revision is 'local-other' in the card" in capsys.readouterr().err
         card.write_text(json.dumps(json.loads(text) | {"model_name": None}))
         assert score(setting, tmp_path / "c") == 2
         assert "pass --model" in capsys.readouterr().err
@@ -181,7 +181,7 @@ def test_a_threshold_on_other_states_is_refused(
     before = card.read_text()
     call = ["set-threshold", "--probe", str(tmp_path / "probe"), "--shards", str(setting.shards)]
     assert main([*call, "--labels", str(setting.labels), "--min-coverage", "0.8"]) == 2
-    assert f"{name} is another in its card" in capsys.readouterr().err
+    assert f"{name} is 'another' in its card" in capsys.readouterr().err
     assert card.read_text() == before
 
 

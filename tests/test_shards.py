@@ -212,7 +212,7 @@ def test_files_of_other_states_are_no_folder(name: str, tmp_path: Path) -> None:
     write_shard(tmp_path / shard_name("m", 2), columns(["q1"]), {**ATTRIBUTES, "device": "elsewhere"})
     assert open_shards(tmp_path).question_ids == ("q0", "q1")
     write_shard(tmp_path / shard_name("m", 3), columns(["q2"]), {**ATTRIBUTES, name: "another"})
-    with pytest.raises(ShardError, match=rf"part_001.h5 and .*part_003.h5 hold .*: {name} is .* and another in the"):
+    with pytest.raises(ShardError, match=rf"part_001.h5 and .*part_003.h5 hold .*: {name} is .* and 'another' in the"):
         open_shards(tmp_path)
 
 

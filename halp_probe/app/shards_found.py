@@ -15,6 +15,7 @@ import numpy as np
 from halp_probe.app.uploads import checked_image
 from halp_probe.engine.images import ImageError, LoadedImage, content_sha256, image_path
 from halp_probe.errors import InputError
+from halp_probe.probes.card import check_same_states
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.features import LOGPROB, image_names
 from halp_probe.probes.files import SavedProbe, image_keys
@@ -109,8 +110,6 @@ def riskiest(found: ShardsFound, probe: SavedProbe, count: int) -> Riskiest:
 
     Raises InputError when the probe reads other states than these.
     """
-    from halp_probe.scoring.fitting import check_same_states  # loads torch
-
     shards, representation = found.shards, str(probe.metadata.get("representation"))
     check_same_states(probe.metadata, shards.attributes)
     if representation not in shards.representations:

@@ -33,11 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the threshold into the probe's card; exit status 0. Raises InputError when none can be found."""
     from halp_probe.labels.table import read_labels
+    from halp_probe.probes.card import check_same_states
     from halp_probe.probes.features import join
     from halp_probe.probes.files import load_probe, set_threshold
     from halp_probe.probes.judging.calibration import threshold_for, threshold_for_coverage
     from halp_probe.scoring.abstention import controlled_threshold
-    from halp_probe.scoring.fitting import check_same_states
     from halp_probe.shards.reader import open_shards
 
     if args.confidence is not None and args.max_error is None:

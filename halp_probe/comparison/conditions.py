@@ -7,6 +7,7 @@ import h5py
 from halp_probe.comparison.pairing import Pair, alone_in_one
 from halp_probe.shards.names import COLUMNS
 from halp_probe.shards.reader import Shards
+from halp_probe.state_identity import UNKNOWN, Check
 
 _COMPUTED_WITH = (
     "dtype",
@@ -19,6 +20,7 @@ _COMPUTED_WITH = (
     "halp_probe_version",
 )
 _ARCHITECTURE = ("config_model_type", "num_layers")
+_NAMED = frozenset({"config_model_type", "revision", "adapters", "intervention"})  # said in each side's name
 _ENCODINGS = {"uint16": "bfloat16"}  # HDF5 has no bfloat16: see the shard format
 
 
@@ -42,13 +44,17 @@ def notes(pair: Pair) -> list[str]:
             told.append(f"in {side} alone, not compared: {', '.join(alone_here)}")
     if differing := _computed_differently(pair):
         told.append(f"computed differently: {differing}; a part of the movement is rounding")
+    a, b = pair.identities
+    if found := a.differences(b, Check(may_differ=_NAMED | {"quantization"})):
+        words = ", ".join(each.between("in A", "in B") for each in found)
+        told.append(f"the states are of different kinds: {words}; a part of the movement is not training")
     if pair.image_column != "image_sha256":
         by = f"by {pair.image_column}" if pair.image_column else "not at all, each question counts as one"
         told.append(
             f"images are told apart {by}: some rows lack image_sha256, whether the pictures are equal is not known"
         )
-    for side, shards in _sides(pair):
-        if "chat_template_sha256" not in shards.attributes:
+    for side, identity in zip("AB", pair.identities, strict=True):
+        if identity.chat_template_sha256 is UNKNOWN:
             told.append(f"{side} does not tell its prompt: whether both models saw the same one is not known")
     return told
 

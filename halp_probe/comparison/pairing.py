@@ -12,10 +12,9 @@ from functools import cached_property
 import numpy as np
 
 from halp_probe.errors import InputError
-from halp_probe.shards.names import PROMPT_SETTINGS
 from halp_probe.shards.reader import Shards
+from halp_probe.state_identity import PAIRED, StateIdentity
 
-_SETTINGS = (*PROMPT_SETTINGS, "layer_meaning")
 _POSITIONS = ("prompt_tokens", "token_index/vision", "token_index/query", "token_id/vision", "token_id/query")
 
 
@@ -34,6 +33,11 @@ class Pair:
 
     def __len__(self) -> int:
         return len(self.rows_a)
+
+    @cached_property
+    def identities(self) -> tuple[StateIdentity, StateIdentity]:
+        """Of the states in A and in B."""
+        return StateIdentity.of_shards(self.a.attributes), StateIdentity.of_shards(self.b.attributes)
 
     @property
     def question_ids(self) -> list[str]:
@@ -116,15 +120,14 @@ def alone_in_one(pair: Pair) -> str:
 
 
 def _check_prompts(pair: Pair) -> None:
-    if not all("format" in shards.attributes for shards in (pair.a, pair.b)):
+    a, b = pair.identities
+    if not (a.complete and b.complete):
         return  # files of other HALP code do not say
-    for name in _SETTINGS:
-        a, b = pair.a.attributes.get(name), pair.b.attributes.get(name)
-        if a != b:
-            raise PairError(
-                f"{name} is {a!r} in A and {b!r} in B, so the models saw different prompts; "
-                "extract both with the same processor, chat template and pixel bounds"
-            )
+    if found := a.differences(b, PAIRED):
+        raise PairError(
+            f"{'; '.join(each.between('in A', 'in B') for each in found)}, so the models saw different prompts or "
+            "were read at different places; extract both with the same task, processor, chat template and options"
+        )
 
 
 def _check_rows(pair: Pair) -> None:

@@ -48,7 +48,7 @@ class Chat:
             raise ModelError(f"model {name!r} has no chat template; add a chat_template.jinja to its folder")
         unknown = [option for option in self._options if not re.search(rf"\b{re.escape(option)}\b", self._source)]
         if unknown:
-            raise InputError(f"`template_option`: the chat template of {name!r} knows no {', '.join(unknown)}")
+            raise InputError(f"`template_options`: the chat template of {name!r} knows no {', '.join(unknown)}")
         _ = self.prompt_date, self._system_turns
 
     @cached_property

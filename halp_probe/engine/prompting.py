@@ -22,9 +22,7 @@ from halp_probe.errors import InputError
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.loading import Checkpoint
 from halp_probe.records import Sample
-
-PROMPT = "image, then question, in one user turn; the model's chat template with generation prompt"
-PROMPT_OF_TEXT = "question alone, in one user turn; the model's chat template with generation prompt"
+from halp_probe.state_identity import StateIdentity
 
 
 @dataclass(frozen=True)
@@ -74,12 +72,29 @@ class Prompter:
         _ = self.prompt_date  # told once: the day may change before the last prompt, and in worker processes
         if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
             raise InputError(
-                f"`min_pixels`/`max_pixels`: {checkpoint.model_type}'s own processor decides the image size; "
+                f"`min_pixels` and `max_pixels`: {checkpoint.model_type}'s own processor decides the image size; "
                 "leave them out"
             )
         low, high = self.pixel_bounds or (0, 0)
         if low > high:
             raise InputError(f"`min_pixels` {low} is larger than `max_pixels` {high}")
+
+    @classmethod
+    def for_identity(cls, checkpoint: Checkpoint, identity: StateIdentity, answer_tokens: int = 0) -> Prompter:
+        """Return what makes, for this checkpoint, prompts as those of the states with this identity were made.
+
+        What the identity leaves unknown is as the checkpoint has it. Raises as the class does.
+        """
+        made = identity.prompt_options()
+        return cls(
+            checkpoint,
+            made["min_pixels"],
+            made["max_pixels"],
+            answer_tokens,
+            date=made["prompt_date"],
+            template_options=made["template_options"],
+            system=made["system_prompt"],
+        )
 
     @cached_property
     def pixel_bounds(self) -> tuple[int, int] | None:

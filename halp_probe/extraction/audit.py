@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from halp_probe.errors import InputError
 from halp_probe.records import Sample
 from halp_probe.shards.columns import IMAGES, image_files
 from halp_probe.shards.reader import Shards
+from halp_probe.state_identity import AUDITED, StateIdentity
+
+if TYPE_CHECKING:
+    from halp_probe.engine.prompting import Prompter
 
 _NUMBERS = ("token_index/vision", "token_index/query", "token_id/vision", "token_id/query", "prompt_tokens")
 
@@ -33,28 +38,17 @@ def audit(
 ) -> Iterator[Mismatch]:
     """Every stored position, id or length that differs from the re-tokenised prompt.
 
-    Raises InputError when the shards store no positions (files of other code), show images that lie in no folder, an
+    Raises InputError when the model makes other prompts than those that were captured (another revision or chat
+    template, say), when the shards store no positions (files of other code), show images that lie in no folder, an
     image's content has changed, or a row cannot be made into a prompt any more.
     """
     from halp_probe.engine.images import content_sha256, image_path, load_image
-    from halp_probe.engine.prompting import Prompter
-    from halp_probe.models.loading import open_checkpoint
 
     missing = [name for name in _NUMBERS if not shards.has(name)]
     if missing:
         raise InputError(f"{shards.files[0]} stores no {missing[0]}: it cannot be audited, capture it anew")
-    stored_revision = str(shards.attributes["revision"])
-    revision = None if stored_revision.startswith("local-") else stored_revision
-    checkpoint = open_checkpoint(model or str(shards.attributes["model_name"]), cache_dir=cache_dir, revision=revision)
-    attributes = shards.attributes
-    prompter = Prompter(
-        checkpoint,
-        attributes.get("min_pixels"),
-        attributes.get("max_pixels"),
-        date=attributes.get("prompt_date"),
-        template_options=attributes.get("template_options"),
-        system=attributes.get("system_prompt"),
-    )
+    prompter = _prompter(shards, model, cache_dir)
+    checkpoint = prompter.checkpoint
     stored = {name: shards.numbers(name) for name in _NUMBERS}
     for row, (sample, sha256) in enumerate(zip(_samples(shards), shards.text("image_sha256"), strict=True)):
         question_id = sample.question_id
@@ -76,6 +70,36 @@ def audit(
         for name, value in found.items():
             if int(stored[name][row]) != value:
                 yield Mismatch(question_id, name, int(stored[name][row]), value)
+
+
+def _prompter(shards: Shards, model: str | None, cache_dir: str | None) -> Prompter:
+    """Return what makes the shards' prompts again. Raises InputError for a model that would make others."""
+    from halp_probe.engine.identity import identity_of_checkpoint, with_prompts
+    from halp_probe.engine.prompting import Prompter
+    from halp_probe.models.loading import open_checkpoint
+
+    stored = StateIdentity.of_shards(shards.attributes)
+    revision = str(stored.revision)
+    checkpoint = open_checkpoint(
+        model or str(stored.model_name),
+        cache_dir=cache_dir,
+        revision=None if revision.startswith("local-") else revision,
+        trust_lookup=stored.family_looked_up is True,
+    )
+    here = identity_of_checkpoint(checkpoint)
+    _check_same_prompts(stored, here)  # before prompts are made: another model may not take these options
+    prompter = Prompter.for_identity(checkpoint, stored)
+    _check_same_prompts(stored, with_prompts(here, prompter, shows_images=stored.shows_images))
+    return prompter
+
+
+def _check_same_prompts(stored: StateIdentity, here: StateIdentity) -> None:
+    if found := stored.differences(here, AUDITED):
+        raise InputError(
+            f"{here.model_name} does not make the prompts that were captured: "
+            f"{'; '.join(each.between('in the shards', 'here') for each in found)}. Pass `model` as it was then "
+            f"({stored.model_name})"
+        )
 
 
 def _samples(shards: Shards) -> Iterator[Sample]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -11,18 +10,22 @@ from typing import Any
 import torch
 import transformers
 
-from halp_probe.engine.prompting import PROMPT, PROMPT_OF_TEXT, Prompter
+from halp_probe.engine.identity import identity_of_model, with_prompts
+from halp_probe.engine.prompting import Prompter
 from halp_probe.engine.sharing import Sharing
 from halp_probe.errors import InputError
 from halp_probe.json_files import read_json, write_json
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec
 from halp_probe.settings import differences
+from halp_probe.state_identity import LAYER_MEANING
 from halp_probe.version import __version__
 
 MANIFEST_FILE = "run.json"
 _SHARING = "prefix_sharing"
-LAYER_MEANING = "layer k is the output of decoder block k, before the final norm and before any DeepStack addition"
+# Of an identity: in the shards' attributes alone, or written by whoever asks for a task or an intervention.
+_NOT_IN_RECORD = frozenset({"config_model_type", "layer_meaning", "intervention", "intervention_settings"})
+_LATER = frozenset({"adapters", "quantization", "system_prompt"})  # null is not written: older records have none
 VERSIONS = {
     "halp_probe_version": __version__,
     "torch_version": str(torch.__version__),
@@ -37,28 +40,18 @@ def run_settings(
 
     `text_only`: its prompts show no image.
     """
-    checkpoint = loaded.checkpoint
-    bounds = None if text_only else prompter.pixel_bounds
-    later = {
-        "adapters": checkpoint.stack,
-        "quantization": loaded.quantization,
-        "system_prompt": prompter.system,
-    }
+    identity = with_prompts(identity_of_model(loaded), prompter, shows_images=not text_only)
     return {
-        "model_name": checkpoint.name,
-        "revision": checkpoint.revision,
+        "model_name": loaded.checkpoint.name,
         "layers": list(spec.layers),
         "max_new_tokens": spec.max_new_tokens,
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "attn_implementation": loaded.model.config._attn_implementation,
-        "prompt": PROMPT_OF_TEXT if text_only else PROMPT,
-        "family_looked_up": checkpoint.family.looked_up or None,
-        "prompt_date": prompter.prompt_date,
-        "template_options": prompter.template_options,
-        "chat_template_sha256": hashlib.sha256(str(checkpoint.processor.chat_template).encode()).hexdigest(),
-        "min_pixels": bounds[0] if bounds else None,
-        "max_pixels": bounds[1] if bounds else None,
-        **{name: value for name, value in later.items() if value is not None},  # not there in older records
+        **{
+            name: value
+            for name, value in identity.attributes().items()
+            if name not in _NOT_IN_RECORD and not (name in _LATER and value is None)
+        },
     }
 
 

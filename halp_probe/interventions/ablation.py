@@ -25,7 +25,7 @@ from halp_probe.models.loading import LoadedModel
 from halp_probe.probes.files import SavedProbe
 from halp_probe.progress import Progress, silent
 from halp_probe.records import Sample
-from halp_probe.scoring.fitting import check_fits
+from halp_probe.scoring.compatibility import check_fits
 from halp_probe.shards.reader import Shards, open_shards
 from halp_probe.tasks.task import TaskInput
 

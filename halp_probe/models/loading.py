@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,11 @@ class Checkpoint:
     @property
     def model_type(self) -> str:
         return str(self.config.model_type)
+
+    @property
+    def chat_template_sha256(self) -> str:
+        """What tells its chat template from another."""
+        return hashlib.sha256(str(self.processor.chat_template).encode()).hexdigest()
 
     @property
     def image_token_id(self) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from halp_probe.errors import InputError
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
-from halp_probe.shards.names import PROMPT_SETTINGS, layer_of
+from halp_probe.shards.names import layer_of
+from halp_probe.state_identity import PROBE_ON_SHARDS, StateIdentity
 
 POSITION_RULES = {
     VISION_ONLY: "mean over the image's tokens of the vision tower's output after the projector",
@@ -14,25 +16,35 @@ POSITION_RULES = {
     VISION_TOKEN: "the last position whose input id is the image token",
     QUERY_TOKEN: "the last position of the prompt, after the generation prompt",
 }
-# Attributes of shards that decide what a vector is; a card has null for one that the shards do not have.
-MODEL = ("model_name", "revision", "model_type", "config_model_type", "num_layers", "layers", "layer_meaning")
-LOADED_WITH = (
-    "adapters",
-    "adapter_names",
-    "quantization",
-    "intervention",
-    "family_looked_up",
-)  # null also where there were none
-PROMPT = (*PROMPT_SETTINGS, "dtype")
+# Attributes of shards that a reader of the card wants to know, beside the identity of their states.
+_ABOUT = ("model_name", "model_type", "num_layers", "layers", "adapter_names", "dtype")
 
 
 def vectors_card(representation: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a card that follows from the representation and from the attributes of its shards."""
+    """The part of a card that follows from the representation and from the attributes of its shards.
+
+    It has null for an attribute that the shards do not have.
+    """
     position = representation.split("/")[0]
     return {
         "representation": representation,
         "position": position.removesuffix("_representation"),
         "position_rule": POSITION_RULES.get(position),
         "layer": layer_of(representation),
-        **{name: attributes.get(name) for name in (*MODEL, *LOADED_WITH, *PROMPT)},
+        **{name: attributes.get(name) for name in _ABOUT},
+        **StateIdentity.of_shards(attributes).card(),
     }
+
+
+def check_same_states(card: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
+    """Raise InputError when shards with these attributes hold states of another model or prompt than the probe reads.
+
+    What either does not tell is not compared.
+    """
+    trained, here = StateIdentity.of_card(card), StateIdentity.of_shards(attributes)
+    if found := trained.differences(here, PROBE_ON_SHARDS):
+        raise InputError(
+            "the probe was trained on other states: "
+            f"{'; '.join(each.between('in its card', 'in these shards') for each in found)}. Pass shards of "
+            f"{card.get('model_name')} that were captured as its own were, or train a probe on shards such as these"
+        )

@@ -23,8 +23,9 @@ from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel
 from halp_probe.probes.files import SavedProbe
 from halp_probe.records import CaptureSpec, Sample
-from halp_probe.scoring.fitting import check_fits, check_same_prompts, check_shows
+from halp_probe.scoring.compatibility import check_fits, check_same_prompts, check_shows
 from halp_probe.shards.names import layer_of
+from halp_probe.state_identity import StateIdentity
 
 _ONE_AT_A_TIME = threading.RLock()  # of all models: two chats may have one model
 
@@ -119,18 +120,11 @@ class ProbedChat:
         self, loaded: LoadedModel, probes: Mapping[str, SavedProbe], *, allow_other_model: bool = False
     ) -> None:
         self.loaded, self.probes = loaded, dict(probes)
+        check_same_prompts({name: probe.metadata for name, probe in self.probes.items()})
         for probe in self.probes.values():
             check_fits(probe, loaded, allow_other_model=allow_other_model)
-        check_same_prompts({name: probe.metadata for name, probe in self.probes.items()})
         card = next((probe.metadata for probe in self.probes.values()), {})
-        self._prompter = Prompter(
-            loaded.checkpoint,
-            card.get("min_pixels"),
-            card.get("max_pixels"),
-            date=card.get("prompt_date"),
-            template_options=card.get("template_options"),
-            system=card.get("system_prompt"),
-        )
+        self._prompter = Prompter.for_identity(loaded.checkpoint, StateIdentity.of_card(card))
         layers = {layer_of(representation_of(probe)) for probe in self.probes.values()}
         self._layers = tuple(sorted(layer for layer in layers if layer is not None))
 

@@ -13,8 +13,8 @@ from halp_probe.engine.images import Picture
 from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.probes.files import SavedProbe, load_probe
+from halp_probe.scoring.compatibility import trained_adapters, trained_revision
 from halp_probe.scoring.conversation import ProbedChat, representation_of
-from halp_probe.scoring.fitting import trained_adapters, trained_revision
 
 CARD_THRESHOLD = "threshold"
 _PROBE = "probe"  # the name of the one in the conversation

@@ -26,9 +26,10 @@ from halp_probe.models.options import ModelOptions
 from halp_probe.probes.files import SavedProbe
 from halp_probe.progress import Progress, silent
 from halp_probe.records import Sample
-from halp_probe.scoring.fitting import check_fits, check_shows, layer_to_read, trained_adapters, trained_revision
+from halp_probe.scoring.compatibility import check_fits, check_shows, layer_to_read, trained_adapters, trained_revision
 from halp_probe.scoring.scorer import risk_gate
 from halp_probe.shards.reader import open_shards
+from halp_probe.state_identity import StateIdentity
 from halp_probe.tasks.task import TaskInput
 
 RISKS_FILE = "risks.csv"
@@ -116,11 +117,7 @@ def probe_options(probe: SavedProbe, model: ModelOptions, output_dir: Path, **op
         output_dir=output_dir,
         model=_model_of(card, model),
         layers=str(layer_to_read(str(card.get("representation")))),
-        min_pixels=card.get("min_pixels"),
-        max_pixels=card.get("max_pixels"),
-        prompt_date=card.get("prompt_date"),
-        template_options=card.get("template_options"),
-        system_prompt=card.get("system_prompt"),
+        **StateIdentity.of_card(card).prompt_options(),
         question_view=False,
         **options,
     )

@@ -1,4 +1,4 @@
-"""Names on disk: question ids as HDF5 names, representations, the settings of prompts, and the files of a run."""
+"""Names on disk: question ids as HDF5 names, representations, and the files of a run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,6 @@ from halp_probe.errors import InputError
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 
 COLUMNS = "_columns"
-# The attributes that say how prompts were made.
-PROMPT_SETTINGS = (
-    "prompt",
-    "prompt_date",
-    "template_options",
-    "system_prompt",
-    "chat_template_sha256",
-    "min_pixels",
-    "max_pixels",
-)
 _RESERVED = {COLUMNS, ".", ".."}
 _LAYERED = re.compile(rf"({VISION_TOKEN}|{QUERY_TOKEN})/layer_(\d+)")
 _SIZE = re.compile(r"\d+(\.\d+)?[bm]")

@@ -21,7 +21,6 @@ from halp_probe.shards import legacy
 from halp_probe.shards.columns import CORE_TEXTS, NUMBERS, OWN_COLUMNS, Columns
 from halp_probe.shards.names import (
     COLUMNS,
-    PROMPT_SETTINGS,
     escape,
     is_representation,
     part_number,
@@ -29,22 +28,13 @@ from halp_probe.shards.names import (
     unescape,
 )
 from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
+from halp_probe.state_identity import ONE_FOLDER, StateIdentity
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _SUFFIXES = (".h5", ".hdf5")
 JOURNAL = "journal"
-# Attributes without which a vector is another one, or is judged by other rules.
-_OF_STATES = (
-    "task",
-    "revision",
-    "adapters",
-    "quantization",
-    "intervention",
-    "family_looked_up",
-    *PROMPT_SETTINGS,
-)
 T = TypeVar("T")
 
 
@@ -205,14 +195,14 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
 
 def _check_same_states(first: Path, attributes: dict[str, Any], path: Path, own: dict[str, Any]) -> None:
     """Files of one folder pass for one run under the first one's attributes. Files of other HALP code do not tell."""
-    if "format" not in attributes or "format" not in own:
+    one, other = StateIdentity.of_shards(attributes), StateIdentity.of_shards(own)
+    if not (one.complete and other.complete):
         return
-    for name in _OF_STATES:
-        if attributes.get(name) != own.get(name):
-            raise ShardError(
-                f"{first.name} and {path.name} hold states of different kinds: {name} is {attributes.get(name)} in one "
-                f"and {own.get(name)} in the other; keep one run a folder"
-            )
+    if found := one.differences(other, ONE_FOLDER):
+        raise ShardError(
+            f"{first.name} and {path.name} hold states of different kinds: "
+            f"{'; '.join(each.between('in one', 'in the other') for each in found)}; keep one run a folder"
+        )
 
 
 def read_columns(path: Path) -> Columns:

@@ -17,8 +17,9 @@ import numpy as np
 from halp_probe.shards.columns import Columns
 from halp_probe.shards.names import part_number, shard_name
 from halp_probe.shards.parts import Part, PartWriter, write_part
-from halp_probe.shards.reader import JOURNAL, ShardError, open_shards, read_columns
-from halp_probe.shards.writer import sync_folder, write_shard
+from halp_probe.shards.reader import JOURNAL, ShardError, Shards, open_shards, read_columns
+from halp_probe.shards.writer import FORMAT, sync_folder, write_shard
+from halp_probe.state_identity import SAME_RUN, StateIdentity
 
 OWN_PROCESS = 500  # samples a shard from which its question view is worth a process
 _LENGTHS = ("prompt_tokens", "token_index/vision")
@@ -146,11 +147,23 @@ class RunFolder:
     def _read_shards(self) -> None:
         for path in self.shards():
             shards = open_shards(path)
+            self._check_same_states(shards)
             texts = {name: shards.text(name) for name in shards.text_columns}
             repeated = next((question_id for question_id in shards.question_ids if question_id in self.done), None)
             if repeated is not None:
                 raise ShardError(f"question id {repeated!r} is in two shards of {self.path}; remove one of them")
             self._note(texts, {name: shards.numbers(name) for name in _LENGTHS})
+
+    def _check_same_states(self, shards: Shards) -> None:
+        """Raise ShardError for states that are not of the kind that this run adds."""
+        if not self._attributes:
+            return
+        here = StateIdentity.of_shards({"format": FORMAT, **self._attributes})
+        if found := StateIdentity.of_shards(shards.attributes).differences(here, SAME_RUN):
+            raise ShardError(
+                f"{shards.files[0]} holds other states than this run's: "
+                f"{'; '.join(each.between('there', 'now') for each in found)}; choose another `output_dir`"
+            )
 
     def _read_journal(self) -> None:
         for path in self._journal_files():

@@ -1,0 +1,126 @@
+"""Whether a saved probe may read a model's states: it was fitted on those of one model, one prompt and one place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from halp_probe.engine.identity import identity_of_model, with_prompts
+from halp_probe.engine.prompting import Prompter
+from halp_probe.errors import InputError
+from halp_probe.models.loading import LoadedModel
+from halp_probe.probes.files import SavedProbe
+from halp_probe.records import VISION_ENCODER
+from halp_probe.shards.names import is_representation, layer_of
+from halp_probe.state_identity import (
+    PROBE_ON_MODEL,
+    PROBE_ON_OTHER_MODEL,
+    PROBES_TOGETHER,
+    UNKNOWN,
+    Difference,
+    StateIdentity,
+)
+
+# What to do about a difference, by its field; about others, to train a probe on states such as these.
+_REMEDIES = {
+    "config_model_type": "pass the model that it was trained on",
+    "revision": "pass the model that it was trained on",
+    "adapters": "load it as for the probe (`adapter`)",
+    "quantization": "load it as for the probe (`quantization`)",
+    "intervention": "train the probe on plain shards",
+    "family_looked_up": "read its family as for the probe (with `trust_lookup`, or as the table of families says)",
+    "chat_template_sha256": "use the chat template of that time",
+}
+
+
+def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: bool = False) -> None:
+    """Raise InputError, naming both sides, when the probe was not fitted on such states of this model.
+
+    `allow_other_model` lets another model, revision or chat template pass; never another width, a layer that is not
+    there, or a prompt that is laid out otherwise.
+    """
+    card, checkpoint = probe.metadata, loaded.checkpoint
+    representation = str(card.get("representation"))
+    if not is_representation(representation):
+        raise InputError(f"the probe's card names {representation!r}, which is no representation; train it again")
+    check = PROBE_ON_OTHER_MODEL if allow_other_model else PROBE_ON_MODEL
+    trained, here = StateIdentity.of_card(card), identity_of_model(loaded)
+    _refuse(trained.differences(here, check), probe, loaded)
+    layer = layer_of(representation)
+    if layer is not None and layer >= loaded.num_layers:
+        raise InputError(
+            f"the probe reads layer {layer}, {checkpoint.name} has layers 0 to {loaded.num_layers - 1}: pass the model "
+            "that it was trained on"
+        )
+    width = int(checkpoint.config.get_text_config().hidden_size)
+    if representation != VISION_ENCODER and probe.width != width:
+        raise InputError(
+            f"the probe reads vectors of width {probe.width}, those of {checkpoint.name} have {width}: pass the model "
+            "that it was trained on"
+        )
+    prompter = Prompter.for_identity(checkpoint, trained)
+    made = with_prompts(here, prompter, shows_images=trained.shows_images)
+    _refuse(trained.differences(made, check), probe, loaded)
+
+
+def check_shows(card: Mapping[str, Any], *, images: bool) -> None:
+    """Raise InputError when the probe's prompts showed images and these do not, or the other way round."""
+    showed = StateIdentity.of_card(card).shows_images
+    if images and not showed:
+        raise InputError("the probe reads states of prompts without an image, this one shows one: pass no image")
+    if showed and not images:
+        raise InputError("the probe reads states of prompts that show an image, this one shows none: pass one")
+
+
+def check_same_prompts(cards: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise InputError, naming the difference, when probes were trained on prompts that were made in several ways.
+
+    Whether model and template are those of the model at hand is for `check_fits` to say.
+    """
+    identities = {name: StateIdentity.of_card(card) for name, card in cards.items()}
+    named = iter(identities.items())
+    first, identity = next(named, ("", StateIdentity()))
+    for name, other in named:
+        if found := identity.differences(other, PROBES_TOGETHER):
+            raise InputError(
+                f"the probes {first!r} and {name!r} were trained on prompts that were made in two ways "
+                f"({'; '.join(each.between('for one', 'for the other') for each in found)}): take probes of one "
+                "extraction"
+            )
+
+
+def layer_to_read(representation: str) -> int:
+    """The layer to capture for it; for the vision means, which need none, the first."""
+    return layer_of(representation) or 0
+
+
+def trained_revision(card: Mapping[str, Any], model: str) -> str | None:
+    """The hub's commit that the probe was trained on, when this is its model; None for a folder or another model."""
+    revision = card.get("revision")
+    same = model == card.get("model_name") and revision is not None and not revision.startswith("local-")
+    return str(revision) if same else None
+
+
+def trained_adapters(card: Mapping[str, Any]) -> list[str]:
+    """The names of the adapters, in order, that the model had whose states the probe was trained on."""
+    names: list[str] = json.loads(card.get("adapter_names") or "[]")
+    return names
+
+
+def _refuse(found: tuple[Difference, ...], probe: SavedProbe, loaded: LoadedModel) -> None:
+    """Raise InputError for differences between what the probe was trained on and what the model gives."""
+    if not found:
+        return
+    card, name = probe.metadata, loaded.checkpoint.name
+    adapters = ", ".join(trained_adapters(card))
+    trained_on = f"{card.get('model_name')}{f' with adapters {adapters}' if adapters else ''}"
+    remedy = _REMEDIES.get(found[0].name, "make its prompts as they were made then")
+    if found[0].one is UNKNOWN:
+        remedy = "train it again on shards that tell"
+    allowed = all(each.name in PROBE_ON_OTHER_MODEL.may_differ for each in found)
+    raise InputError(
+        f"the probe was trained on states of {trained_on}, the model is {name}: "
+        f"{'; '.join(each.between('in the card', 'here') for each in found)}. {remedy[0].upper()}{remedy[1:]}, or "
+        f"train a probe on states such as these{' (or allow another model)' if allowed else ''}"
+    )
