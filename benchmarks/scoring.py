@@ -30,7 +30,8 @@ from halp_probe.commands.arguments import positive
 from halp_probe.engine.engine import Computed, Engine
 from halp_probe.engine.images import LoadedImage, from_pixels
 from halp_probe.engine.prompting import Prompt, Prompter
-from halp_probe.extraction.manifest import run_settings, shard_attributes
+from halp_probe.engine.provenance import run_settings
+from halp_probe.extraction.manifest import shard_attributes
 from halp_probe.models.loading import LoadedModel
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.files import SavedProbe, image_keys

@@ -20,8 +20,9 @@ from tiny_models import tiny_model
 from halp_probe.cli import run_script
 from halp_probe.engine.images import LoadedImage, load_image
 from halp_probe.engine.prompting import Prompter, PromptError
+from halp_probe.engine.provenance import run_settings
 from halp_probe.errors import InputError
-from halp_probe.extraction.manifest import run_settings, shard_attributes
+from halp_probe.extraction.manifest import shard_attributes
 from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.models.naming import BUNDLED_PROBES
 from halp_probe.probes.card import vectors_card

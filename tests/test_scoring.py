@@ -16,8 +16,9 @@ from halp_probe.cli import run_script
 from halp_probe.engine.engine import Engine
 from halp_probe.engine.images import load_image
 from halp_probe.engine.prompting import Prompt, Prompter
+from halp_probe.engine.provenance import run_settings
 from halp_probe.errors import InputError
-from halp_probe.extraction.manifest import run_settings, shard_attributes
+from halp_probe.extraction.manifest import shard_attributes
 from halp_probe.models.loading import LoadedModel
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.files import SavedProbe, file_stem, load_probe, save_probe

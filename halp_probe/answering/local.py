@@ -16,9 +16,9 @@ from halp_probe.engine.batched import Batched, samples_by_image
 from halp_probe.engine.engine import Computed, Engine
 from halp_probe.engine.preparing import Preparer, default_workers
 from halp_probe.engine.prompting import Prompter, largest_area
+from halp_probe.engine.provenance import run_settings
 from halp_probe.engine.proving import prove_looked_up
 from halp_probe.engine.sharing import NO_IMAGES, try_sharing
-from halp_probe.extraction.manifest import run_settings
 from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import load_opened, open_model
 from halp_probe.records import Captured, CaptureSpec, Failure, Sample

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from halp_probe.bootstrap import Estimate
 from halp_probe.comparison.compare import Comparison, Movement
 from halp_probe.plotting.figures import new_figure, svg, svg_file
+from halp_probe.plotting.titles import shortened
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
-from halp_probe.report.wording import shortened
 
 _SIZE = (11.0, 4.3)
 _LINES = {VISION_TOKEN: ("#0072b2", "o", "-"), QUERY_TOKEN: ("#d55e00", "s", "--")}  # colour-blind safe (Okabe & Ito)

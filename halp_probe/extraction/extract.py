@@ -17,6 +17,7 @@ from halp_probe.engine.engine import Engine, Gate
 from halp_probe.engine.positions import parse_layers
 from halp_probe.engine.preparing import Preparer, default_workers
 from halp_probe.engine.prompting import Prompter, largest_area
+from halp_probe.engine.provenance import run_settings
 from halp_probe.engine.proving import prove_looked_up
 from halp_probe.engine.sharing import NO_IMAGES, SWITCHED_OFF, try_sharing
 from halp_probe.errors import InputError
@@ -25,7 +26,6 @@ from halp_probe.extraction.manifest import (
     read_prompt_date,
     read_sharing,
     record_sharing,
-    run_settings,
     shard_attributes,
     write_manifest,
 )

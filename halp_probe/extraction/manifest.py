@@ -7,52 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-
-from halp_probe.engine.identity import identity_of_model, with_prompts
-from halp_probe.engine.prompting import Prompter
+from halp_probe.engine.provenance import VERSIONS
 from halp_probe.engine.sharing import Sharing
 from halp_probe.errors import InputError
 from halp_probe.json_files import read_json, write_json
 from halp_probe.models.loading import LoadedModel
-from halp_probe.records import CaptureSpec
 from halp_probe.settings import differences
 from halp_probe.state_identity import LAYER_MEANING
-from halp_probe.version import __version__
 
 MANIFEST_FILE = "run.json"
 _SHARING = "prefix_sharing"
-# Of an identity: in the shards' attributes alone, or written by whoever asks for a task or an intervention.
-_NOT_IN_RECORD = frozenset({"config_model_type", "layer_meaning", "intervention", "intervention_settings"})
-_LATER = frozenset({"adapters", "quantization", "system_prompt"})  # null is not written: older records have none
-VERSIONS = {
-    "halp_probe_version": __version__,
-    "torch_version": str(torch.__version__),
-    "transformers_version": transformers.__version__,
-}
-
-
-def run_settings(
-    loaded: LoadedModel, prompter: Prompter, spec: CaptureSpec, *, text_only: bool = False
-) -> dict[str, Any]:
-    """What must not change inside one run folder: each of these shows in the captured numbers.
-
-    `text_only`: its prompts show no image.
-    """
-    identity = with_prompts(identity_of_model(loaded), prompter, shows_images=not text_only)
-    return {
-        "model_name": loaded.checkpoint.name,
-        "layers": list(spec.layers),
-        "max_new_tokens": spec.max_new_tokens,
-        "dtype": str(loaded.model.dtype).removeprefix("torch."),
-        "attn_implementation": loaded.model.config._attn_implementation,
-        **{
-            name: value
-            for name, value in identity.attributes().items()
-            if name not in _NOT_IN_RECORD and not (name in _LATER and value is None)
-        },
-    }
 
 
 def shard_attributes(loaded: LoadedModel, settings: dict[str, Any], *, prefix_shared: bool) -> dict[str, Any]:

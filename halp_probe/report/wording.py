@@ -55,11 +55,6 @@ def span(numbers: Sequence[int]) -> str:
     return count(low) if low == high else f"{count(low)} to {count(high)}"
 
 
-def shortened(text: str, length: int = 400) -> str:
-    """The beginning of a long text."""
-    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
-
-
 def against_chance(auroc: Mapping[str, Any]) -> str:
     """What an AUROC's interval says of guessing."""
     if not is_known(auroc["value"]):
