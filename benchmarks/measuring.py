@@ -23,7 +23,7 @@ PEAK_MEMORY = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """One run."""
 
@@ -39,7 +39,7 @@ def measured(run: Callable[[], Any], device: torch.device) -> Measured:
     start = time.perf_counter()
     result = run()
     _finish(device)
-    return Measured(result, time.perf_counter() - start, _peak(device))
+    return Measured(result=result, seconds=time.perf_counter() - start, peak_bytes=_peak(device))
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, size: int, repeats: int) -> float:

@@ -53,7 +53,7 @@ _WORDS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """A model's sizes, as its config has them, and what is measured on it unless flags say otherwise."""
 
@@ -199,13 +199,18 @@ def build_model(name: str, device: torch.device) -> LoadedModel:
     family = family_of(config.model_type)
     pack_vision_attention(model, family)
     flatten_patch_projection(model, family)
-    return LoadedModel(Checkpoint(name, name, "random", config, processor, family), model.eval())
+    return LoadedModel(
+        checkpoint=Checkpoint(
+            name=name, source=name, revision="random", config=config, processor=processor, family=family
+        ),
+        model=model.eval(),
+    )
 
 
 def make_prompts(loaded: LoadedModel, images: int, questions: int, picture: tuple[int, int]) -> list[Prompt]:
     """`questions` on each of `images` pictures, the rows of one image together; the same in every run."""
     rng = np.random.default_rng(11)
-    prompter = Prompter(loaded.checkpoint)
+    prompter = Prompter(checkpoint=loaded.checkpoint)
     width, height = picture
     prompts = []
     for image in range(images):
@@ -213,7 +218,7 @@ def make_prompts(loaded: LoadedModel, images: int, questions: int, picture: tupl
         loaded_image = LoadedImage(Image.fromarray(coarse).resize(picture, Image.Resampling.BICUBIC), f"image {image}")
         for k in range(questions):
             text = question(rng, loaded.checkpoint.processor.tokenizer)
-            sample = Sample(f"{image}-{k}", f"{image}.png", text, "")
+            sample = Sample(question_id=f"{image}-{k}", image_id=f"{image}.png", question=text, answer="")
             prompts.append(prompter.prompt(sample, loaded_image))
     return prompts
 

@@ -35,7 +35,7 @@ from halp_probe.probes.fitting.solver import Solutions, solve_logistic
 Left = frozenset[int]  # the folds that a training set leaves out: one, or one and an inner one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """What is swept."""
 
@@ -54,7 +54,7 @@ class Task:
         return float(roc_auc_score(self.y[rows], logit[rows]))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Found:
     """One way's results: inner AUROCs by (outer fold, inner fold, C), coefficients by (left-out folds, C)."""
 
@@ -80,7 +80,7 @@ def made(rows: int, width: int, folds: int, decay: float, max_iter: int) -> Task
     fold = np.empty(rows, dtype=int)
     for number, (_, test) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=0).split(X, y)):
         fold[test] = number
-    return Task(X.astype(np.float32), y, fold, folds, max_iter)
+    return Task(X=X.astype(np.float32), y=y, fold=fold, count=folds, max_iter=max_iter)
 
 
 def nested(count: int) -> Iterator[tuple[int, list[int]]]:

@@ -68,12 +68,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def make_rows(loaded: LoadedModel, count: int, picture: tuple[int, int]) -> list[tuple[Sample, LoadedImage, Prompt]]:
     """A question on each of so many pictures."""
-    rng, prompter, rows = np.random.default_rng(11), Prompter(loaded.checkpoint), []
+    rng, prompter, rows = np.random.default_rng(11), Prompter(checkpoint=loaded.checkpoint), []
     width, height = picture
     for number in range(count):
         coarse = rng.integers(0, 255, size=(max(2, height // 40), max(2, width // 40), 3), dtype=np.uint8)
         image = from_pixels(Image.fromarray(coarse).resize(picture, Image.Resampling.BICUBIC))
-        sample = Sample(str(number), "", question(rng, loaded.checkpoint.processor.tokenizer), "")
+        sample = Sample(
+            question_id=str(number),
+            image_id="",
+            question=question(rng, loaded.checkpoint.processor.tokenizer),
+            answer="",
+        )
         rows.append((sample, image, prompter.prompt(sample, image)))
     return rows
 
@@ -86,9 +91,17 @@ def make_probe(loaded: LoadedModel, prompts: list[Prompt]) -> SavedProbe:
     x = np.concatenate([Engine(loaded, spec).compute([prompt]).vectors(name) for prompt in prompts])
     y = np.arange(len(x)) % 2
     estimator = LinearProbe(Cs=(1e-2,)).fit(x, y)
-    attributes = shard_attributes(loaded, run_settings(loaded, Prompter(loaded.checkpoint), spec), prefix_shared=False)
+    attributes = shard_attributes(
+        loaded, run_settings(loaded, Prompter(checkpoint=loaded.checkpoint), spec), prefix_shared=False
+    )
     calibration = Calibration.fit("platt", estimator.decision_function(x), y)
-    return SavedProbe(estimator, vectors_card(name, attributes), calibration, None, image_keys(()))
+    return SavedProbe(
+        estimator=estimator,
+        metadata=vectors_card(name, attributes),
+        calibration=calibration,
+        threshold=None,
+        training_images=image_keys(()),
+    )
 
 
 def prompt_ways(loaded: LoadedModel, probe: SavedProbe) -> dict[str, Way]:

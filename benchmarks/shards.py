@@ -36,7 +36,7 @@ READ = layer_name(QUERY_TOKEN, 14)
 BY_QUESTION = [VISION_ONLY, *(layer_name(position, k) for position in (VISION_TOKEN, QUERY_TOKEN) for k in LAYERS)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
     """How much is written."""
 
@@ -50,7 +50,7 @@ class Size:
             yield range(start, min(start + self.rows_per_file, self.rows))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layout:
     """A way to write a file, and ways to read a folder of them; a reader prepares, what it returns is timed."""
 
@@ -59,7 +59,7 @@ class Layout:
     readers: Mapping[str, Callable[[Path], Callable[[], np.ndarray]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """One line of a table."""
 
@@ -134,14 +134,14 @@ COLUMN_READERS = {
 }
 GROUP_READERS = {"h5py loop": by_question, "open_shards(…).vectors(…)": by_column}
 LAYOUTS = (
-    Layout("columns", partial(write_shard, attributes={}, question_view=False), COLUMN_READERS),
+    Layout(name="columns", write=partial(write_shard, attributes={}, question_view=False), readers=COLUMN_READERS),
     Layout(
-        "columns + view",
-        partial(write_shard, attributes={}),
-        {**COLUMN_READERS, "h5py loop over the view": by_question},
+        name="columns + view",
+        write=partial(write_shard, attributes={}),
+        readers={**COLUMN_READERS, "h5py loop over the view": by_question},
     ),
-    Layout("groups, plain", partial(write_group_per_question, compression=None), GROUP_READERS),
-    Layout("groups, gzip", partial(write_group_per_question, compression="gzip"), GROUP_READERS),
+    Layout(name="groups, plain", write=partial(write_group_per_question, compression=None), readers=GROUP_READERS),
+    Layout(name="groups, gzip", write=partial(write_group_per_question, compression="gzip"), readers=GROUP_READERS),
 )
 
 
@@ -157,7 +157,9 @@ def write(layout: Layout, folder: Path, size: Size, repeats: int) -> Measured:
             start = time.perf_counter()
             layout.write(path, columns)
             seconds[repeat] += time.perf_counter() - start
-    return Measured(layout.name, seconds.min(), sum(path.stat().st_size for path in folder.iterdir()) / 1e6)
+    return Measured(
+        name=layout.name, seconds=seconds.min(), megabytes=sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    )
 
 
 def read(layout: Layout, folder: Path, size: Size, repeats: int, *, cold: bool) -> list[Measured]:
@@ -174,7 +176,7 @@ def read(layout: Layout, folder: Path, size: Size, repeats: int, *, cold: bool) 
             found = run()
             best = min(best, time.perf_counter() - start)
             del found  # not before: giving 143 MB back takes its time too
-        measured.append(Measured(f"{layout.name}: {name}", best))
+        measured.append(Measured(name=f"{layout.name}: {name}", seconds=best))
     return measured
 
 
@@ -229,7 +231,11 @@ def main() -> None:
     add_json(parser)
     parser.add_argument("--check", action="store_true", help="200 rows of width 64: compare, and print no times")
     args = parser.parse_args()
-    size = Size(200, 64, 80) if args.check else Size(args.rows, args.width, args.rows_per_file)
+    size = (
+        Size(rows=200, width=64, rows_per_file=80)
+        if args.check
+        else Size(rows=args.rows, width=args.width, rows_per_file=args.rows_per_file)
+    )
     repeats = 1 if args.check else args.repeats
     written, reads = [], []
     for layout in LAYOUTS:

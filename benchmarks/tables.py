@@ -9,7 +9,7 @@ from typing import Any
 from ways import OURS, THREE_PASSES, Difference
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """One way at one setting."""
 
@@ -25,7 +25,7 @@ class Result:
         return self.rows / min(self.seconds)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """All ways on one table; `protocol` is the three passes with answers, at the same questions an image."""
 

@@ -33,7 +33,7 @@ from halp_probe.models.options import ModelOptions
 from halp_probe.records import Failure, Sample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Workload:
     """What one task asks, about as long as the real prompts and replies are."""
 
@@ -44,10 +44,13 @@ class Workload:
 
 
 # A line of Stage-A on one photograph has some 130 tokens in the published examples.
-WORKLOADS = {"qa": Workload(8, 60, 8, 4), "stage-a": Workload(1, 120, 128, 8)}
+WORKLOADS = {
+    "qa": Workload(prompts_an_image=8, prompt_tokens=60, new_tokens=8, batch_size=4),
+    "stage-a": Workload(prompts_an_image=1, prompt_tokens=120, new_tokens=128, batch_size=8),
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """One workload. Seconds are of each repeat."""
 
@@ -101,7 +104,14 @@ def measure(name: str, loaded: LoadedModel, args: argparse.Namespace) -> Result:
             ours_seconds.append(measured(ours, loaded.device).seconds)
             alone_seconds.append(measured(alone, loaded.device).seconds)
     same = sum(replies[key] == text for key, text in expected.items())
-    result = Result(name, len(samples), len(few), tuple(ours_seconds), tuple(alone_seconds), same)
+    result = Result(
+        workload=name,
+        prompts=len(samples),
+        alone_prompts=len(few),
+        ours_seconds=tuple(ours_seconds),
+        alone_seconds=tuple(alone_seconds),
+        same_replies=same,
+    )
     told = "" if args.check else f"{len(samples) / min(ours_seconds):>9.2f}{len(few) / min(alone_seconds):>9.2f}"
     ratio = "" if args.check else f"{result.ratio:>8.2f}"
     print(f"{name:<10}{len(samples):>8}{told}{ratio}{same:>9} of {len(few)}")
@@ -110,8 +120,13 @@ def measure(name: str, loaded: LoadedModel, args: argparse.Namespace) -> Result:
 
 def batched(loaded: LoadedModel, folder: Path, samples: list[Sample], load: Workload) -> dict[str, str]:
     """Our engine, with all that a run does but its log: sharing tried, images read, prompts made, replies decoded."""
-    options = AnswerOptions(ModelOptions("random"), None, load.new_tokens, load.batch_size)
-    answerer = LocalAnswerer(loaded, Prompter(loaded.checkpoint), folder, options)
+    options = AnswerOptions(
+        model=ModelOptions(model="random"),
+        template_options=None,
+        max_new_tokens=load.new_tokens,
+        batch_size=load.batch_size,
+    )
+    answerer = LocalAnswerer(loaded, Prompter(checkpoint=loaded.checkpoint), folder, options)
     replies = {}
     for results in answerer.answer(samples, {}, 1, lambda: False):
         for result in results:

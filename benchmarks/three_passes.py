@@ -16,7 +16,7 @@ from halp_probe.engine.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Passed:
     """What the three passes give for one question; vectors [D] float32."""
 

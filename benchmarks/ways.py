@@ -26,7 +26,7 @@ THREE_PASSES, PLAIN, OURS = "three passes", "plain batching", "ours"
 COMPARED = ((OURS, THREE_PASSES), (PLAIN, THREE_PASSES), (OURS, PLAIN))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Way:
     """`run` gives, for each of `rows` in order, an object with `vision_token`, `query_token` and `answer`."""
 
@@ -35,7 +35,7 @@ class Way:
     flops: int  # that one run needs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """Two ways on the rows that both have: states at both tokens, all probed layers."""
 
@@ -62,17 +62,19 @@ def make_ways(
 
     return {
         THREE_PASSES: Way(
-            chosen,
-            lambda: three_passes(loaded, [prompts[row] for row in chosen], layers, new_tokens),
-            needed(flops.three_passes, [[prompts[row]] for row in chosen]),
+            rows=chosen,
+            run=lambda: three_passes(loaded, [prompts[row] for row in chosen], layers, new_tokens),
+            flops=needed(flops.three_passes, [[prompts[row]] for row in chosen]),
         ),
         PLAIN: Way(
-            every,
-            lambda: [row for batch in plain for row in plain_engine.run(batch)],
-            needed(flops.plain_batching, plain),
+            rows=every,
+            run=lambda: [row for batch in plain for row in plain_engine.run(batch)],
+            flops=needed(flops.plain_batching, plain),
         ),
         OURS: Way(
-            every, lambda: [row for batch in grouped for row in engine.run(batch)], needed(flops.shared_prefix, grouped)
+            rows=every,
+            run=lambda: [row for batch in grouped for row in engine.run(batch)],
+            flops=needed(flops.shared_prefix, grouped),
         ),
     }
 
@@ -88,7 +90,9 @@ def image_groups(prompts: Sequence[Prompt]) -> Iterator[ImageGroup]:
     for rows in by_image(prompts).rows:
         group = [prompts[row] for row in rows]
         frames, height, width = group[0].images["image_grid_thw"][0].tolist()
-        yield ImageGroup((frames, height, width), tuple(len(prompt) for prompt in group), shared_tokens(group))
+        yield ImageGroup(
+            grid=(frames, height, width), prompts=tuple(len(prompt) for prompt in group), shared=shared_tokens(group)
+        )
 
 
 def differences(ways: Mapping[str, Way], given: Mapping[str, Sequence[Any]]) -> dict[tuple[str, str], Difference]:
@@ -111,4 +115,4 @@ def difference(rows: Sequence[Any], reference: Sequence[Any]) -> Difference:
                 relative = max(relative, float(np.abs(x - y).max() / np.abs(y).max()))
                 cosine = min(cosine, float(x @ y / np.linalg.norm(x) / np.linalg.norm(y)))
         same += row.answer == expected.answer
-    return Difference(relative, cosine, same, len(rows))
+    return Difference(relative=relative, cosine=cosine, same_answers=same, rows=len(rows))

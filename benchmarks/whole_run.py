@@ -124,14 +124,14 @@ def write_pictures(
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / f"{image}.jpg", quality=90)
         for k in range(questions):
             text = question(rng, loaded.checkpoint.processor.tokenizer, tokens)
-            samples.append(Sample(f"{image}-{k}", f"{image}.jpg", text, ""))
+            samples.append(Sample(question_id=f"{image}-{k}", image_id=f"{image}.jpg", question=text, answer=""))
     return samples
 
 
 def extract(loaded: LoadedModel, images: Path, samples: list[Sample], new_tokens: int, workers: int) -> Run:
     """One whole extraction into a folder that goes afterwards."""
     engine = TimedEngine(loaded, CaptureSpec(probed_layers(loaded.num_layers), new_tokens), share_prefix=True)
-    preparer = Preparer(Prompter(loaded.checkpoint), images)
+    preparer = Preparer(Prompter(checkpoint=loaded.checkpoint), images)
     with tempfile.TemporaryDirectory() as output, open(os.devnull, "w") as silent:  # noqa: PTH123
         stderr, sys.stderr = sys.stderr, silent  # the progress
         try:

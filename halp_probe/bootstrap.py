@@ -18,7 +18,7 @@ _LEVEL = 0.975
 _CELLS_AT_ONCE = 500_000  # weights in memory at a time: what fits a processor's cache is fastest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A value with the ends of its 95 % interval; nan where it cannot be known, and then `note` says why."""
 
@@ -46,7 +46,7 @@ def interval(
     """
     known = draws[np.isfinite(draws)]
     if not np.isfinite(value):
-        return Estimate(np.nan, np.nan, np.nan, note or "not defined on these rows")
+        return Estimate(value=np.nan, low=np.nan, high=np.nan, note=note or "not defined on these rows")
     if 2 * len(known) <= len(draws) or len(known) < 2:
         return _without(value, note, f"it is defined in only {len(known)} of {len(draws)} bootstrap draws")
     if clusters < 2:
@@ -57,10 +57,10 @@ def interval(
         return _at_bound(value, clusters, unit, note)
     reach = float(student.ppf(_LEVEL, clusters - 1) * known.std(ddof=1)) * spread
     if not bounded:
-        return Estimate(value, value - reach, value + reach, note)
+        return Estimate(value=value, low=value - reach, high=value + reach, note=note)
     reach /= value * (1 - value)
     low, high = expit([logit(value) - reach, logit(value) + reach])
-    return Estimate(value, float(low), float(high), note)
+    return Estimate(value=value, low=float(low), high=float(high), note=note)
 
 
 def image_draws(images: np.ndarray, n_draws: int, seed: int) -> Iterator[np.ndarray]:
@@ -84,8 +84,12 @@ def _at_bound(value: float, clusters: int, unit: str, note: str) -> Estimate:
     """No draw can differ from a perfect value: what so many images without a single miss allow, as for a binomial."""
     reach = 1 - (1 - _LEVEL) ** (1 / clusters)
     note = joined(note, f"every bootstrap draw gives {value:g}; interval of {clusters} {unit}s without a miss")
-    return Estimate(value, value - reach, value, note) if value else Estimate(value, value, value + reach, note)
+    return (
+        Estimate(value=value, low=value - reach, high=value, note=note)
+        if value
+        else Estimate(value=value, low=value, high=value + reach, note=note)
+    )
 
 
 def _without(value: float, note: str, reason: str) -> Estimate:
-    return Estimate(value, np.nan, np.nan, joined(note, f"no interval: {reason}"))
+    return Estimate(value=value, low=np.nan, high=np.nan, note=joined(note, f"no interval: {reason}"))

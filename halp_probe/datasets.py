@@ -68,7 +68,15 @@ def read_table(
             failures.append(cells)
             continue
         extra = {name: value for name, value in cells.items() if name not in _CORE}
-        samples.append(Sample(question_id, cells["image_id"], cells["question"], cells.get("answer", ""), extra))
+        samples.append(
+            Sample(
+                question_id=question_id,
+                image_id=cells["image_id"],
+                question=cells["question"],
+                answer=cells.get("answer", ""),
+                extra=extra,
+            )
+        )
     if repeated:
         first, lines = next(iter(repeated.items()))
         raise TableError(
@@ -155,13 +163,17 @@ def _row(header: list[str], cells: list[str], line: int) -> dict[str, str] | Fai
     question_id = row.get("question_id", "")
     if len(cells) != len(header):
         reason = f"line {line} has {len(cells)} cells, the header {len(header)}: quote texts that hold commas"
-        return Failure(question_id, "table", reason)
+        return Failure(question_id=question_id, stage="table", reason=reason)
     if not question_id.strip():
-        return Failure(question_id, "table", f"line {line}: blank question_id")
+        return Failure(question_id=question_id, stage="table", reason=f"line {line}: blank question_id")
     if "\n" in question_id or "\n" in row["image_id"]:
-        return Failure(question_id, "table", f"line {line}: a line break in an id; look for a quote that is not closed")
+        return Failure(
+            question_id=question_id,
+            stage="table",
+            reason=f"line {line}: a line break in an id; look for a quote that is not closed",
+        )
     if not row["question"].strip():
-        return Failure(question_id, "table", f"line {line}: blank question")
+        return Failure(question_id=question_id, stage="table", reason=f"line {line}: blank question")
     if not row["image_id"].strip():
-        return Failure(question_id, "table", f"line {line}: blank image_id")
+        return Failure(question_id=question_id, stage="table", reason=f"line {line}: blank image_id")
     return row

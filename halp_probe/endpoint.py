@@ -28,7 +28,7 @@ class Stopped(Exception):
     """The run is ending; nothing more is asked."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EndpointFlags:
     """What whoever asks calls things, for the texts of errors, and the error that they are."""
 
@@ -40,7 +40,7 @@ class EndpointFlags:
     error: type[InputError] = InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Completion:
     """One reply of an endpoint. `finish`: why it ended ("stop", "length", …); `served`: the model it names, or ""."""
 
@@ -51,7 +51,7 @@ class Completion:
     tokens: int | None = None  # of the reply; None where the endpoint does not tell
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Failed:
     """No reply. `passing`: it may work later (overload, time-out, no connection); `detail`: the server's own words."""
 
@@ -111,7 +111,7 @@ class Endpoint:
 
         Raises Stopped after `stop`, and the flags' error where asking is useless: a wrong key, model or address.
         """
-        failed = Failed("never asked", passing=True)
+        failed = Failed(reason="never asked", passing=True)
         for attempt in range(self._tries):
             self._wait(self._pace.delay() if self._pace is not None else 0.0)
             answer, after = self._once(messages, settings)
@@ -121,7 +121,7 @@ class Endpoint:
             if attempt + 1 < self._tries:
                 doubled = self._first_wait * 2**attempt * random.uniform(0.75, 1.25)
                 self._wait(min(max(after, doubled), _LONGEST_WAIT))
-        return Failed(f"{failed.reason} in {self._tries} tries", passing=True, detail=failed.detail)
+        return Failed(reason=f"{failed.reason} in {self._tries} tries", passing=True, detail=failed.detail)
 
     def redacted(self, text: str) -> str:
         """`text` without the key, should a server repeat it."""
@@ -142,9 +142,11 @@ class Endpoint:
             raw = create(model=self._model, messages=messages, **settings)
             return read_body(self.redacted(raw.text)), 0.0
         except openai.APITimeoutError:
-            return Failed("no reply in time", passing=True), 0.0
+            return Failed(reason="no reply in time", passing=True), 0.0
         except openai.APIConnectionError as error:
-            return Failed("no connection", passing=True, detail=self.redacted(str(error.__cause__ or error))), 0.0
+            return Failed(
+                reason="no connection", passing=True, detail=self.redacted(str(error.__cause__ or error))
+            ), 0.0
         except openai.APIStatusError as error:
             return self._refused(error), _retry_after(error)
 
@@ -157,7 +159,7 @@ class Endpoint:
                 f"{flags.who} knows no model {self._model!r}, or not this address ({detail}); check {flags.model}, "
                 f"and {flags.url}, which mostly ends in /v1"
             ) from None
-        return Failed(f"HTTP {status}", passing=status in (408, 409, 429) or status >= 500, detail=detail)
+        return Failed(reason=f"HTTP {status}", passing=status in (408, 409, 429) or status >= 500, detail=detail)
 
 
 def read_body(text: str) -> Completion | Failed:
@@ -171,12 +173,12 @@ def read_body(text: str) -> Completion | Failed:
         message = choice["message"]
         parts = (message.get("content"), choice.get("finish_reason"), message.get("refusal"), body.get("model"))
     except (ValueError, LookupError, TypeError, AttributeError):
-        return Failed("HTTP 200, but no chat completion", passing=False, detail=text[:_SHOWN])
+        return Failed(reason="HTTP 200, but no chat completion", passing=False, detail=text[:_SHOWN])
     words = ["" if part is None else part for part in parts]
     if not all(isinstance(word, str) for word in words):
-        return Failed("HTTP 200, but no chat completion", passing=False, detail=text[:_SHOWN])
+        return Failed(reason="HTTP 200, but no chat completion", passing=False, detail=text[:_SHOWN])
     content, finish, refusal, served = (word.encode(errors="replace").decode() for word in words)  # no lone surrogates
-    return Completion(content, finish, refusal, served, _tokens(body))
+    return Completion(text=content, finish=finish, refusal=refusal, served=served, tokens=_tokens(body))
 
 
 def checked_url(url: str, flags: EndpointFlags) -> str:

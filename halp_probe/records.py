@@ -15,7 +15,7 @@ VISION_TOKEN = "vision_token_representation"
 QUERY_TOKEN = "query_token_representation"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """One row of the VQA table, or one prompt of a task. `answer` is the ground truth, `extra` the further columns.
 
@@ -45,7 +45,7 @@ class Sample:
         return self.files or (self.image_id,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     """A sample that could not be processed: at which stage (`table`, `image`, `prompt`, `forward`) and why."""
 
@@ -62,7 +62,7 @@ class CaptureSpec:
     max_new_tokens: int = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Captured:
     """What one sample's forward pass gave. Positions count from the first token of the unpadded prompt."""
 

@@ -34,7 +34,7 @@ def _one(image: int, index: int, rng: random.Random) -> DenseObject:
         points = ((x, y), (x + 90, y + 5), (x + 80.5, y + 95), (x + 2, y + 100))
     elif kind == "line":
         points = (*points, *((rng.randint(0, 1000), rng.randint(0, 1000)) for _ in range(rng.randint(0, 4))))
-    return DenseObject(image, index, kind, points, rng.choice(DESCRIPTIONS))
+    return DenseObject(image=image, index=index, kind=kind, points=points, desc=rng.choice(DESCRIPTIONS))
 
 
 def member(one: DenseObject) -> dict[str, Any]:

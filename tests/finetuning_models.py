@@ -25,10 +25,17 @@ def model_of(name: str, folder: Path) -> LoadedModel:
         return load_weights(open_checkpoint("shapes"), device="cpu")
     torch.manual_seed(7)
     vision, language = _vision(folder / "vision"), _language(folder / "language")
-    fused = build(FusedParts(str(vision), str(language), tiles=3 if name == "tiles" else 0))
+    fused = build(FusedParts(vision=str(vision), language=str(language), tiles=3 if name == "tiles" else 0))
     config = fused.model.config
-    checkpoint = Checkpoint(name, str(folder), "random", config, fused.processor, family_of(config.model_type))
-    return LoadedModel(checkpoint, fused.model)
+    checkpoint = Checkpoint(
+        name=name,
+        source=str(folder),
+        revision="random",
+        config=config,
+        processor=fused.processor,
+        family=family_of(config.model_type),
+    )
+    return LoadedModel(checkpoint=checkpoint, model=fused.model)
 
 
 def picture(width: int, height: int, seed: int = 0) -> LoadedImage:

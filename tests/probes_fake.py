@@ -86,7 +86,7 @@ def write_inputs(folder: Path, shards: FakeShards, labels: dict[str, int | None]
     (folder / "shards").mkdir()
     texts = {"question_id": list(shards.question_ids), **shards.texts}
     texts |= dict.fromkeys(("answer", "ground_truth_answer"), ["yes"] * len(shards.question_ids))
-    columns = Columns(texts, shards.columns, shards.arrays)
+    columns = Columns(texts=texts, numbers=shards.columns, vectors=shards.arrays)
     half = len(shards.question_ids) // 2
     for part, rows in enumerate((range(half), range(half, len(shards.question_ids))), 1):
         path = folder / "shards" / f"fake_embeddings_part_{part:03d}.h5"

@@ -57,9 +57,12 @@ def with_adapters(*folders: Path, base: str | None = "shapes", **how: str) -> Lo
 
 
 def prompts_of(loaded: LoadedModel, count: int = 3) -> list[Prompt]:
-    prompter = Prompter(loaded.checkpoint)
+    prompter = Prompter(checkpoint=loaded.checkpoint)
     pictures = [from_pixels(scenes.render(scenes.make_scene(seed))) for seed in range(count)]
-    samples = [Sample(f"q{k}", "", f"How many circles are there{'?' * (k + 1)}", "") for k in range(count)]
+    samples = [
+        Sample(question_id=f"q{k}", image_id="", question=f"How many circles are there{'?' * (k + 1)}", answer="")
+        for k in range(count)
+    ]
     return [prompter.prompt(sample, picture) for sample, picture in zip(samples, pictures, strict=True)]
 
 
@@ -98,8 +101,8 @@ def peft_states(*folders: Path) -> list[list[np.ndarray]]:
     wrapped = peft.PeftModel.from_pretrained(model, str(folders[-1])).eval()
     checkpoint = open_checkpoint("shapes")
     found = []
-    for prompt in prompts_of(LoadedModel(checkpoint, None)):
-        inputs = single_inputs(LoadedModel(checkpoint, wrapped.get_base_model()), prompt)
+    for prompt in prompts_of(LoadedModel(checkpoint=checkpoint, model=None)):
+        inputs = single_inputs(LoadedModel(checkpoint=checkpoint, model=wrapped.get_base_model()), prompt)
         with torch.no_grad():
             hidden = wrapped(**inputs, output_hidden_states=True).hidden_states
         found.append([hidden[layer + 1][0, -1].numpy() for layer in LAYERS[:-1]])  # the last one is after the norm

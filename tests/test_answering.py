@@ -30,7 +30,7 @@ from halp_probe.task_files.table import read_vqa
 from halp_probe.tasks.task import Task, TaskInput
 
 MAIN = "import sys; from halp_probe.cli import main; sys.exit(main())"
-OPTIONS = AnswerOptions(ModelOptions("shapes"), None, max_new_tokens=8, batch_size=4)
+OPTIONS = AnswerOptions(model=ModelOptions(model="shapes"), template_options=None, max_new_tokens=8, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_reply_that_was_cut_off_says_so(data, tmp_path):
 
 
 def test_sampled_replies_depend_on_seed_and_key_alone(data, tmp_path):
-    hot = replace(OPTIONS, decoding=Decoding(2.0, 0.95, seed=3))
+    hot = replace(OPTIONS, decoding=Decoding(temperature=2.0, top_p=0.95, seed=3))
     first = answer_task(given(data), hot, tmp_path / "first.csv")
     lines = (tmp_path / "first.replies.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "cut.replies.jsonl").write_bytes(b"".join(lines[:20]))
@@ -213,13 +213,19 @@ def asks_again(wrong: str) -> Task[Item, str]:
     """A task for which one word is a bad reply."""
 
     def prompt(item: Item) -> Sample:
-        return Sample(item.key, item.image, item.question, "")
+        return Sample(question_id=item.key, image_id=item.image, question=item.question, answer="")
 
     def again(item: Item, reply: str) -> Sample | None:
         return replace(prompt(item), question=f"again: {item.question}") if reply == wrong else None
 
     return Task(
-        "test", Item, prompt, lambda _item, reply: reply, lambda _item, _said: unknown("test", "", ""), None, again
+        name="test",
+        item_type=Item,
+        prompt=prompt,
+        parse=lambda _item, reply: reply,
+        judge=lambda _item, _said: unknown("test", "", ""),
+        system=None,
+        again=again,
     )
 
 
@@ -228,7 +234,9 @@ def test_a_bad_reply_is_asked_for_once_more(data, tmp_path):
     items = [Item(each.question_id, each.image_id, each.question) for each in table.items]
     first = answer_task(table, OPTIONS, tmp_path / "first.csv")
     task = asks_again("yes")
-    answered = answer_task(TaskInput(task, items, (), table.images_dir), OPTIONS, tmp_path / "again.csv")
+    answered = answer_task(
+        TaskInput(task=task, items=items, failures=(), images_dir=table.images_dir), OPTIONS, tmp_path / "again.csv"
+    )
     repeated = {key for key, text in texts(first).items() if text == "yes"}
     assert repeated and {key for key, reply in answered.replies.items() if reply.attempt == 2} == repeated
     assert {k: v for k, v in texts(answered).items() if k not in repeated} == {
@@ -237,7 +245,9 @@ def test_a_bad_reply_is_asked_for_once_more(data, tmp_path):
     lines = (tmp_path / "again.replies.jsonl").read_bytes().splitlines(keepends=True)
     cut = [line for line in lines if b'"attempt": 2' not in line]
     (tmp_path / "cut.replies.jsonl").write_bytes(b"".join(cut))
-    resumed = answer_task(TaskInput(task, items, (), table.images_dir), OPTIONS, tmp_path / "cut.csv")
+    resumed = answer_task(
+        TaskInput(task=task, items=items, failures=(), images_dir=table.images_dir), OPTIONS, tmp_path / "cut.csv"
+    )
     assert texts(resumed) == texts(answered)
 
 
@@ -274,7 +284,7 @@ def test_a_second_prompt_shows_what_the_first_one_did(tmp_path):
     path = copy / "images" / item.image_id
     good = path.read_bytes()
     items = [Item(each.question_id, each.image_id, each.question) for each in table.items]
-    asked = TaskInput(asks_again(said), items, (), table.images_dir)
+    asked = TaskInput(task=asks_again(said), items=items, failures=(), images_dir=table.images_dir)
     answer_task(asked, OPTIONS, tmp_path / "a.csv")
     log = tmp_path / "a.replies.jsonl"
     log.write_text("".join(line for line in log.open() if '"attempt": 2' not in line))  # killed between the two
@@ -286,19 +296,21 @@ def test_a_second_prompt_shows_what_the_first_one_did(tmp_path):
 
 
 def reply(key: str, text: str = "yes", attempt: int = 1) -> Reply:
-    return Reply(key, text, True, "f", "2026-01-01T00:00:00+00:00", attempt)
+    return Reply(key=key, text=text, finished=True, asked="f", date="2026-01-01T00:00:00+00:00", attempt=attempt)
 
 
 def test_a_log_keeps_what_it_was_given(tmp_path):
     path = tmp_path / "log.jsonl"
     log = ReplyLog(path, {"model": "m"})
-    log.append([reply("a"), Failure("b", "image", "gone"), reply("ü", "line\nbreak \u2028")], 1)
+    log.append(
+        [reply("a"), Failure(question_id="b", stage="image", reason="gone"), reply("ü", "line\nbreak \u2028")], 1
+    )
     log.append([reply("a", "no", 2)], 2)
-    log.append([Failure("a", "image", "late")], 1)
+    log.append([Failure(question_id="a", stage="image", reason="late")], 1)
     log.append([reply("b", "late")], 1)
     for each in (log, ReplyLog(path, {"model": "m"})):
         assert each.replies(1) == {"ü": reply("ü", "line\nbreak \u2028"), "b": reply("b", "late")}
-        assert each.failures(1) == {"a": Failure("a", "image", "late")}
+        assert each.failures(1) == {"a": Failure(question_id="a", stage="image", reason="late")}
         assert each.replies(2) == {"a": reply("a", "no", 2)} and each.failures(2) == {}
 
 
@@ -320,7 +332,7 @@ def test_a_file_that_is_no_log_is_left_alone(tmp_path, line):
 
 
 def test_a_fingerprint_tells_prompts_apart():
-    sample = Sample("a", "x.png", "q", "truth")
+    sample = Sample(question_id="a", image_id="x.png", question="q", answer="truth")
     others = [replace(sample, question="p"), replace(sample, image_id="y.png"), replace(sample, images=())]
     assert len({fingerprint(each) for each in [sample, *others]}) == 4
     assert fingerprint(replace(sample, answer="other")) == fingerprint(sample)

@@ -57,7 +57,7 @@ def main_module() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def chat() -> ProbedChat:
-    return ProbedChat(load(ModelOptions("shapes")), load_probes("shapes"))
+    return ProbedChat(load(ModelOptions(model="shapes")), load_probes("shapes"))
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> AppTest:
 
 
 def opened(monkeypatch: pytest.MonkeyPatch, probe: str, **settings: Any) -> AppTest:
-    choice = Choice.of(ModelOptions("shapes"), probe)
+    choice = Choice.of(ModelOptions(model="shapes"), probe)
     monkeypatch.setattr("sys.argv", [str(PAGE), PageSettings(choice, **settings).as_argument()])
     page = AppTest.from_file(PAGE, default_timeout=60).run()
     assert not page.exception
@@ -217,7 +217,7 @@ def test_the_example_that_is_marked_is_the_one_that_is_shown(page: AppTest) -> N
     page.button_group(key="source").set_value("Upload").run()
     page.button_group(key="source").set_value("Example").run()
     assert page.button_group(key="example").value == "Hard" and "scene 27" in shown(page)
-    session(page).show(Picture(from_pixels(Image.new("RGB", (80, 60))), "mine.png"))
+    session(page).show(Picture(image=from_pixels(Image.new("RGB", (80, 60))), name="mine.png"))
     page.run()
     assert not page.exception and page.button_group(key="example").value is None
     page.button_group(key="example").set_value("Easy").run()
@@ -225,7 +225,7 @@ def test_the_example_that_is_marked_is_the_one_that_is_shown(page: AppTest) -> N
 
 
 def test_adapters_stand_beside_the_models_name(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundled = load(ModelOptions("shapes"))
+    bundled = load(ModelOptions(model="shapes"))
     monkeypatch.setattr(shelf, "load", lambda options: bundled)
     page.sidebar.text_input(key="adapters").set_value("one, two")
     pressed(page, "Use these")
@@ -449,7 +449,10 @@ def test_what_is_no_result_is_one_sentence(page: AppTest, path: str, words: str)
 
 
 def test_the_layers_heatmap_tells_what_is_not_known() -> None:
-    cells = [Cell("query_token", 3, 0.75, 0.7, 0.8), Cell("vision_token", 0, nan, nan, nan)]
+    cells = [
+        Cell(position="query_token", layer=3, auroc=0.75, low=0.7, high=0.8),
+        Cell(position="vision_token", layer=0, auroc=nan, low=nan, high=nan),
+    ]
     (drawn,) = heatmap(cells)
     assert drawn.index("layer 0") < drawn.index("layer 3")
     assert "0.750<small>(0.700 to 0.800)</small>" in drawn and "not known<small></small>" in drawn
@@ -473,17 +476,17 @@ def test_a_percentage_says_no_more_and_no_less_than_it_knows(share: float, besid
 
 
 def test_settings_reach_the_page_as_they_are() -> None:
-    options = ModelOptions("a/b", adapter=("one", "two"), revision="main", trust_lookup=True)
+    options = ModelOptions(model="a/b", adapter=("one", "two"), revision="main", trust_lookup=True)
     settings = PageSettings(Choice.of(options, "probe.json"), open_to_all=True)
     assert PageSettings.from_argument(settings.as_argument()) == settings
-    assert Choice.of(options, None).probe == "" and Choice.of(ModelOptions("shapes"), None).probe == "shapes"
+    assert Choice.of(options, None).probe == "" and Choice.of(ModelOptions(model="shapes"), None).probe == "shapes"
 
 
 def test_another_model_takes_no_revision_or_trust_from_the_one_before() -> None:
-    first = Choice.of(ModelOptions("a/b", revision="abc", trust_remote_code="a/b", dtype="float16"), None)
+    first = Choice.of(ModelOptions(model="a/b", revision="abc", trust_remote_code="a/b", dtype="float16"), None)
     assert first.named("a/b", (), "").model == first.model
     other = first.named("c/d", (), "").model
-    assert other == ModelOptions("c/d", dtype="float16")
+    assert other == ModelOptions(model="c/d", dtype="float16")
 
 
 def test_without_streamlit_the_command_names_what_to_install(

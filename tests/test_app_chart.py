@@ -22,8 +22,14 @@ def readings() -> list[Reading]:
     """Six with a layer, the one that decides twice, and one without a layer."""
     names = [f"{place}_token_representation/layer_{layer}" for place in ("vision", "query") for layer in LAYERS]
     risks = np.linspace(0.2, 0.8, len(names))
-    found = [Reading(name, float(risk), False) for name, risk in zip(names, risks, strict=True)]
-    return [Reading(names[-1], 0.8, True), *found, Reading("vision_only_representation", 0.4, False)]
+    found = [
+        Reading(representation=name, risk=float(risk), decides=False) for name, risk in zip(names, risks, strict=True)
+    ]
+    return [
+        Reading(representation=names[-1], risk=0.8, decides=True),
+        *found,
+        Reading(representation="vision_only_representation", risk=0.4, decides=False),
+    ]
 
 
 def picture(found: str) -> ElementTree.Element:

@@ -85,7 +85,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
 
 
 def test_a_folder_of_shards_tells_what_it_is(tmp_path: Path) -> None:
-    write_failures(shard_folder(tmp_path / "run"), [Failure("q99", "image", "no file"), Failure("q98", "image", "x")])
+    write_failures(
+        shard_folder(tmp_path / "run"),
+        [
+            Failure(question_id="q99", stage="image", reason="no file"),
+            Failure(question_id="q98", stage="image", reason="x"),
+        ],
+    )
     found = opened(tmp_path / "run")
     assert (found.model, found.rows, found.failures) == (ATTRIBUTES["model_name"], 12, 2)
     assert found.layers == (0, 7) and found.representations == tuple(representations())
@@ -153,7 +159,7 @@ def test_what_has_no_vector_is_counted_and_not_ranked(trained: Trained, tmp_path
         "answer": [""] * 30,
         "ground_truth_answer": [""] * 30,
     }
-    data = Columns(texts, {}, {QUERY: vectors})
+    data = Columns(texts=texts, numbers={}, vectors={QUERY: vectors})
     write_shard(tmp_path / "m_embeddings_part_001.h5", data, {"model_name": "fake/vlm"}, question_view=False)
     probe = load_probe(trained.folder / "probes" / QUERY.replace("/", "_"))
     found = riskiest(opened(tmp_path), probe, 30)

@@ -115,5 +115,5 @@ def test_thresholds_are_those_of_trying_all(seed: int, max_error: float) -> None
 
 
 def test_a_threshold_survives_json() -> None:
-    threshold = Threshold(0.25, 0.5, 0.1, 40, max_error=0.1, confidence=0.9)
+    threshold = Threshold(risk=0.25, coverage=0.5, error=0.1, rows=40, max_error=0.1, confidence=0.9)
     assert Threshold.from_json(json.loads(json.dumps(threshold.as_json()))) == threshold

@@ -40,11 +40,17 @@ COLOURS = ("red", "blue", "green")
 
 
 def question(text="Which colour?", choices=COLOURS, answer="red", categories=("Attribute", "Shapes")):
-    return QaQuestion(text, tuple(choices), answer, tuple(categories), "made")
+    return QaQuestion(question=text, choices=tuple(choices), answer=answer, categories=tuple(categories), source="made")
 
 
 def row(image_id="nat_001", *questions, place=1, **given):
-    return QaRow(place, image_id, "natural", questions or (question(),), **{"image": "a.png", **given})
+    return QaRow(
+        place=place,
+        image_id=image_id,
+        split="natural",
+        questions=questions or (question(),),
+        **{"image": "a.png", **given},
+    )
 
 
 def item(options=("blue", "red", "green", CANNOT), right=1, **given):
@@ -197,7 +203,7 @@ def test_the_sequential_order_is_one_generator_over_what_the_benchmark_asks():
         row("d", question(choices=["1", "2", "1"], answer="1"), images=2, place=5),
         row("e", question("What falls?", ["Snow", "Yes"], "Snow"), question(), place=6),
     ]
-    items, failures = make_items(rows, Asking("sequential", seed=5))
+    items, failures = make_items(rows, Asking(shuffle="sequential", seed=5))
     generator = random.Random(5)
     expected = {}
     for key, options in {
@@ -246,7 +252,7 @@ def test_a_question_that_cannot_be_asked_shifts_no_other(reason):
         (row(None, place=2), "row 2#0", "it has no id of one line"),
         (row("a", question("Other?"), place=2), "a (row 2)#0", "row 1 has the same id"),
         (row("a", place=2, alone=True), "a (row 2)#0", "row 1 has the same id"),
-        (QaRow(2, "b", "natural", (), image="b.png"), "b", "it has no questions"),
+        (QaRow(place=2, image_id="b", split="natural", questions=(), image="b.png"), "b", "it has no questions"),
     ],
 )
 def test_a_row_that_cannot_be_asked_is_named(bad, name, reason):
@@ -660,6 +666,9 @@ def test_nothing_answered_has_metrics_too():
 
 def test_captions_are_what_follows_the_thinking():
     replies = {"a": " A star. ", "b": "<think>a star?</think>\nA cross.", "c": "<think>a", "d": " "}
-    items = [CaptionItem(image_id, f"{image_id}.png", "Describe this image.", "natural") for image_id in replies]
+    items = [
+        CaptionItem(image_id=image_id, image=f"{image_id}.png", prompt="Describe this image.", split="natural")
+        for image_id in replies
+    ]
     assert captions(zip(items, replies.values(), strict=True)) == {"a": "A star.", "b": "A cross."}
     assert CAPTION.verdict(items[0], "A star.").label is None

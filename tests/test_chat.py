@@ -48,8 +48,8 @@ def text(
 ) -> str:
     """The prompt's tokens as text, image tokens as one mark."""
     pictures = [LoadedImage(Image.new("RGB", (56, 56), colour), colour) for colour in ("red", "blue")[:images]]
-    sample = Sample("q", "i", question, "", history=history)
-    prompt = Prompter(checkpoint, system=system).prompt(sample, *pictures)
+    sample = Sample(question_id="q", image_id="i", question=question, answer="", history=history)
+    prompt = Prompter(checkpoint=checkpoint, system=system).prompt(sample, *pictures)
     token = checkpoint.processor.tokenizer.convert_ids_to_tokens(checkpoint.image_token_id)
     told = str(checkpoint.processor.tokenizer.decode(prompt.input_ids))
     while token * 2 in told:
@@ -78,8 +78,8 @@ def test_the_message_stands_in_front_of_the_question(template: str, expected: st
 )
 def test_a_template_without_system_messages_is_refused_at_once(template: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Prompter(llava(template), system=SYSTEM)
-    Prompter(llava(template))
+        Prompter(checkpoint=llava(template), system=SYSTEM)
+    Prompter(checkpoint=llava(template))
 
 
 def test_a_template_that_takes_none_beside_an_image_takes_one_in_text() -> None:
@@ -104,7 +104,7 @@ def test_a_lost_message_that_the_question_repeats_is_found_out() -> None:
 )
 def test_messages_that_cannot_be_meant_are_refused(system: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Prompter(llava(WHOLE), system=system)
+        Prompter(checkpoint=llava(WHOLE), system=system)
 
 
 def test_the_bundled_model_s_own_message_gives_way() -> None:
@@ -119,7 +119,10 @@ def test_two_images_stand_in_their_order_before_the_question() -> None:
     image = "<|vision_start|>#<|vision_end|>"
     assert f"<|im_start|>user\n{image}{image}Why?<|im_end|>" in text(checkpoint, "Why?", images=2)
     red, blue = (LoadedImage(Image.new("RGB", (56, 56), colour), colour) for colour in ("red", "blue"))
-    prompter, sample = Prompter(checkpoint), Sample("q", "i", "Why?", "")
+    prompter, sample = (
+        Prompter(checkpoint=checkpoint),
+        Sample(question_id="q", image_id="i", question="Why?", answer=""),
+    )
     one_way, other_way = prompter.prompt(sample, red, blue), prompter.prompt(sample, blue, red)
     half = len(one_way.images["pixel_values"]) // 2
     assert one_way.images["pixel_values"][:half].equal(other_way.images["pixel_values"][half:])
@@ -132,7 +135,7 @@ def test_a_template_that_writes_an_image_into_a_prompt_of_text_is_found_out() ->
         text(llava("<image>{{ messages[0].content[0].text }}"), "Why?", system=None, images=0)
     with pytest.raises(ValueError, match=r"image token .id 9. into a prompt that shows no image"):
         text_positions([1, 9, 2], 9)
-    assert text_positions([1, 2, 3], 9) == TokenPositions(-1, -1, 2, 3)
+    assert text_positions([1, 2, 3], 9) == TokenPositions(vision_index=-1, vision_id=-1, query_index=2, query_id=3)
 
 
 EARLIER = (("Is it red?", "no"), ("How many?", "Two of them."))

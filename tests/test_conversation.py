@@ -251,7 +251,7 @@ def test_without_probes_it_only_answers(picture: LoadedImage) -> None:
 
 def test_probes_of_text_alone_are_asked_text_alone(tmp_path: Path, picture: LoadedImage) -> None:
     loaded = tiny_model("llava")
-    settings = run_settings(loaded, Prompter(loaded.checkpoint), CaptureSpec((3,), 0), text_only=True)
+    settings = run_settings(loaded, Prompter(checkpoint=loaded.checkpoint), CaptureSpec((3,), 0), text_only=True)
     card = vectors_card("query_token_representation/layer_3", shard_attributes(loaded, settings, prefix_shared=False))
     x = np.random.default_rng(0).standard_normal((20, 32))
     save_probe(tmp_path / "text", LinearProbe(Cs=(1.0,)).fit(x, x[:, 0] > 0), card)

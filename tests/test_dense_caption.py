@@ -18,7 +18,7 @@ from halp_probe.tasks.matching import match
 
 
 def box(image: int, index: int, left: float, desc: str = "a", width: float = 100) -> DenseObject:
-    return DenseObject(image, index, "bbox_2d", ((left, 100), (left + width, 200)), desc)
+    return DenseObject(image=image, index=index, kind="bbox_2d", points=((left, 100), (left + width, 200)), desc=desc)
 
 
 def text_of(objects: list[DenseObject], images: int = 1) -> str:
@@ -32,7 +32,15 @@ def text_of(objects: list[DenseObject], images: int = 1) -> str:
 
 def item(truth: str, images: int = 1, key: str = "k", at: float = 0.5) -> DenseItem:
     names = tuple(f"{n}.png" for n in range(1, images + 1))
-    return DenseItem(key, names, (640,) * images, (480,) * images, truth, default_prompt(images), at)
+    return DenseItem(
+        key=key,
+        images=names,
+        widths=(640,) * images,
+        heights=(480,) * images,
+        truth=truth,
+        prompt=default_prompt(images),
+        iou=at,
+    )
 
 
 def best(told: list[DenseObject], true: list[DenseObject], threshold: float) -> tuple[int, float]:
@@ -69,7 +77,7 @@ def test_more_matches_count_more_than_a_better_one() -> None:
 
 
 def test_an_iou_of_the_threshold_itself_is_enough() -> None:
-    half = DenseObject(1, 1, "bbox_2d", ((0, 100), (100, 150)), "a")
+    half = DenseObject(image=1, index=1, kind="bbox_2d", points=((0, 100), (100, 150)), desc="a")
     assert len(match([half], [box(1, 1, 0)], 0.5)) == 1
     assert match([half], [box(1, 1, 0)], 0.5 + 1e-9) == ()
 
@@ -134,7 +142,7 @@ def test_prompt_shows_all_images_and_carries_its_item() -> None:
 
 def test_metrics_of_a_small_case_by_hand() -> None:
     truth = [box(1, 1, 0, "BBU 设备"), box(1, 2, 500, "cable"), box(1, 3, 800, "label")]
-    half = DenseObject(1, 2, "bbox_2d", ((500, 100), (600, 150)), "wire")  # IoU 0.5
+    half = DenseObject(image=1, index=2, kind="bbox_2d", points=((500, 100), (600, 150)), desc="wire")  # IoU 0.5
     told = [box(1, 1, 0, "ｂｂｕ  设备"), half, box(1, 3, 200, "ghost"), box(1, 4, 350, "ghost")]
     items = [item(text_of(truth), key="a"), item("", key="b"), item(text_of(truth), key="c")]
     replies = {"a": text_of(told), "b": "no idea"}

@@ -18,7 +18,7 @@ def canvas(size=(640, 480)):
 
 
 def box(index, left, top, right, bottom, desc="x"):
-    return DenseObject(1, index, "bbox_2d", ((left, top), (right, bottom)), desc)
+    return DenseObject(image=1, index=index, kind="bbox_2d", points=((left, top), (right, bottom)), desc=desc)
 
 
 def where(picture, colour, height=480):
@@ -47,8 +47,8 @@ def test_true_objects_are_dashed_and_described_ones_are_not():
 
 
 def test_lines_and_quads_are_painted_through_their_points():
-    line = DenseObject(1, 1, "line", ((100, 900), (500, 500), (900, 900)), "x")
-    quad = DenseObject(1, 2, "quad", ((100, 100), (300, 150), (280, 300), (90, 290)), "y")
+    line = DenseObject(image=1, index=1, kind="line", points=((100, 900), (500, 500), (900, 900)), desc="x")
+    quad = DenseObject(image=1, index=2, kind="quad", points=((100, 100), (300, 150), (280, 300), (90, 290)), desc="y")
     picture = draw(canvas(), [line, quad], [], set())
     for one, ends in ((line, [(192, 336), (448, 336)]), (quad, [(128, 60)])):
         for x, y in ends:  # half-way between two points
@@ -97,5 +97,8 @@ def test_a_font_of_the_machine_is_used_for_what_pillow_s_own_lacks(monkeypatch):
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 900), (900, 3)])
 def test_any_size_can_be_painted(size):
-    objects = [box(1, 0, 0, 1000, 1000, "a description"), DenseObject(1, 2, "line", ((0, 0), (1000, 1000)), "标签")]
+    objects = [
+        box(1, 0, 0, 1000, 1000, "a description"),
+        DenseObject(image=1, index=2, kind="line", points=((0, 0), (1000, 1000)), desc="标签"),
+    ]
     assert draw(canvas(size), objects, objects, set()).width == size[0]

@@ -49,7 +49,7 @@ class Family:
 @pytest.fixture(scope="module", params=TINY)
 def family(request: pytest.FixtureRequest) -> Family:
     loaded = tiny_model(request.param)
-    prompter = Prompter(loaded.checkpoint)
+    prompter = Prompter(checkpoint=loaded.checkpoint)
     rng = np.random.default_rng(3)
     pictures = [
         Image.fromarray(rng.integers(0, 255, size=(height // 8, width // 8, 3), dtype=np.uint8)).resize((width, height))
@@ -58,7 +58,7 @@ def family(request: pytest.FixtureRequest) -> Family:
     prompts = []
     for k, image in enumerate((0, 1, 2, 0, 3, 1, 2, 0)):
         question = QUESTIONS[(k * 3) % 4] + " Say it." * (k // 4)  # on image 1 one question begins with the other
-        sample = Sample(str(k), f"{image}.png", question, "")
+        sample = Sample(question_id=str(k), image_id=f"{image}.png", question=question, answer="")
         prompts.append(prompter.prompt(sample, LoadedImage(pictures[image], f"content {image}")))
     return Family(TINY[request.param], loaded, prompts)
 
@@ -123,7 +123,7 @@ def test_order_in_the_batch_does_not_matter(family: Family, share_prefix: bool) 
 
 
 def test_bfloat16_states_point_as_those_of_one_sample_alone(family: Family, share_prefix: bool) -> None:
-    halved = LoadedModel(family.loaded.checkpoint, copy.deepcopy(family.loaded.model).bfloat16())
+    halved = LoadedModel(checkpoint=family.loaded.checkpoint, model=copy.deepcopy(family.loaded.model).bfloat16())
     half = replace(family, loaded=halved)
     alone = run(half, 1, share_prefix=False)
     for row, single in zip(run(half, 8, share_prefix=share_prefix), alone, strict=True):
@@ -319,7 +319,9 @@ def test_prompt_inputs_are_those_of_the_chat_template(family: Family) -> None:
     patch = getattr(checkpoint.processor.image_processor, "patch_size", 14)
     factor = 2 * (patch["height"] if isinstance(patch, dict) else patch)
     picture = Image.new("RGB", (3 * factor, 4 * factor), (10, 200, 90))
-    made = Prompter(checkpoint).prompt(Sample("q", "i", QUESTIONS[0], ""), LoadedImage(picture, ""))
+    made = Prompter(checkpoint=checkpoint).prompt(
+        Sample(question_id="q", image_id="i", question=QUESTIONS[0], answer=""), LoadedImage(picture, "")
+    )
     content = [{"type": "image", "image": picture}, {"type": "text", "text": QUESTIONS[0]}]
     expected = checkpoint.processor.apply_chat_template(
         [{"role": "user", "content": content}],

@@ -32,11 +32,11 @@ def prove(name: str, **wrong: Any) -> None:
     """The core of `test_equality.py` with a row in which these fields are other ones."""
     loaded = tiny_model(name)
     row = replace(loaded.checkpoint.family, **wrong)
-    told = LoadedModel(replace(loaded.checkpoint, family=row), loaded.model)
+    told = LoadedModel(checkpoint=replace(loaded.checkpoint, family=row), model=loaded.model)
     pixels = np.random.default_rng(3).integers(0, 255, size=(130, 112, 3), dtype=np.uint8)
     pictures = [LoadedImage(Image.fromarray(pixels).resize(size), str(k)) for k, size in enumerate(PICTURES)]
-    samples = [Sample(str(k), "", QUESTIONS[k], "") for k in range(len(pictures))]
-    wrongly, rightly = Prompter(told.checkpoint), Prompter(loaded.checkpoint)
+    samples = [Sample(question_id=str(k), image_id="", question=QUESTIONS[k], answer="") for k in range(len(pictures))]
+    wrongly, rightly = Prompter(checkpoint=told.checkpoint), Prompter(checkpoint=loaded.checkpoint)
     rows = Engine(told, CaptureSpec(LAYERS, 0)).run(list(map(wrongly.prompt, samples, pictures)))
     prompts = list(map(rightly.prompt, samples, pictures))
     for captured, prompt in zip(rows, prompts, strict=True):

@@ -42,7 +42,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def talk(key: str, image: Path | None, *turns: tuple[str, str]) -> Conversation:
-    return Conversation("source", key, image, tuple(Turn(*turn) for turn in turns))
+    return Conversation(source="source", key=key, image=image, turns=tuple(Turn(*turn) for turn in turns))
 
 
 def conversations(pictures: Path) -> list[Conversation]:
@@ -201,7 +201,10 @@ def test_nothing_to_check(models: dict[str, LoadedModel]) -> None:
 
 def test_what_was_left_out_is_a_table(tmp_path: Path) -> None:
     path = tmp_path / "left_out.csv"
-    rows = [LeftOut("a", "1,2", "read", 'no "answer"\nat all'), LeftOut("b", "ü", "image", "no file")]
+    rows = [
+        LeftOut(source="a", key="1,2", stage="read", reason='no "answer"\nat all'),
+        LeftOut(source="b", key="ü", stage="image", reason="no file"),
+    ]
     write_left_out(path, rows)
     with path.open(encoding="utf-8", newline="") as file:
         assert list(csv.DictReader(file)) == [

@@ -17,7 +17,16 @@ from halp_probe.shapes import questions, scenes
 
 
 def row(truth: str, right: bool | None, swapped: bool | None = False, source: str = "a") -> Row:
-    return Row(source, "k", "What?", truth, "said", right, "other", swapped)
+    return Row(
+        source=source,
+        key="k",
+        question="What?",
+        truth=truth,
+        answer="said",
+        right=right,
+        answer_swapped="other",
+        right_swapped=swapped,
+    )
 
 
 def test_accuracies_are_those_counted_by_hand(tmp_path):
@@ -55,7 +64,9 @@ def test_pictures_are_swapped_for_ones_of_other_content(tmp_path):
     asked = Turn("Which shapes are in the image?", "")
     for name, drawn in (("a", scene), ("b", scene), ("c", other)):
         scenes.render(drawn).save(tmp_path / f"{name}.png")
-    a, b, c = (Conversation("shapes", name, tmp_path / f"{name}.png", (asked,)) for name in "abc")
+    a, b, c = (
+        Conversation(source="shapes", key=name, image=tmp_path / f"{name}.png", turns=(asked,)) for name in "abc"
+    )
     rows = ask(loaded, [a, b, c], batch_size=2, max_new_tokens=4)
     assert [each.answer_swapped for each in rows] == [rows[2].answer, rows[2].answer, rows[0].answer]
     assert [each.answer_swapped for each in ask(loaded, [a, b], batch_size=2, max_new_tokens=4)] == ["", ""]
@@ -78,8 +89,8 @@ def test_answers_are_the_models_own_and_fall_with_swapped_pictures(tmp_path):
         scenes.render(scene).save(tmp_path / f"{seed}.png")
         first = questions.ask(scene, 1)[0]
         turns = (Turn(first.text, first.answer), Turn("And?", "Nothing."))
-        held_out.append(Conversation("shapes", str(seed), tmp_path / f"{seed}.png", turns))
-    held_out.append(Conversation("shapes", "text", None, (Turn("Hello?", "Hello."),)))
+        held_out.append(Conversation(source="shapes", key=str(seed), image=tmp_path / f"{seed}.png", turns=turns))
+    held_out.append(Conversation(source="shapes", key="text", image=None, turns=(Turn("Hello?", "Hello."),)))
     rows = ask(loaded, held_out, batch_size=7, max_new_tokens=8)
     assert [each.key for each in rows] == [str(seed) for seed in range(40)]
     for k, each in enumerate(rows[:6]):

@@ -22,7 +22,10 @@ TURNS = (Turn("Why?", "So."),)
 
 
 def source(name: str, size: int) -> Source:
-    return Source(name, tuple(Conversation(name, str(k), None, TURNS) for k in range(size)))
+    return Source(
+        name=name,
+        conversations=tuple(Conversation(source=name, key=str(k), image=None, turns=TURNS) for k in range(size)),
+    )
 
 
 def with_images(name: str, folder: Path, contents: list[str | None]) -> Source:
@@ -33,8 +36,8 @@ def with_images(name: str, folder: Path, contents: list[str | None]) -> Source:
         path = None if content is None else folder / f"{name}_{k}.png"
         if path is not None and content is not None:
             path.write_text(content)
-        conversations.append(Conversation(name, str(k), path, TURNS))
-    return Source(name, tuple(conversations))
+        conversations.append(Conversation(source=name, key=str(k), image=path, turns=TURNS))
+    return Source(name=name, conversations=tuple(conversations))
 
 
 def keys(part: Source) -> list[str]:
@@ -72,10 +75,12 @@ def test_an_image_is_held_out_in_every_source_folder_and_order(tmp_path: Path) -
 
 
 def test_nothing_is_held_out_of_a_share_of_zero_and_what_was_left_out_is_told_once(tmp_path: Path) -> None:
-    left_out = (LeftOut("a", "x", "read", "no answer"),)
-    whole = Source("a", with_images("a", tmp_path, ["p", None, "q"]).conversations, left_out)
+    left_out = (LeftOut(source="a", key="x", stage="read", reason="no answer"),)
+    whole = Source(
+        name="a", conversations=with_images("a", tmp_path, ["p", None, "q"]).conversations, left_out=left_out
+    )
     parts = split(whole, 0, 0)
-    assert parts.train == whole and parts.held_out == Source("a", ())
+    assert parts.train == whole and parts.held_out == Source(name="a", conversations=())
     with pytest.raises(InputError, match="a held-out share of 1"):
         split(whole, 1, 0)
     (tmp_path / "a_0.png").unlink()

@@ -66,12 +66,17 @@ def test_llava_instruct(images: Path) -> None:
     place = images / "coco" / "train2017" / "c.jpg"
     first = (Turn("What are the colors?", "White and red."), Turn("Which feature?", "A sign."))
     assert source == Source(
-        "llava_instruct",
-        (
-            Conversation("llava_instruct", "000000033471", place, first),
-            Conversation("llava_instruct", "000000033471#2", place, (Turn("Where?", "There."),)),
-            Conversation("llava_instruct", "wgByO4Y_0", None, (Turn("Hello", "Hi!"),)),
-            Conversation("llava_instruct", "004539375", images / "a.jpg", (Turn("Describe it.", "select luxury"),)),
+        name="llava_instruct",
+        conversations=(
+            Conversation(source="llava_instruct", key="000000033471", image=place, turns=first),
+            Conversation(source="llava_instruct", key="000000033471#2", image=place, turns=(Turn("Where?", "There."),)),
+            Conversation(source="llava_instruct", key="wgByO4Y_0", image=None, turns=(Turn("Hello", "Hi!"),)),
+            Conversation(
+                source="llava_instruct",
+                key="004539375",
+                image=images / "a.jpg",
+                turns=(Turn("Describe it.", "select luxury"),),
+            ),
         ),
     )
 
@@ -116,7 +121,9 @@ def test_text_alone_can_be_left_out(images: Path) -> None:
     source = llava_instruct.read(path, images, "captions", text_alone=False)
     assert [each.key for each in source.conversations] == ["1"]
     assert source.left_out == (
-        LeftOut("captions", "text", "read", "no image, and a connector learns from nothing else"),
+        LeftOut(
+            source="captions", key="text", stage="read", reason="no image, and a connector learns from nothing else"
+        ),
     )
 
 
@@ -207,12 +214,12 @@ def test_text_vqa(images: Path) -> None:
     )
     question = "what is the brand of this camera?"
     assert source.conversations == (
-        Conversation("text_vqa", "0", images / "a.jpg", (Turn(question, "dakota digital"),)),
-        Conversation("text_vqa", "3", images / "a.jpg", (Turn(question, "yes"),)),
+        Conversation(source="text_vqa", key="0", image=images / "a.jpg", turns=(Turn(question, "dakota digital"),)),
+        Conversation(source="text_vqa", key="3", image=images / "a.jpg", turns=(Turn(question, "yes"),)),
     )
     assert source.left_out == (
-        LeftOut("text_vqa", "1", "read", "no answer"),
-        LeftOut("text_vqa", "2", "image", f"no file 'none.jpg' in {images}"),
+        LeftOut(source="text_vqa", key="1", stage="read", reason="no answer"),
+        LeftOut(source="text_vqa", key="2", stage="image", reason=f"no file 'none.jpg' in {images}"),
     )
 
 
@@ -253,11 +260,13 @@ def test_viz_wiz(images: Path) -> None:
     )
     question = "What's the name of this product?"
     assert source == Source(
-        "viz_wiz",
-        (
-            Conversation("viz_wiz", "a.jpg", images / "a.jpg", (Turn(question, "basil"),)),
-            Conversation("viz_wiz", "b.jpg", images / "b.jpg", (Turn(question, "unanswerable"),)),
-            Conversation("viz_wiz", "a.jpg#2", images / "a.jpg", (Turn(question, "2"),)),
+        name="viz_wiz",
+        conversations=(
+            Conversation(source="viz_wiz", key="a.jpg", image=images / "a.jpg", turns=(Turn(question, "basil"),)),
+            Conversation(
+                source="viz_wiz", key="b.jpg", image=images / "b.jpg", turns=(Turn(question, "unanswerable"),)
+            ),
+            Conversation(source="viz_wiz", key="a.jpg#2", image=images / "a.jpg", turns=(Turn(question, "2"),)),
         ),
     )
 

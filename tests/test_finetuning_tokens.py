@@ -36,7 +36,7 @@ def checkpoint(request: pytest.FixtureRequest, checkpoints: dict[str, Checkpoint
 
 
 def conversation(*turns: tuple[str, str], image: Path | None = SHOWN) -> Conversation:
-    return Conversation("source", "key", image, tuple(Turn(*turn) for turn in turns))
+    return Conversation(source="source", key="key", image=image, turns=tuple(Turn(*turn) for turn in turns))
 
 
 def texts(checkpoint: Checkpoint, sample: Tokenized) -> list[str]:
@@ -79,7 +79,9 @@ def test_the_prompt_and_the_pixels_are_those_of_extraction(
 ) -> None:
     image = picture(*size)
     sample = ConversationTokenizer(checkpoint)(conversation((question, "red"), ("And?", "no")), image)
-    prompt = Prompter(checkpoint).prompt(Sample("q", "i", question, ""), image)
+    prompt = Prompter(checkpoint=checkpoint).prompt(
+        Sample(question_id="q", image_id="i", question=question, answer=""), image
+    )
     assert sample.input_ids[: len(prompt)].tolist() == prompt.input_ids.tolist()
     assert (sample.labels[: len(prompt)] == IGNORED).all() and sample.labels[len(prompt)] != IGNORED
     assert sample.images.keys() == prompt.images.keys()
@@ -91,7 +93,9 @@ def test_the_prompt_and_the_pixels_are_those_of_extraction(
 
 def test_a_prompt_of_text_alone_is_that_of_extraction_too(checkpoint: Checkpoint) -> None:
     sample = ConversationTokenizer(checkpoint)(conversation(("Why?", "So"), image=None), None)
-    prompt = Prompter(checkpoint).prompt(Sample("q", "q", "Why?", "", images=()))
+    prompt = Prompter(checkpoint=checkpoint).prompt(
+        Sample(question_id="q", image_id="q", question="Why?", answer="", images=())
+    )
     assert sample.input_ids[: len(prompt)].tolist() == prompt.input_ids.tolist()
     assert sample.images == {} and checkpoint.image_token_id not in sample.input_ids
     assert learned(checkpoint, sample) == "So<|im_end|>"
@@ -120,8 +124,10 @@ def test_later_prompts_are_those_of_a_chat_with_memory(checkpoint: Checkpoint) -
     begins = [k for k in range(1, len(sample)) if sample.labels[k - 1] == IGNORED != sample.labels[k]]
     assert len(begins) == len(turns)
     for number, begin in enumerate(begins):
-        asked = Sample("q", "i", turns[number][0], "", history=turns[:number])
-        assert Prompter(checkpoint).prompt(asked, image).input_ids.tolist() == sample.input_ids[:begin].tolist()
+        asked = Sample(question_id="q", image_id="i", question=turns[number][0], answer="", history=turns[:number])
+        assert (
+            Prompter(checkpoint=checkpoint).prompt(asked, image).input_ids.tolist() == sample.input_ids[:begin].tolist()
+        )
 
 
 def test_no_token_holds_the_prompt_s_end_and_the_answer_s_beginning(checkpoints: dict[str, Checkpoint]) -> None:

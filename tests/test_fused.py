@@ -63,7 +63,7 @@ def built(parts: dict[str, str]) -> Built:
     def of(vision: str = "vit", **chosen: Any) -> Fused:
         key = (vision, *sorted(chosen.items()))
         if key not in made:
-            made[key] = build(FusedParts(parts[vision], parts["language"], **chosen))
+            made[key] = build(FusedParts(vision=parts[vision], language=parts["language"], **chosen))
         return made[key]
 
     return of
@@ -114,20 +114,20 @@ def test_weights_are_those_of_the_parts_to_the_bit(
 
 def test_the_smallest_dtype_that_holds_both_parts_is_taken(parts: dict[str, str], tmp_path: Path) -> None:
     half = str(write_language(tmp_path / "half", dtype=torch.bfloat16))
-    whole = build(FusedParts(parts["vit"], half)).model
+    whole = build(FusedParts(vision=parts["vit"], language=half)).model
     assert {p.dtype for p in whole.parameters()} == {torch.float32} == {whole.config.text_config.dtype}
-    rounded = build(FusedParts(parts["vit"], half), dtype="bfloat16").model
+    rounded = build(FusedParts(vision=parts["vit"], language=half), dtype="bfloat16").model
     assert {p.dtype for p in rounded.parameters()} == {torch.bfloat16}
     frequencies = rounded.model.language_model.rotary_emb.inv_freq
     assert torch.equal(frequencies, whole.model.language_model.rotary_emb.inv_freq)  # not rounded
-    save(Fused(rounded, build(FusedParts(parts["vit"], half)).processor), tmp_path / "saved")
+    save(Fused(rounded, build(FusedParts(vision=parts["vit"], language=half)).processor), tmp_path / "saved")
     assert AutoModelForImageTextToText.from_pretrained(tmp_path / "saved").dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("tie", [True, False])
 def test_embeddings_are_tied_as_in_the_language_model(parts: dict[str, str], tmp_path: Path, tie: bool) -> None:
     language = str(write_language(tmp_path / "language", tie=tie))
-    fused = build(FusedParts(parts["vit"], language))
+    fused = build(FusedParts(vision=parts["vit"], language=language))
     save(fused, tmp_path / "saved")
     for model in (fused.model, AutoModelForImageTextToText.from_pretrained(tmp_path / "saved")):
         assert (model.lm_head.weight is model.get_input_embeddings().weight) is tie
@@ -140,19 +140,22 @@ def test_a_turns_end_ends_an_answer_of_a_base_model_too(parts: dict[str, str], t
     tokenizer = tiny_tokenizer()
     end, of_text = (tokenizer.convert_tokens_to_ids(t) for t in ("<|im_end|>", "<|endoftext|>"))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": of_text}))
-    assert build(FusedParts(parts["vit"], str(folder))).model.generation_config.eos_token_id == [end, of_text]
+    assert build(FusedParts(vision=parts["vit"], language=str(folder))).model.generation_config.eos_token_id == [
+        end,
+        of_text,
+    ]
 
 
 def test_the_connector_follows_the_seed_and_nothing_else(parts: dict[str, str]) -> None:
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(torch.seed())
-        made = build(FusedParts(parts["vit"], parts["language"], tiles=1), seed=seed).model
+        made = build(FusedParts(vision=parts["vit"], language=parts["language"], tiles=1), seed=seed).model
         return torch.cat([*(p.flatten() for p in connector(made).parameters()), made.model.image_newline])
 
     one, again, other = weights(1), weights(1), weights(2)
     assert torch.equal(one, again) and not torch.equal(one, other)
     before = torch.get_rng_state()
-    build(FusedParts(parts["vit"], parts["language"]))
+    build(FusedParts(vision=parts["vit"], language=parts["language"]))
     assert torch.equal(before, torch.get_rng_state())  # a run's own draws are not disturbed
 
 
@@ -223,7 +226,7 @@ def test_vision_layernorm_decides_which_states_the_connector_reads(built: Built,
 
 def test_a_clips_final_layernorm_is_refused(parts: dict[str, str]) -> None:
     with pytest.raises(ModelError, match="CLIP, whose final LayerNorm is for its pooled class token"):
-        build(FusedParts(parts["clip"], parts["language"], vision_layernorm=True))
+        build(FusedParts(vision=parts["clip"], language=parts["language"], vision_layernorm=True))
 
 
 def test_a_release_that_would_leave_the_layernorm_out_is_refused(
@@ -237,7 +240,7 @@ def test_a_release_that_would_leave_the_layernorm_out_is_refused(
         open_checkpoint(str(tmp_path / "behind"))
     open_checkpoint(str(tmp_path / "before"))
     with pytest.raises(ModelError, match="does not know tie_last_hidden_states"):
-        build(FusedParts(parts["vit"], parts["language"], vision_layernorm=True))
+        build(FusedParts(vision=parts["vit"], language=parts["language"], vision_layernorm=True))
 
 
 def test_what_a_release_knows_is_told_by_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,28 +285,28 @@ def test_a_tokenizer_without_a_needed_token_is_refused_by_name(
         path = folder / name
         path.write_text(path.read_text().replace(token, "<|other|>"))
     with pytest.raises(ModelError, match=f"has no token {token!r}".replace("|", r"\|")):
-        build(FusedParts(parts["vit"], str(folder)))
+        build(FusedParts(vision=parts["vit"], language=str(folder)))
 
 
 def test_other_parts_are_refused_with_what_is_supported(parts: dict[str, str], tmp_path: Path) -> None:
     GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=20)).save_pretrained(tmp_path / "gpt2")
     with pytest.raises(ModelError, match=r"of type 'gpt2'; supported are qwen2, qwen3"):
-        build(FusedParts(parts["vit"], str(tmp_path / "gpt2")))
+        build(FusedParts(vision=parts["vit"], language=str(tmp_path / "gpt2")))
     with pytest.raises(ModelError, match=r"of type 'qwen2'; supported are vit, clip_vision_model"):
-        build(FusedParts(parts["language"], parts["language"]))
+        build(FusedParts(vision=parts["language"], language=parts["language"]))
     with pytest.raises(ModelError, match="cannot load vision model"):
-        build(FusedParts(str(tmp_path), parts["language"]))
+        build(FusedParts(vision=str(tmp_path), language=parts["language"]))
     (Path(parts["vit"]) / "preprocessor_config.json").rename(tmp_path / "kept")
     try:
         with pytest.raises(ModelError, match=r"cannot load vision model .*processor"):
-            build(FusedParts(parts["vit"], parts["language"]))
+            build(FusedParts(vision=parts["vit"], language=parts["language"]))
     finally:
         (tmp_path / "kept").rename(Path(parts["vit"]) / "preprocessor_config.json")
     oblong = str(write_vit(tmp_path / "oblong", num_channels=3))
     config = json.loads((Path(oblong) / "config.json").read_text())
     (Path(oblong) / "config.json").write_text(json.dumps({**config, "image_size": [56, 28]}))
     with pytest.raises(ModelError, match="square pictures"):
-        build(FusedParts(oblong, parts["language"]))
+        build(FusedParts(vision=oblong, language=parts["language"]))
     with pytest.raises(ModelError, match="-1 tiles"):
         FusedParts(tiles=-1)
 
@@ -438,7 +441,7 @@ def test_prompts_are_chatml_with_the_marker_in_front_of_the_question(built: Buil
 @pytest.mark.parametrize("mlp", [False, True])
 @pytest.mark.parametrize("vision", ["vit", "clip", "siglip"])
 def test_lora_is_put_on_the_language_model_alone(parts: dict[str, str], vision: str, mlp: bool) -> None:
-    model = build(FusedParts(parts[vision], parts["language"])).model
+    model = build(FusedParts(vision=parts[vision], language=parts["language"])).model
     config = peft.LoraConfig(r=2, target_modules=lora_targets(mlp))
     wrapped = peft.get_peft_model(model, config)
     adapted = {name for name, module in wrapped.named_modules() if isinstance(module, peft.tuners.lora.Linear)}

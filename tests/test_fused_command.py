@@ -41,7 +41,7 @@ def test_the_folder_is_what_build_builds(
 ) -> None:
     assert fuse(original, tmp_path / "out", *flags, "--seed", "3") == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model"]
-    expected = build(FusedParts(original.vision, original.language, **chosen), seed=3)  # type: ignore[arg-type]
+    expected = build(FusedParts(vision=original.vision, language=original.language, **chosen), seed=3)  # type: ignore[arg-type]
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "out" / "model")
     inputs = asked(AutoProcessor.from_pretrained(tmp_path / "out" / "model"))
     with torch.no_grad():

@@ -69,7 +69,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
 
 @pytest.fixture
 def fresh(original: Original) -> Fused:
-    return build(FusedParts(original.vision, original.language, vision_layernorm=True))
+    return build(FusedParts(vision=original.vision, language=original.language, vision_layernorm=True))
 
 
 def asked(processor: Any) -> Any:
@@ -121,7 +121,7 @@ def test_what_ours_writes_the_original_reads(original: Original, fresh: Fused, t
     inputs = asked(fresh.processor)
     with torch.no_grad():
         expected = wrapped.eval()(**inputs).logits
-    plain = build(FusedParts(original.vision, original.language, vision_layernorm=True)).model
+    plain = build(FusedParts(vision=original.vision, language=original.language, vision_layernorm=True)).model
     write_original(plain, tmp_path, adapter=tmp_path / "adapter")
     joint = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 32))
     joint.load_state_dict(torch.load(tmp_path / CONNECTOR_FILE, weights_only=True))
@@ -270,7 +270,7 @@ def test_an_adapter_that_does_not_fit_is_refused_by_name(
 def test_an_adapter_of_other_modules_has_no_original(original: Original, fresh: Fused, tmp_path: Path) -> None:
     """One on the vision tower too, or on some layers alone: a list of names would say something else."""
     for name, targets in (("all", r".*\.q_proj"), ("some", r".*language_model\.layers\.[0-2]\.self_attn\.q_proj")):
-        model = build(FusedParts(original.vision, original.language)).model
+        model = build(FusedParts(vision=original.vision, language=original.language)).model
         peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=targets)).save_pretrained(tmp_path / name)
     with pytest.raises(ModelError, match=r"weights that are no LoRA .*vision_tower"):
         write_original(fresh.model, tmp_path, adapter=tmp_path / "all")
@@ -284,7 +284,7 @@ def test_an_adapter_of_other_modules_has_no_original(original: Original, fresh: 
 
 
 def test_a_model_with_tiles_has_no_original(original: Original, tmp_path: Path) -> None:
-    tiles = build(FusedParts(original.vision, original.language, tiles=2)).model
+    tiles = build(FusedParts(vision=original.vision, language=original.language, tiles=2)).model
     with pytest.raises(ModelError, match="no place for the newline"):
         load_connector(tiles, original.folder / CONNECTOR_FILE)
     with pytest.raises(ModelError, match="no place for the newline"):

@@ -19,7 +19,7 @@ MARGIN = 20  # thousandths around the image, for lines at its edge
 
 
 def shape(kind: Kind, *points: Point, image: int = 1) -> DenseObject:
-    return DenseObject(image, 1, kind, points, "x")
+    return DenseObject(image=image, index=1, kind=kind, points=points, desc="x")
 
 
 def mask(one: DenseObject) -> np.ndarray:

@@ -17,7 +17,7 @@ from halp_probe.tasks.geometry import DenseObject
 from halp_probe.tasks.grouped_json import Problem, grouped, read_reply
 
 BOX = '{"bbox_2d": [1, 2, 3, 4], "desc": "a"}'
-A_BOX = DenseObject(1, 1, "bbox_2d", ((1, 2), (3, 4)), "a")
+A_BOX = DenseObject(image=1, index=1, kind="bbox_2d", points=((1, 2), (3, 4)), desc="a")
 
 
 def occurring(text: str) -> Counter[str]:
@@ -293,4 +293,6 @@ def test_place_of_what_is_cut_off() -> None:
 
 def test_numbers_and_descriptions_are_as_they_were_written() -> None:
     reading = read_reply('{"object_1": {"bbox_2d": [1, 2.50, 3e1, 4], "desc": " \\u4e2d {x} "}}', 1)
-    assert reading.objects == (DenseObject(1, 1, "bbox_2d", ((1, 2.5), (30.0, 4)), " 中 {x} "),)
+    assert reading.objects == (
+        DenseObject(image=1, index=1, kind="bbox_2d", points=((1, 2.5), (30.0, 4)), desc=" 中 {x} "),
+    )

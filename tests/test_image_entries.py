@@ -40,7 +40,9 @@ def picture(width: int, height: int, seed: int = 3) -> LoadedImage:
 
 
 def prompt(loaded: LoadedModel, image: LoadedImage, question: str = QUESTION) -> Prompt:
-    return Prompter(loaded.checkpoint).prompt(Sample("q", "i", question, ""), image)
+    return Prompter(checkpoint=loaded.checkpoint).prompt(
+        Sample(question_id="q", image_id="i", question=question, answer=""), image
+    )
 
 
 def states(loaded: LoadedModel, asked: Prompt) -> torch.Tensor:
@@ -97,9 +99,9 @@ def test_a_long_prompt_would_turn_the_positions_of_its_whole_batch_and_is_refuse
     config = phi4.model.config
     assert config.rope_parameters["original_max_position_embeddings"] == 1024 < config.max_position_embeddings
     short, room = prompt(phi4, picture(64, 64)), 1024 - len(prompt(phi4, picture(200, 90)))
-    Prompter(phi4.checkpoint, answer_tokens=room).prompt(short.sample, picture(200, 90))
+    Prompter(checkpoint=phi4.checkpoint, answer_tokens=room).prompt(short.sample, picture(200, 90))
     with pytest.raises(PromptError, match=r"need 1025 tokens; beyond 1024 .*LongRoPE.* make the image smaller"):
-        Prompter(phi4.checkpoint, answer_tokens=room + 1).prompt(short.sample, picture(200, 90))
+        Prompter(checkpoint=phi4.checkpoint, answer_tokens=room + 1).prompt(short.sample, picture(200, 90))
     with pytest.raises(PromptError, match="LongRoPE"):
         prompt(phi4, picture(400, 400))
     monkeypatch.setattr(Prompter, "_check_length", lambda _self, _needed: None)

@@ -66,12 +66,15 @@ def qwen() -> Setting:
 
 def made(name: str) -> Setting:
     loaded = tiny_model(name)
-    prompter = Prompter(loaded.checkpoint)
+    prompter = Prompter(checkpoint=loaded.checkpoint)
     rng = np.random.default_rng(3)
     pictures = [Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)) for size in ((112, 112), (70, 130))]
     asked = [(0, QUESTIONS[0]), (1, QUESTIONS[1]), (0, QUESTIONS[1]), (0, QUESTIONS[2]), (1, QUESTIONS[2])]
     prompts = [
-        prompter.prompt(Sample(str(k), f"{image}.png", text, ""), LoadedImage(pictures[image], f"content {image}"))
+        prompter.prompt(
+            Sample(question_id=str(k), image_id=f"{image}.png", question=text, answer=""),
+            LoadedImage(pictures[image], f"content {image}"),
+        )
         for k, (image, text) in enumerate(asked)
     ]
     return Setting(loaded, prompts)

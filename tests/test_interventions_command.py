@@ -92,14 +92,14 @@ def test_answers_are_those_of_generate_without_the_direction(setting: Setting, o
     direction = direction_of(probe) if name == "ablated" else control_direction(probe, 0)
     unit = torch.from_numpy(direction).float()
     loaded = load_weights(open_checkpoint("shapes"), device="cpu")
-    prompter = Prompter(loaded.checkpoint)
+    prompter = Prompter(checkpoint=loaded.checkpoint)
     block = loaded.model.model.language_model.layers[LAYER]
     hook = block.register_forward_hook(lambda _m, _a, out: out - torch.einsum("btd,d,e->bte", out, unit, unit))
     changed = 0
     try:
         for row in rows(output)[::2]:
             image = load_image(setting.data / "images" / row["image_id"])
-            prompt = prompter.prompt(Sample("", "", row["question"], ""), image)
+            prompt = prompter.prompt(Sample(question_id="", image_id="", question=row["question"], answer=""), image)
             inputs = single_inputs(loaded, prompt)
             sequence = loaded.model.generate(**inputs, do_sample=False, max_new_tokens=NEW_TOKENS)[0, len(prompt) :]
             answer = loaded.checkpoint.processor.tokenizer.decode(sequence, skip_special_tokens=True).strip()

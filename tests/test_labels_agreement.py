@@ -132,7 +132,15 @@ def test_the_interval_at_full_agreement_leaves_out_what_would_have_shown(share_w
 def write(path: Path, labels: dict[str, int | None], rule: dict[str, str] | None = None) -> Path:
     rows = [
         LabelRow(
-            q, label, (rule or {}).get(q, "exact"), "", "", "because", f"What of {q}?", f"answer {q}", f"truth {q}"
+            question_id=q,
+            label=label,
+            rule=(rule or {}).get(q, "exact"),
+            answer="",
+            truth="",
+            reason="because",
+            question=f"What of {q}?",
+            model_answer=f"answer {q}",
+            ground_truth=f"truth {q}",
         )
         for q, label in labels.items()
     ]

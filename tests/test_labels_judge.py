@@ -45,11 +45,14 @@ def truthful(asked: Asked, n: int) -> Any:
 
 
 def config(server: Server, which: str = "all", **settings: Any) -> JudgeConfig:
-    return JudgeConfig(which, server.url, **{"model": "m", "rate": 1000.0, "first_wait": 0.001, **settings})
+    return JudgeConfig(which=which, url=server.url, **{"model": "m", "rate": 1000.0, "first_wait": 0.001, **settings})
 
 
 def rows(n: int) -> list[LabelRow]:
-    return [LabelRow(f"q{k}", None, "contains", "", "", "no evidence") for k in range(n)]
+    return [
+        LabelRow(question_id=f"q{k}", label=None, rule="contains", answer="", truth="", reason="no evidence")
+        for k in range(n)
+    ]
 
 
 def ask(server: Server, tmp_path: Path, answers: list[str], truth: str = "red", **settings: Any) -> Any:
@@ -119,18 +122,24 @@ def test_a_long_answer_is_cut_in_its_middle_with_a_mark(length: int) -> None:
 )
 def test_only_a_verdict_is_a_verdict(text: str, verdict: str | None) -> None:
     wanted = Said(verdict) if verdict else Said("unknown", "no verdict in its reply")
-    assert parse(Completion(text, "stop", "", "m")) == wanted
+    assert parse(Completion(text=text, finish="stop", refusal="", served="m")) == wanted
 
 
 def test_a_reply_that_was_cut_or_refused_is_no_verdict() -> None:
-    assert parse(Completion("right", "length", "", "m")) == Said("unknown", "its reply was cut off")
-    assert parse(Completion("right", "content_filter", "", "m")) == Said("unknown", "refused to judge")
-    assert parse(Completion("", "stop", "I cannot help", "m")) == Said("unknown", "refused to judge")
+    assert parse(Completion(text="right", finish="length", refusal="", served="m")) == Said(
+        "unknown", "its reply was cut off"
+    )
+    assert parse(Completion(text="right", finish="content_filter", refusal="", served="m")) == Said(
+        "unknown", "refused to judge"
+    )
+    assert parse(Completion(text="", finish="stop", refusal="I cannot help", served="m")) == Said(
+        "unknown", "refused to judge"
+    )
 
 
 @given(st.text(max_size=40))
 def test_arbitrary_replies_never_become_labels_by_chance(text: str) -> None:
-    said = parse(Completion(text, "stop", "", ""))
+    said = parse(Completion(text=text, finish="stop", refusal="", served=""))
     assert said.verdict == "unknown" or said.verdict in text.lower()
 
 
@@ -352,7 +361,7 @@ def test_every_request_waits_for_its_start(tmp_path: Path) -> None:
             return 0.0
 
     with serving(lambda asked, n: error(500, retry_after="0")) as server:
-        flags = EndpointFlags("the endpoint", "--url", "--model", "--it", "it")
+        flags = EndpointFlags(who="the endpoint", url="--url", model="--model", needs="--it", extra="it")
         pace = Counting(0.01, lambda: 0.0)
         endpoint = Endpoint(server.url, "m", flags, timeout=9, tries=4, first_wait=0.001, pace=pace)
         endpoint.ask(ANYTHING)
@@ -403,7 +412,16 @@ def test_keys_differ_where_the_texts_do(first: list[str], second: list[str]) -> 
 
 
 def kept(key: str, verdict: str = "right") -> Kept:
-    return Kept(key, verdict, "", "ré\n", "m", "m-1", "p", "2026-01-01")
+    return Kept(
+        key=key,
+        verdict=verdict,
+        problem="",
+        reply="ré\n",
+        model="m",
+        served_model="m-1",
+        prompt_sha256="p",
+        date="2026-01-01",
+    )
 
 
 @given(st.data())

@@ -66,7 +66,13 @@ IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
 @given(st.dictionaries(IDS, st.sampled_from([0, 1, None]), max_size=20))
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, labels: dict[str, int | None]) -> None:
     path = tmp_path_factory.mktemp("labels") / "labels.csv"
-    write_labels(path, [LabelRow(q, label, "exact", 'a "b",\nc', "t", "r") for q, label in labels.items()])
+    write_labels(
+        path,
+        [
+            LabelRow(question_id=q, label=label, rule="exact", answer='a "b",\nc', truth="t", reason="r")
+            for q, label in labels.items()
+        ],
+    )
     assert read_labels(path) == labels
 
 
@@ -102,10 +108,10 @@ def test_a_folder_is_no_labels_file(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_table_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    write_labels(path, [LabelRow("q", 1, "exact", "", "", "")])
+    write_labels(path, [LabelRow(question_id="q", label=1, rule="exact", answer="", truth="", reason="")])
 
     def rows():
-        yield LabelRow("q", 0, "exact", "", "", "")
+        yield LabelRow(question_id="q", label=0, rule="exact", answer="", truth="", reason="")
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
@@ -231,7 +237,9 @@ def test_the_command_line(shards: FakeShards, tmp_path: Path) -> None:
 
 
 def test_many_unknowns_are_shortened() -> None:
-    rows = [LabelRow(f"q{k}", None, "exact", "", "", "refusal") for k in range(8)]
+    rows = [
+        LabelRow(question_id=f"q{k}", label=None, rule="exact", answer="", truth="", reason="refusal") for k in range(8)
+    ]
     lines = summary(rows, "labels.csv").splitlines()
     assert "unknown because: refusal (8)" in lines
     assert lines[-1].strip() == "… and 3 more"

@@ -35,7 +35,7 @@ def options(*flags: str, default: str | None = DEFAULT_MODEL) -> ModelOptions:
 def test_the_default_model_holds_where_nothing_is_named() -> None:
     assert options().model == DEFAULT_MODEL and options(default=None).model is None
     assert options("--adapter", "a").model is None
-    assert options("--adapter", "a", "--adapter", "b", "--model", "m") == ModelOptions("m", ("a", "b"))
+    assert options("--adapter", "a", "--adapter", "b", "--model", "m") == ModelOptions(model="m", adapter=("a", "b"))
     assert options("--trust-lookup").trust_lookup and not options().trust_lookup
 
 

@@ -58,7 +58,7 @@ def test_two_merged_in_order_are_the_stack(adapters: Callable[..., Path], tmp_pa
     assert difference(merged, captured(with_adapters(*pair[::-1]))) > 1e-5
     step = merged_model(tmp_path / "step", pair[0])
     by_peft = peft.PeftModel.from_pretrained(step.model, str(pair[1])).eval().get_base_model()
-    assert difference(captured(LoadedModel(step.checkpoint, by_peft)), merged) <= 1e-5
+    assert difference(captured(LoadedModel(checkpoint=step.checkpoint, model=by_peft)), merged) <= 1e-5
 
 
 def test_the_weights_are_the_sums(adapters: Callable[..., Path], tmp_path: Path) -> None:

@@ -72,9 +72,11 @@ def test_one_odd_picture_costs_its_own_questions_alone(
 
 def test_the_error_names_the_picture() -> None:
     loaded = tiny_model("mistral3")
-    prompter = Prompter(loaded.checkpoint)
+    prompter = Prompter(checkpoint=loaded.checkpoint)
     prompts = [
-        prompter.prompt(Sample(name, "", "Why?", ""), LoadedImage(Image.new("RGB", size), name))
+        prompter.prompt(
+            Sample(question_id=name, image_id="", question="Why?", answer=""), LoadedImage(Image.new("RGB", size), name)
+        )
         for name, size in SIZES.items()
     ]
     with pytest.raises(VisionError, match="resize it, or leave it out") as error:

@@ -99,15 +99,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def preparer(data: Path) -> Preparer:
-    return Preparer(Prompter(open_checkpoint("shapes")), data / "images")
+    return Preparer(Prompter(checkpoint=open_checkpoint("shapes")), data / "images")
 
 
 def work() -> list[list[Sample]]:
     questions = ["Is it red?", "What is it?", "How many?"]
     rows = [
-        [Sample(f"{k}-{q}", f"scene_00090{k}.png", asked, "") for q, asked in enumerate(questions)] for k in range(8)
+        [
+            Sample(question_id=f"{k}-{q}", image_id=f"scene_00090{k}.png", question=asked, answer="")
+            for q, asked in enumerate(questions)
+        ]
+        for k in range(8)
     ]
-    rows[5][1] = Sample("5-1", "scene_000905.png", "What is <|image_pad|>?", "")
+    rows[5][1] = Sample(question_id="5-1", image_id="scene_000905.png", question="What is <|image_pad|>?", answer="")
     return rows
 
 

@@ -48,7 +48,7 @@ def test_all_but_the_last_control_keep_images_apart(found):
 def test_transfer_is_of_the_joined_rows(found):
     study_found, shards = found
     rows, fits = study_found.rows, study_found.sweep.fits
-    task = TransferTask(QUERY, shards.arrays[QUERY][1:], linear(), fits[QUERY])
+    task = TransferTask(representation=QUERY, X=shards.arrays[QUERY][1:], fit=linear(), whole=fits[QUERY])
     by_hand = transfer(task, "source", rows.groups["source"], rows.y, study_found.folds, rows.image_codes, 20, 0)
     assert study_found.transfers == (by_hand,)
 

@@ -33,7 +33,7 @@ def any_with(texts: list[str], *parts: str) -> bool:
 
 def with_auroc(judgement, name: str, value: float, low: float, high: float):
     results = tuple(
-        replace(result, auroc=Estimate(value, low, high)) if result.name == name else result
+        replace(result, auroc=Estimate(value=value, low=low, high=high)) if result.name == name else result
         for result in judgement.results
     )
     return replace(judgement, results=results)
@@ -76,11 +76,11 @@ def test_a_control_away_from_chance(clean):
 
 
 def test_less_within_groups(clean):
-    group = Group("a", 450, 100, 100, Estimate(0.7, 0.6, 0.8))
-    texts = told(clean, groups={"source": Grouped((group,), Estimate(0.7, 0.65, 0.75))})
+    group = Group(value="a", n=450, n_positive=100, n_images=100, auroc=Estimate(value=0.7, low=0.6, high=0.8))
+    texts = told(clean, groups={"source": Grouped((group,), Estimate(value=0.7, low=0.65, high=0.75))})
     assert any_with(texts, "caution", "Within the groups of `source`", ".70")
     assert not any_with(
-        told(clean, groups={"source": Grouped((group,), Estimate(0.84, 0.8, 0.9))}), "Within the groups"
+        told(clean, groups={"source": Grouped((group,), Estimate(value=0.84, low=0.8, high=0.9))}), "Within the groups"
     )
 
 
@@ -105,9 +105,16 @@ def test_a_choice_on_the_rows_that_judge_it(clean):
 
 def test_a_group_ranked_the_wrong_way_round(clean):
     def cell(value: float) -> Cell:
-        return Cell(Estimate(value, value - 0.05, value + 0.05), 100, 100, 30)
+        return Cell(
+            auroc=Estimate(value=value, low=value - 0.05, high=value + 0.05),
+            n_train=100,
+            n_test=100,
+            n_test_positive=30,
+        )
 
-    moved = Transfer("kind", QUERY, ("a", "b"), ((cell(0.4), cell(0.3)), (cell(0.48), cell(0.8))))
+    moved = Transfer(
+        column="kind", representation=QUERY, values=("a", "b"), cells=((cell(0.4), cell(0.3)), (cell(0.48), cell(0.8)))
+    )
     texts = told(clean, transfers=[moved])
     assert any_with(texts, "caution", "`kind`", "(from `a` to `b`)")
     harmless = replace(moved, cells=((cell(0.3), cell(0.6)), (cell(0.6), cell(0.3))))

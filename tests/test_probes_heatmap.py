@@ -17,7 +17,7 @@ NAN = float("nan")
 
 
 def cell(position: str, layer: int | None, auroc: float) -> Cell:
-    return Cell(position, layer, auroc, auroc - 0.02, auroc + 0.02)
+    return Cell(position=position, layer=layer, auroc=auroc, low=auroc - 0.02, high=auroc + 0.02)
 
 
 def pixels(cells: list[Cell], best: Cell | None = None, title: str = "t") -> np.ndarray:

@@ -30,7 +30,7 @@ def moved():
     folds = outer_folds(y, images, 3, 0)
     sets = training_sets(y, folds)
     fit = linear()
-    task = TransferTask("layer", X, fit, cross_fit(fit(X, y, sets.train), y, folds, sets))
+    task = TransferTask(representation="layer", X=X, fit=fit, whole=cross_fit(fit(X, y, sets.train), y, folds, sets))
     found = transfer(task, "source", list(values), y, folds, images, 100, 0)
     return found, task, X, y, values, folds
 

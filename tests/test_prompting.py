@@ -34,7 +34,9 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 def prompt(checkpoint: Checkpoint, image: Image.Image, question: str = "Why?", **bounds: int) -> Prompt:
-    return Prompter(checkpoint, **bounds).prompt(Sample("q", "i", question, ""), LoadedImage(image, ""))
+    return Prompter(checkpoint=checkpoint, **bounds).prompt(
+        Sample(question_id="q", image_id="i", question=question, answer=""), LoadedImage(image, "")
+    )
 
 
 def unpatched(prompt: Prompt, checkpoint: Checkpoint) -> np.ndarray:
@@ -77,7 +79,7 @@ def test_pixel_bounds_are_kept(qwen: Checkpoint) -> None:
     made = prompt(qwen, noise(300, 300), max_pixels=6 * factor**2, min_pixels=2 * factor**2)
     assert 2 <= (made.input_ids == qwen.image_token_id).sum() <= 6
     with pytest.raises(InputError, match="larger than"):
-        Prompter(qwen, min_pixels=100, max_pixels=50)
+        Prompter(checkpoint=qwen, min_pixels=100, max_pixels=50)
 
 
 def test_bounds_wider_than_the_processor_s_are_kept(qwen: Checkpoint) -> None:
@@ -178,7 +180,7 @@ def test_checkpoints_that_cannot_be_prompted_are_refused() -> None:
         prompt(replace(llava, family=replace(llava.family, image_inputs=())), noise(56, 56))
     llava.processor.chat_template = None
     with pytest.raises(ModelError, match="no chat template"):
-        Prompter(llava)
+        Prompter(checkpoint=llava)
 
 
 @pytest.mark.parametrize("name", [name for name, tiny in TINY.items() if tiny.tokenized_template])
@@ -191,8 +193,14 @@ def test_a_conversation_is_that_of_the_chat_template(name: str) -> None:
     patch = getattr(checkpoint.processor.image_processor, "patch_size", 14)
     factor = 2 * (patch["height"] if isinstance(patch, dict) else patch)
     picture = Image.new("RGB", (3 * factor, 4 * factor), (10, 200, 90))
-    sample = Sample("q", "i", "Why?", "", history=(("Is there a red circle?", "no"), ("How many?", "2 of them.")))
-    prompter = Prompter(checkpoint)
+    sample = Sample(
+        question_id="q",
+        image_id="i",
+        question="Why?",
+        answer="",
+        history=(("Is there a red circle?", "no"), ("How many?", "2 of them.")),
+    )
+    prompter = Prompter(checkpoint=checkpoint)
     made = prompter.prompt(sample, LoadedImage(picture, ""))
     said = [("user", "Is there a red circle?"), ("assistant", "no"), ("user", "How many?")]
     said += [("assistant", "2 of them."), ("user", "Why?")]
@@ -220,8 +228,8 @@ def test_added_special_tokens_and_the_placeholder_are_refused() -> None:
     processor.image_token = "<picture>"
     for question in ("An <IMG_LATER>?", "A <picture>?", "An <IMG_END>?"):
         with pytest.raises(PromptError, match="special token"):
-            Prompter(replace(checkpoint, processor=processor)).prompt(
-                Sample("q", "i", question, ""), LoadedImage(noise(56, 56), "")
+            Prompter(checkpoint=replace(checkpoint, processor=processor)).prompt(
+                Sample(question_id="q", image_id="i", question=question, answer=""), LoadedImage(noise(56, 56), "")
             )
 
 
@@ -235,7 +243,7 @@ def test_pixel_bounds_under_either_name(qwen: Checkpoint) -> None:
     image_processor = qwen.processor.image_processor
     before, image_processor.size = image_processor.size, Size(min_pixels=3136, max_pixels=9408)
     try:
-        assert Prompter(qwen).pixel_bounds == (3136, 9408)
+        assert Prompter(checkpoint=qwen).pixel_bounds == (3136, 9408)
     finally:
         image_processor.size = before
 
@@ -245,7 +253,7 @@ def test_llava_has_one_size() -> None:
     sizes = {len(prompt(llava, noise(*size))) for size in ((30, 30), (100, 40), (1, 1))}
     assert len(sizes) == 1
     with pytest.raises(InputError, match="own processor decides"):
-        Prompter(llava, max_pixels=1000)
+        Prompter(checkpoint=llava, max_pixels=1000)
     with pytest.raises(PromptError, match="special token '<image>'"):
         prompt(llava, noise(30, 30), "What is in <image>?")
 
@@ -259,8 +267,11 @@ def test_a_placeholder_that_is_no_special_token_is_refused_too() -> None:
 
 def test_a_prompter_that_has_seen_an_image_travels() -> None:
     """To workers that are started afresh."""
-    prompter = Prompter(open_checkpoint("shapes"))
-    image, sample = LoadedImage(Image.new("RGB", (112, 112), "red"), "red"), Sample("q", "i", "Is it red?", "")
+    prompter = Prompter(checkpoint=open_checkpoint("shapes"))
+    image, sample = (
+        LoadedImage(Image.new("RGB", (112, 112), "red"), "red"),
+        Sample(question_id="q", image_id="i", question="Is it red?", answer=""),
+    )
     here = prompter.prompt(sample, image)
     there = pickle.loads(pickle.dumps(prompter)).prompt(sample, image)
     assert here.input_ids.tolist() == there.input_ids.tolist()
@@ -280,24 +291,24 @@ def dated_llava() -> Checkpoint:
 def test_a_dated_template_writes_the_date_that_was_asked_for() -> None:
     """Templates of Llama 3.2 and Mistral do: a run that goes on tomorrow must have today's prompts."""
     checkpoint = dated_llava()
-    sample, image = Sample("q", "i", "Why?", ""), LoadedImage(noise(56, 56), "")
+    sample, image = Sample(question_id="q", image_id="i", question="Why?", answer=""), LoadedImage(noise(56, 56), "")
     text = checkpoint.processor.tokenizer.decode(
-        Prompter(checkpoint, date="2025-02-03").prompt(sample, image).input_ids
+        Prompter(checkpoint=checkpoint, date="2025-02-03").prompt(sample, image).input_ids
     )
     assert text.startswith("03 February 2025")
-    today = Prompter(checkpoint)
+    today = Prompter(checkpoint=checkpoint)
     assert today.prompt_date == datetime.date.today().isoformat()
     assert pickle.loads(pickle.dumps(today)).__dict__["prompt_date"] == today.prompt_date  # told before it travels
-    assert Prompter(tiny_model("llava").checkpoint, date="2025-02-03").prompt_date is None
+    assert Prompter(checkpoint=tiny_model("llava").checkpoint, date="2025-02-03").prompt_date is None
 
 
 def test_a_date_in_a_computed_format_is_refused() -> None:
     checkpoint = dated_llava()
     checkpoint.processor.chat_template = "{% set format = '%Y' %}{{ strftime_now(format) }}" + DATED
     with pytest.raises(ModelError, match="format that it computes"):
-        Prompter(checkpoint)
+        Prompter(checkpoint=checkpoint)
     checkpoint.processor.chat_template = "{% if strftime_now is defined %}" + DATED + "{% endif %}"
-    assert Prompter(checkpoint, date="2025-02-03").prompt_date == "2025-02-03"
+    assert Prompter(checkpoint=checkpoint, date="2025-02-03").prompt_date == "2025-02-03"
 
 
 def test_an_empty_special_token_is_in_no_question() -> None:
@@ -316,10 +327,14 @@ def test_an_empty_special_token_is_in_no_question() -> None:
 def test_an_image_that_the_processor_refuses_is_one_failure(name: str, size: tuple[int, int]) -> None:
     """And the run goes on: processors raise errors of several kinds for pictures that are too narrow or too small."""
     checkpoint = tiny_model(name).checkpoint
-    prompter = Prompter(checkpoint)
+    prompter = Prompter(checkpoint=checkpoint)
     with pytest.raises(PromptError, match=f"refuses an image of {size[0]}×{size[1]}"):
-        prompter.prompt(Sample("q", "i", "Why?", ""), LoadedImage(noise(*size), "odd"))
-    assert prompter.prompt(Sample("q", "j", "Why?", ""), LoadedImage(noise(120, 120), "plain")).image_tokens
+        prompter.prompt(
+            Sample(question_id="q", image_id="i", question="Why?", answer=""), LoadedImage(noise(*size), "odd")
+        )
+    assert prompter.prompt(
+        Sample(question_id="q", image_id="j", question="Why?", answer=""), LoadedImage(noise(120, 120), "plain")
+    ).image_tokens
 
 
 THINKING = (
@@ -332,13 +347,13 @@ def test_template_options_reach_the_template() -> None:
     """Without them a short answer of a model that thinks first is nothing but the beginning of its thoughts."""
     checkpoint = tiny_model("llava").checkpoint
     checkpoint.processor.chat_template = THINKING
-    sample, image = Sample("q", "i", "Why?", ""), LoadedImage(noise(56, 56), "")
+    sample, image = Sample(question_id="q", image_id="i", question="Why?", answer=""), LoadedImage(noise(56, 56), "")
 
     def beginning(options: str | None) -> str:
-        ids = Prompter(checkpoint, template_options=options).prompt(sample, image).input_ids
+        ids = Prompter(checkpoint=checkpoint, template_options=options).prompt(sample, image).input_ids
         return str(checkpoint.processor.tokenizer.decode(ids)).split("<image>")[0].strip()
 
     assert beginning(None) == beginning('{"enable_thinking": true}') == "think"
     assert beginning('{"enable_thinking": false}') == "at once"
     with pytest.raises(InputError, match="knows no thinking_budget"):
-        Prompter(checkpoint, template_options='{"thinking_budget": 8}')
+        Prompter(checkpoint=checkpoint, template_options='{"thinking_budget": 8}')

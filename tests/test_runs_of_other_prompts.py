@@ -53,7 +53,7 @@ def extract(samples: Sequence[Sample], images: Path, output: Path, *flags: str) 
     command.add_arguments(parser)
     more = ["--model", "shapes", "--layers", "0,3", "--max-new-tokens", "4", "--output-dir", str(output)]
     options = command.extract_options(parser.parse_args([*more, *flags]))
-    extraction = extract_items(options, TaskInput(VQA, samples, [], images))
+    extraction = extract_items(options, TaskInput(task=VQA, items=samples, failures=[], images_dir=images))
     return 0 if extraction.captured + extraction.already_done else 1
 
 
@@ -61,7 +61,13 @@ def of_text() -> list[Sample]:
     """Two questions about each of 20 notes, that of a note not side by side."""
     words = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
     return [
-        Sample(f"q{k}", f"note {k % 20}", f"{'Is there' if k % 2 else 'How many is'} a {words[k % 15]}?", "", images=())
+        Sample(
+            question_id=f"q{k}",
+            image_id=f"note {k % 20}",
+            question=f"{'Is there' if k % 2 else 'How many is'} a {words[k % 15]}?",
+            answer="",
+            images=(),
+        )
         for k in range(40)
     ]
 
@@ -71,7 +77,13 @@ def of_pairs(data: Path) -> list[Sample]:
     pairs = [(0, 1), (1, 0), (0, 1), (2, 3), (4,), (0, 1)]
     questions = ("Is there a red circle?", "How many shapes?", "What colour is the square?")
     return [
-        Sample(f"p{k}", f"group {k}", questions[k % 3], "", images=tuple(shown[i] for i in pair))
+        Sample(
+            question_id=f"p{k}",
+            image_id=f"group {k}",
+            question=questions[k % 3],
+            answer="",
+            images=tuple(shown[i] for i in pair),
+        )
         for k, pair in enumerate(pairs)
     ]
 
@@ -223,7 +235,9 @@ def test_a_run_of_pairs_tells_which_images_it_showed(pair_run: Path, data: Path)
 
 def test_vision_means_of_a_pair_are_over_both(pair_run: Path, data: Path, tmp_path: Path) -> None:
     """The pictures are of one size, and the tower sees each by itself: the mean of the two means."""
-    alone = [Sample(name, name, "Is there a red circle?", "") for name in names(data)]
+    alone = [
+        Sample(question_id=name, image_id=name, question="Is there a red circle?", answer="") for name in names(data)
+    ]
     assert extract(alone, data, tmp_path) == 0
     pairs, singles = open_shards(pair_run), open_shards(tmp_path)
     assert not singles.has("images")
@@ -258,7 +272,10 @@ def test_a_run_of_pairs_goes_on_and_finds_other_files(
         zip(whole.question_ids, whole.text("answer"), strict=True)
     )
     (images / names(data)[1]).write_bytes((images / names(data)[5]).read_bytes())
-    more = [*samples, Sample("late", "group 9", "How many?", "", images=samples[0].images)]
+    more = [
+        *samples,
+        Sample(question_id="late", image_id="group 9", question="How many?", answer="", images=samples[0].images),
+    ]
     assert extract(more, images, tmp_path / "out") == 0
     failures = (tmp_path / "out" / "failures.csv").read_text()
     assert "late,image" in failures and f"{names(data)[0]}, {names(data)[1]} is not the file" in failures
@@ -275,7 +292,10 @@ def test_one_name_may_show_different_images(data: Path, tmp_path: Path) -> None:
 
 def test_where_one_row_names_its_images_all_do(data: Path, tmp_path: Path) -> None:
     first, second, *_ = names(data)
-    samples = [Sample("a", first, "How many?", ""), Sample("b", "pair", "How many?", "", images=(first, second))]
+    samples = [
+        Sample(question_id="a", image_id=first, question="How many?", answer=""),
+        Sample(question_id="b", image_id="pair", question="How many?", answer="", images=(first, second)),
+    ]
     assert extract(samples, data, tmp_path) == 0
     assert open_shards(tmp_path).text("images") == [json.dumps([first]), json.dumps([first, second])]
     assert extract(samples, data, tmp_path) == 0

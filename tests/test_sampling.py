@@ -65,14 +65,16 @@ def shapes() -> Setting:
 
 def made(name: str) -> Setting:
     loaded = load_weights(open_checkpoint("shapes")) if name == "shapes" else tiny_model(name)
-    prompter, rng = Prompter(loaded.checkpoint), np.random.default_rng(3)
+    prompter, rng = Prompter(checkpoint=loaded.checkpoint), np.random.default_rng(3)
     sizes = ((112, 112), (70, 130), (112, 112))
     images = [
         LoadedImage(Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)), f"content {k}")
         for k, size in enumerate(sizes)
     ]
     prompts = [
-        prompter.prompt(Sample(f"q{k}", f"{image}.png", QUESTIONS[k % 3], ""), images[image])
+        prompter.prompt(
+            Sample(question_id=f"q{k}", image_id=f"{image}.png", question=QUESTIONS[k % 3], answer=""), images[image]
+        )
         for k, image in enumerate((0, 1, 0, 2, 1, 0, 0, 2))
     ]
     return Setting(loaded, prompts)
@@ -333,7 +335,9 @@ def test_random_numbers_are_uniform_and_each_row_s_own() -> None:
 def test_streams_of_odd_ids_are_told_apart() -> None:
     """Ids that would run together with seed or attempt; one with half a surrogate pair, as a file name may have."""
     named = [(1, "1", 1), (11, "", 1), (1, "", 11), (1, '1", 1', 1), (1, "\udc80", 1), (1, "é", 1), (-1, "1", 1)]
-    assert len({Decoding(1.0, seed=seed).stream(key, attempt) for seed, key, attempt in named}) == len(named)
+    assert len({Decoding(temperature=1.0, seed=seed).stream(key, attempt) for seed, key, attempt in named}) == len(
+        named
+    )
 
 
 @pytest.mark.parametrize(
@@ -361,7 +365,7 @@ def test_values_that_mean_nothing_are_refused(settings: dict[str, float], messag
 def test_settings_hold_what_can_change_an_answer() -> None:
     assert GREEDY.settings() == Decoding(temperature=0, seed=9).settings()
     assert Decoding(repetition_penalty=1.1).settings() == {"temperature": None, "repetition_penalty": 1.1}
-    assert Decoding(0.5, 0.9, None, 9).settings() == {
+    assert Decoding(temperature=0.5, top_p=0.9, repetition_penalty=None, seed=9).settings() == {
         "temperature": 0.5,
         "top_p": 0.9,
         "repetition_penalty": None,

@@ -88,8 +88,12 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     rng = np.random.default_rng(3)
     for k, (width, height) in enumerate(((112, 112), (70, 130), (200, 90), (64, 64))):
         Image.fromarray(rng.integers(0, 255, size=(height, width, 3), dtype=np.uint8)).save(folder / f"{k}.png")
-    prompter = Prompter(loaded.checkpoint)
-    samples = [Sample(f"{k}-{i}", f"{k}.png", text, "") for k in range(4) for i, text in enumerate(QUESTIONS)]
+    prompter = Prompter(checkpoint=loaded.checkpoint)
+    samples = [
+        Sample(question_id=f"{k}-{i}", image_id=f"{k}.png", question=text, answer="")
+        for k in range(4)
+        for i, text in enumerate(QUESTIONS)
+    ]
     prompts = [prompter.prompt(sample, load_image(folder / sample.image_id)) for sample in samples]
     spec = CaptureSpec((3, 5), NEW_TOKENS)
     captured = Engine(loaded, spec, share_prefix=True).run(prompts)
@@ -132,8 +136,8 @@ def test_the_answer_is_that_of_generate(shapes: Trained, tiny: tuple[LoadedModel
         lengths = set()
         for row in range(12):
             answer = scorer.answer(trained.picture(row), questions[row], max_new_tokens=NEW_TOKENS)
-            sample = Sample("", "", questions[row], "")
-            prompt = Prompter(scorer.loaded.checkpoint).prompt(sample, load_image(trained.picture(row)))
+            sample = Sample(question_id="", image_id="", question=questions[row], answer="")
+            prompt = Prompter(checkpoint=scorer.loaded.checkpoint).prompt(sample, load_image(trained.picture(row)))
             assert answer.token_ids == generated(scorer.loaded, prompt, NEW_TOKENS)
             assert answer.text == trained.shards.text("answer")[row] and not answer.abstained
             assert answer.risk == pytest.approx(scorer.score(trained.picture(row), questions[row]), abs=1e-7)
@@ -143,8 +147,11 @@ def test_the_answer_is_that_of_generate(shapes: Trained, tiny: tuple[LoadedModel
 
 def test_a_probe_of_text_alone_scores_text_alone(tmp_path: Path) -> None:
     loaded = tiny_model("qwen2_vl")
-    prompter = Prompter(loaded.checkpoint, system="Be brief.")
-    samples = [Sample(str(k), "note", text, "", images=()) for k, text in enumerate(QUESTIONS)]
+    prompter = Prompter(checkpoint=loaded.checkpoint, system="Be brief.")
+    samples = [
+        Sample(question_id=str(k), image_id="note", question=text, answer="", images=())
+        for k, text in enumerate(QUESTIONS)
+    ]
     spec = CaptureSpec((3,), NEW_TOKENS)
     captured = Engine(loaded, spec).run([prompter.prompt(sample) for sample in samples])
     settings = run_settings(loaded, prompter, spec, text_only=True)
@@ -282,9 +289,12 @@ def test_a_state_that_is_not_finite_has_no_risk(shapes: Trained) -> None:
 @pytest.mark.parametrize("share_prefix", [False, True])
 def test_a_gate_changes_only_who_is_answered(tiny: tuple[LoadedModel, Trained], share_prefix: bool) -> None:
     loaded, trained = tiny
-    prompter = Prompter(loaded.checkpoint)
+    prompter = Prompter(checkpoint=loaded.checkpoint)
     prompts = [
-        prompter.prompt(Sample(f"{k}-{i}", "", text, ""), load_image(trained.images / f"{k}.png"))
+        prompter.prompt(
+            Sample(question_id=f"{k}-{i}", image_id="", question=text, answer=""),
+            load_image(trained.images / f"{k}.png"),
+        )
         for k in range(3)
         for i, text in enumerate(QUESTIONS)
     ]

@@ -51,7 +51,7 @@ REAL = engine.Endpoint
 
 
 def options(server: Server, **settings: Any) -> AnswerOptions:
-    named = {"model": ModelOptions("m"), "engine": "server", "base_url": server.url, "template_options": None}
+    named = {"model": ModelOptions(model="m"), "engine": "server", "base_url": server.url, "template_options": None}
     return AnswerOptions(**{**named, "max_new_tokens": 9, "batch_size": 1, "concurrency": 4, **settings})
 
 
@@ -61,7 +61,9 @@ def answerer(server: Server, folder: Path, system: str | None = None, **settings
 
 def texts(count: int) -> list[Sample]:
     """Prompts without images: q0 asks "0"."""
-    return [Sample(f"q{n}", f"group {n}", str(n), "", images=()) for n in range(count)]
+    return [
+        Sample(question_id=f"q{n}", image_id=f"group {n}", question=str(n), answer="", images=()) for n in range(count)
+    ]
 
 
 def asked_text(asked: Asked) -> str:
@@ -118,7 +120,10 @@ def test_images_come_first_with_the_very_pixels_that_a_loaded_model_sees(tmp_pat
     layered.save(tmp_path / "clear.png")
     names = ("turned.jpg", "clear.png")
     with serving(echo) as server:
-        found = results(answerer(server, tmp_path, "Be brief."), [Sample("k", "pair", "Same?", "", images=names)])
+        found = results(
+            answerer(server, tmp_path, "Be brief."),
+            [Sample(question_id="k", image_id="pair", question="Same?", answer="", images=names)],
+        )
     system, user = server.asked[0].body["messages"]
     assert system == {"role": "system", "content": "Be brief."}
     *images, text = user["content"]
@@ -156,7 +161,10 @@ def test_a_shrunk_image_keeps_its_shape(width: int, height: int, most: int) -> N
 def test_max_pixels_shrinks_before_sending(tmp_path: Path) -> None:
     Image.effect_noise((200, 100), 90).convert("RGB").save(tmp_path / "a.png")
     with serving(echo) as server:
-        results(answerer(server, tmp_path, max_pixels=5000), [Sample("k", "a.png", "?", "")])
+        results(
+            answerer(server, tmp_path, max_pixels=5000),
+            [Sample(question_id="k", image_id="a.png", question="?", answer="")],
+        )
     image = sent_pixels(server.asked[0].body["messages"][0]["content"][0])
     wanted = load_image(tmp_path / "a.png").pixels.resize((100, 50), Image.Resampling.LANCZOS)
     assert (image.size, image.tobytes()) == ((100, 50), wanted.tobytes())
@@ -167,7 +175,7 @@ def seeds(server: Server) -> dict[str, int]:
 
 
 def test_a_sampled_reply_has_a_seed_of_its_own_whatever_is_asked_beside_it(tmp_path: Path) -> None:
-    sampled = Decoding(0.7, 0.9, seed=3)
+    sampled = Decoding(temperature=0.7, top_p=0.9, seed=3)
     with serving(echo) as server:
         results(answerer(server, tmp_path, decoding=sampled), texts(20))
     body = server.asked[0].body
@@ -200,11 +208,11 @@ def test_the_settings_tell_all_that_shows_in_replies_and_neither_host_nor_key(
     with serving(echo) as server:
         plain = answerer(server, tmp_path).settings
         for name, value in {
-            "decoding": Decoding(0.5, repetition_penalty=1.2),
+            "decoding": Decoding(temperature=0.5, repetition_penalty=1.2),
             "max_new_tokens": 8,
             "max_pixels": 99,
             "template_options": "{}",
-            "model": ModelOptions("other"),
+            "model": ModelOptions(model="other"),
         }.items():
             assert answerer(server, tmp_path, **{name: value}).settings != plain, name
         assert answerer(server, tmp_path, "system").settings != plain
@@ -304,8 +312,8 @@ def test_a_slow_reply_is_given_up(tmp_path: Path) -> None:
 
 def test_an_image_or_a_text_that_cannot_be_sent_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "torn.png").write_bytes(b"\x89PNG no")
-    broken = [Sample(f"i{n}", "torn.png", "?", "") for n in range(15)]
-    half = Sample("half", "group", "\ud800", "", images=())
+    broken = [Sample(question_id=f"i{n}", image_id="torn.png", question="?", answer="") for n in range(15)]
+    half = Sample(question_id="half", image_id="group", question="\ud800", answer="", images=())
     with serving(echo) as server:
         found = results(answerer(server, tmp_path), [*broken, half, *texts(2)])
     stages = {key: each.stage for key, each in found.items() if isinstance(each, Failure)}
@@ -358,7 +366,7 @@ def test_prompts_that_a_working_server_refuses_do_not_end_the_run(tmp_path: Path
     with serving(lambda asked, n: error(400, "too long")) as server:
         with pytest.raises(InputError, match="too long"):
             results(answerer(server, tmp_path), texts(30))
-        kept = Reply("q0", "yes", True, "", "2026-01-01")
+        kept = Reply(key="q0", text="yes", finished=True, asked="", date="2026-01-01")
         found = results(answerer(server, tmp_path), texts(30), {"q0": kept})
         assert len(found) == 29 and all(isinstance(each, Failure) for each in found.values())
         assert len(results(answerer(server, tmp_path), texts(30), attempt=2)) == 30
@@ -404,7 +412,7 @@ def test_never_more_requests_at_once_than_asked_for_and_what_is_done_is_not_aske
         full.wait(30)  # goes on only when three requests are here
         return echo(asked, n)
 
-    done = {f"q{n}": Reply(f"q{n}", "", True, "", "") for n in range(0, 24, 2)}
+    done = {f"q{n}": Reply(key=f"q{n}", text="", finished=True, asked="", date="") for n in range(0, 24, 2)}
     with serving(respond) as server:
         found = results(answerer(server, tmp_path, concurrency=3), texts(24), done)
     assert server.most_at_once == 3
@@ -415,7 +423,11 @@ def test_never_more_requests_at_once_than_asked_for_and_what_is_done_is_not_aske
 def test_an_image_that_has_changed_since_is_told(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.new("RGB", (9, 9), "red").save(tmp_path / name)
-    samples = [Sample(f"{name}{n}", f"{name}.png", "?", "") for name in "ab" for n in range(2)]
+    samples = [
+        Sample(question_id=f"{name}{n}", image_id=f"{name}.png", question="?", answer="")
+        for name in "ab"
+        for n in range(2)
+    ]
     with serving(echo) as server:
         first = results(answerer(server, tmp_path), samples)
         Image.new("RGB", (9, 9), "blue").save(tmp_path / "b.png")
@@ -423,9 +435,9 @@ def test_an_image_that_has_changed_since_is_told(tmp_path: Path) -> None:
         second = results(answerer(server, tmp_path), samples, done)
     assert isinstance(second["a1"], Reply)
     assert second["b1"] == Failure(
-        "b1",
-        "image",
-        "b.png: not the content that other prompts of this run were asked about; put it back, or choose another "
+        question_id="b1",
+        stage="image",
+        reason="b.png: not the content that other prompts of this run were asked about; put it back, or choose another "
         "--output-path",
     )
 
@@ -439,9 +451,9 @@ def test_an_image_that_has_changed_since_is_told(tmp_path: Path) -> None:
         ({"base_url": "localhost:8000"}, "--base-url 'localhost:8000' is no address"),
         ({"base_url": "http://[::1/v1"}, "is no address"),
         ({"base_url": "http://me:pw@h/v1"}, "--base-url must hold no name, password"),
-        ({"model": ModelOptions("m", adapter=("lora",))}, "--adapter: a server loads its model"),
+        ({"model": ModelOptions(model="m", adapter=("lora",))}, "--adapter: a server loads its model"),
         ({"min_pixels": 9, "prompt_date": "2026-01-01"}, "--min-pixels, --prompt-date: a server"),
-        ({"model": ModelOptions("m", dtype="float16", revision="v2")}, "--revision, --dtype: a server"),
+        ({"model": ModelOptions(model="m", dtype="float16", revision="v2")}, "--revision, --dtype: a server"),
     ],
 )
 def test_flags_that_a_server_cannot_follow(tmp_path: Path, settings: dict[str, Any], message: str) -> None:

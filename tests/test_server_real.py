@@ -52,7 +52,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def local(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Key -> what the loaded model says."""
     given = task(shapes)
-    loaded = AnswerOptions(ModelOptions("shapes"), None, max_new_tokens=16, batch_size=4)
+    loaded = AnswerOptions(model=ModelOptions(model="shapes"), template_options=None, max_new_tokens=16, batch_size=4)
     answered = answer_task(given, loaded, tmp_path_factory.mktemp("local") / "vqa.csv")
     return {key: reply.text for key, reply in answered.replies.items()}
 
@@ -60,14 +60,17 @@ def local(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
 def task(shapes: Path) -> TaskInput[Sample, str]:
     with (shapes / "vqa.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    samples = [Sample(row["question_id"], row["image_id"], row["question"], row["answer"]) for row in rows]
-    return TaskInput(VQA, samples, (), shapes / "images", {})
+    samples = [
+        Sample(question_id=row["question_id"], image_id=row["image_id"], question=row["question"], answer=row["answer"])
+        for row in rows
+    ]
+    return TaskInput(task=VQA, items=samples, failures=(), images_dir=shapes / "images", about={})
 
 
 def ask(given: TaskInput[Any, Any], server: ModelServer, output: Path, watch: Watch | None = None) -> Answered:
     options = AnswerOptions(
-        ModelOptions(server.model),
-        None,
+        model=ModelOptions(model=server.model),
+        template_options=None,
         max_new_tokens=16,
         batch_size=1,
         engine="server",
@@ -91,7 +94,12 @@ def test_a_server_gives_the_answers_of_the_loaded_model(
 def test_a_reply_at_the_limit_is_cut_off(server: ModelServer, shapes: Path, tmp_path: Path) -> None:
     given = task(shapes)
     options = AnswerOptions(
-        ModelOptions(server.model), None, max_new_tokens=1, batch_size=1, engine="server", base_url=server.url
+        model=ModelOptions(model=server.model),
+        template_options=None,
+        max_new_tokens=1,
+        batch_size=1,
+        engine="server",
+        base_url=server.url,
     )
     answered = answer_task(replace(given, items=given.items[:2]), options, tmp_path / "vqa.csv")
     assert [(reply.finished, reply.tokens) for reply in answered.replies.values()] == [(False, 1)] * 2
@@ -103,8 +111,13 @@ def test_system_message_and_images_reach_the_model_in_order(
 ) -> None:
     """The oracle is transformers alone: the processor's chat template and `generate`."""
     system, questions = "You name one colour.", [f"What colour is the {shape}?" for shape in ("circle", "star")]
-    samples = [Sample(question, "these", question, "", images=names) for question in questions]
-    given = TaskInput(replace(VQA, system=system), samples, (), shapes / "images", {})
+    samples = [
+        Sample(question_id=question, image_id="these", question=question, answer="", images=names)
+        for question in questions
+    ]
+    given = TaskInput(
+        task=replace(VQA, system=system), items=samples, failures=(), images_dir=shapes / "images", about={}
+    )
     answered = ask(given, server, tmp_path / "vqa.csv")
     pictures = [Image.open(shapes / "images" / name) for name in names]
     assert {key: reply.text for key, reply in answered.replies.items()} == {

@@ -42,11 +42,14 @@ def images_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def samples(image: str, *questions: str) -> list[Sample]:
-    return [Sample(f"{image}{k}", f"{image}.png", question, "") for k, question in enumerate(questions)]
+    return [
+        Sample(question_id=f"{image}{k}", image_id=f"{image}.png", question=question, answer="")
+        for k, question in enumerate(questions)
+    ]
 
 
 def tried(loaded: LoadedModel, images_dir: Path, *groups: list[Sample]) -> sharing.Sharing:
-    return try_sharing(loaded, LAYERS, Preparer(Prompter(loaded.checkpoint), images_dir), groups)
+    return try_sharing(loaded, LAYERS, Preparer(Prompter(checkpoint=loaded.checkpoint), images_dir), groups)
 
 
 @pytest.mark.parametrize("name", FAMILY_NAMES)
@@ -64,7 +67,7 @@ def test_the_first_image_with_several_good_questions_is_tried(images_dir: Path) 
     same, special = samples("a", *QUESTIONS[:1] * 3), samples("a", QUESTIONS[0], "What is <|image_pad|>?")
     loaded = tiny_model("qwen2_5_vl")
     nothing = tried(loaded, images_dir, alone, broken, same, special)
-    assert nothing == sharing.Sharing(False, "no image with two questions can be read", decided=False)
+    assert nothing == sharing.Sharing(shared=False, reason="no image with two questions can be read", decided=False)
     assert tried(loaded, images_dir, alone, broken, same, special, samples("b", *QUESTIONS)).shared
 
 
@@ -81,15 +84,15 @@ def test_a_prefix_lm_is_told_by_the_table_and_found_without_it(name: str, images
 
 def without_declaration(loaded: LoadedModel) -> LoadedModel:
     family = replace(loaded.checkpoint.family, unshared="")
-    return LoadedModel(replace(loaded.checkpoint, family=family), loaded.model)
+    return LoadedModel(checkpoint=replace(loaded.checkpoint, family=family), model=loaded.model)
 
 
 def test_bfloat16_is_judged_by_its_own_rounding(images_dir: Path) -> None:
     loaded = tiny_model("qwen2_5_vl")
-    half = LoadedModel(loaded.checkpoint, loaded.model.bfloat16())
+    half = LoadedModel(checkpoint=loaded.checkpoint, model=loaded.model.bfloat16())
     assert tried(half, images_dir, samples("a", *QUESTIONS)).shared
     family = tiny_model("paligemma")
-    wrong = LoadedModel(without_declaration(family).checkpoint, family.model.bfloat16())
+    wrong = LoadedModel(checkpoint=without_declaration(family).checkpoint, model=family.model.bfloat16())
     assert not tried(wrong, images_dir, samples("a", *QUESTIONS)).shared
 
 
@@ -113,7 +116,7 @@ def test_what_is_allowed(difference: float, rounding: float, dtype: torch.dtype,
 
 def captured(images_dir: Path) -> list[Captured]:
     loaded = tiny_model("qwen2_5_vl")
-    preparer = Preparer(Prompter(loaded.checkpoint), images_dir)
+    preparer = Preparer(Prompter(checkpoint=loaded.checkpoint), images_dir)
     prompts = [prompt for prompt in preparer(samples("a", *QUESTIONS)) if isinstance(prompt, Prompt)]
     return Engine(loaded, CaptureSpec(LAYERS, 0)).run(prompts)
 
@@ -156,7 +159,7 @@ def test_a_difference_in_one_state_is_seen(images_dir: Path, monkeypatch: pytest
     monkeypatch.setattr(Prefiller, "_prefixes", shifted)
     for dtype in (torch.float32, torch.bfloat16):
         loaded = tiny_model("qwen2_5_vl")
-        model = LoadedModel(loaded.checkpoint, loaded.model.to(dtype))
+        model = LoadedModel(checkpoint=loaded.checkpoint, model=loaded.model.to(dtype))
         assert not tried(model, images_dir, samples("a", *QUESTIONS)).shared
 
 
@@ -171,7 +174,7 @@ def test_the_last_block_is_tried_whatever_is_stored(images_dir: Path, monkeypatc
 
     monkeypatch.setattr(Prefiller, "_prefixes", spoilt)
     loaded = tiny_model("qwen2_5_vl")
-    preparer = Preparer(Prompter(loaded.checkpoint), images_dir)
+    preparer = Preparer(Prompter(checkpoint=loaded.checkpoint), images_dir)
     assert not try_sharing(loaded, (0,), preparer, [samples("a", *QUESTIONS)]).shared
 
 
@@ -188,7 +191,7 @@ def test_a_sliding_window_that_padding_could_shorten_is_not_shared(images_dir: P
     """Gemma 3 counts its window in columns of the cache, padding included; its answers count too."""
     loaded = tiny_model("gemma3")
     assert loaded.model.config.text_config.sliding_window == 256
-    prompter = Prompter(loaded.checkpoint)
+    prompter = Prompter(checkpoint=loaded.checkpoint)
     pictures = [LoadedImage(Image.open(images_dir / f"{name}.png").convert("RGB"), name) for name in "ab"]
 
     def widths(beginning: str, words: int) -> list[int]:
@@ -196,7 +199,7 @@ def test_a_sliding_window_that_padding_could_shorten_is_not_shared(images_dir: P
         seen: list[int] = []
         asked = [[q + " again" * words for q in QUESTIONS], [beginning + q for q in QUESTIONS]]
         prompts = [
-            prompter.prompt(Sample(f"{k}", "", question, ""), picture)
+            prompter.prompt(Sample(question_id=f"{k}", image_id="", question=question, answer=""), picture)
             for k, (picture, questions) in enumerate(zip(pictures, asked, strict=True))
             for question in questions
         ]
@@ -237,10 +240,10 @@ def test_pure_parts() -> None:
     assert common_prefix([np.array([1, 2]), np.array([1, 2, 3])]) == 2
     assert common_prefix([np.array([5]), np.array([6])]) == 0
     loaded = tiny_model("qwen2_5_vl")
-    prompter = Prompter(loaded.checkpoint)
+    prompter = Prompter(checkpoint=loaded.checkpoint)
     white, black = (LoadedImage(Image.new("RGB", (64, 64), colour), colour) for colour in ("white", "black"))
     on_white, on_black, again = (
-        prompter.prompt(Sample(str(k), "", question, ""), image)
+        prompter.prompt(Sample(question_id=str(k), image_id="", question=question, answer=""), image)
         for k, (image, question) in enumerate([(white, QUESTIONS[0]), (black, QUESTIONS[1]), (white, QUESTIONS[0])])
     )
     images = by_image([on_white, on_black, again])
@@ -269,7 +272,7 @@ def test_a_run_records_what_it_found_and_goes_on_in_the_same_way(
     assert extract(data, tmp_path / "shared", "--test") == 0
     recorded = json.loads((tmp_path / "shared" / "run.json").read_text())["prefix_sharing"]
     assert recorded["shared"] and recorded["difference"] < 1e-5
-    monkeypatch.setattr(sharing, "judged", lambda *_: sharing.Sharing(False, "states differ by much"))
+    monkeypatch.setattr(sharing, "judged", lambda *_: sharing.Sharing(shared=False, reason="states differ by much"))
     assert extract(data, tmp_path / "shared") == 0  # recorded, so not tried again
     assert "one by one" not in capsys.readouterr().err
     assert open_shards(tmp_path / "shared").attributes["prefix_shared"]

@@ -44,14 +44,23 @@ def picture(size: tuple[int, int], seed: int) -> LoadedImage:
 
 
 def prompts_on_images(family: Family) -> list[Prompt]:
-    prompter, pictures = Prompter(family.loaded.checkpoint), [picture(size, k + 10) for k, size in enumerate(PICTURES)]
-    samples = [Sample(str(k), "", QUESTIONS[k], "", images=tuple(map(str, shown))) for k, shown in enumerate(SHOWN)]
+    prompter, pictures = (
+        Prompter(checkpoint=family.loaded.checkpoint),
+        [picture(size, k + 10) for k, size in enumerate(PICTURES)],
+    )
+    samples = [
+        Sample(question_id=str(k), image_id="", question=QUESTIONS[k], answer="", images=tuple(map(str, shown)))
+        for k, shown in enumerate(SHOWN)
+    ]
     return [prompter.prompt(sample, *(pictures[int(file)] for file in sample.files)) for sample in samples]
 
 
 def prompts_of_text(family: Family) -> list[Prompt]:
-    prompter = Prompter(family.loaded.checkpoint)
-    return [prompter.prompt(Sample(str(k), "note", text, "", images=())) for k, text in enumerate(QUESTIONS)]
+    prompter = Prompter(checkpoint=family.loaded.checkpoint)
+    return [
+        prompter.prompt(Sample(question_id=str(k), image_id="note", question=text, answer="", images=()))
+        for k, text in enumerate(QUESTIONS)
+    ]
 
 
 def captured(family: Family, prompts: list[Prompt], *, share_prefix: bool) -> list[Captured]:
@@ -151,7 +160,9 @@ def test_inputs_of_two_images_are_those_of_the_chat_template(family: Family) -> 
     patch = getattr(checkpoint.processor.image_processor, "patch_size", 14)
     factor = 2 * (patch["height"] if isinstance(patch, dict) else patch)
     pictures = [picture((3 * factor, 4 * factor), 1), picture((4 * factor, 3 * factor), 2)]
-    made = Prompter(checkpoint).prompt(Sample("q", "", QUESTIONS[0], "", images=("1", "2")), *pictures)
+    made = Prompter(checkpoint=checkpoint).prompt(
+        Sample(question_id="q", image_id="", question=QUESTIONS[0], answer="", images=("1", "2")), *pictures
+    )
     images = [{"type": "image", "image": shown.pixels} for shown in pictures]
     expected = checkpoint.processor.apply_chat_template(
         [{"role": "user", "content": [*images, {"type": "text", "text": QUESTIONS[0]}]}],
@@ -167,7 +178,10 @@ def test_inputs_of_two_images_are_those_of_the_chat_template(family: Family) -> 
 
 def test_what_a_family_refuses_is_named_with_the_reason(family: Family) -> None:
     checkpoint, row = family.loaded.checkpoint, family.loaded.checkpoint.family
-    prompter, several = Prompter(checkpoint), Sample("q7", "", "Why?", "", images=("1", "2"))
+    prompter, several = (
+        Prompter(checkpoint=checkpoint),
+        Sample(question_id="q7", image_id="", question="Why?", answer="", images=("1", "2")),
+    )
     for sample, reason in ((several, row.several_images), (replace(several, images=()), row.text_only)):
         if not reason:
             prompter.check([sample])
@@ -207,8 +221,11 @@ def test_a_family_that_was_looked_up_is_proved_on_prompts_of_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = tiny_model("llava")
-    preparer = Preparer(Prompter(loaded.checkpoint), tmp_path)
-    samples = [[Sample(str(k), f"note {k}", text, "", images=())] for k, text in enumerate(QUESTIONS)]
+    preparer = Preparer(Prompter(checkpoint=loaded.checkpoint), tmp_path)
+    samples = [
+        [Sample(question_id=str(k), image_id=f"note {k}", question=text, answer="", images=())]
+        for k, text in enumerate(QUESTIONS)
+    ]
     prove_looked_up(loaded, LAYERS, preparer, samples)
     monkeypatch.setattr(prefill, "plain_positions", lambda model, inputs: stretched(plain_positions(model, inputs)))
     with pytest.raises(InputError, match="states differ from those of a plain forward pass"):

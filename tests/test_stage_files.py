@@ -161,13 +161,15 @@ def test_roots_that_are_none_are_refused(tmp_path: Path) -> None:
 
 # Stage-A's lines
 
-GOOD = Described("BBU设备×1", date="2026-01-02T03:04:05+00:00")
-BAD = Described(None, "has 2 lines, not one", "a\nb", "2026-01-02T03:04:07+00:00")
-GROUP = Group(MISSION, "fail", "QC-2", ("a.png", "b.png"), f"{MISSION}/审核不通过/QC-2")
+GOOD = Described(summary="BBU设备×1", date="2026-01-02T03:04:05+00:00")
+BAD = Described(summary=None, problem="has 2 lines, not one", reply="a\nb", date="2026-01-02T03:04:07+00:00")
+GROUP = Group(
+    mission=MISSION, label="fail", group_id="QC-2", images=("a.png", "b.png"), folder=f"{MISSION}/审核不通过/QC-2"
+)
 
 
 def test_the_line_of_a_complete_group_to_the_byte(tmp_path: Path) -> None:
-    line = group_line(GROUP, [GOOD, Described("挡风板×2", date="2026-01-02T03:04:06+00:00")])
+    line = group_line(GROUP, [GOOD, Described(summary="挡风板×2", date="2026-01-02T03:04:06+00:00")])
     assert line is not None
     write_lines(tmp_path / "a.jsonl", [line], "图片")
     assert (tmp_path / "a.jsonl").read_text() == (
@@ -190,7 +192,7 @@ def test_the_line_of_a_group_with_a_bad_image_has_the_problem_and_the_reply() ->
     assert record["problems"] == {"图片_1": {"problem": "has 2 lines, not one", "reply": "a\nb"}}
     assert record["stage_a_complete"] is False
     assert record["timestamp"] == "2026-01-02T03:04:07+00:00"
-    failed = group_line(GROUP, [Described(None, "image: a.png is empty"), GOOD])
+    failed = group_line(GROUP, [Described(summary=None, problem="image: a.png is empty"), GOOD])
     assert failed is not None
     assert as_json(failed, "图片")["problems"]["图片_1"] == {"problem": "image: a.png is empty", "reply": None}
     assert group_line(GROUP, [GOOD, None]) is None
@@ -206,10 +208,19 @@ ONE_LINE = st.text(min_size=1).filter(lambda text: len(text.splitlines()) == 1 a
 def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, groups: Any, style: str) -> None:
     path = tmp_path_factory.mktemp("lines") / "a.jsonl"
     lines = [
-        GroupLine(f"QC-{number}", MISSION, "pass", tuple(map(str, range(len(texts)))),
-                  tuple(Described(text, "" if text else "bad", None if text else "x\u2028y\n") for text in texts), None)
+        GroupLine(
+            group_id=f"QC-{number}",
+            mission=MISSION,
+            label="pass",
+            images=tuple(map(str, range(len(texts)))),
+            described=tuple(
+                Described(summary=text, problem="" if text else "bad", reply=None if text else "x\u2028y\n")
+                for text in texts
+            ),
+            timestamp=None,
+        )
         for number, texts in enumerate(groups)
-    ]  # fmt: skip
+    ]
     write_lines(path, lines, style)
     assert len(path.read_text().splitlines()) == len(lines)  # also for readers that break lines at U+2028
     for line, read in zip(lines, read_files([path]), strict=True):
@@ -334,7 +345,11 @@ def test_a_line_is_json_that_nothing_breaks(told: dict[str, Any]) -> None:
 
 
 def judged(label: str, reply: str, mission: str = MISSION, name: str = "QC-1") -> Judged:
-    return Judged(GroupItem(mission, label, name, ("x",)), decision(reply), reply)
+    return Judged(
+        item=GroupItem(mission=mission, label=label, group_id=name, summaries=("x",)),
+        decision=decision(reply),
+        reply=reply,
+    )
 
 
 PASSES, FAILS, NEITHER = "通过\n理由: 全", "不通过\n理由: 缺", "也许"

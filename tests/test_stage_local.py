@@ -147,7 +147,9 @@ def test_an_extraction_has_the_task_s_own_limits(root: Path, tmp_path: Path) -> 
 def test_a_verdict_that_reaches_the_limit_of_tokens_has_no_label(tmp_path: Path) -> None:
     """As in stage-b, whose metrics count it as invalid."""
     ids = ["short", "at the limit"]
-    samples = [STAGE_B.sample(GroupItem(MISSION, "pass", name, ("挡风板×1",))) for name in ids]
+    samples = [
+        STAGE_B.sample(GroupItem(mission=MISSION, label="pass", group_id=name, summaries=("挡风板×1",))) for name in ids
+    ]
     data = columns(ids)
     data.texts["task_item"] = [sample.extra["task_item"] for sample in samples]
     data.texts["answer"] = ["通过\n理由: 挡风板按要求"] * 2

@@ -19,8 +19,8 @@ from halp_probe.tasks.task import item_json
 NAMES = ("BBU安装方式检查（正装）", "BBU接地线检查", "BBU线缆布放要求", "挡风板安装检查")
 LINE = "BBU设备/华为/显示完整×1，挡风板/安装方向正确×2，备注: 左侧没有拍到"
 STATISTICS = '{"dataset": "BBU", "统计": [{"类别": "BBU设备", "品牌": {"华为": 1}}], "objects_total": 1}'
-IMAGE = ImageItem(NAMES[3], "fail", "QC-1", f"{NAMES[3]}/审核不通过/QC-1/a.jpg")
-GROUP = GroupItem(NAMES[3], "fail", "QC-1", ("BBU设备×1", "挡风板×1"))
+IMAGE = ImageItem(mission=NAMES[3], label="fail", group_id="QC-1", image=f"{NAMES[3]}/审核不通过/QC-1/a.jpg")
+GROUP = GroupItem(mission=NAMES[3], label="fail", group_id="QC-1", summaries=("BBU设备×1", "挡风板×1"))
 
 # reply -> the summary in it
 SUMMARIES = [
@@ -228,7 +228,7 @@ BAD_VERDICTS = [
 
 @pytest.mark.parametrize(("reply", "verdict", "reason"), VERDICTS)
 def test_a_verdict_is_read(reply: str, verdict: str, reason: str) -> None:
-    assert decision(reply) == Decision(verdict, reason)
+    assert decision(reply) == Decision(verdict=verdict, reason=reason)
     assert STAGE_B.read(GROUP, reply, finished=False).verdict is None
     assert STAGE_B.verdict(GROUP, reply, finished=False).label is None
 
@@ -245,7 +245,7 @@ def test_anything_else_is_invalid_with_the_reason(reply: str, problem: str) -> N
 def test_two_lines_are_a_verdict_when_the_second_has_a_reason(reason: str, word: str, colon: str) -> None:
     found = decision(f"{word}\n理由{colon}{reason}")
     one_line = len(f".{reason}".strip().splitlines()) == 1
-    expected = Decision(SAID[word], reason.strip()) if one_line and reason.strip() else None
+    expected = Decision(verdict=SAID[word], reason=reason.strip()) if one_line and reason.strip() else None
     assert (found if found.verdict else None) == expected
 
 
@@ -260,7 +260,10 @@ def test_two_lines_are_a_verdict_when_the_second_has_a_reason(reason: str, word:
     ],
 )
 def test_a_verdict_is_right_when_it_is_the_groups_label(reply: str, label: str, expected: int | None) -> None:
-    assert STAGE_B.verdict(GroupItem(NAMES[0], label, "g", ("x",)), reply).label == expected
+    assert (
+        STAGE_B.verdict(GroupItem(mission=NAMES[0], label=label, group_id="g", summaries=("x",)), reply).label
+        == expected
+    )
 
 
 # prompts
@@ -274,13 +277,15 @@ def test_a_summary_has_no_ground_truth() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_prompt_shows_the_missions_focus_unless_it_shall_not(name: str) -> None:
-    item = ImageItem(name, "pass", "QC-1", f"{name}/审核通过/QC-1/a.jpg")
+    item = ImageItem(mission=name, label="pass", group_id="QC-1", image=f"{name}/审核通过/QC-1/a.jpg")
     sample = STAGE_A.prompt(item)
     assert mission(name).focus in sample.question
     assert name in sample.question
     assert sample.files == (item.image,)
     assert (sample.question_id, sample.extra["label"]) == ("pass/QC-1/a.jpg", "pass")
-    plain = STAGE_A.prompt(ImageItem(name, "pass", "QC-1", item.image, focused=False)).question
+    plain = STAGE_A.prompt(
+        ImageItem(mission=name, label="pass", group_id="QC-1", image=item.image, focused=False)
+    ).question
     assert mission(name).focus not in plain
     assert name not in plain
     assert "审核" not in sample.question  # nothing tells the label
@@ -306,7 +311,8 @@ def test_a_summary_that_was_cut_off_is_asked_for_again_however_it_looks() -> Non
 
 def test_a_groups_prompt_is_text_alone_with_every_summary_and_not_its_label() -> None:
     passing, failing = (
-        STAGE_B.prompt(GroupItem(NAMES[3], label, "QC-1", ("甲×1", "乙×2"))) for label in ("pass", "fail")
+        STAGE_B.prompt(GroupItem(mission=NAMES[3], label=label, group_id="QC-1", summaries=("甲×1", "乙×2")))
+        for label in ("pass", "fail")
     )
     assert passing.question == failing.question
     assert passing.files == ()

@@ -117,7 +117,7 @@ def test_special_tokens_are_not_shown() -> None:
 
 def questions(loaded: LoadedModel) -> list[Prompt]:
     """Two on one picture, one of which goes on a conversation, and one on another."""
-    rng, prompter = np.random.default_rng(3), Prompter(loaded.checkpoint)
+    rng, prompter = np.random.default_rng(3), Prompter(checkpoint=loaded.checkpoint)
     pictures = [
         LoadedImage(Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)), str(size))
         for size in ((112, 112), (130, 70))
@@ -125,7 +125,9 @@ def questions(loaded: LoadedModel) -> list[Prompt]:
     earlier = (("Is there a red circle?", "no"), ("How many?", "2"))
     asked = [(0, "How many?", ()), (0, "What colour is it?", earlier), (1, "Is there a red circle?", ())]
     return [
-        prompter.prompt(Sample(str(k), "i", text, "", history=history), pictures[picture])
+        prompter.prompt(
+            Sample(question_id=str(k), image_id="i", question=text, answer="", history=history), pictures[picture]
+        )
         for k, (picture, text, history) in enumerate(asked)
     ]
 

@@ -203,10 +203,12 @@ def test_a_tower_without_chunks_stays() -> None:
 @pytest.mark.parametrize("name", QWEN)
 def test_captured_with_packing_equals_captured_without(name: str) -> None:
     loaded = tiny_model(name)
-    prompter = Prompter(loaded.checkpoint)
+    prompter = Prompter(checkpoint=loaded.checkpoint)
     pictures = [Image.radial_gradient("L").convert("RGB").rotate(20 * k).resize(size) for k, size in enumerate(SIZES)]
     prompts = [
-        prompter.prompt(Sample(str(k), "", question, ""), LoadedImage(picture, str(k)))
+        prompter.prompt(
+            Sample(question_id=str(k), image_id="", question=question, answer=""), LoadedImage(picture, str(k))
+        )
         for k, (question, picture) in enumerate(zip(QUESTIONS, pictures, strict=True))
     ]
     engine = Engine(loaded, CaptureSpec((0, 3), max_new_tokens=4))

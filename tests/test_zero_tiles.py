@@ -20,7 +20,9 @@ BLACK, GREY, PALER, WHITE = (0, 0, 0), (127, 127, 127), (128, 128, 128), (255, 2
 
 
 def prompt_on(loaded: LoadedModel, picture: Image.Image) -> Prompt:
-    return Prompter(loaded.checkpoint).prompt(Sample("q", "i", "How many?", ""), LoadedImage(picture, "content"))
+    return Prompter(checkpoint=loaded.checkpoint).prompt(
+        Sample(question_id="q", image_id="i", question="How many?", answer=""), LoadedImage(picture, "content")
+    )
 
 
 def half_black() -> Image.Image:

@@ -50,4 +50,9 @@ def tiny_model(name: str) -> LoadedModel:
     torch.manual_seed(7)
     model, processor = TINY[name].build()
     name, family = f"tiny-{name}", family_of(model.config.model_type)
-    return LoadedModel(Checkpoint(name, name, "random", model.config, processor, family), model.eval())
+    return LoadedModel(
+        checkpoint=Checkpoint(
+            name=name, source=name, revision="random", config=model.config, processor=processor, family=family
+        ),
+        model=model.eval(),
+    )

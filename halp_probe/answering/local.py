@@ -55,13 +55,15 @@ class LocalAnswerer:
         """The model that the options name. `text_only`: prompts show no images. Raises what loading raises."""
         checkpoint = open_model(options.model)
         prompter = Prompter(
-            checkpoint,
-            options.min_pixels,
-            largest_area(options.max_pixels, options.usual_max_pixels, adjustable=checkpoint.family.qwen_vl_utils),
-            options.max_new_tokens,
-            options.prompt_date,
-            options.template_options,
-            options.system_prompt,
+            checkpoint=checkpoint,
+            min_pixels=options.min_pixels,
+            max_pixels=largest_area(
+                options.max_pixels, options.usual_max_pixels, adjustable=checkpoint.family.qwen_vl_utils
+            ),
+            answer_tokens=options.max_new_tokens,
+            date=options.prompt_date,
+            template_options=options.template_options,
+            system=options.system_prompt,
         )
         return cls(load_opened(options.model, checkpoint), prompter, images_dir, options, text_only=text_only)
 
@@ -113,7 +115,7 @@ class LocalAnswerer:
         for row in (row for batch in computed for row in engine.collect(batch)):
             if not np.isfinite([row.first_token_entropy, row.answer_logprob]).all():
                 reason = "the tokens' distribution is not finite; try `dtype='float32'` or bfloat16"
-                yield Failure(row.sample.question_id, "forward", reason)
+                yield Failure(question_id=row.sample.question_id, stage="forward", reason=reason)
             else:
                 yield self._reply(row, attempt, date)
 

@@ -19,7 +19,7 @@ class Usual:
     max_pixels: int | None = None  # None: the processor's own; only for families that take a bound
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AnswerOptions:
     """See `add_answer_arguments` for what each means."""
 

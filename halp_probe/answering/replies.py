@@ -19,7 +19,7 @@ _FORMAT = "halp_probe replies 1"
 _BEGINNING = f'{{"format": "{_FORMAT}"'.encode()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reply:
     """What a model said to one prompt."""
 
@@ -91,7 +91,10 @@ class ReplyLog:
         try:
             record = json.loads(line)
             if "reason" in record:
-                self._keep(Failure(record["question_id"], record["stage"], record["reason"]), record["attempt"])
+                self._keep(
+                    Failure(question_id=record["question_id"], stage=record["stage"], reason=record["reason"]),
+                    record["attempt"],
+                )
             else:
                 self._keep(Reply(**record), record["attempt"])
         except (ValueError, TypeError, KeyError) as error:

@@ -18,7 +18,7 @@ from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
 
 STAGE = "server"
-_FLAGS = EndpointFlags("the server", "`base_url`", "`model`", "`engine` server", "server")
+_FLAGS = EndpointFlags(who="the server", url="`base_url`", model="`model`", needs="`engine` server", extra="server")
 _GRACE = 2.0  # seconds for what is under way when a run ends early
 _SEEDS = 2**31  # servers take smaller ones
 _LONGEST = 500  # characters of a reason: some servers repeat the whole request, images and all
@@ -96,16 +96,18 @@ class ServerAnswerer:
             sample.question.encode()
             pictures = [self._pictures[name] for name in sample.files]
         except UnicodeEncodeError as error:
-            return Failure(sample.question_id, "prompt", f"the text is no Unicode ({error.reason})")
+            return Failure(
+                question_id=sample.question_id, stage="prompt", reason=f"the text is no Unicode ({error.reason})"
+            )
         except ImageError as error:
-            return Failure(sample.question_id, "image", str(error))
+            return Failure(question_id=sample.question_id, stage="image", reason=str(error))
         shown = content_sha256(sample.image_id, [picture.sha256 for picture in pictures])
         if self._shown.setdefault(sample.subject, shown) != shown:
             reason = (
                 f"{', '.join(sample.files)}: not the content that other prompts of this run were asked about; put it "
                 "back, or choose another `output_path`"
             )
-            return Failure(sample.question_id, "image", reason)
+            return Failure(question_id=sample.question_id, stage="image", reason=reason)
         reply = self._endpoint.ask(self._messages(sample, pictures), **self._request(sample.question_id, attempt))
         return reply if isinstance(reply, Failed) else _read(reply, sample, attempt, shown)
 
@@ -133,9 +135,17 @@ class ServerAnswerer:
 def _read(reply: Completion, sample: Sample, attempt: int, shown: str) -> Reply | Failure:
     """A failure where the server says that this is not what the model had to say."""
     if reply.refusal or reply.finish == "content_filter":
-        return Failure(sample.question_id, STAGE, f"refused: {reply.refusal or 'content filter'}"[:_LONGEST])
+        return Failure(
+            question_id=sample.question_id,
+            stage=STAGE,
+            reason=f"refused: {reply.refusal or 'content filter'}"[:_LONGEST],
+        )
     if reply.finish not in (*_ENDS, "length"):
-        return Failure(sample.question_id, STAGE, f"the server ended its reply with {reply.finish!r}"[:_LONGEST])
+        return Failure(
+            question_id=sample.question_id,
+            stage=STAGE,
+            reason=f"the server ended its reply with {reply.finish!r}"[:_LONGEST],
+        )
     return Reply(
         key=sample.question_id,
         text=reply.text.strip(),
@@ -152,7 +162,11 @@ def _reply_or_failure(sample: Sample, result: _Result) -> Reply | Failure:
     if not isinstance(result, Failed):
         return result
     reason = " ".join(f"{result.reason}{': ' + result.detail if result.detail else ''}".split())
-    return Failure(sample.question_id, STAGE, reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}…")
+    return Failure(
+        question_id=sample.question_id,
+        stage=STAGE,
+        reason=reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}…",
+    )
 
 
 def _check_flags(options: AnswerOptions) -> None:

@@ -64,7 +64,7 @@ _NOT_PUBLIC_6 = tuple(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """A URL of which every part is known to be harmless as text; its host may still be anywhere."""
 
@@ -118,7 +118,7 @@ def parsed(url: str, ports: Container[int] = PORTS) -> Target:
     if port not in ports:
         raise InputError(f"{host}: port {port} is not one of the web's (80, 443); {REMEDY}")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(parts.scheme, host, port, quote(path, safe=_IN_PATH, errors="replace"))
+    return Target(scheme=parts.scheme, host=host, port=port, path=quote(path, safe=_IN_PATH, errors="replace"))
 
 
 def redirected(target: Target, location: str) -> str:

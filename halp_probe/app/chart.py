@@ -17,7 +17,7 @@ _STEPS = (1, 2, 5, 7, 10, 20)  # between ticks of layers; 7 suits the layers pro
 _MOST_TICKS = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """One probe's risk and where it reads."""
 

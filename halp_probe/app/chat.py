@@ -55,13 +55,25 @@ def _read(session: Session, use: Use, text: str) -> Turn:
     assert picture is not None
     now = datetime.datetime.now(datetime.timezone.utc)
     truth = picture.truths.get(text)
-    question = Question(text, picture.name, truth, use.model, use.probe, session.conversation, now)
+    question = Question(
+        text=text,
+        picture=picture.name,
+        truth=truth,
+        model=use.model,
+        probe=use.probe,
+        conversation=session.conversation,
+        time=now,
+    )
     try:
         with short_of_memory_told():
             asked = use.held.chat.ask([picture.image], text, session.history, max_new_tokens=use.max_new_tokens)
     except InputError as error:
-        return Turn(question, state=State.FAILED, error=str(error))
-    return Turn(question, Judged(asked.risks, use.by, use.threshold, asked.follow_up), asked)
+        return Turn(question=question, state=State.FAILED, error=str(error))
+    return Turn(
+        question=question,
+        judged=Judged(risks=asked.risks, by=use.by, threshold=use.threshold, follow_up=asked.follow_up),
+        asked=asked,
+    )
 
 
 def _show(turn: Turn, held: Held, newest: bool) -> None:
@@ -102,7 +114,7 @@ def _risk_by_layer(turn: Turn, held: Held, newest: bool) -> None:
     if judged is None or len(judged.risks) < 2:
         return
     readings = [
-        Reading(str(held.probes[name].metadata["representation"]), risk, name == judged.by)
+        Reading(representation=str(held.probes[name].metadata["representation"]), risk=risk, decides=name == judged.by)
         for name, risk in judged.risks.items()
     ]
     with st.expander("Risk by layer: where in the model it can be read", expanded=newest):

@@ -20,7 +20,7 @@ class State(Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """What the questions are about."""
 
@@ -29,7 +29,7 @@ class Picture:
     truths: Mapping[str, str] = field(default_factory=dict)  # question -> true answer, known of a drawn scene
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """What was known of a question before the first token of its answer."""
 
@@ -47,7 +47,7 @@ class Judged:
         return self.risk is not None and not self.risk <= self.threshold
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """What is asked, of whom, about what and when."""
 
@@ -60,7 +60,7 @@ class Question:
     time: datetime.datetime
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Turn:
     """A question, its risk and what became of it."""
 
@@ -102,7 +102,7 @@ class Turn:
         self.asked = self.pieces = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Session:
     """All that is private to one visitor."""
 

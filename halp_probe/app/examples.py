@@ -20,4 +20,4 @@ def example(name: str) -> Picture:
     pixels = scenes.render(scene)
     image = LoadedImage(pixels, hashlib.sha256(pixels.tobytes()).hexdigest())
     truths = {question.text: question.answer for question in questions.ask(scene, _QUESTIONS)}
-    return Picture(image, f"example {name.lower()} (scene {scene.seed})", truths)
+    return Picture(image=image, name=f"example {name.lower()} (scene {scene.seed})", truths=truths)

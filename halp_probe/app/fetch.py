@@ -29,7 +29,7 @@ _BINARY = ("application/octet-stream", "binary/octet-stream")  # what stores of 
 _BLOCK = 64 * 1024  # bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a server may cost."""
 
@@ -63,7 +63,7 @@ def trusted() -> ssl.SSLContext:
     return context
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Network:
     """How the internet is reached, and what of it may be; a test puts its own in the place of a part."""
 

@@ -55,7 +55,7 @@ def _upload(session: Session) -> None:
     def take() -> None:
         given = st.session_state.upload
         if given is not None:
-            _taken(session, lambda: Picture(checked_image(given.getvalue(), given.name), given.name))
+            _taken(session, lambda: Picture(image=checked_image(given.getvalue(), given.name), name=given.name))
 
     types = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]
     st.file_uploader("A picture of yours; it stays in memory", type=types, key="upload", on_change=take)
@@ -67,7 +67,7 @@ def _link(session: Session) -> None:
         url = st.session_state.link.strip()
         if url:
             name = url.partition("?")[0].rstrip("/").rsplit("/", 1)[-1] or url
-            _taken(session, lambda: Picture(checked_image(fetch_image(url), name), name))
+            _taken(session, lambda: Picture(image=checked_image(fetch_image(url), name), name=name))
 
     with st.form("links", border=False):
         st.text_input("Address of a picture", key="link", placeholder="https://…", max_chars=2000)

@@ -18,7 +18,7 @@ from halp_probe.report.layout import Result, by_kind
 from halp_probe.report.reading import read_report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Headline:
     """The probe that the report is about, against its best baseline where there is one."""
 
@@ -30,7 +30,7 @@ class Headline:
     note: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JudgedRow:
     """One representation, alone."""
 
@@ -41,7 +41,7 @@ class JudgedRow:
     picked_in: int | None  # folds in which it was chosen; None where nothing was
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Example:
     """One question with its out-of-fold risk, and whether the answer was judged wrong."""
 
@@ -55,7 +55,7 @@ class Example:
     image_sha256: str | None  # of the image's file; None where the report does not tell
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReportFound:
     """All that the tab shows of a report; `content` is the whole of it, for `report.html.render_report`."""
 
@@ -77,7 +77,7 @@ class ReportFound:
     def cells(self) -> tuple[Cell, ...]:
         """Position × layer, for `report.heatmap.heatmap_png` or a chart; nan where an AUROC is unknown."""
         return tuple(
-            Cell(row.position, row.layer, row.auroc.value, row.auroc.low, row.auroc.high)
+            Cell(position=row.position, layer=row.layer, auroc=row.auroc.value, low=row.auroc.low, high=row.auroc.high)
             for row in self.representations
         )
 
@@ -166,4 +166,4 @@ def _example(told: Mapping[str, Any]) -> Example:
 def _estimate(told: Mapping[str, Any]) -> Estimate:
     """nan for null."""
     value, low, high = (nan if told[name] is None else float(told[name]) for name in ("value", "low", "high"))
-    return Estimate(value, low, high, str(told["note"]))
+    return Estimate(value=value, low=low, high=high, note=str(told["note"]))

@@ -17,7 +17,7 @@ from halp_probe.app.theme import alert
 from halp_probe.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Opened:
     """What the visitor opened; pictures by question id."""
 
@@ -68,8 +68,8 @@ def _open() -> None:
     complaints: list[str] = []
     if isinstance(found, ReportFound):
         pictures = report_view.pictures(found, images, complaints)
-        typed.results_opened = Opened(found, None, pictures, tuple(complaints))
+        typed.results_opened = Opened(found=found, riskiest=None, pictures=pictures, complaints=tuple(complaints))
         return
     riskiest = shards_view.scored(found, probe, complaints)
     pictures = shards_view.pictures(found, riskiest, images, complaints)
-    typed.results_opened = Opened(found, riskiest, pictures, tuple(complaints))
+    typed.results_opened = Opened(found=found, riskiest=riskiest, pictures=pictures, complaints=tuple(complaints))

@@ -27,7 +27,7 @@ from halp_probe.shards.reader import Shards, open_shards
 _SHOWN = ("image_id", "question", "answer", "ground_truth_answer")  # of the texts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QuestionRow:
     """One question. A text that the shards lack is blank, a number None."""
 
@@ -40,7 +40,7 @@ class QuestionRow:
     risk: float | None = None  # by the probe that was asked
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Riskiest:
     """The questions of highest risk, the highest first."""
 
@@ -50,7 +50,7 @@ class Riskiest:
     trained_on: int | None  # images of the shards that the probe was trained on; None where images cannot be told
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShardsFound:
     """What the shards say of themselves, and the way to their questions."""
 
@@ -97,7 +97,7 @@ class ShardsFound:
 def shards_found(path: Path) -> ShardsFound:
     """A shard or a folder of them. Raises what `open_shards` and `read_failures` raise."""
     shards = open_shards(path)
-    return ShardsFound(path, shards, len(read_failures(shards.files[0].parent)))
+    return ShardsFound(path=path, shards=shards, failures=len(read_failures(shards.files[0].parent)))
 
 
 def question_rows(found: ShardsFound, start: int, count: int) -> list[QuestionRow]:

@@ -20,7 +20,7 @@ from halp_probe.probes.files import SELECTED_STEM, SavedProbe, load_probe, load_
 from halp_probe.scoring.conversation import ProbedChat
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Held:
     """A loaded model and the probes that fit it; without any, `no_risk` says why in a sentence."""
 
@@ -76,12 +76,16 @@ def decisive(names: Sequence[str]) -> str:
 def _with_probes(loaded: LoadedModel, probe: str) -> Held:
     """The model with its probes; a probe that does not fit is no reason not to chat."""
     if not probe:
-        return Held(ProbedChat(loaded, {}), {}, "No probe is chosen, so no risk is known.")
+        return Held(chat=ProbedChat(loaded, {}), probes={}, no_risk="No probe is chosen, so no risk is known.")
     try:
         probes = saved_probes(probe)
-        return Held(ProbedChat(loaded, probes), probes)
+        return Held(chat=ProbedChat(loaded, probes), probes=probes)
     except InputError as error:
-        return Held(ProbedChat(loaded, {}), {}, f"No risk is known, since this probe cannot be used: {error}")
+        return Held(
+            chat=ProbedChat(loaded, {}),
+            probes={},
+            no_risk=f"No risk is known, since this probe cannot be used: {error}",
+        )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from halp_probe.probes.files import SELECTED_STEM, SavedProbe
 _GUESS = 0.5  # a threshold for a probe whose card has none; the page says so
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Use:
     """What the next question is asked with."""
 
@@ -43,7 +43,7 @@ def show(session: Session, settings: PageSettings, shelf: Shelf) -> Use | None:
         st.header("Answers")
         longest = st.slider("Longest answer in tokens (pieces of words)", 1, 512, 64, key="max_new_tokens")
     model = " + ".join([held.chat.loaded.checkpoint.name, *choice.model.adapter])
-    return Use(held, model, by, probe, threshold, longest)
+    return Use(held=held, model=model, by=by, probe=probe, threshold=threshold, max_new_tokens=longest)
 
 
 def _choose(session: Session, settings: PageSettings) -> Choice:

@@ -10,7 +10,7 @@ import streamlit as st
 from halp_probe.app.wording import plain
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Palette:
     """Each on the background of its theme: text and lines have a contrast of 4.5 or more, fills of 3 or more."""
 

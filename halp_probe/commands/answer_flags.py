@@ -51,7 +51,9 @@ def answer_options(args: argparse.Namespace) -> AnswerOptions:
     told: dict[str, Any] = {
         "model": model_options(args),
         "template_options": template_options(args),
-        "decoding": Decoding(args.temperature, args.top_p, args.repetition_penalty, args.seed),
+        "decoding": Decoding(
+            temperature=args.temperature, top_p=args.top_p, repetition_penalty=args.repetition_penalty, seed=args.seed
+        ),
     }
     values = {field.name: getattr(args, field.name) for field in fields(AnswerOptions) if field.name not in told}
     return AnswerOptions(**values, **told)

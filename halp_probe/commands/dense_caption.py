@@ -47,7 +47,7 @@ def read_input(args: argparse.Namespace) -> TaskInput[DenseItem, Reading]:
         found = read_folder(args.records_images, prompt, args.iou)
     else:
         found = read_records(args.records, args.records_images, prompt, args.iou)
-    return TaskInput(DENSE_CAPTION, found.items, found.failures, found.images_dir)
+    return TaskInput(task=DENSE_CAPTION, items=found.items, failures=found.failures, images_dir=found.images_dir)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +70,10 @@ def run(args: argparse.Namespace) -> int:
     answered = ran.answered
     replied = [(item, answered.replies[item.key]) for item in given.items if item.key in answered.replies]
     captioned = [
-        Captioned(item, parse(item, reply.text), reply.text, reply.finished, reply.date) for item, reply in replied
+        Captioned(
+            item=item, reading=parse(item, reply.text), reply=reply.text, finished=reply.finished, date=reply.date
+        )
+        for item, reply in replied
     ]
     write_captions(output, captioned)
     found = metrics(given.items, {each.item.key: each.reading for each in captioned}, args.iou)

@@ -97,7 +97,7 @@ def judge_config(args: argparse.Namespace) -> JudgeConfig | None:
         raise LabelError(f"--judge needs {' and '.join(missing)}: where to ask, and which model")
     if "tokens" in given:
         given["max_tokens"] = given.pop("tokens")
-    return JudgeConfig(args.judge, **given)
+    return JudgeConfig(which=args.judge, **given)
 
 
 def _above_zero(text: str) -> float:

@@ -31,4 +31,6 @@ def add_part_arguments(parser: argparse._ActionsContainer) -> None:
 
 def fused_parts(args: argparse.Namespace) -> FusedParts:
     """From parsed flags."""
-    return FusedParts(args.vision, args.language, args.tiles, bool(args.vision_layernorm))
+    return FusedParts(
+        vision=args.vision, language=args.language, tiles=args.tiles, vision_layernorm=bool(args.vision_layernorm)
+    )

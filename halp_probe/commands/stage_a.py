@@ -84,11 +84,11 @@ def _input(args: argparse.Namespace, tree: Tree) -> TaskInput[ImageItem, Summary
     items = [item for group in tree.groups for item in items_of(group, focused=not args.no_mission)]
     broken = _broken(args.data_root, items) if args.verify_inputs else {}
     return TaskInput(
-        STAGE_A,
-        [item for item in items if item.key not in broken],
-        [*tree.failures, *broken.values()],
-        args.data_root,
-        {"mission": nfc(args.mission), "mission_focus": not args.no_mission},
+        task=STAGE_A,
+        items=[item for item in items if item.key not in broken],
+        failures=[*tree.failures, *broken.values()],
+        images_dir=args.data_root,
+        about={"mission": nfc(args.mission), "mission_focus": not args.no_mission},
     )
 
 
@@ -101,14 +101,17 @@ def _broken(root: Path, items: Sequence[ImageItem]) -> dict[str, Failure]:
             try:
                 load_image(image_path(root, item.image))
             except ImageError as error:
-                found[item.key] = Failure(item.key, "image", str(error))
+                found[item.key] = Failure(question_id=item.key, stage="image", reason=str(error))
             counter.advance(1, failed=item.key in found, note="verified")
     return found
 
 
 def _lines(groups: Sequence[Group], replies: Mapping[str, Reply], failures: Sequence[Failure]) -> list[GroupLine]:
     """The lines of all groups whose every image has a reply or a failure, in order."""
-    images = {failure.question_id: Described(None, f"{failure.stage}: {failure.reason}") for failure in failures}
+    images = {
+        failure.question_id: Described(summary=None, problem=f"{failure.stage}: {failure.reason}")
+        for failure in failures
+    }
     images |= {key: _described(reply) for key, reply in replies.items()}
     lines = (group_line(group, [images.get(key) for key in image_keys(group)]) for group in groups)
     return [line for line in lines if line is not None]

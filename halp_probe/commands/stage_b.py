@@ -77,10 +77,14 @@ def _groups(args: argparse.Namespace) -> list[Summarised]:
 
 def _input(groups: Sequence[Summarised]) -> TaskInput[GroupItem, Decision]:
     items: list[GroupItem] = [
-        GroupItem(group.mission, group.label, group.group_id, group.summaries) for group in groups if not group.lacking
+        GroupItem(mission=group.mission, label=group.label, group_id=group.group_id, summaries=group.summaries)
+        for group in groups
+        if not group.lacking
     ]
-    incomplete = [Failure(_key(group), "table", group.lacking) for group in groups if group.lacking]
-    return TaskInput(STAGE_B, items, incomplete, Path())
+    incomplete = [
+        Failure(question_id=_key(group), stage="table", reason=group.lacking) for group in groups if group.lacking
+    ]
+    return TaskInput(task=STAGE_B, items=items, failures=incomplete, images_dir=Path())
 
 
 def _key(group: Summarised) -> str:
@@ -92,7 +96,7 @@ def _stem(files: Sequence[Path]) -> str:
 
 
 def _judged(item: GroupItem, reply: Reply) -> Judged:
-    return Judged(item, STAGE_B.read(item, reply.text, finished=reply.finished), reply.text)
+    return Judged(item=item, decision=STAGE_B.read(item, reply.text, finished=reply.finished), reply=reply.text)
 
 
 def _watch(items: Sequence[GroupItem]) -> Any:

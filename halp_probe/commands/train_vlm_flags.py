@@ -101,7 +101,9 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
 def _data(args: argparse.Namespace) -> DataOptions:
     files = {name: tuple(given) for name in _FILES if (given := getattr(args, name)) is not None}
     weights = dict(args.weights)
-    options = DataOptions(files, args.shapes, weights, args.held_out, args.max_tokens)
+    options = DataOptions(
+        files=files, shapes=args.shapes, weights=weights, held_out=args.held_out, max_tokens=args.max_tokens
+    )
     known = {name for number in set(args.stages) for name in options.names(number)}
     if unknown := sorted(weights.keys() - known):
         raise InputError(f"--weights names {', '.join(unknown)}; the sources are {', '.join(sorted(known)) or 'none'}")
@@ -116,9 +118,9 @@ def _data(args: argparse.Namespace) -> DataOptions:
 
 def _stage(number: int, args: argparse.Namespace) -> Stage:
     if number == 1:
-        return Stage(1, args.stage1_learning_rate, args.stage1_epochs)
-    lora = Lora(args.lora_rank, args.lora_alpha, args.lora_dropout, args.lora_mlp)
-    return Stage(2, args.stage2_learning_rate, args.stage2_epochs, lora)
+        return Stage(number=1, learning_rate=args.stage1_learning_rate, epochs=args.stage1_epochs)
+    lora = Lora(rank=args.lora_rank, alpha=args.lora_alpha, dropout=args.lora_dropout, mlp=args.lora_mlp)
+    return Stage(number=2, learning_rate=args.stage2_learning_rate, epochs=args.stage2_epochs, lora=lora)
 
 
 def _weight(text: str) -> tuple[str, float]:
@@ -170,7 +172,12 @@ def train_options(args: argparse.Namespace) -> TrainOptions:
             checkpoint_steps=args.checkpoint_steps,
             gradient_checkpointing=args.gradient_checkpointing,
         ),
-        machine=Machine(args.device, args.dtype, args.quantization, args.attn_implementation),
+        machine=Machine(
+            device=args.device,
+            dtype=args.dtype,
+            quantization=args.quantization,
+            attn_implementation=args.attn_implementation,
+        ),
         questions=args.questions,
         max_new_tokens=args.max_new_tokens,
     )

@@ -11,7 +11,7 @@ from halp_probe.comparison.measures import share_over_images
 from halp_probe.comparison.pairing import Pair
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChangedAnswer:
     question_id: str
     question: str
@@ -20,7 +20,7 @@ class ChangedAnswer:
     answer_b: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AnswerChanges:
     """`share` of the `rows` questions whose answer is another text."""
 
@@ -41,9 +41,12 @@ def answer_changes(pair: Pair, draws: int = 1000, seed: int = 0) -> tuple[Answer
     )
     ids = pair.question_ids
     changed = tuple(
-        ChangedAnswer(ids[row], questions[row], truths[row], a[row], b[row]) for row in np.flatnonzero(flags)
+        ChangedAnswer(
+            question_id=ids[row], question=questions[row], ground_truth=truths[row], answer_a=a[row], answer_b=b[row]
+        )
+        for row in np.flatnonzero(flags)
     )
-    return AnswerChanges(len(pair), share_over_images(flags, pair.images, draws, seed), changed), ""
+    return AnswerChanges(rows=len(pair), share=share_over_images(flags, pair.images, draws, seed), changed=changed), ""
 
 
 def _not_comparable(pair: Pair) -> str:

@@ -19,7 +19,7 @@ from halp_probe.comparison.pairing import Pair
 from halp_probe.shards.names import layer_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Movement:
     """One representation. `relative_l2`: the mean of |b − a| / |a|, `cosine`: of their cosine, over rows.
 
@@ -53,7 +53,7 @@ class Movement:
         return self.rows > 0 and self.identical == self.rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """`movements` in reading order; `answers` is None where a side has none; `notes`: what a reader must know."""
 

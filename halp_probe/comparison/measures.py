@@ -16,7 +16,7 @@ from halp_probe.distances import relative_distance
 _VALUES_AT_ONCE = 4_000_000  # float64 values of a block of rows: 32 MB
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RowDistances:
     """`relative_l2`: |b − a| / |a|, nan where a alone is zero; `cosine`: nan where a or b is zero; both [N] float64.
 
@@ -42,7 +42,7 @@ def row_distances(a: np.ndarray, b: np.ndarray) -> RowDistances:
         relative_l2[rows] = np.where(same, 0.0, relative)
         cosine[rows] = np.where((length_x > 0) & (length_y > 0), np.where(same, 1.0, angle), np.nan)
         identical[rows] = same
-    return RowDistances(relative_l2, cosine, identical)
+    return RowDistances(relative_l2=relative_l2, cosine=cosine, identical=identical)
 
 
 def mean_over_images(
@@ -54,11 +54,11 @@ def mean_over_images(
     """
     known = np.isfinite(values)
     if not known.any():
-        return Estimate(np.nan, np.nan, np.nan, "no row has a value")
+        return Estimate(value=np.nan, low=np.nan, high=np.nan, note="no row has a value")
     values, images = values[known], images[known]
     if values.min() == values.max():
         mean = float(values[0])  # exactly: a mean of equal numbers may round
-        return Estimate(mean, mean, mean)
+        return Estimate(value=mean, low=mean, high=mean)
     found = _estimate(values, images, draws, seed, bounded=False)
     return replace(found, low=float(np.maximum(low, found.low)), high=float(np.minimum(high, found.high)))
 
@@ -71,7 +71,7 @@ def share_over_images(flags: np.ndarray, images: np.ndarray, draws: int = 1000, 
 def _estimate(values: np.ndarray, images: np.ndarray, draws: int, seed: int, *, bounded: bool) -> Estimate:
     mean, n_images = float(values.mean()), len(np.unique(images))
     if n_images < 2:
-        return Estimate(mean, np.nan, np.nan, "no interval: all rows are of one image")
+        return Estimate(value=mean, low=np.nan, high=np.nan, note="no interval: all rows are of one image")
     drawn = np.concatenate([(weights @ values) / weights.sum(axis=1) for weights in image_draws(images, draws, seed)])
     return interval(mean, drawn, n_images, bounded)
 

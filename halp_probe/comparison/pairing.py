@@ -22,7 +22,7 @@ class PairError(InputError):
     """Two folders that cannot be compared; the message names the difference."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pair:
     """`rows_a` and `rows_b` [N] int: where each paired question stands in the two folders, in A's order."""
 
@@ -88,7 +88,7 @@ def pair(a: Shards, b: Shards, *, common_only: bool = False) -> Pair:
     row_of_b = {question_id: row for row, question_id in enumerate(b.question_ids)}
     rows_a = [row for row, question_id in enumerate(a.question_ids) if question_id in row_of_b]
     rows_b = [row_of_b[a.question_ids[row]] for row in rows_a]
-    found = Pair(a, b, np.array(rows_a, dtype=np.intp), np.array(rows_b, dtype=np.intp))
+    found = Pair(a=a, b=b, rows_a=np.array(rows_a, dtype=np.intp), rows_b=np.array(rows_b, dtype=np.intp))
     if not rows_a:
         raise PairError(
             f"no question in common: A's first is {a.question_ids[0]!r}, B's {b.question_ids[0]!r}; "

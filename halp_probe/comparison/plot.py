@@ -21,7 +21,7 @@ _MEANS = {VISION_ENCODER: ("#009e73", "D", "encoder"), VISION_ONLY: ("#333333", 
 _QUIET = "#767676"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Panel:
     title: str
     of: Callable[[Movement], Estimate]
@@ -29,13 +29,13 @@ class _Panel:
 
 
 def _cka(movement: Movement) -> Estimate:
-    return Estimate(movement.cka, np.nan, np.nan)
+    return Estimate(value=movement.cka, low=np.nan, high=np.nan)
 
 
 _PANELS = (
-    _Panel("relative L2: |B − A| / |A|", lambda movement: movement.relative_l2, 0),
-    _Panel("cosine of A and B", lambda movement: movement.cosine, 1),
-    _Panel("linear CKA of A and B", _cka, 1),
+    _Panel(title="relative L2: |B − A| / |A|", of=lambda movement: movement.relative_l2, still=0),
+    _Panel(title="cosine of A and B", of=lambda movement: movement.cosine, still=1),
+    _Panel(title="linear CKA of A and B", of=_cka, still=1),
 )
 
 

@@ -36,7 +36,7 @@ class Stored(Protocol):
     def prompt_tokens(self) -> int: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """What became of one batch, and of the samples that failed since the last one."""
 
@@ -53,7 +53,7 @@ class _Window:
     attempted: int  # samples of the run's order up to the window's end
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _StoredSlot:
     """The place in a batch of a prompt that an earlier run has stored."""
 
@@ -65,7 +65,7 @@ class _StoredSlot:
         return self.tokens
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Batch:
     """Prompts that run together, and the samples that failed since the last batch."""
 
@@ -127,7 +127,7 @@ class Batched:
         with closing(ahead(self._batches(images, retried))) as batches:
             for batch in batches:
                 computed, failures = self._compute(batch.prompts) if batch.prompts else ([], [])
-                yield Result(computed, [*batch.failures, *failures], batch.attempted)
+                yield Result(computed=computed, failures=[*batch.failures, *failures], attempted=batch.attempted)
 
     def _compute(self, prompts: list[Prompt]) -> tuple[list[Computed], list[Failure]]:
         """Run a batch; in halves, and then all later ones smaller, when it does not fit the device's memory.
@@ -140,11 +140,13 @@ class Batched:
             failed = [prompt for prompt in prompts if prompt.image_sha256 == error.image_sha256]
             others = [prompt for prompt in prompts if prompt.image_sha256 != error.image_sha256]
             computed, failures = self._compute(others) if others else ([], [])
-            return computed, [Failure(prompt.sample.question_id, "forward", str(error)) for prompt in failed] + failures
+            return computed, [
+                Failure(question_id=prompt.sample.question_id, stage="forward", reason=str(error)) for prompt in failed
+            ] + failures
         except torch.OutOfMemoryError:
             if len(prompts) == 1:
                 reason = f"out of memory with {len(prompts[0])} tokens; lower `max_pixels`"
-                return [], [Failure(prompts[0].sample.question_id, "forward", reason)]
+                return [], [Failure(question_id=prompts[0].sample.question_id, stage="forward", reason=reason)]
         tokens = batching.computed_tokens(prompts, share_prefix=self.engine.share_prefix)
         self.token_budget = min(self.token_budget, tokens // 2)
         middle = len(prompts) // 2
@@ -164,9 +166,9 @@ class Batched:
             for batch in batching.batches(
                 slots, lambda: self.token_budget, share_prefix=self.engine.share_prefix, images=self.images_a_batch
             ):
-                yield _Batch([slot for slot in batch if isinstance(slot, Prompt)], failures.copy())
+                yield _Batch(prompts=[slot for slot in batch if isinstance(slot, Prompt)], failures=failures.copy())
                 failures.clear()
-            yield _Batch([], failures, window.attempted)
+            yield _Batch(prompts=[], failures=failures, attempted=window.attempted)
 
     def _windows(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Iterator[_Window]:
         """Windows in which anything is missing."""
@@ -189,7 +191,9 @@ class Batched:
         for sample in image:
             stored = self._stored.get(sample.question_id)
             if stored is not None:
-                yield _StoredSlot(stored.image_sha256, stored.prefix_tokens, stored.prompt_tokens)
+                yield _StoredSlot(
+                    image_sha256=stored.image_sha256, prefix_tokens=stored.prefix_tokens, tokens=stored.prompt_tokens
+                )
                 continue
             result = self._same_image(next(results))
             if isinstance(result, Failure):
@@ -208,7 +212,7 @@ class Batched:
             f"{', '.join(sample.subject)} is not the file that other prompts of this run were about; put that file "
             "back, or choose another place for the output"
         )
-        return Failure(sample.question_id, "image", reason)
+        return Failure(question_id=sample.question_id, stage="image", reason=reason)
 
     def _is_missing(self, sample: Sample) -> bool:
         return sample.question_id not in self._stored

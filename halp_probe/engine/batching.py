@@ -83,7 +83,7 @@ def computed_tokens(slots: Iterable[Slot], *, share_prefix: bool) -> int:
     return load.computed(share_prefix)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Load:
     """What a batch asks of the device."""
 

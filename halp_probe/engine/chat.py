@@ -30,7 +30,7 @@ class PromptError(InputError):
     """A sample that cannot be made into a prompt, and why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Chat:
     """One checkpoint's chat template with what it is given beside images and question; see `Prompter`.
 

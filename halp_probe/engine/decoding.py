@@ -49,7 +49,7 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AnswerRules:
     """How a model's answers end, which tokens they may not hold, and how the others are chosen."""
 
@@ -72,7 +72,7 @@ class AnswerRules:
         return processors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One token of each of the R rows whose answers have not ended."""
 
@@ -82,7 +82,7 @@ class Step:
     logprobs: torch.Tensor  # [R] float32, nats, of the tokens by the model's own distribution
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answers:
     """What B rows were answered."""
 
@@ -119,7 +119,12 @@ def answer_rules(
     ends = generation.eos_token_id if generation.eos_token_id is not None else tokenizer_end_id
     ids = () if ends is None else tuple(ends) if isinstance(ends, list | tuple) else (int(ends),)
     penalty = decoding.repetition_penalty or generation.repetition_penalty or 1.0
-    return AnswerRules(ids, float(penalty), tuple(generation.suppress_tokens or ()), decoding)
+    return AnswerRules(
+        end_ids=ids,
+        repetition_penalty=float(penalty),
+        suppressed=tuple(generation.suppress_tokens or ()),
+        decoding=decoding,
+    )
 
 
 def decode(
@@ -137,7 +142,7 @@ def decode(
         totals[step.index] += step.logprobs
         for row, token in zip(step.rows, step.tokens, strict=True):
             answers[row].append(token)
-    return Answers(answers, totals, [answer[-1] in rules.end_ids for answer in answers])
+    return Answers(tokens=answers, logprobs=totals, finished=[answer[-1] in rules.end_ids for answer in answers])
 
 
 @torch.no_grad()
@@ -167,7 +172,7 @@ def steps(
         token = scores.argmax(-1) if uniforms is None else _sampled(scores, uniforms[rows, step])  # [running]
         logprobs = raw.log_softmax(-1).gather(1, token[:, None])[:, 0]
         chosen = token.tolist()
-        yield Step(running, chosen, rows, logprobs)
+        yield Step(rows=running, tokens=chosen, index=rows, logprobs=logprobs)
         going = [k for k, own in enumerate(chosen) if own not in ends]
         if not going or step + 1 == max_new_tokens:
             return

@@ -166,7 +166,7 @@ class Engine:
         """Of every prompt, but empty, and with log-probability nan, for those that are not among these rows."""
         count = len(prompts)
         logprobs = torch.full((count,), torch.nan, device=prefill.logits.device)
-        answers = Answers([[] for _ in prompts], logprobs, [False] * count)
+        answers = Answers(tokens=[[] for _ in prompts], logprobs=logprobs, finished=[False] * count)
         if self._rules is not None and rows:
             going_on = prefill if len(rows) == count else prefill.take(rows)
             keys = [prompts[row].sample.question_id for row in rows]

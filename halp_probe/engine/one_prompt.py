@@ -66,8 +66,18 @@ def capture(
     images = load_pictures(image)
     names = tuple(each.sha256 for each in images)
     options = options_json(template_options)
-    prompter = Prompter(loaded.checkpoint, min_pixels, max_pixels, max_new_tokens, prompt_date, options, system_prompt)
-    sample = Sample("question", names[0] if names else "text", question, "", images=names)
+    prompter = Prompter(
+        checkpoint=loaded.checkpoint,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        answer_tokens=max_new_tokens,
+        date=prompt_date,
+        template_options=options,
+        system=system_prompt,
+    )
+    sample = Sample(
+        question_id="question", image_id=names[0] if names else "text", question=question, answer="", images=names
+    )
     prompter.check([sample])
     spec = CaptureSpec(parse_layers(layers, loaded.num_layers), max_new_tokens)
     (captured,) = Engine(loaded, spec).run([prompter.prompt(sample, *images)])

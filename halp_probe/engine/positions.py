@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from halp_probe.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenPositions:
     """Indices into the unpadded prompt, and the ids that stand there."""
 
@@ -33,7 +33,9 @@ def find_positions(input_ids: Sequence[int], image_token_id: int) -> TokenPositi
     query = len(input_ids) - 1
     if query == vision:
         raise ValueError(f"the prompt ends with its image (token {vision}): no question follows")
-    return TokenPositions(vision, int(input_ids[vision]), query, int(input_ids[query]))
+    return TokenPositions(
+        vision_index=vision, vision_id=int(input_ids[vision]), query_index=query, query_id=int(input_ids[query])
+    )
 
 
 def text_positions(input_ids: Sequence[int], image_token_id: int) -> TokenPositions:
@@ -43,7 +45,7 @@ def text_positions(input_ids: Sequence[int], image_token_id: int) -> TokenPositi
             f"the chat template writes an image token (id {image_token_id}) into a prompt that shows no image"
         )
     query = len(input_ids) - 1
-    return TokenPositions(-1, -1, query, int(input_ids[query]))
+    return TokenPositions(vision_index=-1, vision_id=-1, query_index=query, query_id=int(input_ids[query]))
 
 
 def probed_layers(num_layers: int) -> tuple[int, ...]:

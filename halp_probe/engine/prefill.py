@@ -25,7 +25,7 @@ from halp_probe.models.image_entry import ImageArguments
 from halp_probe.models.loading import LoadedModel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prefill:
     """B prompts, read. Padding may stand anywhere: `attention_mask` tells."""
 
@@ -55,7 +55,7 @@ class Prefill:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Prefixes:
     """What the prompts on each of I images share, read."""
 

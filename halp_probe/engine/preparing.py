@@ -52,9 +52,9 @@ class Preparer:
                     images, files = self._images(sample.files, images), sample.files
                 results.append(self.prompter.prompt(sample, *images))
             except ImageError as error:
-                results.append(Failure(sample.question_id, "image", str(error)))
+                results.append(Failure(question_id=sample.question_id, stage="image", reason=str(error)))
             except PromptError as error:
-                results.append(Failure(sample.question_id, "prompt", str(error)))
+                results.append(Failure(question_id=sample.question_id, stage="prompt", reason=str(error)))
         return results
 
     def _images(self, files: Sequence[str], last: Sequence[LoadedImage]) -> list[LoadedImage]:

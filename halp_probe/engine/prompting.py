@@ -25,7 +25,7 @@ from halp_probe.records import Sample
 from halp_probe.state_identity import StateIdentity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prompt:
     """One sample, ready for a batch."""
 
@@ -48,7 +48,7 @@ class Prompt:
         return self.positions.vision_index + 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Prompter:
     """Makes prompts for one checkpoint. Images are preprocessed once for all prompts that follow each other on them.
 
@@ -87,10 +87,10 @@ class Prompter:
         """
         made = identity.prompt_options()
         return cls(
-            checkpoint,
-            made["min_pixels"],
-            made["max_pixels"],
-            answer_tokens,
+            checkpoint=checkpoint,
+            min_pixels=made["min_pixels"],
+            max_pixels=made["max_pixels"],
+            answer_tokens=answer_tokens,
             date=made["prompt_date"],
             template_options=made["template_options"],
             system=made["system_prompt"],
@@ -109,7 +109,7 @@ class Prompter:
 
     @cached_property
     def _chat(self) -> Chat:
-        return Chat(self.checkpoint, self.date, self.template_options, self.system)
+        return Chat(checkpoint=self.checkpoint, date=self.date, options=self.template_options, system=self.system)
 
     @cached_property
     def prompt_date(self) -> str | None:

@@ -15,7 +15,7 @@ from halp_probe.errors import InputError
 _RANGE = (1e-6, 1e6)  # of a temperature or a penalty: scores divided by it stay finite in float32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decoding:
     """Greedy answers, or sampled ones with a temperature; raises InputError for values that mean neither.
 

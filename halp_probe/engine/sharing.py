@@ -28,7 +28,7 @@ _ROUNDINGS = 5  # sharing may differ by so many times what batching does, …
 _FLOOR = {torch.float32: 1e-5, torch.bfloat16: 4e-3, torch.float16: 1e-3}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sharing:
     """Whether prefixes are shared, and what was found when it was tried; differences are |a - b| / |b| of vectors."""
 
@@ -39,8 +39,8 @@ class Sharing:
     decided: bool = True  # False: it could not be tried, and may be by a later run
 
 
-SWITCHED_OFF = Sharing(False, "--no-prefix-sharing")
-NO_IMAGES = Sharing(False, "prompts show no image")
+SWITCHED_OFF = Sharing(shared=False, reason="--no-prefix-sharing")
+NO_IMAGES = Sharing(shared=False, reason="prompts show no image")
 
 
 def try_sharing(
@@ -50,13 +50,13 @@ def try_sharing(
     if images and not images[0][0].files:
         return NO_IMAGES
     if loaded.checkpoint.family.unshared:
-        return Sharing(False, loaded.checkpoint.family.unshared)
+        return Sharing(shared=False, reason=loaded.checkpoint.family.unshared)
     for prompts in _groups(preparer, images):
         try:
             return _tried(loaded, layers, prompts)
         except VisionError:
             continue  # this image fails in the run as well, and is listed there
-    return Sharing(False, "no image with two questions can be read", decided=False)
+    return Sharing(shared=False, reason="no image with two questions can be read", decided=False)
 
 
 def _tried(loaded: LoadedModel, layers: tuple[int, ...], prompts: Sequence[Prompt]) -> Sharing:
@@ -69,22 +69,22 @@ def _tried(loaded: LoadedModel, layers: tuple[int, ...], prompts: Sequence[Promp
         shared = Engine(loaded, spec, share_prefix=True).run(prompts)
     except torch.OutOfMemoryError:
         reason = f"{len(prompts)} questions on one image do not fit the device's memory"
-        return Sharing(False, reason, decided=False)
+        return Sharing(shared=False, reason=reason, decided=False)
     except PrefixError as error:
-        return Sharing(False, str(error))
+        return Sharing(shared=False, reason=str(error))
     return judged(largest_difference(shared, whole), largest_difference(alone, whole), loaded.model.dtype)
 
 
 def judged(difference: float, rounding: float, dtype: torch.dtype) -> Sharing:
     if not np.isfinite([difference, rounding]).all():
-        return Sharing(False, "states of the first image with several questions are not finite")
+        return Sharing(shared=False, reason="states of the first image with several questions are not finite")
     allowed = max(_ROUNDINGS * rounding, _FLOOR[dtype])
     if difference <= allowed:
-        return Sharing(True, "", difference, rounding)
+        return Sharing(shared=True, reason="", difference=difference, rounding=rounding)
     reason = (
         f"states with a shared prefix differ by {difference:.2g} of a vector's length, rounding allows {allowed:.2g}"
     )
-    return Sharing(False, reason, difference, rounding)
+    return Sharing(shared=False, reason=reason, difference=difference, rounding=rounding)
 
 
 def largest_difference(rows: Sequence[Captured], reference: Sequence[Captured]) -> float:

@@ -27,7 +27,7 @@ class VisionError(InputError):
         self.image_sha256 = image_sha256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """What the vision tower made of I images."""
 

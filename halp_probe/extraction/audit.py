@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NUMBERS = ("token_index/vision", "token_index/query", "token_id/vision", "token_id/query", "prompt_tokens")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Mismatch:
     """A stored number that is not what the prompt's own ids say."""
 
@@ -69,7 +69,7 @@ def audit(
         }
         for name, value in found.items():
             if int(stored[name][row]) != value:
-                yield Mismatch(question_id, name, int(stored[name][row]), value)
+                yield Mismatch(question_id=question_id, name=name, stored=int(stored[name][row]), found=value)
 
 
 def _prompter(shards: Shards, model: str | None, cache_dir: str | None) -> Prompter:
@@ -107,4 +107,10 @@ def _samples(shards: Shards) -> Iterator[Sample]:
     shown = shards.text(IMAGES) if shards.has(IMAGES) else [None] * len(shards.question_ids)
     rows = zip(shards.question_ids, shards.text("image_id"), shards.text("question"), shown, strict=True)
     for question_id, image_id, question, files in rows:
-        yield Sample(question_id, image_id, question, "", images=None if files is None else image_files(files))
+        yield Sample(
+            question_id=question_id,
+            image_id=image_id,
+            question=question,
+            answer="",
+            images=None if files is None else image_files(files),
+        )

@@ -234,13 +234,15 @@ def load(
     torch.manual_seed(options.seed)
     checkpoint = open_model(options.model) if loaded is None else loaded.checkpoint
     prompter = Prompter(
-        checkpoint,
-        options.min_pixels,
-        largest_area(options.max_pixels, options.usual_max_pixels, adjustable=checkpoint.family.qwen_vl_utils),
-        options.max_new_tokens,
-        options.prompt_date or read_prompt_date(options.output_dir),
-        options.template_options,
-        task_system if options.system_prompt is None else options.system_prompt,
+        checkpoint=checkpoint,
+        min_pixels=options.min_pixels,
+        max_pixels=largest_area(
+            options.max_pixels, options.usual_max_pixels, adjustable=checkpoint.family.qwen_vl_utils
+        ),
+        answer_tokens=options.max_new_tokens,
+        date=options.prompt_date or read_prompt_date(options.output_dir),
+        template_options=options.template_options,
+        system=task_system if options.system_prompt is None else options.system_prompt,
     )
     return loaded or load_opened(options.model, checkpoint), prompter
 

@@ -69,4 +69,8 @@ def _not_finite(row: Captured) -> Failure | None:
     bad = next((name for name, vector in vectors.items() if not np.isfinite(vector).all()), None)
     if bad is None:
         return None
-    return Failure(row.sample.question_id, "forward", f"{bad} is not finite; try `dtype='float32'` or bfloat16")
+    return Failure(
+        question_id=row.sample.question_id,
+        stage="forward",
+        reason=f"{bad} is not finite; try `dtype='float32'` or bfloat16",
+    )

@@ -114,14 +114,16 @@ def source_of(
             if image is not None and image not in paths:
                 paths[image] = image_path(images_dir, image)
         except Unusable as error:
-            left_out.append(LeftOut(name, key, "read", str(error)))
+            left_out.append(LeftOut(source=name, key=key, stage="read", reason=str(error)))
         except ImageError as error:
-            left_out.append(LeftOut(name, key, "image", str(error)))
+            left_out.append(LeftOut(source=name, key=key, stage="image", reason=str(error)))
         else:
-            conversations.append(Conversation(name, key, None if image is None else paths[image], turns))
+            conversations.append(
+                Conversation(source=name, key=key, image=None if image is None else paths[image], turns=turns)
+            )
     if not conversations:
         raise InputError(f"none of the {len(left_out)} entries of {name} can be used (the first: {left_out[0].reason})")
-    return Source(name, tuple(conversations), tuple(left_out))
+    return Source(name=name, conversations=tuple(conversations), left_out=tuple(left_out))
 
 
 def turn(question: str, answer: str) -> Turn:

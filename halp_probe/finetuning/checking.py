@@ -24,7 +24,7 @@ _CHUNK = 32  # conversations that a process gets at a time
 _COLUMNS = ("source", "key", "stage", "reason")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """A conversation that can be trained on."""
 
@@ -79,9 +79,13 @@ def check(
         for result in results:
             conversation = next(in_turn)
             if isinstance(result, _Counts):
-                usable.append(Measured(conversation, result.tokens, result.answer_tokens))
+                usable.append(
+                    Measured(conversation=conversation, tokens=result.tokens, answer_tokens=result.answer_tokens)
+                )
             else:
-                left_out.append(LeftOut(conversation.source, conversation.key, result.stage, result.reason))
+                left_out.append(
+                    LeftOut(source=conversation.source, key=conversation.key, stage=result.stage, reason=result.reason)
+                )
         counter.advance(len(results), failed=len(left_out) - before, note="checked")
     return Checked(tuple(usable), tuple(left_out))
 

@@ -28,7 +28,7 @@ from halp_probe.records import CaptureSpec, Sample
 COLUMNS = ("source", "key", "question", "truth", "answer", "right", "answer_swapped", "right_swapped")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One held-out question; `swapped` is of the same question with another picture, "" where there is no other."""
 
@@ -141,9 +141,14 @@ def _answers(
 ) -> Iterator[str]:
     """Of each conversation's first question with the picture beside it, until `stopped`."""
     engine = Engine(loaded, CaptureSpec((), max_new_tokens))
-    prompter = Prompter(loaded.checkpoint, answer_tokens=max_new_tokens)
+    prompter = Prompter(checkpoint=loaded.checkpoint, answer_tokens=max_new_tokens)
     prompts = (
-        prompter.prompt(Sample(f"{own.source}/{own.key}", str(path), own.turns[0].question, ""), load_image(path))
+        prompter.prompt(
+            Sample(
+                question_id=f"{own.source}/{own.key}", image_id=str(path), question=own.turns[0].question, answer=""
+            ),
+            load_image(path),
+        )
         for own, path in asked
     )
     for batch in _in_batches(prompts, batch_size):

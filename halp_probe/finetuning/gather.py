@@ -23,7 +23,7 @@ class Parts:
     held_out: tuple[Source, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gathered:
     """Of every stage, by its number."""
 
@@ -60,7 +60,7 @@ def gather(
             if not part.train.conversations:
                 raise InputError(f"{part.train.name} has no conversation to train on; lower `held_out`")
         by_stage[stage] = Parts(tuple(part.train for part in splits), tuple(part.held_out for part in splits))
-    return Gathered(by_stage, contents, tuple(left_out))
+    return Gathered(stages=by_stage, contents=contents, left_out=tuple(left_out))
 
 
 def _read(name: str, data: DataOptions, folder: Path, progress: Progress) -> Source:
@@ -78,4 +78,4 @@ def _read(name: str, data: DataOptions, folder: Path, progress: Progress) -> Sou
 
 def _checked(source: Source, check: Checker) -> Source:
     usable, others = check(source.conversations)
-    return Source(source.name, tuple(usable), (*source.left_out, *others))
+    return Source(name=source.name, conversations=tuple(usable), left_out=(*source.left_out, *others))

@@ -44,8 +44,8 @@ def split(source: Source, share: float, seed: int, contents: Mapping[Path, bytes
             held = groups[image]
         parts[held].append(conversation)
     return Split(
-        Source(source.name, tuple(parts[False]), source.left_out),
-        Source(source.name, tuple(parts[True])),
+        Source(name=source.name, conversations=tuple(parts[False]), left_out=source.left_out),
+        Source(name=source.name, conversations=tuple(parts[True])),
     )
 
 

@@ -13,7 +13,7 @@ STAGE_1 = ("captions", "shapes_captions")
 STAGE_2 = ("llava_instruct", "text_vqa", "viz_wiz", "shapes")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataOptions:
     """Which data sets, in which proportions."""
 
@@ -29,7 +29,7 @@ class DataOptions:
         return [name for name in own if name in self.files or (name.startswith("shapes") and self.shapes)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Machine:
     """Where and in which numbers the model is trained."""
 
@@ -39,7 +39,7 @@ class Machine:
     attn_implementation: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """All of a run."""
 

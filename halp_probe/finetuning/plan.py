@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lora:
     """Low-rank adapters on the language model (Hu and others 2021)."""
 
@@ -15,7 +15,7 @@ class Lora:
     mlp: bool = False  # beside the attention's q, k, v and o also gate, up and down
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """What is learned on which data: the connector, and with `lora` an adapter of the language model."""
 
@@ -30,7 +30,7 @@ class Stage:
         return f"stage{self.number}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """How every stage is trained."""
 

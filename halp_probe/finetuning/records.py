@@ -14,7 +14,7 @@ class Turn:
     answer: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Conversation:
     """One training sample: turns about one picture, or about none."""
 
@@ -24,7 +24,7 @@ class Conversation:
     turns: tuple[Turn, ...]  # at least one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LeftOut:
     """A sample that is not trained on."""
 
@@ -34,7 +34,7 @@ class LeftOut:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """All conversations of one data set, in its order."""
 

@@ -24,10 +24,12 @@ def read_captions(
     """One conversation a scene, which lists its shapes by place. See `draw` for the pictures and what is raised."""
     drawn = draw(folder, n_scenes, first_seed, progress)
     conversations = [
-        Conversation(CAPTIONS, path.stem, path, (Turn(questions.CAPTION_PROMPT, scenes.caption(scene)),))
+        Conversation(
+            source=CAPTIONS, key=path.stem, image=path, turns=(Turn(questions.CAPTION_PROMPT, scenes.caption(scene)),)
+        )
         for scene, path in drawn
     ]
-    return Source(CAPTIONS, tuple(conversations))
+    return Source(name=CAPTIONS, conversations=tuple(conversations))
 
 
 def read_questions(
@@ -48,10 +50,10 @@ def read_questions(
         turns = tuple(Turn(asked.text, asked.answer) for asked in questions.ask(scene, questions_a_scene))
         if one_turn:
             named = ((f"{path.stem}_{number}", (each,)) for number, each in enumerate(turns))
-            conversations += (Conversation(QUESTIONS, key, path, alone) for key, alone in named)
+            conversations += (Conversation(source=QUESTIONS, key=key, image=path, turns=alone) for key, alone in named)
         else:
-            conversations.append(Conversation(QUESTIONS, path.stem, path, turns))
-    return Source(QUESTIONS, tuple(conversations))
+            conversations.append(Conversation(source=QUESTIONS, key=path.stem, image=path, turns=turns))
+    return Source(name=QUESTIONS, conversations=tuple(conversations))
 
 
 def draw(

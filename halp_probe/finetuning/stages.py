@@ -33,7 +33,7 @@ class Learning:
     fused: Any  # the fused model itself
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Data:
     """What a stage sees."""
 

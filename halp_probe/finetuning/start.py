@@ -20,7 +20,7 @@ MODEL_TYPES = ("llava", "llava_next")
 _NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]  # the connector is trained
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Start:
     """A model on its device, before training."""
 
@@ -35,7 +35,7 @@ def open_start(options: TrainOptions) -> Start:
     if options.machine.quantization:
         return _of_model(options, device, dtype)
     start = _of_parts(options, dtype) if options.model is None else _of_model(options, device, dtype)
-    return Start(start.model.to(device), start.checkpoint, start.identity)
+    return Start(model=start.model.to(device), checkpoint=start.checkpoint, identity=start.identity)
 
 
 def resolved(machine: Machine) -> tuple[str, str]:
@@ -55,7 +55,14 @@ def _of_parts(options: TrainOptions, dtype: str) -> Start:
         fused.model.set_attn_implementation(options.machine.attn_implementation)
     config = fused.model.config
     family = family_of(config.model_type)
-    checkpoint = Checkpoint("the fused model", "", "not saved yet", config, fused.processor, family)
+    checkpoint = Checkpoint(
+        name="the fused model",
+        source="",
+        revision="not saved yet",
+        config=config,
+        processor=fused.processor,
+        family=family,
+    )
     identity = {
         "vision": parts.vision,
         "vision_revision": _revision(parts.vision, options.cache_dir),
@@ -64,7 +71,7 @@ def _of_parts(options: TrainOptions, dtype: str) -> Start:
         "tiles": parts.tiles,
         "vision_layernorm": parts.vision_layernorm,
     }
-    return Start(fused.model, checkpoint, identity)
+    return Start(model=fused.model, checkpoint=checkpoint, identity=identity)
 
 
 def _of_model(options: TrainOptions, device: str, dtype: str) -> Start:
@@ -83,7 +90,9 @@ def _of_model(options: TrainOptions, device: str, dtype: str) -> Start:
     model = read_weights(checkpoint, cache_dir=cache_dir, dtype=dtype, **how)
     if machine.quantization:
         keep_trainable(model)
-    return Start(model, checkpoint, {"model": checkpoint.name, "revision": checkpoint.revision})
+    return Start(
+        model=model, checkpoint=checkpoint, identity={"model": checkpoint.name, "revision": checkpoint.revision}
+    )
 
 
 def _revision(name: str, cache_dir: str) -> str:

@@ -25,7 +25,7 @@ class TooLongError(PromptError):
     """A conversation of more tokens than are allowed; nothing is ever cut off."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tokenized:
     """One conversation, ready for a batch."""
 
@@ -91,12 +91,14 @@ class ConversationTokenizer:
     def _prompt(self, conversation: Conversation, image: LoadedImage | None) -> Prompt:
         name, question = conversation.key, conversation.turns[0].question
         if image is None:
-            return self._prompter.prompt(Sample(name, name, question, "", images=()))
-        return self._prompter.prompt(Sample(name, name, question, ""), image)
+            return self._prompter.prompt(
+                Sample(question_id=name, image_id=name, question=question, answer="", images=())
+            )
+        return self._prompter.prompt(Sample(question_id=name, image_id=name, question=question, answer=""), image)
 
     @cached_property
     def _prompter(self) -> Prompter:
-        prompter = Prompter(self.checkpoint)
+        prompter = Prompter(checkpoint=self.checkpoint)
         if prompter.prompt_date is not None:
             raise ModelError(
                 f"the chat template of {self.checkpoint.name!r} writes the day's date, which would be learned; write a "

@@ -9,7 +9,7 @@ from halp_probe.models.errors import ModelError
 MODEL, ADAPTER = "model", "adapter"  # folders in an `output_dir`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FusedParts:
     """The parts, and how they go together."""
 

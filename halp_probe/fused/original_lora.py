@@ -39,7 +39,7 @@ _PROJECTION = re.compile(r"(layers\.\d+\.(?:self_attn|mlp)\.(\w+))\.(lora_[AB])\
 _ELSEWHERE = ("rank_pattern", "alpha_pattern", "layers_to_transform", "layer_replication", "arrow_config")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Lora:
     """An adapter's settings and weights, the latter by the module's path inside the decoder and lora_A or lora_B."""
 
@@ -131,7 +131,7 @@ def _read(folder: Path, model: Any, prefix: str) -> _Lora:
         )
     for (path, half), shape in expected.items():
         check_weight(weights[path, half], shape, f"{path}.{half} in {folder}")
-    return _Lora(folder, config, weights, tuple(sorted(names)), others)
+    return _Lora(folder=folder, config=config, weights=weights, names=tuple(sorted(names)), others=others)
 
 
 def _shapes(module: nn.Linear, rank: int) -> dict[str, torch.Size]:

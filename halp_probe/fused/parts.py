@@ -43,7 +43,7 @@ TOWERS = {  # by the model type of the vision config
 _UNREAD = ("pooler.dense.weight", "pooler.dense.bias")  # of a ViT: behind the states that are read
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Vision:
     """A vision tower and the image processor that it was trained with."""
 
@@ -85,7 +85,7 @@ def open_vision(name: str, *, cache_dir: str | None, dtype: Any) -> Vision:
         _check_tower(config, name)
         image_processor = AutoImageProcessor.from_pretrained(**where)
         tower = _loaded(AutoModel, name, where, config=config, dtype=dtype, unread=_UNREAD)
-    return Vision(tower.eval(), image_processor, TOWERS[config.model_type])
+    return Vision(tower=tower.eval(), image_processor=image_processor, kind=TOWERS[config.model_type])
 
 
 def open_language(name: str, *, cache_dir: str | None, dtype: Any) -> Language:

@@ -24,7 +24,7 @@ SHARES = (CHANGED, WRONG)  # of questions: their values are 0 or 1
 N_DRAWS = 2000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """The questions of one run, in the order of all runs."""
 
@@ -33,7 +33,7 @@ class Run:
     vectors: np.ndarray  # [N, D] float32, what the probe reads
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Runs:
     """The N questions that are in every run."""
 
@@ -46,7 +46,7 @@ class Runs:
     of: Mapping[str, Run]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Effect:
     """One measure over the questions for which every run knows it; intervals are of a bootstrap over images."""
 
@@ -95,10 +95,10 @@ def _effect(measure: str, values: Mapping[str, np.ndarray], images: np.ndarray, 
     shares = [measure in SHARES] * len(values) + [measure == CHANGED and minus == PLAIN for _, minus in PAIRS]
     estimates = mean_estimates(columns, shares, images, seed, n_draws)
     return Effect(
-        measure,
-        len(images),
-        dict(zip(values, estimates[: len(values)], strict=True)),
-        dict(zip(PAIRS, estimates[len(values) :], strict=True)),
+        measure=measure,
+        questions=len(images),
+        mean=dict(zip(values, estimates[: len(values)], strict=True)),
+        difference=dict(zip(PAIRS, estimates[len(values) :], strict=True)),
     )
 
 
@@ -122,7 +122,7 @@ def mean_estimates(
             found.append(interval(mean, drawn, clusters, bounded=share))
         else:
             why = f"no interval: {informing} of {len(np.unique(images))} images differ from the rest"
-            found.append(Estimate(mean, np.nan, np.nan, why))
+            found.append(Estimate(value=mean, low=np.nan, high=np.nan, note=why))
     return found
 
 
@@ -145,4 +145,8 @@ def _run(shards: Shards, rows: Sequence[int], texts: Mapping[str, Sequence[str]]
         ENTROPY: shards.numbers("first_token_entropy")[rows],
         LOGPROB: shards.numbers("first_token_logprob")[rows],
     }
-    return Run(answers, {name: np.asarray(column, dtype=np.float64) for name, column in values.items()}, vectors)
+    return Run(
+        answers=answers,
+        values={name: np.asarray(column, dtype=np.float64) for name, column in values.items()},
+        vectors=vectors,
+    )

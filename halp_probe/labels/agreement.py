@@ -13,7 +13,7 @@ import numpy as np
 from halp_probe.bootstrap import Estimate, image_draws, interval
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Agreement:
     """`confusion`: [3][3] counts, the first labels down, the second across, each in the order right, wrong, unknown.
 
@@ -92,7 +92,7 @@ def _draws(sides: np.ndarray, units: np.ndarray, draws: int, seed: int) -> np.nd
 def _agreement(compared: np.ndarray, drawn: np.ndarray, n_units: int, unit: str) -> Estimate:
     value = float(shares(compared[None])[0])
     if n_units == 1:
-        return Estimate(value, np.nan, np.nan, f"no interval: there is only one {unit}")
+        return Estimate(value=value, low=np.nan, high=np.nan, note=f"no interval: there is only one {unit}")
     return interval(value, shares(drawn), n_units, bounded=True, unit=unit)
 
 
@@ -105,9 +105,9 @@ def _kappa(compared: np.ndarray, drawn: np.ndarray, agreeing: Estimate, rarer: i
     if value == 1:
         total = compared.sum()
         by_chance = float((compared.sum(axis=0) * compared.sum(axis=1)).sum()) / total**2
-        return Estimate(1.0, 1 - (1 - agreeing.low) / (1 - by_chance), 1.0, agreeing.note)
+        return Estimate(value=1.0, low=1 - (1 - agreeing.low) / (1 - by_chance), high=1.0, note=agreeing.note)
     found = interval((1 + value) / 2, (1 + kappas(drawn)) / 2, rarer, bounded=True, unit=unit)
-    return Estimate(value, 2 * found.low - 1, 2 * found.high - 1, found.note)
+    return Estimate(value=value, low=2 * found.low - 1, high=2 * found.high - 1, note=found.note)
 
 
 def _rarer_units(sides: np.ndarray, units: np.ndarray) -> int:

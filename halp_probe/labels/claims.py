@@ -45,7 +45,7 @@ _INSTRUCTION = re.compile(r"\b(?:yes\s*(?:or|/)\s*no|single word|one word|short 
 _LONGEST_REACH = 4  # words from a negation to what it negates; all of them must be neutral
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """A yes/no question: its content words in order, and what a direct negation of denies the whole."""
 

@@ -18,7 +18,7 @@ _FIELDS = (ID_COLUMN, "label", "reviewed_label", "rule", "reason", "question", "
 _SIDES = ("right", "hallucinated", "unknown")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reference:
     """A person's labels: `labels` by question_id, of column `column` of the table at `path`."""
 
@@ -27,7 +27,7 @@ class Reference:
     labels: Mapping[str, int | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """`whole`: over all rules; `rules`: by the rule of labels.csv; `disagreements`: rows with the other label.
 
@@ -48,7 +48,7 @@ def reference(path: str | os.PathLike[str], column: str) -> Reference:
     labels = read_labels(path, column)
     if all(label is None for label in labels.values()):
         raise LabelError(f"{path} has no label in column {column!r}; pass a table that somebody has reviewed")
-    return Reference(path, column, labels)
+    return Reference(path=path, column=column, labels=labels)
 
 
 def compare(

@@ -35,10 +35,17 @@ from halp_probe.progress import Counter, Progress, silent
 JUDGE = "judge"  # the rule of a label that a judge model gave
 WHICH = ("all", "unknown")
 _LABELS = {RIGHT: 0, WRONG: 1, UNKNOWN: None}
-_FLAGS = EndpointFlags("the judge's endpoint", "`judge_url`", "`judge_model`", "`judge`", "judge", LabelError)
+_FLAGS = EndpointFlags(
+    who="the judge's endpoint",
+    url="`judge_url`",
+    model="`judge_model`",
+    needs="`judge`",
+    extra="judge",
+    error=LabelError,
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JudgeConfig:
     """Which judge is asked what, and how hard."""
 
@@ -59,7 +66,7 @@ class JudgeConfig:
         checked_url(self.url, _FLAGS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """What a judge is asked about. `answer` is the model's, without an echoed prompt and thinking."""
 
@@ -68,7 +75,7 @@ class Question:
     answer: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JudgeRun:
     """The rows with their verdicts. Of the different texts to judge, `asked` were asked now, `failed` without reply."""
 
@@ -97,7 +104,7 @@ def ask_judge(
     endpoint wants a key or knows no such model, and if it fails for ten questions in a row.
     """
     about = {
-        n: Question(question, truth, without_prompt(answer, question).strip())
+        n: Question(question=question, truth=truth, answer=without_prompt(answer, question).strip())
         for n, (row, question, answer, truth) in enumerate(zip(rows, questions, answers, truths, strict=True))
         if _to_ask(row, truth, config.which)
     }
@@ -119,7 +126,14 @@ def ask_judge(
             f"the judge failed for {sum(key in failed for key in keys.values())} answers (first: "
             f'"{rows[first].question_id}", {failed[keys[first]].reason}); run again to ask only for these'
         )
-    return JudgeRun(judged, len(new), len(wanted) - len(new), len(failed), tuple(sorted(served)), tuple(notes))
+    return JudgeRun(
+        rows=judged,
+        asked=len(new),
+        cached=len(wanted) - len(new),
+        failed=len(failed),
+        served_models=tuple(sorted(served)),
+        notes=tuple(notes),
+    )
 
 
 def judge_record(config: JudgeConfig, run: JudgeRun) -> dict[str, Any]:
@@ -204,8 +218,17 @@ class _Asking:
         if isinstance(reply, Failed):
             return reply
         said = parse(reply)
-        served = (self._config.model, reply.served, self._prompt_hash, _now())
-        self._cache.add(Kept(key, said.verdict, said.problem, reply.text or reply.refusal, *served))
+        kept = Kept(
+            key=key,
+            verdict=said.verdict,
+            problem=said.problem,
+            reply=reply.text or reply.refusal,
+            model=self._config.model,
+            served_model=reply.served,
+            prompt_sha256=self._prompt_hash,
+            date=_now(),
+        )
+        self._cache.add(kept)
         return None
 
 

@@ -13,7 +13,7 @@ from halp_probe.labels.stems import same_word
 from halp_probe.labels.verdict import REFUSAL, Verdict, compared, unknown
 
 _CONTEXT = 120  # characters before a number that may say what it is; keeps long answers linear
-_ZERO = Numeral(Decimal(0), 0, 0, False)
+_ZERO = Numeral(value=Decimal(0), start=0, end=0, scaled=False)
 _DECLARATION = re.compile(  # what stands right before a number that is given as the answer
     r"""(?: \b (?:answer|count|result) \b (?:\ to\ [^.?!\n]{0,60}?)? \s* (?:is|:|=|would\ be) \s*
             (?:that\ )? (?:there\ (?:are|is)\ )?

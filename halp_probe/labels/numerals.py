@@ -35,7 +35,7 @@ _NEAR = 40  # characters around a "one" that tell number from pronoun
 _PICTURE = word_set("image picture photo scene total")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Numeral:
     """`value` as said at text[start:end]; `scaled`: with thousand, million … or a percent sign."""
 
@@ -61,7 +61,7 @@ def numerals(text: str) -> list[Numeral]:
             continue
         percent = re.match(r"\s?(?:%|percent\b|k\b|bn\b)", text[match.end() :], re.IGNORECASE)
         scaled = bool(match["scale"] or percent or (match["words"] and set(words_of(match["words"])) & set(_SCALES)))
-        found.append(Numeral(value, match.start(), match.end(), scaled))
+        found.append(Numeral(value=value, start=match.start(), end=match.end(), scaled=scaled))
     return found
 
 
@@ -72,7 +72,7 @@ def whole_numeral(text: str) -> Numeral | None:
     text = re.sub(r"^[$€£]\s*|\s*%$", "", text)
     match = _NUMBER.fullmatch(text)
     value = _value(match) if match else None
-    return None if value is None else Numeral(value, 0, len(text), percent)
+    return None if value is None else Numeral(value=value, start=0, end=len(text), scaled=percent)
 
 
 def _value(match: re.Match[str]) -> Decimal | None:

@@ -34,7 +34,7 @@ class LabelError(InputError):
     """A labels table, or the shards to label, cannot be used; the message says why and what to do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelRow:
     """One row of labels.csv, in the order of its columns. `label`: 0 right, 1 hallucinated, None unknown."""
 
@@ -149,7 +149,14 @@ def with_texts(
 
 
 def row(question_id: str, verdict: Verdict) -> LabelRow:
-    return LabelRow(question_id, verdict.label, verdict.rule, verdict.answer, verdict.truth, verdict.reason)
+    return LabelRow(
+        question_id=question_id,
+        label=verdict.label,
+        rule=verdict.rule,
+        answer=verdict.answer,
+        truth=verdict.truth,
+        reason=verdict.reason,
+    )
 
 
 def refuse_folder(path: str | os.PathLike[str]) -> None:
@@ -255,10 +262,12 @@ def reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Seq
 
 def _reviewed_row(question_id: str, labels: Mapping[str, int | None], name: str) -> LabelRow:
     if question_id not in labels:
-        return LabelRow(question_id, None, REVIEWED, "", "", f"not in {name}")
+        return LabelRow(
+            question_id=question_id, label=None, rule=REVIEWED, answer="", truth="", reason=f"not in {name}"
+        )
     label = labels[question_id]
     reason = f"no label in {name}" if label is None else f"label of {name}"
-    return LabelRow(question_id, label, REVIEWED, "", "", reason)
+    return LabelRow(question_id=question_id, label=label, rule=REVIEWED, answer="", truth="", reason=reason)
 
 
 def _records(path: Path, column: str) -> Iterator[dict[str, str]]:

@@ -12,7 +12,7 @@ REFUSAL = "refusal"
 CONFLICT = "evidence conflicts"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """`label`: 0 right, 1 wrong (hallucinated), None unknown. `rule`: the rule that decided, never "auto".
 
@@ -33,12 +33,12 @@ def compared(rule: str, answer: str, truth: str) -> Verdict:
 
 
 def right(rule: str, answer: str, truth: str, reason: str = "says the ground truth") -> Verdict:
-    return Verdict(RIGHT, rule, answer, truth, reason)
+    return Verdict(label=RIGHT, rule=rule, answer=answer, truth=truth, reason=reason)
 
 
 def wrong(rule: str, answer: str, truth: str, reason: str = "says something else") -> Verdict:
-    return Verdict(WRONG, rule, answer, truth, reason)
+    return Verdict(label=WRONG, rule=rule, answer=answer, truth=truth, reason=reason)
 
 
 def unknown(rule: str, truth: str, reason: str, answer: str = "") -> Verdict:
-    return Verdict(None, rule, answer, truth, reason)
+    return Verdict(label=None, rule=rule, answer=answer, truth=truth, reason=reason)

@@ -11,7 +11,7 @@ from halp_probe.labels.judge_prompt import VERDICTS
 from halp_probe.labels.table import LabelError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Kept:
     """One line of the file. `key`: see `verdict_key`; `problem`: as in `Said`; `reply`: the judge's own words."""
 

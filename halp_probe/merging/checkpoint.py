@@ -37,7 +37,7 @@ _SCENES = 3
 Readings: TypeAlias = Mapping[str, np.ndarray]  # representation or "logits" -> [R, W]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Merged:
     """A checkpoint that was proved; differences are the largest |a - b| / |b| over all readings."""
 
@@ -99,7 +99,7 @@ def _merge_into(
     checkpoint.processor.save_pretrained(folder)
     write_merge_record(folder, checkpoint.name, checkpoint.revision, checkpoint.adapters)
     cast_parameters(model, torch.float32)
-    rounded = read(LoadedModel(replace(checkpoint, adapters=()), model))
+    rounded = read(LoadedModel(checkpoint=replace(checkpoint, adapters=()), model=model))
     del model
     reloaded = read(load_weights(open_checkpoint(str(folder)), device=device, dtype="float32"))
     saving = _proved(reloaded, rounded, "what was saved differs from the merged model")
@@ -107,25 +107,30 @@ def _merge_into(
     if dtype == "float32":
         _proved(reloaded, beside, "the saved model differs from the one with the adapters beside its weights")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return Merged(dtype, size, merging, saving, total)
+    return Merged(dtype=dtype, size=size, merging=merging, saving=saving, total=total)
 
 
 def _merge_one(checkpoint: Checkpoint, model: Any, adapter: Adapter) -> tuple[Any, float, Readings]:
     """The model with one more adapter merged, by how much that differs, and what was read before it."""
     wrapped = attach(model, adapter)
-    beside = read(LoadedModel(checkpoint, wrapped.get_base_model()))
+    beside = read(LoadedModel(checkpoint=checkpoint, model=wrapped.get_base_model()))
     merged = merge(wrapped, adapter)
-    after = read(LoadedModel(checkpoint, merged))
+    after = read(LoadedModel(checkpoint=checkpoint, model=merged))
     return merged, _proved(after, beside, f"merging {adapter.name} changes what the model computes"), beside
 
 
 def read(loaded: LoadedModel) -> Readings:
     """All states and the first token's logits of a few questions on generated pictures, in one batch."""
-    prompter = Prompter(loaded.checkpoint)
+    prompter = Prompter(checkpoint=loaded.checkpoint)
     prompts = []
     for scene in map(scenes.make_scene, range(_SCENES)):
         asked = questions.ask(scene, 1)[0].text
-        prompts.append(prompter.prompt(Sample(f"scene {scene.seed}", "", asked, ""), from_pixels(scenes.render(scene))))
+        prompts.append(
+            prompter.prompt(
+                Sample(question_id=f"scene {scene.seed}", image_id="", question=asked, answer=""),
+                from_pixels(scenes.render(scene)),
+            )
+        )
     layers = tuple(range(loaded.num_layers))
     logits: list[torch.Tensor] = []
     hook = loaded.model.get_output_embeddings().register_forward_hook(lambda _m, _a, output: logits.append(output))

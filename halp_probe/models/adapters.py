@@ -34,7 +34,7 @@ _NAME = "default"  # PEFT's own, in the model's parameter names
 _NOT_OF_STATES = ("base_model_name_or_path", "revision", "inference_mode", "peft_version")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Adapter:
     """An adapter on this machine."""
 
@@ -72,7 +72,12 @@ def open_adapter(name: str, *, cache_dir: str | None = None) -> Adapter:
         raise ModelError(f"`adapter` {name}: {folder} holds no {_WEIGHTS[0]}; save the trained adapter again")
     named = parse_name(str(base))
     return Adapter(
-        name, folder, _identity(folder, config), named.name, config.get("revision") or named.revision, peft_type
+        name=name,
+        folder=folder,
+        identity=_identity(folder, config),
+        base=named.name,
+        base_revision=config.get("revision") or named.revision,
+        peft_type=peft_type,
     )
 
 

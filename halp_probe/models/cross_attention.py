@@ -15,7 +15,7 @@ import torch
 from halp_probe.models.image_entry import ImageArguments
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CrossFeatures:
     """What the decoder attends to of I images."""
 
@@ -30,7 +30,9 @@ def cross_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> CrossFeatu
     states = inner.vision_model(**inputs).last_hidden_state[:, 0]  # [I, tiles, N, V]: a prompt has one image
     projected = inner.multi_modal_projector(states)  # [I, tiles, N, D]
     mask = inputs["aspect_ratio_mask"][:, 0]
-    return CrossFeatures(projected[mask.bool()], projected.flatten(1, 2), mask)
+    return CrossFeatures(
+        pooler_output=projected[mask.bool()], cross_attention_states=projected.flatten(1, 2), tile_mask=mask
+    )
 
 
 @contextmanager

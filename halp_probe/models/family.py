@@ -26,7 +26,7 @@ class RowPositions:
     next: torch.Tensor  # [B], the position of the first answer token
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenTypes:
     """One number a token beside the ids, and who reads it."""
 
@@ -86,7 +86,7 @@ Features: TypeAlias = "Callable[[Any, Tensors], Any]"
 Entry: TypeAlias = "Callable[[Any, Any, Tensors, Tensors], AbstractContextManager[ImageArguments]]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Notes:
     """The family in words, for `docs/families.md`."""
 
@@ -98,7 +98,7 @@ class Notes:
     oddities: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Family:
     """Where a family keeps its parts (dotted paths from the loaded model) and how its inputs are made."""
 

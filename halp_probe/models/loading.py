@@ -33,7 +33,7 @@ from halp_probe.models.vision_attention import pack_vision_attention
 LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)  # what transformers and torch raise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """All of a model but its weights: enough to make prompts."""
 
@@ -65,7 +65,7 @@ class Checkpoint:
         return int(attrgetter(self.family.image_token_id)(self.config))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoadedModel:
     """A checkpoint with its weights, in eval mode."""
 
@@ -131,7 +131,16 @@ def open_checkpoint(
     if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its `revision`")
     check_bases(stack, name, identity)
-    return Checkpoint(name, source, identity, config, processor, family, stack, trusted)
+    return Checkpoint(
+        name=name,
+        source=source,
+        revision=identity,
+        config=config,
+        processor=processor,
+        family=family,
+        adapters=stack,
+        trusted=trusted,
+    )
 
 
 def check_place(source: str) -> None:
@@ -216,7 +225,7 @@ def load_weights(
     model = apply_adapters(model, checkpoint.adapters)
     pack_vision_attention(model, checkpoint.family)
     flatten_patch_projection(model, checkpoint.family)
-    return LoadedModel(checkpoint, model.eval(), quantization)
+    return LoadedModel(checkpoint=checkpoint, model=model.eval(), quantization=quantization)
 
 
 def device_and_dtype(device: str, dtype: str) -> tuple[str, str]:

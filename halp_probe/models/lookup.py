@@ -73,7 +73,7 @@ def look_up(config: Any, open_processor: Callable[[], Any], name: str) -> Family
     layer_types = set(getattr(config.get_text_config(), "layer_types", None) or ())
     return replace(
         PLAIN,
-        notes=Notes(name, oddities="looked up, not proved"),
+        notes=Notes(checkpoint=name, oddities="looked up, not proved"),
         vision_states=last_hidden_state,
         encoder=_path(model, tower, "vision tower"),
         decoder_blocks=f"{decoder}.layers",

@@ -29,7 +29,7 @@ _AFTER = "known only when the answer is written"
 _BLANK = "(blank)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Baseline:
     """`score` [N]: out of fold, higher = riskier; nan throughout where it cannot be had, and `note` says why."""
 
@@ -39,7 +39,7 @@ class Baseline:
     models: np.ndarray | None = None  # [K, N] as in CrossFit; None for a score that is not fitted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Folded:
     """What every fitted baseline is fitted with."""
 
@@ -49,12 +49,12 @@ class _Folded:
 
     def baseline(self, name: str, fit: Fitter, X: np.ndarray, note: str = "") -> Baseline:
         found = cross_fit(fit(X, self.y, self.sets.train), self.y, self.folds, self.sets)
-        return Baseline(name, found.score, note, found.models)
+        return Baseline(name=name, score=found.score, note=note, models=found.models)
 
 
 def baselines(rows: LabelledRows, folds: Folds, sets: TrainingSets, fits: dict[str, CrossFit]) -> list[Baseline]:
     """All of them, in the order in which they are told; `fits` are the probes of the representations."""
-    folded = _Folded(rows.y, folds, sets)
+    folded = _Folded(y=rows.y, folds=folds, sets=sets)
     found = [folded.baseline(LOOKUP + name, fit_lookup, _codes(values)) for name, values in rows.groups.items()]
     if rows.questions is None:
         found.append(_missing(QUESTION_TEXT, rows, "the shards have no question texts"))
@@ -74,13 +74,13 @@ def _image_alone(rows: LabelledRows, fits: dict[str, CrossFit]) -> Baseline:
     if name is None:
         return _missing(IMAGE_ALONE, rows, f"neither {VISION_ONLY} nor {VISION_ENCODER} is among the representations")
     note = f"the probe of {name}, which has not seen the question"
-    return Baseline(IMAGE_ALONE, fits[name].score, note, fits[name].models)
+    return Baseline(name=IMAGE_ALONE, score=fits[name].score, note=note, models=fits[name].models)
 
 
 def _confidence(column: str, rows: LabelledRows, sign: int, note: str = "") -> Baseline:
     """A number that the model gave itself, turned so that higher is riskier."""
     gap = _gap(column, rows)
-    return _missing(column, rows, gap) if gap else Baseline(column, sign * rows.numbers[column], note)
+    return _missing(column, rows, gap) if gap else Baseline(name=column, score=sign * rows.numbers[column], note=note)
 
 
 def _answer_length(rows: LabelledRows, folded: _Folded) -> Baseline:
@@ -100,7 +100,7 @@ def _gap(column: str, rows: LabelledRows) -> str:
 
 
 def _missing(name: str, rows: LabelledRows, why: str) -> Baseline:
-    return Baseline(name, np.full(len(rows.y), np.nan), why)
+    return Baseline(name=name, score=np.full(len(rows.y), np.nan), note=why)
 
 
 def fit_lookup(codes: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
@@ -115,7 +115,7 @@ def fit_lookup(codes: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
         total = np.bincount(codes[rows], minlength=n_groups) + 1
         rate = (np.bincount(codes[rows], weights=y[rows], minlength=n_groups) + overall) / total  # strictly in (0, 1)
         logit[r, 0] = np.log(rate / (1 - rate))[codes]
-    return Fitted((np.nan,), logit, probe=lambda r, s: None)
+    return Fitted(candidates=(np.nan,), logit=logit, probe=lambda r, s: None)
 
 
 def fit_text(texts: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
@@ -128,7 +128,7 @@ def fit_text(texts: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
         for s, C in enumerate(TEXT_STRENGTHS):  # from strong to weak: each solution is a good start for the next
             model.set_params(C=C).fit(features[rows], y[rows])
             logit[r, s] = model.decision_function(features)
-    return Fitted(TEXT_STRENGTHS, logit, probe=lambda r, s: None)
+    return Fitted(candidates=TEXT_STRENGTHS, logit=logit, probe=lambda r, s: None)
 
 
 def _vectorizer() -> TfidfVectorizer:

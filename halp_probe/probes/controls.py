@@ -21,7 +21,7 @@ CHANCE = "must be about .5"
 LOOKED_UP = "what a split by row lets a probe look up of an image"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Control:
     """A probe of made-up labels: judge `score` against `y` on these folds, never against the true labels."""
 
@@ -56,7 +56,7 @@ def controls(fit: Fitter, X: np.ndarray, y: np.ndarray, images: np.ndarray, fold
         sets = training_sets(labels, own_folds)
         score = cross_fit(fit(X, labels, sets.train), labels, own_folds, sets).score
         note = "; ".join([f"judged by its own made-up labels: {meaning}", *own_folds.unjudged.values()])
-        found.append(Control(name, score, labels, own_folds, note))
+        found.append(Control(name=name, score=score, y=labels, folds=own_folds, note=note))
     return found
 
 

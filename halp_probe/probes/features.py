@@ -49,7 +49,7 @@ class LeftOut:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelledRows:
     """The rows that every representation, baseline and fold uses alike; nothing here is larger than a column."""
 

@@ -44,7 +44,7 @@ KINDS: dict[str, type] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SavedProbe:
     """A probe with what was saved beside it; X is [N, D] float of its representation throughout.
 

@@ -21,7 +21,7 @@ from halp_probe.probes.judging.intervals import refit_spread
 from halp_probe.probes.training_sets import TrainingSets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CrossFit:
     """One representation (or baseline) through all folds."""
 
@@ -41,7 +41,7 @@ class CrossFit:
         return tuple(self.candidates[c] for c in self.candidate if c >= 0) if len(self.candidates) > 1 else ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Selected:
     """The probe whose representation is chosen anew for each test fold, by the inner folds alone."""
 
@@ -84,7 +84,15 @@ def cross_fit(fitted: Fitted, y: np.ndarray, folds: Folds, sets: TrainingSets) -
         final_score[test] = fitted.logit[own, best, test]
     final = fitted.probe(sets.everything, best)
     return CrossFit(
-        score, models, fitted.candidates, candidate, inner_auroc, inner_score, final, best_auroc, final_score
+        score=score,
+        models=models,
+        candidates=fitted.candidates,
+        candidate=candidate,
+        inner_auroc=inner_auroc,
+        inner_score=inner_score,
+        final=final,
+        final_auroc=best_auroc,
+        final_score=final_score,
     )
 
 
@@ -118,7 +126,7 @@ def select(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds, calibratio
         known = np.isfinite(fit.inner_score[k])
         models[k], score[test] = fit.models[k], fit.score[test]
         risk[test] = Calibration.fit(calibration, fit.inner_score[k, known], y[known])(fit.score[test])
-    return Selected(tuple(representation), score, models, risk)
+    return Selected(representation=tuple(representation), score=score, models=models, risk=risk)
 
 
 def spread(models: np.ndarray, y: np.ndarray) -> float:

@@ -20,7 +20,7 @@ from halp_probe.probes.results import SELECTED, Judgement, Result
 from halp_probe.probes.study import Study
 
 _WIDTH = 110  # characters of a line of remarks
-_NOTHING = Estimate(np.nan, np.nan, np.nan)
+_NOTHING = Estimate(value=np.nan, low=np.nan, high=np.nan)
 
 
 def write_results(path: Path, judgement: Judgement) -> None:

@@ -11,7 +11,7 @@ from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.fitting.mlp_training import MLPOptions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """A probe and the one split that its number comes from."""
 

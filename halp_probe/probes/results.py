@@ -27,7 +27,7 @@ _OF_SCORES = tuple(name for name, measure in MEASURES.items() if not measure.nee
 _OF_RISKS = tuple(name for name, measure in MEASURES.items() if measure.needs_probability)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """How well one score tells hallucinated from right answers."""
 
@@ -55,7 +55,7 @@ class Result:
         return words if self.layer is None else f"{words}, layer {self.layer}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """All results on the same rows, and what they were made from."""
 
@@ -108,10 +108,10 @@ def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, n_draws: int, se
     def result(name: str, kind: str, notes: Sequence[str], **about: Any) -> Result:
         found = {measure: each[name].estimate for measure, each in judged.items() if name in each}
         return Result(
-            name,
-            kind,
-            found.pop("auroc"),
-            found,
+            name=name,
+            kind=kind,
+            auroc=found.pop("auroc"),
+            measures=found,
             spread=spreads.get(name, 1.0),
             note="; ".join(filter(None, notes)),
             **about,
@@ -142,7 +142,7 @@ def _control(control: Control, whole: float, rows: LabelledRows, n_draws: int, s
     judged = judge({control.name: control.score[tested]}, control.y[tested], fold, images, n_draws, seed)
     found = judged[control.name].control
     note = f"{control.note}; selectivity {whole - found.value:.3f}" if control.name == RANDOM_BY_IMAGE else control.note
-    return Result(control.name, "control", found, spread=MOST_SPREAD, note=note)
+    return Result(name=control.name, kind="control", auroc=found, spread=MOST_SPREAD, note=note)
 
 
 def _best(results: Sequence[Result]) -> Result:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Design:
     """How probes are trained and judged.
 
@@ -205,7 +205,9 @@ def study(
         )
         for column, values in rows.groups.items()
     }
-    task = TransferTask(swept.leading, rows.vectors(shards, swept.leading), fit, swept.fits[swept.leading])
+    task = TransferTask(
+        representation=swept.leading, X=rows.vectors(shards, swept.leading), fit=fit, whole=swept.fits[swept.leading]
+    )
     transfers = tuple(
         transfer(task, column, values, rows.y, folds, rows.image_codes, design.bootstrap, design.seed)
         for column, values in rows.groups.items()

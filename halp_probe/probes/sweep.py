@@ -19,7 +19,7 @@ from halp_probe.probes.training_sets import training_sets
 from halp_probe.progress import Counter, Progress, silent
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sweep:
     fits: dict[str, CrossFit]  # by representation
     selected: Selected | None  # None where there are no inner folds to select by
@@ -55,6 +55,6 @@ def sweep(
         fits[name] = cross_fit(fit(rows.vectors(shards, name), rows.y, sets.train), rows.y, folds, sets)
         counter.advance(1, note=name)
     selected = select(fits, rows.y, folds, calibration)
-    found = Sweep(fits, selected, tuple(baselines(rows, folds, sets, fits)), ())
+    found = Sweep(fits=fits, selected=selected, baselines=tuple(baselines(rows, folds, sets, fits)), controls=())
     tried = controls(fit, rows.vectors(shards, found.leading), rows.y, rows.image_codes, folds, seed)
     return replace(found, controls=tuple(tried))

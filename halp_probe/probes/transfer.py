@@ -20,7 +20,7 @@ MINIMUM_PER_CLASS = 10  # rows of each label, in every training set of a cell an
 MOST_GROUPS = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """Trained on the rows of one group, judged on those of another (or of the same): mean AUROC over the test folds."""
 
@@ -30,7 +30,7 @@ class Cell:
     n_test_positive: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Transfer:
     """`cells[a][b]`: trained on `values[a]`, judged on `values[b]`."""
 
@@ -40,7 +40,7 @@ class Transfer:
     cells: tuple[tuple[Cell, ...], ...]  # [G][G]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TransferTask:
     """The representation that is tried, and how its candidates were chosen on the whole data."""
 
@@ -80,16 +80,20 @@ def transfer(
 
     def cell(a: int, b: int) -> Cell:
         inside = (codes == b) & np.isin(folds.fold, tested_by)
-        counts = (int(rows_of[a].min()), int(inside.sum()), int(y[inside].sum()))
+        counts = {
+            "n_train": int(rows_of[a].min()),
+            "n_test": int(inside.sum()),
+            "n_test_positive": int(y[inside].sum()),
+        }
         for count, what in ((weak[a], "a training set"), (min(np.bincount(y[inside], minlength=2)), "the test rows")):
             if count < MINIMUM_PER_CLASS:
                 reason = f"only {count} rows of the rarer label in {what}"
-                return Cell(Estimate(np.nan, np.nan, np.nan, reason), *counts)
+                return Cell(auroc=Estimate(value=np.nan, low=np.nan, high=np.nan, note=reason), **counts)
         fold, known = folds.fold[inside], models[a][:, inside]
         score = known[np.searchsorted(tested_by, fold), np.arange(len(fold))]  # each row by the model of its own fold
         spreads = {"cell": spread(known, y[inside])}
         judged = judge({"cell": score}, y[inside], fold, images[inside], n_draws, seed, spreads)
-        return Cell(judged["cell"].estimate, *counts)
+        return Cell(auroc=judged["cell"].estimate, **counts)
 
     cells = tuple(tuple(cell(a, b) for b in range(len(names))) for a in range(len(names)))
-    return Transfer(column, task.representation, tuple(map(str, names)), cells)
+    return Transfer(column=column, representation=task.representation, values=tuple(map(str, names)), cells=cells)

@@ -20,7 +20,7 @@ _INK, _QUIET = "#000000", "#767676"
 _HEIGHT, _LABELS, _MARGIN, _BAR = 0.8, 1.2, 0.3, 0.16  # of a cell; of the row labels; around all; of the colour bar
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One probe: its position, layer (None for the two vision means), AUROC and 95 % interval; nan where unknown."""
 
@@ -31,7 +31,7 @@ class Cell:
     high: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Layout:
     """The places of all cells, from the top left corner; y grows downwards."""
 

@@ -17,7 +17,7 @@ _KINDS = {
 Result = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerGrid:
     """Representations by layer (down) and position (across), and those that have no layer."""
 
@@ -37,7 +37,9 @@ def layer_grid(results: Sequence[Result]) -> LayerGrid:
     positions = tuple(dict.fromkeys(position for position, _ in layered))
     layers = sorted({layer for _, layer in layered})
     rows = tuple((layer, tuple(layered.get((position, layer)) for position in positions)) for layer in layers)
-    return LayerGrid(tuple(result for result in shown if result["layer"] is None), positions, rows)
+    return LayerGrid(
+        singles=tuple(result for result in shown if result["layer"] is None), positions=positions, rows=rows
+    )
 
 
 def by_kind(results: Sequence[Result]) -> list[tuple[str, str, list[Result]]]:

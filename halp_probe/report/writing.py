@@ -133,7 +133,13 @@ def _write_heatmap(path: Path, study: Study, title: str) -> None:
     """Cells of the shards' own representations; a user's feature has no place in the model."""
 
     def cell(result: Result) -> Cell:
-        return Cell(str(result.position), result.layer, result.auroc.value, result.auroc.low, result.auroc.high)
+        return Cell(
+            position=str(result.position),
+            layer=result.layer,
+            auroc=result.auroc.value,
+            low=result.auroc.low,
+            high=result.auroc.high,
+        )
 
     judgement = study.judgement
     placed = [result for result in judgement.of_kind("representation") if is_representation(result.name)]

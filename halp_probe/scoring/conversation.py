@@ -167,7 +167,13 @@ class ProbedChat:
         shown = load_pictures(images)
         for probe in self.probes.values():
             check_shows(probe.metadata, images=bool(shown))
-        sample = Sample("question", "image", question, "", history=tuple((asked, said) for asked, said in history))
+        sample = Sample(
+            question_id="question",
+            image_id="image",
+            question=question,
+            answer="",
+            history=tuple((asked, said) for asked, said in history),
+        )
         engine = Engine(self.loaded, CaptureSpec(self._layers, max_new_tokens))
         with _ONE_AT_A_TIME:
             prompt = replace(self._prompter, answer_tokens=max_new_tokens).prompt(sample, *shown)

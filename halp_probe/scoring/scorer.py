@@ -20,7 +20,7 @@ CARD_THRESHOLD = "threshold"
 _PROBE = "probe"  # the name of the one in the conversation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What the model said, or that it was not asked to."""
 
@@ -134,9 +134,9 @@ class RiskScorer:
         asked = self._chat.ask(image, question, max_new_tokens=max_new_tokens)
         risk = asked.risks[_PROBE]
         if highest is not None and risk > highest:
-            return Answer(risk, None, ())
+            return Answer(risk=risk, text=None, token_ids=())
         text = asked.answer()
-        return Answer(risk, text, asked.token_ids)
+        return Answer(risk=risk, text=text, token_ids=asked.token_ids)
 
 
 def risk_gate(probe: SavedProbe, abstain_above: float) -> Gate:

@@ -38,7 +38,7 @@ PATCH = scenes.SIDE // scenes.GRID  # pixels: a patch of the ViT is a cell of th
 _NOT_COPIED = ("model_type", "architectures", "rope_parameters", "layer_types", "transformers_version")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class VisionTraining:
     """One training run of the ViT."""
 

@@ -17,7 +17,7 @@ CAPTION_PROMPT = "List the shapes."
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     kind: str
     text: str
@@ -48,18 +48,18 @@ def _ask_one(scene: Scene, kind: str, rng: np.random.Generator) -> Question | No
     if kind == "exists":
         if rng.random() < 0.5:
             colour, shape = _pick(rng, sorted(pairs))
-            return Question(kind, _exists(colour, shape), "yes")
+            return Question(kind=kind, text=_exists(colour, shape), answer="yes")
         absent = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in pairs]
         near = [(c, s) for c, s in absent if c in by_colour or s in by_shape]  # half right: must look at both
         colour, shape = _pick(rng, near if rng.random() < 0.7 else absent)
-        return Question(kind, _exists(colour, shape), "no")
+        return Question(kind=kind, text=_exists(colour, shape), answer="no")
     if kind == "count":
         counts, names, noun = (
             (by_shape, list(SHAPES), "{}") if rng.random() < 0.5 else (by_colour, list(COLOURS), "{} shape")
         )
         number = _pick(rng, sorted({counts[name] for name in names}))  # 0, 1, 2 … as likely as the scene allows
         name = _pick(rng, [name for name in names if counts[name] == number])
-        return Question(kind, _count(noun.format(name)), str(number))
+        return Question(kind=kind, text=_count(noun.format(name)), answer=str(number))
     asks_colour = kind == "colour" or (kind == "false_premise" and rng.random() < 0.5)
     counts, names = (by_shape, list(SHAPES)) if asks_colour else (by_colour, list(COLOURS))
     known = [name for name in names if counts[name] == (0 if kind == "false_premise" else 1)]
@@ -68,9 +68,9 @@ def _ask_one(scene: Scene, kind: str, rng: np.random.Generator) -> Question | No
     name = _pick(rng, known)
     text = f"What colour is the {name}?" if asks_colour else f"What shape is the {name} one?"
     if kind == "false_premise":
-        return Question(kind, text, NOTHING)
+        return Question(kind=kind, text=text, answer=NOTHING)
     thing = next(t for t in scene.things if name in (t.shape, t.colour))
-    return Question(kind, text, thing.colour if asks_colour else thing.shape)
+    return Question(kind=kind, text=text, answer=thing.colour if asks_colour else thing.shape)
 
 
 def every_text() -> Iterator[str]:

@@ -29,7 +29,7 @@ MILD = 1.0  # and in training up to here: a data set also holds pictures harder 
 _OVERSAMPLING = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Thing:
     """One coloured shape; `x`, `y` (centre) and `radius` in pixels, `contrast` in (0, 1]."""
 
@@ -46,7 +46,7 @@ class Thing:
         return int(self.y * GRID / SIDE) * GRID + int(self.x * GRID / SIDE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """What is in the picture of one seed; `difficulty` (0 to 1.5) steers contrast, size, overlap, noise and clutter."""
 
@@ -83,7 +83,7 @@ def make_scene(seed: int, hardest: float = HARDEST) -> Scene:
                 angle=float(rng.uniform(-0.25, 0.25)),
             )
         )
-    return Scene(seed, difficulty, background, tuple(things))
+    return Scene(seed=seed, difficulty=difficulty, background=background, things=tuple(things))
 
 
 def render(scene: Scene) -> Image.Image:

@@ -27,7 +27,7 @@ from halp_probe.shapes.model import build_model, build_processor
 IGNORED = -100  # label of a token that is not learned
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """One training run."""
 
@@ -41,7 +41,7 @@ class TrainConfig:
     checkpoint_every: int = 250
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PackedBatch:
     """S scenes, each one row: the prefix once, then every question as a branch that sees the prefix and itself."""
 

@@ -35,7 +35,7 @@ OWN_COLUMNS = frozenset({*CORE_TEXTS, *NUMBERS, "token_index", "token_id", VISIO
 RESERVED_COLUMNS = OWN_COLUMNS | {IMAGES}  # names that no column of a table may have
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Columns:
     """N samples, column by column."""
 

@@ -29,7 +29,7 @@ def read_failures(folder: Path) -> list[Failure]:
         columns, rows = [], []
     if columns != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
         raise InputError(f"{path} is not a list of failures of halp_probe; choose another folder or remove it")
-    return [Failure(*row) for row in rows]
+    return [Failure(question_id=question_id, stage=stage, reason=reason) for question_id, stage, reason in rows]
 
 
 def write_failures(folder: Path, failures: Iterable[Failure], name: str = FAILURES_FILE) -> None:

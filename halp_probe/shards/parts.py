@@ -18,7 +18,7 @@ from halp_probe.shards.writer import write_shard
 _NICENESS = 10  # the model comes first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """What goes into one shard, and how it is written."""
 

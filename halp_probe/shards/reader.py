@@ -42,7 +42,7 @@ class ShardError(InputError):
     """A shard that cannot be read; the message names the file, the key and the remedy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shards:
     """The samples of one or more shard files, read on demand; nothing is held but their ids and names."""
 

@@ -25,7 +25,7 @@ OWN_PROCESS = 500  # samples a shard from which its question view is worth a pro
 _LENGTHS = ("prompt_tokens", "token_index/vision")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stored:
     """What was known of a sample when it was captured, to see whether that still holds."""
 
@@ -109,7 +109,15 @@ class RunFolder:
         number = max((part_number(path.name) or 0 for path in self.shards()), default=0) + 1
         name = shard_name(self.slug, number)
         temporary = self.path / f".{name}.{os.getpid()}.partial"
-        part = Part(name, temporary, rows, question_ids, self._attributes, self._question_view, self._store_dtype)
+        part = Part(
+            name=name,
+            temporary=temporary,
+            rows=rows,
+            question_ids=question_ids,
+            attributes=self._attributes,
+            question_view=self._question_view,
+            store_dtype=self._store_dtype,
+        )
         if self._question_view and len(question_ids) >= OWN_PROCESS:
             self._writer = self._writer or PartWriter()
             self._writer.start(part)

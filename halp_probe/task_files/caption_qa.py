@@ -33,10 +33,10 @@ def read_questions(
             f"`captions` {captions_file} holds none of the images of `split` {split} (first: {rows[0].image_id!r}); "
             "pass the file that `halp-probe caption` wrote for this split"
         )
-    items, failures = make_items(rows, Asking(shuffle, seed, known))
+    items, failures = make_items(rows, Asking(shuffle=shuffle, seed=seed, captions=known))
     task = CAPTION_QA if known is None else CAPTION_QA_ON_CAPTIONS
     about = {"split": split, "shuffle": shuffle, "shuffle_seed": seed, "shows": "image" if known is None else "caption"}
-    return TaskInput(task, items, failures, pictures, about)
+    return TaskInput(task=task, items=items, failures=failures, images_dir=pictures, about=about)
 
 
 def read_images(dataset: str, split: str, pictures: Path, prompt: str) -> TaskInput[captions.CaptionItem, str]:
@@ -44,7 +44,13 @@ def read_images(dataset: str, split: str, pictures: Path, prompt: str) -> TaskIn
     rows = list(read_rows(dataset, split, pictures))
     _some(rows, dataset, split)
     items, failures = captions.make_caption_items(rows, prompt)
-    return TaskInput(captions.CAPTION, items, failures, pictures, {"split": split, "prompt": prompt})
+    return TaskInput(
+        task=captions.CAPTION,
+        items=items,
+        failures=failures,
+        images_dir=pictures,
+        about={"split": split, "prompt": prompt},
+    )
 
 
 def read_captions(path: Path) -> Mapping[str, str]:

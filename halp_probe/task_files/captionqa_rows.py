@@ -50,7 +50,16 @@ class _Row:
             except PictureError as error:
                 trouble = str(error)
         asked = tuple(map(_question, [self._row] if alone else questions))
-        return QaRow(place, image_id, self._split, asked, len(images), image, trouble, alone)
+        return QaRow(
+            place=place,
+            image_id=image_id,
+            split=self._split,
+            questions=asked,
+            images=len(images),
+            image=image,
+            trouble=trouble,
+            alone=alone,
+        )
 
     def _images(self) -> list[Any]:
         given = self._row.get("images")
@@ -77,7 +86,7 @@ class _Row:
 def _question(given: Any) -> QaQuestion:
     """Blank where it is no record."""
     if not isinstance(given, Mapping):
-        return QaQuestion("", (), None)
+        return QaQuestion(question="", choices=(), answer=None)
     choices, answer = given.get("choices"), given.get("answer")
     return QaQuestion(
         question=_text(given.get("question")),

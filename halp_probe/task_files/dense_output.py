@@ -17,7 +17,7 @@ from halp_probe.tasks.grouped_json import Reading, as_member, grouped
 from halp_probe.tasks.matching import match
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Captioned:
     """One record and what was said of it."""
 

@@ -29,7 +29,7 @@ _STAGE = "data"
 _DECIMALS = 3  # of thousandths
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DenseInput:
     """The items in the order of the file, the records that can be none, and where the images lie."""
 
@@ -56,7 +56,7 @@ def read_records(path: Path, images_dir: Path | None, prompt: str | None, iou: f
         try:
             key = _key(record)
         except _Unusable as error:
-            failures.append(Failure(place, _STAGE, str(error)))
+            failures.append(Failure(question_id=place, stage=_STAGE, reason=str(error)))
             continue
         if key in places:
             raise InputError(
@@ -67,10 +67,10 @@ def read_records(path: Path, images_dir: Path | None, prompt: str | None, iou: f
         try:
             items.append(_item(key, record, folder, prompt, iou))
         except (_Unusable, InputError) as error:  # the latter: an image
-            failures.append(Failure(key, _STAGE, f"{place}: {error}"))
+            failures.append(Failure(question_id=key, stage=_STAGE, reason=f"{place}: {error}"))
     if not places and not failures:
         raise InputError(f"{path} holds no records")
-    return DenseInput(tuple(items), tuple(failures), folder)
+    return DenseInput(items=tuple(items), failures=tuple(failures), images_dir=folder)
 
 
 def read_folder(images_dir: Path, prompt: str | None, iou: float) -> DenseInput:
@@ -88,8 +88,8 @@ def read_folder(images_dir: Path, prompt: str | None, iou: float) -> DenseInput:
         try:
             items.append(_item(name, {"images": [name]}, folder, prompt, iou))
         except InputError as error:
-            failures.append(Failure(name, _STAGE, str(error)))
-    return DenseInput(tuple(items), tuple(failures), folder)
+            failures.append(Failure(question_id=name, stage=_STAGE, reason=str(error)))
+    return DenseInput(items=tuple(items), failures=tuple(failures), images_dir=folder)
 
 
 def _folder(path: Path) -> Path:
@@ -144,7 +144,15 @@ def _item(key: str, record: Mapping[str, Any], folder: Path, prompt: str | None,
             raise _Unusable(f"says {told[0]} × {told[1]} pixels, but {name} has {width} × {height}")
     widths, heights = zip(*sizes, strict=True)
     truth = _truth(record.get("objects"), sizes)
-    return DenseItem(key, tuple(names), widths, heights, truth, prompt or default_prompt(len(names)), iou)
+    return DenseItem(
+        key=key,
+        images=tuple(names),
+        widths=widths,
+        heights=heights,
+        truth=truth,
+        prompt=prompt or default_prompt(len(names)),
+        iou=iou,
+    )
 
 
 def _truth(objects: Any, sizes: Sequence[tuple[int, int]]) -> str:
@@ -179,5 +187,7 @@ def _from_pixels(objects: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> li
         points = tuple(
             (round(x * FULL / width, _DECIMALS), round(y * FULL / height, _DECIMALS)) for x, y in told.points
         )
-        found[image - 1].append(DenseObject(image, told.index, told.kind, points, told.desc))
+        found[image - 1].append(
+            DenseObject(image=image, index=told.index, kind=told.kind, points=points, desc=told.desc)
+        )
     return found

@@ -43,7 +43,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _Place = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Painted:
     item: DenseObject
     colour: Colour
@@ -61,8 +61,8 @@ def draw(
     true one."""
     width = max(2, round(max(pixels.size) / 400))
     fonts = _fonts(max(_SMALLEST_FONT, round(max(pixels.size) / 60)))
-    painted = [_Painted(one, TRUE, True) for one in true]
-    painted += [_Painted(one, INVENTED if one in invented else FOUND, False) for one in told]
+    painted = [_Painted(item=one, colour=TRUE, dashed=True) for one in true]
+    painted += [_Painted(item=one, colour=INVENTED if one in invented else FOUND, dashed=False) for one in told]
     legend = _legend(painted, pixels.width, fonts)
     picture = Image.new("RGB", (pixels.width, pixels.height + legend.height), PAPER)
     picture.paste(pixels, (0, 0))

@@ -20,7 +20,7 @@ _EXPECTED = " (files SPLIT-*.parquet, SPLIT.parquet, .jsonl or .json, there or i
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Split:
     """A split's name, its files or its `datasets.Dataset`, and the folder that paths in its rows start from."""
 
@@ -49,14 +49,17 @@ def open_splits(dataset: str, split: str, parts: Sequence[str]) -> list[Split]:
     if path.is_file():
         if path.suffix not in _SUFFIXES:
             raise InputError(f"`dataset` {dataset} is none of {', '.join(_SUFFIXES)}; export it as one of them")
-        return [Split(split, path.parent, [path])]
+        return [Split(name=split, folder=path.parent, source=[path])]
     if path.is_dir() and not any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
         files = {name: found for name in (*parts, ALL) if (found := _files(path, name))}
-        return [Split(name, path, files[name]) for name in _chosen(dataset, split, parts, files, _EXPECTED)]
+        return [
+            Split(name=name, folder=path, source=files[name])
+            for name in _chosen(dataset, split, parts, files, _EXPECTED)
+        ]
     loaded = _loaded(dataset, path, split)
     if not isinstance(loaded, dict):
-        return [Split(split, path, loaded)]
-    return [Split(name, path, loaded[name]) for name in _chosen(dataset, split, parts, loaded)]
+        return [Split(name=split, folder=path, source=loaded)]
+    return [Split(name=name, folder=path, source=loaded[name]) for name in _chosen(dataset, split, parts, loaded)]
 
 
 def _chosen(dataset: str, split: str, parts: Sequence[str], there: Mapping[str, Any], expected: str = "") -> list[str]:

@@ -116,7 +116,13 @@ def _group(record: Any) -> Summarised:
         raise ValueError(f"says stage_a_complete, but {lacking}")
     if told is False:
         lacking = lacking or "says that it is not complete"
-    return Summarised(name, _LABELS[label], group_id, tuple(summaries[index] for index in sorted(summaries)), lacking)
+    return Summarised(
+        mission=name,
+        label=_LABELS[label],
+        group_id=group_id,
+        summaries=tuple(summaries[index] for index in sorted(summaries)),
+        lacking=lacking,
+    )
 
 
 def _name(record: Mapping[str, Any], key: str) -> str:

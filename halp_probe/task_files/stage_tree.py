@@ -90,21 +90,33 @@ def _group(root: Path, path: Path, mission: str, label: str) -> Group | Failure 
     key = f"{label}/{_printable(path.name)}"
     if not path.is_dir():
         loose = path.is_symlink() or _is_image(path)
-        return Failure(key, _STAGE, "lies beside the groups, not in a group's folder") if loose else None
+        return (
+            Failure(question_id=key, stage=_STAGE, reason="lies beside the groups, not in a group's folder")
+            if loose
+            else None
+        )
     try:
         folder = _inside(root, path)
         images = [file for file in _entries(path) if _is_image(file)]
         for image in images:
             _inside(root, image)
     except InputError as error:
-        return Failure(key, _STAGE, str(error))
+        return Failure(question_id=key, stage=_STAGE, reason=str(error))
     if not images:
-        return Failure(key, _STAGE, f"has no image of the types {', '.join(IMAGE_SUFFIXES)}")
+        return Failure(question_id=key, stage=_STAGE, reason=f"has no image of the types {', '.join(IMAGE_SUFFIXES)}")
     odd = next((name for name in [path.name, *(image.name for image in images)] if _printable(name) != name), None)
     if odd is not None:
-        return Failure(key, _STAGE, f"has a name that is not UTF-8: {_printable(odd)}; rename it")
+        return Failure(
+            question_id=key, stage=_STAGE, reason=f"has a name that is not UTF-8: {_printable(odd)}; rename it"
+        )
     names = tuple(image.name for image in images)
-    return Group(mission, label, path.name, names, folder.relative_to(root.resolve()).as_posix())
+    return Group(
+        mission=mission,
+        label=label,
+        group_id=path.name,
+        images=names,
+        folder=folder.relative_to(root.resolve()).as_posix(),
+    )
 
 
 def _entries(folder: Path) -> Sequence[Path]:

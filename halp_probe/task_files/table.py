@@ -29,4 +29,4 @@ def read_vqa(
     table = read_table(vqa_dataset, RESERVED_COLUMNS, answers=answers)
     if not images_dir.is_dir():
         raise InputError(f"`images_dir` {images_dir} is not a folder")
-    return TaskInput(VQA, table.samples, table.failures, images_dir)
+    return TaskInput(task=VQA, items=table.samples, failures=table.failures, images_dir=images_dir)

@@ -24,7 +24,7 @@ _ON_CAPTION = "Caption:\n{caption}\n\n" + _ASKED + "Answer:"
 _DECLINED_BONUS = 0.05  # declining scores this much above a blind guess
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QaItem:
     """One question. `options` are what the prompt shows, in its order; `choices` and `answer` are the data set's."""
 
@@ -99,5 +99,7 @@ def score(item: QaItem, choice: Choice) -> float:
     return float(choice.index == item.right)
 
 
-CAPTION_QA = Task("qa", QaItem, prompt, parse, verdict)
-CAPTION_QA_ON_CAPTIONS = Task("qa", QaItem, prompt, parse, verdict, system=SYSTEM_WITH_CAPTION)
+CAPTION_QA = Task(name="qa", item_type=QaItem, prompt=prompt, parse=parse, judge=verdict)
+CAPTION_QA_ON_CAPTIONS = Task(
+    name="qa", item_type=QaItem, prompt=prompt, parse=parse, judge=verdict, system=SYSTEM_WITH_CAPTION
+)

@@ -23,7 +23,7 @@ from halp_probe.tasks.letters import LETTERS
 STAGE = "data"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QaQuestion:
     """One question as the data set holds it; `answer` is the text of one of the choices, None for no text."""
 
@@ -34,7 +34,7 @@ class QaQuestion:
     source: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QaRow:
     """One row of the data set."""
 
@@ -48,7 +48,7 @@ class QaRow:
     alone: bool = False  # one question a row: other rows may have the same id, for the same image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asking:
     """How questions are asked. `captions`: image id -> the caption to show instead of the image."""
 
@@ -72,7 +72,7 @@ class Asking:
         return row.image_id is not None and shown and len(options) >= 2 and bool(_matches(question))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NamedRow:
     """A row with what its questions' keys begin with, and why none of them can be asked, "" if they can."""
 
@@ -89,13 +89,13 @@ def make_items(rows: Iterable[QaRow], asking: Asking) -> tuple[list[QaItem], lis
     for named in named_rows(rows, images=asking.captions is None):
         row = named.row
         if not row.questions:
-            failures.append(Failure(named.name, STAGE, named.trouble or "it has no questions"))
+            failures.append(Failure(question_id=named.name, stage=STAGE, reason=named.trouble or "it has no questions"))
         for index, question in enumerate(row.questions, start=named.first):
             options = asking.options(question)
             drawn = order(row.image_id or "", index, len(options)) if asking.draws(row, question) else ()
             trouble = named.trouble or _caption_trouble(row, asking) or _trouble(question, options)
             if trouble:
-                failures.append(Failure(f"{named.name}#{index}", STAGE, trouble))
+                failures.append(Failure(question_id=f"{named.name}#{index}", stage=STAGE, reason=trouble))
             else:
                 items.append(_item(row, index, question, tuple(options[place] for place in drawn), asking))
     return items, failures
@@ -108,14 +108,14 @@ def named_rows(rows: Iterable[QaRow], *, images: bool) -> Iterator[NamedRow]:
     for row in rows:
         image_id = row.image_id or ""
         if not image_id.strip() or "\n" in image_id:
-            yield NamedRow(row, f"row {row.place}", 0, "it has no id of one line")
+            yield NamedRow(row=row, name=f"row {row.place}", first=0, trouble="it has no id of one line")
             continue
         known = first.setdefault(image_id, row)
         if known is not row and not (known.alone and row.alone and known.image == row.image):
             trouble = f"row {known.place} has the same id"
-            yield NamedRow(row, f"{image_id} (row {row.place})", 0, trouble)
+            yield NamedRow(row=row, name=f"{image_id} (row {row.place})", first=0, trouble=trouble)
             continue
-        yield NamedRow(row, image_id, asked[image_id], _image_trouble(row) if images else "")
+        yield NamedRow(row=row, name=image_id, first=asked[image_id], trouble=_image_trouble(row) if images else "")
         asked[image_id] += len(row.questions)
 
 

@@ -22,7 +22,7 @@ PROMPT_STYLES: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CaptionItem:
     """One image to describe."""
 
@@ -39,14 +39,18 @@ def make_caption_items(rows: Iterable[QaRow], prompt_text: str) -> tuple[list[Ca
     for named in named_rows(rows, images=True):
         row = named.row
         if named.trouble:
-            failures.append(Failure(named.name, STAGE, named.trouble))
+            failures.append(Failure(question_id=named.name, stage=STAGE, reason=named.trouble))
         elif row.image is not None:
-            items.setdefault(named.name, CaptionItem(named.name, row.image, prompt_text, row.split))
+            items.setdefault(
+                named.name, CaptionItem(image_id=named.name, image=row.image, prompt=prompt_text, split=row.split)
+            )
     return list(items.values()), failures
 
 
 def prompt(item: CaptionItem) -> Sample:
-    return Sample(item.image_id, item.image, item.prompt, "", {"split": item.split})
+    return Sample(
+        question_id=item.image_id, image_id=item.image, question=item.prompt, answer="", extra={"split": item.split}
+    )
 
 
 def parse(_item: CaptionItem, reply: str) -> str:
@@ -59,7 +63,7 @@ def verdict(_item: CaptionItem, caption: str) -> Verdict:
     return unknown("caption", "", "a caption has no ground truth" if caption else EMPTY_ANSWER, caption)
 
 
-CAPTION = Task("caption", CaptionItem, prompt, parse, verdict)
+CAPTION = Task(name="caption", item_type=CaptionItem, prompt=prompt, parse=parse, judge=verdict)
 
 
 def captions(answers: Iterable[tuple[CaptionItem, str]]) -> dict[str, str]:

@@ -33,7 +33,7 @@ _ONE_IMAGE = "请找出这张图片里的所有物体，从上到下、从左到
 _SEVERAL_IMAGES = "这里有 {count} 张图片，请按图片顺序找出每张图片里的所有物体，各张图片内从上到下、从左到右排列。"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DenseItem:
     """One prompt: its images, of width × height pixels each, and what is truly there."""
 
@@ -54,7 +54,13 @@ def default_prompt(images: int) -> str:
 def prompt(item: DenseItem) -> Sample:
     several = len(item.images) > 1
     image_id = " + ".join(item.images)
-    return Sample(item.key, image_id, item.prompt, item.truth, images=item.images if several else None)
+    return Sample(
+        question_id=item.key,
+        image_id=image_id,
+        question=item.prompt,
+        answer=item.truth,
+        images=item.images if several else None,
+    )
 
 
 def parse(item: DenseItem, reply: str) -> Reading:
@@ -96,4 +102,4 @@ def _named(objects: tuple[DenseObject, ...]) -> str:
     return "; ".join(one.desc for one in objects)
 
 
-DENSE_CAPTION = Task("dense-caption", DenseItem, prompt, parse, judge, SYSTEM)
+DENSE_CAPTION = Task(name="dense-caption", item_type=DenseItem, prompt=prompt, parse=parse, judge=judge, system=SYSTEM)

@@ -49,7 +49,7 @@ def make_object(image: int, index: int, members: Members) -> DenseObject:
     """From members without faults."""
     of = dict(members)
     kind = next(kind for kind in KINDS if kind in of)
-    return DenseObject(image, index, kind, _pairs(of[kind]), of["desc"])
+    return DenseObject(image=image, index=index, kind=kind, points=_pairs(of[kind]), desc=of["desc"])
 
 
 def _pairs(numbers: Sequence[float]) -> tuple[Point, ...]:

@@ -29,7 +29,7 @@ _ROUNDNESS = 64  # sides of a polygon for each quarter of a circle: 0.01 % of it
 Point = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DenseObject:
     """One described object. `image` and `index` count from 1; a box has two points, a quad four, a line two or more."""
 

@@ -38,7 +38,7 @@ class Problem:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """The objects without a problem in the reply's order, all problems, and whether the JSON ends before its end."""
 
@@ -57,8 +57,12 @@ def read_reply(text: str, images: int) -> Reading:
         if _shaped(_decoded(start[1])):
             return _Reader(text, images).read(start.start())
     if _NO_MEMBERS.match(text):
-        return Reading((), (), False)
-    return Reading((), (Problem("reply", "holds no JSON of objects"),), _CUT_START.search(text) is not None)
+        return Reading(objects=(), problems=(), cut_off=False)
+    return Reading(
+        objects=(),
+        problems=(Problem("reply", "holds no JSON of objects"),),
+        cut_off=_CUT_START.search(text) is not None,
+    )
 
 
 def grouped(objects: Sequence[DenseObject], images: int) -> dict[str, dict[str, dict[str, Any]]]:
@@ -103,7 +107,7 @@ class _Reader:
             cut_off = True
         except _Malformed as error:
             self._tell(self._place, f"{error}; what follows is not read")
-        return Reading(tuple(self._objects), tuple(self._problems), cut_off)
+        return Reading(objects=tuple(self._objects), problems=tuple(self._problems), cut_off=cut_off)
 
     def _tell(self, place: str, reason: str) -> None:
         self._problems.append(Problem(place, reason))

@@ -21,7 +21,7 @@ LETTERS = string.ascii_uppercase
 DECLARED, LETTER, NUMBER, TEXT = "declared", "letter", "number", "text"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """`index` of the chosen option from 0, and `how` it was said; or None and the `reason`."""
 
@@ -30,7 +30,7 @@ class Choice:
     reason: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Declared:
     """One place where a reply declares its answer: at `start`, and `final` where it says that this is its last word."""
 
@@ -107,7 +107,7 @@ def chosen(reply: str, options: Sequence[str]) -> Choice:
     """The option that `reply` chooses among `options`, which the prompt showed in this order under A, B, …"""
     said = clean(reply)
     if not said:
-        return Choice(None, reason="it never got past its thinking" if "<think>" in reply else EMPTY_ANSWER)
+        return Choice(index=None, reason="it never got past its thinking" if "<think>" in reply else EMPTY_ANSWER)
     found = sorted([*_declared(said, options), *_confirmed(said)], key=lambda one: one.start)
     if declared := [one for one in found if one.options]:
         return _of(_agreed(declared, said, options), DECLARED, options)
@@ -124,22 +124,22 @@ def chosen(reply: str, options: Sequence[str]) -> Choice:
 def _of(found: frozenset[int], how: str, options: Sequence[str]) -> Choice:
     named = ", ".join(LETTERS[index] for index in sorted(found))
     if len(found) > 1:
-        return Choice(None, reason=f"{CONFLICT}: {named}")
+        return Choice(index=None, reason=f"{CONFLICT}: {named}")
     if max(found) >= len(options):
         meant = same_text(named, options)  # "L" of the sizes S, M, L
         if len(meant) == 1:
-            return Choice(min(meant), TEXT)
-        return Choice(None, reason=f"{named} is none of the {len(options)} options")
-    return Choice(min(found), how)
+            return Choice(index=min(meant), how=TEXT)
+        return Choice(index=None, reason=f"{named} is none of the {len(options)} options")
+    return Choice(index=min(found), how=how)
 
 
 def _by_text(text: str, said: str, options: Sequence[str]) -> Choice:
     """The one option that `text`, the reply or what it declares, is or mentions."""
     found = same_text(text, options) or mentioned(text, options)
     if not found:
-        return Choice(None, reason=REFUSAL if refused(said) else "no option could be read")
+        return Choice(index=None, reason=REFUSAL if refused(said) else "no option could be read")
     if len(found) == 1 and refused(said) and not refused(options[min(found)]):
-        return Choice(None, reason=REFUSAL)
+        return Choice(index=None, reason=REFUSAL)
     return _of(found, TEXT, options)
 
 
@@ -153,7 +153,7 @@ def _declared(said: str, options: Sequence[str]) -> Iterator[_Declared]:
         named = letters(payload, options, declared=True) or _said(payload, options)
         if payload and (named or match["answer"] or match["chinese"]):
             final = bool(match["final"] or match["final_chinese"])
-            yield _Declared(match.start(), named, payload, final)
+            yield _Declared(start=match.start(), options=named, payload=payload, final=final)
 
 
 def _said(payload: str, options: Sequence[str]) -> frozenset[int]:
@@ -169,7 +169,9 @@ def _confirmed(said: str) -> Iterator[_Declared]:
     for match in _CONFIRMED.finditer(said):
         if not _doubted(said, match):
             named = (match["named"] or match["letter"]).upper() + re.sub(r"[^A-Z]", "", match["others"])
-            yield _Declared(match.start(), frozenset(map(LETTERS.index, named)), match[0], final=False)
+            yield _Declared(
+                start=match.start(), options=frozenset(map(LETTERS.index, named)), payload=match[0], final=False
+            )
 
 
 def _agreed(declared: Sequence[_Declared], said: str, options: Sequence[str]) -> frozenset[int]:

@@ -10,7 +10,7 @@ import numpy as np
 from halp_probe.tasks.geometry import DenseObject, iou
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Match:
     """A described and a true object that overlap enough."""
 
@@ -33,7 +33,7 @@ def match(told: Sequence[DenseObject], true: Sequence[DenseObject], threshold: f
     more_than_any_sum = min(overlaps.shape) + 1
     rows, columns = linear_sum_assignment(np.where(enough, more_than_any_sum + overlaps, 0.0), maximize=True)
     return tuple(
-        Match(told[row], true[column], float(overlaps[row, column]))
+        Match(told=told[row], true=true[column], iou=float(overlaps[row, column]))
         for row, column in zip(rows, columns, strict=True)
         if enough[row, column]
     )

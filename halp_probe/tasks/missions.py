@@ -14,7 +14,7 @@ from types import MappingProxyType
 from halp_probe.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Mission:
     """`focus`: what to look at in an image; `requirement`: when the whole group passes. Both in Chinese."""
 
@@ -27,7 +27,7 @@ class Mission:
 def missions() -> Mapping[str, Mission]:
     """Name -> mission, in the order of the data file."""
     text = resources.files("halp_probe.tasks").joinpath("missions.json").read_text(encoding="utf-8")
-    return MappingProxyType({name: Mission(name, **texts) for name, texts in json.loads(text).items()})
+    return MappingProxyType({name: Mission(name=name, **texts) for name, texts in json.loads(text).items()})
 
 
 def mission(name: str) -> Mission:

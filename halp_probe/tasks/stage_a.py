@@ -26,7 +26,7 @@ _AGAIN = "上一次的回答不合要求：{hint}。请重新看图，严格按�
 _UNFINISHED = Summary("", Problem(CUT_OFF, "写得太长，没有写完"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageItem:
     """One image of a group."""
 
@@ -54,7 +54,13 @@ def image_keys(group: Group) -> list[str]:
 def items_of(group: Group, *, focused: bool) -> list[ImageItem]:
     """One item an image, in order."""
     return [
-        ImageItem(group.mission, group.label, group.group_id, f"{group.folder}/{name}", focused)
+        ImageItem(
+            mission=group.mission,
+            label=group.label,
+            group_id=group.group_id,
+            image=f"{group.folder}/{name}",
+            focused=focused,
+        )
         for name in group.images
     ]
 
@@ -65,7 +71,7 @@ def prompt(item: ImageItem) -> Sample:
     if item.focused:
         parts.insert(1, _MISSION.format(name=item.mission, focus=mission(item.mission).focus))
     extra = {"mission": item.mission, "group_id": item.group_id, "label": item.label}
-    return Sample(item.key, item.image, "\n".join(parts), "", extra)
+    return Sample(question_id=item.key, image_id=item.image, question="\n".join(parts), answer="", extra=extra)
 
 
 def parse(item: ImageItem, reply: str) -> Summary:
@@ -89,7 +95,20 @@ def again(item: ImageItem, parsed: Summary) -> Sample | None:
 def described(reply: str, *, finished: bool, date: str) -> Described:
     """What a reply says of its image. One that was cut off is no summary, however it looks."""
     found = summary(reply) if finished else _UNFINISHED
-    return Described(None, found.problem.reason, reply, date) if found.problem else Described(found.text, date=date)
+    return (
+        Described(summary=None, problem=found.problem.reason, reply=reply, date=date)
+        if found.problem
+        else Described(summary=found.text, date=date)
+    )
 
 
-STAGE_A: Task[ImageItem, Summary] = Task(NAME, ImageItem, prompt, parse, judge, SYSTEM, again, cut_off=_UNFINISHED)
+STAGE_A: Task[ImageItem, Summary] = Task(
+    name=NAME,
+    item_type=ImageItem,
+    prompt=prompt,
+    parse=parse,
+    judge=judge,
+    system=SYSTEM,
+    again=again,
+    cut_off=_UNFINISHED,
+)

@@ -28,7 +28,7 @@ _ASKED = """\
 _REASON = re.compile(r"理由[:：](.*)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GroupItem:
     """One group with the summaries of its images, in order."""
 
@@ -43,7 +43,7 @@ class GroupItem:
         return group_key(self.mission, self.label, self.group_id)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """`verdict`: "pass", "fail" or None where the reply is not in the form; `problem` then says why."""
 
@@ -67,7 +67,14 @@ def prompt(item: GroupItem) -> Sample:
         summaries="\n".join(f"图片_{index}：{text}" for index, text in enumerate(item.summaries, start=1)),
     )
     extra = {"mission": item.mission, "group_id": item.group_id, "label": item.label}
-    return Sample(item.key, item.group_id, question, WORDS[item.label], extra, images=())
+    return Sample(
+        question_id=item.key,
+        image_id=item.group_id,
+        question=question,
+        answer=WORDS[item.label],
+        extra=extra,
+        images=(),
+    )
 
 
 def parse(item: GroupItem, reply: str) -> Decision:
@@ -82,19 +89,21 @@ def decision(reply: str) -> Decision:
     """
     said = after_thinking(reply)
     if said is None:
-        return Decision(None, problem="its thinking never ends")
+        return Decision(verdict=None, problem="its thinking never ends")
     lines = said.splitlines() if "\n" in said else [said]  # rarer line breaks alone do not make two lines
     if len(lines) != 2:
-        return Decision(None, problem=f"has {len(lines)} line{'s'[: len(lines) != 1]}, not two" if said else "empty")
+        return Decision(
+            verdict=None, problem=f"has {len(lines)} line{'s'[: len(lines) != 1]}, not two" if said else "empty"
+        )
     verdict = SAID.get(lines[0])
     if verdict is None:
-        return Decision(None, problem="the first line is neither 通过 nor 不通过")
+        return Decision(verdict=None, problem="the first line is neither 通过 nor 不通过")
     reason = _REASON.fullmatch(lines[1])
     if reason is None:
-        return Decision(None, problem="the second line does not begin with 理由:")
+        return Decision(verdict=None, problem="the second line does not begin with 理由:")
     if not reason[1].strip():
-        return Decision(None, problem="gives no reason")
-    return Decision(verdict, reason[1].strip())
+        return Decision(verdict=None, problem="gives no reason")
+    return Decision(verdict=verdict, reason=reason[1].strip())
 
 
 def judge(item: GroupItem, parsed: Decision) -> Verdict:
@@ -106,5 +115,11 @@ def judge(item: GroupItem, parsed: Decision) -> Verdict:
 
 
 STAGE_B: Task[GroupItem, Decision] = Task(
-    NAME, GroupItem, prompt, parse, judge, SYSTEM, cut_off=Decision(None, problem=CUT_OFF)
+    name=NAME,
+    item_type=GroupItem,
+    prompt=prompt,
+    parse=parse,
+    judge=judge,
+    system=SYSTEM,
+    cut_off=Decision(verdict=None, problem=CUT_OFF),
 )

@@ -10,7 +10,7 @@ from halp_probe.tasks.stage_b import Decision, GroupItem
 from halp_probe.tasks.stage_groups import FAIL, PASS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """One group that was asked about, and what was said; `reply` as it came."""
 

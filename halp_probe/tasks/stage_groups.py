@@ -9,7 +9,7 @@ PASS, FAIL = "pass", "fail"
 LABEL_FOLDERS: Mapping[str, str] = {"审核不通过": FAIL, "审核通过": PASS}  # in the order of the output
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Group:
     """One folder of images. The same id may stand under both labels: the two are different groups."""
 
@@ -20,7 +20,7 @@ class Group:
     folder: str  # of the images, below the data root, with "/"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Described:
     """What became of one image: a summary, or why there is none."""
 
@@ -30,7 +30,7 @@ class Described:
     date: str | None = None  # of the reply: ISO 8601, UTC
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GroupLine:
     """One line of Stage-A's output. `described` has an entry for each image."""
 
@@ -47,7 +47,7 @@ class GroupLine:
         return all(image.summary is not None for image in self.described)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summarised:
     """A group as it was read from Stage-A's output."""
 
@@ -64,4 +64,11 @@ def group_line(group: Group, described: Sequence[Described | None]) -> GroupLine
     if len(known) < len(group.images):
         return None
     dates = [image.date for image in known if image.date is not None]
-    return GroupLine(group.group_id, group.mission, group.label, group.images, known, max(dates, default=None))
+    return GroupLine(
+        group_id=group.group_id,
+        mission=group.mission,
+        label=group.label,
+        images=group.images,
+        described=known,
+        timestamp=max(dates, default=None),
+    )

@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Parsed = TypeVar("Parsed")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task(Generic[Item, Parsed]):
     """One kind of question.
 
@@ -54,7 +54,7 @@ class Task(Generic[Item, Parsed]):
         return self.item_type(**{name: _frozen(value) for name, value in json.loads(text).items()})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskInput(Generic[Item, Parsed]):
     """All that a run asks: the items in order, the rows that can be none and why, and where the images lie."""
 

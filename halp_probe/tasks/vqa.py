@@ -23,4 +23,4 @@ def verdict(item: Sample, reply: str) -> Verdict:
     return judge(reply, item.answer, question=item.question)
 
 
-VQA = Task("vqa", Sample, prompt, parse, verdict)
+VQA = Task(name="vqa", item_type=Sample, prompt=prompt, parse=parse, judge=verdict)

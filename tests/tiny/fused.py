@@ -86,7 +86,7 @@ def _fused(write: Any, side: int = SIDE, **chosen: Any) -> tuple[Any, Any]:
     with tempfile.TemporaryDirectory() as folder:
         vision = write(Path(folder) / "vision", side=side)
         language = write_language(Path(folder) / "language")
-        fused = build(FusedParts(str(vision), str(language), **chosen), seed=7)
+        fused = build(FusedParts(vision=str(vision), language=str(language), **chosen), seed=7)
     return fused.model, fused.processor
 
 

@@ -11,10 +11,10 @@ from halp_probe.models.vision_states import all_positions
 PREFIX_LM = "in this family image tokens see the question (prefix-LM)"
 RECURRENT = "its recurrent layers would read the padding between image and question"
 EXPERTS = "mixture of experts: in half precision, rounding may choose another expert"
-MM_TOKEN_TYPES = TokenTypes("mm_token_type_ids", for_decoder=False, padding=0)  # 1 = image
+MM_TOKEN_TYPES = TokenTypes(name="mm_token_type_ids", for_decoder=False, padding=0)  # 1 = image
 
 PLAIN = Family(  # attention is causal, also among image tokens; positions count the tokens
-    Notes("llava-hf/llava-1.5-7b-hf"),
+    notes=Notes(checkpoint="llava-hf/llava-1.5-7b-hf"),
     features=image_features,
     entry=pass_features,
     vision_states=all_positions,

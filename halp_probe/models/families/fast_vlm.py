@@ -12,7 +12,7 @@ ROWS: dict[str, Family] = {
     "fast_vlm": replace(
         PLAIN,
         notes=Notes(
-            "KamilaMila/FastVLM-7B",
+            checkpoint="KamilaMila/FastVLM-7B",
             vision_encoder="mean over the cells of the tower's last feature map, one a token (16 × 16 of a picture of "
             "1024 × 1024 pixels)",
             oddities="the vision tower is timm's FastViT, mostly convolutions: pip install 'halp_probe[timm]'",

@@ -21,7 +21,7 @@ _LAST_NORM = "mean over the patches of the last block, after the tower's last no
 _GEMMA4 = replace(
     PLAIN,
     notes=Notes(
-        "google/gemma-4-31B-it",
+        checkpoint="google/gemma-4-31B-it",
         vision_encoder="mean over what the vision tower gives, one vector an image token: each the mean of 3 × 3 "
         "patches, scaled (and standardised where the checkpoint says so); padding patches are no part of it",
         attention="causal; in the checkpoints with use_bidirectional_attention (31B, 26B-A4B), within the image "
@@ -33,25 +33,25 @@ _GEMMA4 = replace(
     projector="model.embed_vision",
     image_inputs=("pixel_values", "image_position_ids"),
     images_together=True,
-    token_types=TokenTypes("mm_token_type_ids", for_decoder=True, padding=0),  # 1 = image
+    token_types=TokenTypes(name="mm_token_type_ids", for_decoder=True, padding=0),  # 1 = image
 )
 
 ROWS: dict[str, Family] = {
     "gemma3": replace(
         PLAIN,
         notes=Notes(
-            "google/gemma-3-12b-it",
+            checkpoint="google/gemma-3-12b-it",
             vision_encoder=_LAST_NORM,
             attention="causal, and within the image both ways; never the question after it",
             oddities="the projector pools 4096 patches into 256 image tokens",
         ),
         images_together=True,
-        token_types=TokenTypes("token_type_ids", for_decoder=True, padding=0),  # 1 = image, 0 = causal text
+        token_types=TokenTypes(name="token_type_ids", for_decoder=True, padding=0),  # 1 = image, 0 = causal text
     ),
     "gemma3n": replace(
         PLAIN,
         notes=Notes(
-            "google/gemma-3n-E4B-it",
+            checkpoint="google/gemma-3n-E4B-it",
             vision_encoder="mean over the 16 × 16 cells of the tower's last feature map, one an image token, times the "
             "square root of its width",
             oddities="blocks work on four streams (AltUp): a state is stream 0, the active one of the published "
@@ -68,7 +68,7 @@ ROWS: dict[str, Family] = {
     "gemma4_unified": replace(
         _GEMMA4,
         notes=Notes(
-            "google/gemma-4-12B-it",
+            checkpoint="google/gemma-4-12B-it",
             vision_encoder="mean over the patches (48 × 48 pixels, one an image token) as the last projection reads "
             "them: there is no vision encoder, they are a linear map of the pixels with their places added; padding "
             "patches are no part of it",
@@ -81,14 +81,14 @@ ROWS: dict[str, Family] = {
     "paligemma": replace(
         PLAIN,
         notes=Notes(
-            "google/paligemma2-3b-mix-448",
+            checkpoint="google/paligemma2-3b-mix-448",
             vision_encoder=_LAST_NORM,
             attention="the whole prompt, both ways",
             oddities="its checkpoints have no chat template: add one that writes <image> and the task (answer en …); "
             "the processor adds <bos> behind the image and a line break at the end, which is the query token",
         ),
         images_together=True,
-        token_types=TokenTypes("token_type_ids", for_decoder=True, padding=1),  # 0 = prompt, 1 = causal answer
+        token_types=TokenTypes(name="token_type_ids", for_decoder=True, padding=1),  # 0 = prompt, 1 = causal answer
         positions=plain_positions_from_one,
         unused_outputs=("labels",),  # for training: the prompt masked out
         unshared=PREFIX_LM,

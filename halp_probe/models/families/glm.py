@@ -21,7 +21,7 @@ _GLM = replace(
     patch_projection="model.visual.patch_embed.proj",
 )
 _NOTES = Notes(
-    "zai-org/GLM-4.1V-9B-Thinking",
+    checkpoint="zai-org/GLM-4.1V-9B-Thinking",
     vision_encoder="mean over the patches after the tower's last norm, before 2 × 2 of them are one token",
     oddities="where the model thinks first, the first answer token is <think>",
 )
@@ -37,24 +37,24 @@ ROWS: dict[str, Family] = {
     "ernie4_5_vl_moe": replace(
         MROPE,
         notes=Notes(
-            "baidu/ERNIE-4.5-VL-28B-A3B-PT",
+            checkpoint="baidu/ERNIE-4.5-VL-28B-A3B-PT",
             vision_encoder=_LAST_NORM,
             oddities=f"{EXPERTS}; the image's tokens and the marks around it have experts of their own",
         ),
         feed_forward=None,  # it also takes the tokens' types
         projector="model.resampler_model",
         unused_outputs=("mm_token_type_ids",),
-        token_types=TokenTypes("moe_mm_token_type_ids", for_decoder=True, padding=0, after_prefix=True),
+        token_types=TokenTypes(name="moe_mm_token_type_ids", for_decoder=True, padding=0, after_prefix=True),
         positions=mrope_positions_by_id,
     ),
     "paddleocr_vl": replace(
         MROPE,
-        notes=Notes("PaddlePaddle/PaddleOCR-VL", vision_encoder=_LAST_NORM),
+        notes=Notes(checkpoint="PaddlePaddle/PaddleOCR-VL", vision_encoder=_LAST_NORM),
         projector="model.projector",
     ),
     "video_llama_3": replace(
         PLAIN,
-        notes=Notes("lkhl/VideoLLaMA3-2B-Image-HF", vision_encoder=_LAST_NORM),
+        notes=Notes(checkpoint="lkhl/VideoLLaMA3-2B-Image-HF", vision_encoder=_LAST_NORM),
         projector="model.projector",
         encoder="model.vision_model.post_layernorm",  # with a merge size, patches are averaged after it
         image_inputs=("pixel_values", "image_grid_thw", "image_merge_sizes"),
@@ -63,7 +63,7 @@ ROWS: dict[str, Family] = {
     "hunyuan_vl": replace(
         MROPE,
         notes=Notes(
-            "tencent/HunyuanOCR",
+            checkpoint="tencent/HunyuanOCR",
             vision_only="mean over the image's tokens as they enter the decoder, the learned ones at its begin and end "
             "and behind each row among them",
             vision_token="the learned token at the image's end",

@@ -17,7 +17,7 @@ _IDEFICS = replace(
     image_inputs=("pixel_values", "pixel_attention_mask"),
 )
 _SHUFFLED = Notes(
-    "HuggingFaceM4/Idefics3-8B-Llama3",
+    checkpoint="HuggingFaceM4/Idefics3-8B-Llama3",
     vision_only="mean over the image tokens of all tiles and of the whole picture, as they enter the decoder; a tile's "
     "markers (<fake_token_around_image>, <row_1_col_1>, <global-img>) are text",
     vision_encoder="mean over the patches of all tiles and of the whole picture, after the tower's last norm and "
@@ -31,7 +31,7 @@ ROWS: dict[str, Family] = {
     "idefics2": replace(
         _IDEFICS,
         notes=Notes(
-            "HuggingFaceM4/idefics2-8b",
+            checkpoint="HuggingFaceM4/idefics2-8b",
             vision_only="mean over the image tokens of the four quarters (where the processor splits) and of the whole "
             "picture, as they enter the decoder: 64 latents of the resampler each",
             vision_encoder="mean over the patches of the quarters and of the whole picture, after the tower's last "

@@ -11,7 +11,7 @@ ROWS: dict[str, Family] = {
     "kimi_k25": replace(
         PLAIN,
         notes=Notes(
-            "moonshotai/Kimi-K2.6",
+            checkpoint="moonshotai/Kimi-K2.6",
             vision_encoder="mean over the patches of the vision tower's output, those among them that pad the picture "
             "on its right and below to whole image tokens",
             oddities="the projector merges 2 × 2 patches into an image token; where the chat template opens <think>, "

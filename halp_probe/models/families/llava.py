@@ -20,7 +20,7 @@ ROWS: dict[str, Family] = {
     "llava": replace(
         PLAIN,
         notes=Notes(
-            "llava-hf/llava-1.5-7b-hf",
+            checkpoint="llava-hf/llava-1.5-7b-hf",
             vision_encoder=f"{PLAIN.notes.vision_encoder}; behind the tower's final LayerNorm where "
             "`vision_config.tie_last_hidden_states` is true",
             oddities="the class token is left out before the projector where `vision_feature_select_strategy` is "
@@ -34,7 +34,7 @@ ROWS: dict[str, Family] = {
     "vipllava": replace(
         PLAIN,
         notes=Notes(
-            "llava-hf/vip-llava-7b-hf",
+            checkpoint="llava-hf/vip-llava-7b-hf",
             vision_encoder="mean over the patches; five blocks' states of a patch side by side, as the projector reads",
             oddities="the class token is left out before the projector",
         ),
@@ -43,7 +43,7 @@ ROWS: dict[str, Family] = {
     "llava_next": replace(
         PLAIN,
         notes=Notes(
-            "llava-hf/llava-v1.6-mistral-7b-hf",
+            checkpoint="llava-hf/llava-v1.6-mistral-7b-hf",
             vision_only=TILES_AND_NEWLINES,
             vision_encoder=PADDED_TILES,
             vision_token="the last image token: the newline that ends the tiles' last row",
@@ -56,7 +56,7 @@ ROWS: dict[str, Family] = {
     "llava_onevision": replace(
         PLAIN,
         notes=Notes(
-            "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+            checkpoint="llava-hf/llava-onevision-qwen2-7b-ov-hf",
             vision_only=TILES_AND_NEWLINES,
             vision_encoder=PADDED_TILES,
             vision_token="the last image token: the newline that ends the tiles' last row",
@@ -67,7 +67,7 @@ ROWS: dict[str, Family] = {
     "internvl": replace(
         PLAIN,
         notes=Notes(
-            "OpenGVLab/InternVL3-8B-hf",
+            checkpoint="OpenGVLab/InternVL3-8B-hf",
             vision_only=TILES_AND_OVERVIEW,
             vision_encoder="mean over the patches of tiles and overview of the tower's last block, as the pixel "
             "shuffle takes them",
@@ -79,7 +79,7 @@ ROWS: dict[str, Family] = {
     "aya_vision": replace(
         PLAIN,
         notes=Notes(
-            "CohereLabs/aya-vision-8b",
+            checkpoint="CohereLabs/aya-vision-8b",
             vision_only=TILES_AND_OVERVIEW,
             vision_encoder="mean over the patches of tiles and overview of the block that the projector reads",
             vision_token="the last <|IMG_PATCH|>: the overview's last, in front of <|END_OF_IMG|>",
@@ -89,7 +89,7 @@ ROWS: dict[str, Family] = {
     "cohere2_vision": replace(
         PLAIN,
         notes=Notes(
-            "CohereLabs/command-a-vision-07-2025",
+            checkpoint="CohereLabs/command-a-vision-07-2025",
             vision_only=TILES_AND_OVERVIEW,
             vision_encoder="mean over the patches of tiles and overview of the tower's last block, normed",
             vision_token="the last <|IMG_PATCH|>: the overview's last, in front of a line break and <|END_OF_IMG|>",
@@ -99,7 +99,7 @@ ROWS: dict[str, Family] = {
     "mistral3": replace(
         PLAIN,
         notes=Notes(
-            "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
+            checkpoint="mistralai/Mistral-Small-3.1-24B-Instruct-2503",
             vision_only="mean over the [IMG] tokens as they enter the decoder, not the [IMG_BREAK] between them",
             vision_token="the last [IMG]; an [IMG_END] follows",
             oddities="four patches become one image token; the projector's norm comes after vision_encoder; the "
@@ -110,7 +110,7 @@ ROWS: dict[str, Family] = {
     "llama4": replace(
         PLAIN,
         notes=Notes(
-            "meta-llama/Llama-4-Scout-17B-16E-Instruct",
+            checkpoint="meta-llama/Llama-4-Scout-17B-16E-Instruct",
             vision_only="mean over the <|patch|> tokens as they enter the decoder: the tiles', then the overview's",
             vision_encoder="mean over the patches of tiles and overview of the tower's last block, normed",
             vision_token="the last <|patch|>: the overview's last, in front of <|image_end|>",
@@ -128,7 +128,7 @@ ROWS: dict[str, Family] = {
     "granite4_vision": replace(
         PLAIN,
         notes=Notes(
-            "ibm-granite/granite-4.0-3b-vision",
+            checkpoint="ibm-granite/granite-4.0-3b-vision",
             vision_only="mean over the image's tokens as the first features are added to them, in front of block 0: "
             "overview, tiles without their padded border, a learned newline behind each row of the tiles",
             vision_encoder="mean over the patches of overview and tiles, padded border included, of the block that the "
@@ -146,7 +146,7 @@ ROWS: dict[str, Family] = {
     "got_ocr2": replace(
         PLAIN,
         notes=Notes(
-            "stepfun-ai/GOT-OCR-2.0-hf",
+            checkpoint="stepfun-ai/GOT-OCR-2.0-hf",
             vision_encoder="mean over the places of the tower's neck, in front of the convolutions to fewer tokens",
             vision_token="the last image token, in front of </img>",
             oddities="made for reading text; its checkpoint has no chat template: add one",

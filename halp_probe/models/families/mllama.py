@@ -13,7 +13,7 @@ ROWS: dict[str, Family] = {
     "mllama": replace(
         PLAIN,
         notes=Notes(
-            "meta-llama/Llama-3.2-11B-Vision-Instruct",
+            checkpoint="meta-llama/Llama-3.2-11B-Vision-Instruct",
             vision_only="mean over what the decoder's cross-attention reads: the projector's output for the class "
             "token and the patches of each tile that the image fills (empty tiles are left out)",
             vision_encoder="mean over the same class tokens and patches before the projector: the tower's last state "

@@ -12,7 +12,7 @@ ROWS: dict[str, Family] = {
     "molmo2": replace(
         PLAIN,
         notes=Notes(
-            "allenai/Molmo2-8B",
+            checkpoint="allenai/Molmo2-8B",
             vision_only="mean over the pooled features of both views, before they are added to the embedding of their "
             "placeholder <im_patch> (which adds the same vector to every one)",
             vision_encoder="mean over the patches that are pooled into image tokens, of the whole picture and of its "
@@ -25,6 +25,6 @@ ROWS: dict[str, Family] = {
         vision_states=pooled_patches,
         image_inputs=("pixel_values", "image_token_pooling", "image_grids"),
         unused_outputs=("image_num_crops",),
-        token_types=TokenTypes("mm_token_type_ids", for_decoder=True, padding=0, block=1),  # 1 = image and markers
+        token_types=TokenTypes(name="mm_token_type_ids", for_decoder=True, padding=0, block=1),  # 1 = image and markers
     ),
 }

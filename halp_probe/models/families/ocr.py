@@ -12,7 +12,7 @@ ROWS: dict[str, Family] = {
     "lighton_ocr": replace(
         PLAIN,
         notes=Notes(
-            "lightonai/LightOnOCR-1B-1025",
+            checkpoint="lightonai/LightOnOCR-1B-1025",
             oddities="pictures of any shape; the projector merges 2 × 2 patches into an image token",
         ),
         projector="model.vision_projection",
@@ -21,7 +21,7 @@ ROWS: dict[str, Family] = {
     "qianfan_ocr": replace(
         PLAIN,
         notes=Notes(
-            "baidu/Qianfan-OCR",
+            checkpoint="baidu/Qianfan-OCR",
             vision_encoder="mean over the patches of the vision tower's output, of tiles and thumbnail alike, without "
             "class tokens",
             oddities="a picture becomes tiles, and a thumbnail last where there are several; a pixel shuffle puts "

@@ -15,7 +15,7 @@ ROWS: dict[str, Family] = {
     "lfm2_vl": replace(
         PLAIN,
         notes=Notes(
-            "LiquidAI/LFM2-VL-1.6B",
+            checkpoint="LiquidAI/LFM2-VL-1.6B",
             vision_only="mean over the image tokens of all tiles and of the thumbnail (of a large picture), as they "
             "enter the decoder; the markers between tiles are text",
             vision_encoder="mean over the patches of all tiles and of the thumbnail, after the tower's last norm and "
@@ -31,7 +31,7 @@ ROWS: dict[str, Family] = {
     "lfm3_vl": replace(
         PLAIN,
         notes=Notes(
-            "LiquidAI/LFM3-VL-2B",
+            checkpoint="LiquidAI/LFM3-VL-2B",
             vision_encoder="mean over the patches of the last block, before the projector's norm",
             attention="causal; many blocks are short convolutions or look through a sliding window",
         ),
@@ -44,7 +44,7 @@ ROWS: dict[str, Family] = {
     "ovis2": replace(
         PLAIN,
         notes=Notes(
-            "thisisiron/Ovis2-2B-hf",
+            checkpoint="thisisiron/Ovis2-2B-hf",
             vision_only="mean over the image tokens (<IMG_ATOM>) of the whole picture and of its tiles, as they enter "
             "the decoder: each a mixture of rows of the visual embedding table; the marks between them are left out",
             vision_encoder="mean over the patches of the whole picture and of its tiles, after the tower's last norm "
@@ -59,7 +59,7 @@ ROWS: dict[str, Family] = {
     "janus": replace(
         _DEEPSEEK,
         notes=Notes(
-            "deepseek-community/Janus-Pro-7B",
+            checkpoint="deepseek-community/Janus-Pro-7B",
             vision_encoder="mean over the patches of the last block, after the tower's last norm",
             oddities="the part that makes pictures is not used; a guidance scale in its generation_config is for it",
         ),
@@ -68,14 +68,14 @@ ROWS: dict[str, Family] = {
     "deepseek_vl": replace(
         _DEEPSEEK,
         notes=Notes(
-            "deepseek-community/deepseek-vl-1.3b-chat",
+            checkpoint="deepseek-community/deepseek-vl-1.3b-chat",
             vision_encoder="mean over the patches of the last block, after the tower's last norm",
         ),
     ),
     "deepseek_vl_hybrid": replace(
         _DEEPSEEK,
         notes=Notes(
-            "deepseek-community/deepseek-vl-7b-chat",
+            checkpoint="deepseek-community/deepseek-vl-7b-chat",
             vision_encoder="mean over the patches of the tower for low resolution (SigLIP) alone, after its last norm; "
             "the one for high resolution (SAM) is in vision_only",
             oddities="two towers look at two sizes of the picture; each image token is made of both",
@@ -85,7 +85,7 @@ ROWS: dict[str, Family] = {
     "perception_lm": replace(
         PLAIN,
         notes=Notes(
-            "facebook/Perception-LM-1B",
+            checkpoint="facebook/Perception-LM-1B",
             vision_only="mean over the image tokens of the thumbnail and of all tiles, as they enter the decoder",
             vision_encoder="mean over the patches of the thumbnail and of all tiles as the projector reads them: "
             "before its pooling, without the class token",
@@ -97,7 +97,7 @@ ROWS: dict[str, Family] = {
     "aria": replace(
         PLAIN,
         notes=Notes(
-            "rhymes-ai/Aria",
+            checkpoint="rhymes-ai/Aria",
             vision_only="mean over the image tokens, as they enter the decoder: 256 latents of the projector for each "
             "crop of 980 × 980 pixels (128 for 490 × 490)",
             vision_encoder="mean over the patches of the block that the projector reads, before the tower's last norm; "

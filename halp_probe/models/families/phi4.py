@@ -13,7 +13,7 @@ ROWS: dict[str, Family] = {
     "phi4_multimodal": replace(
         PLAIN,
         notes=Notes(
-            "microsoft/Phi-4-multimodal-instruct",
+            checkpoint="microsoft/Phi-4-multimodal-instruct",
             vision_only="mean over all image tokens after the projector: the crops' pooled patches (2 × 2 each) "
             "without padding, those of the whole image, and the learned separators after each row and between the two",
             vision_encoder="mean over the patches of the crops and of the whole image at the last block but one, "

@@ -20,25 +20,25 @@ _RECURRENT = replace(
     right_padding=False,  # the state goes on fading behind the prompt
 )
 _QWEN3_5 = Notes(
-    "Qwen/Qwen3.5-9B",
+    checkpoint="Qwen/Qwen3.5-9B",
     attention="causal; three blocks of four are recurrent (gated delta rule)",
     oddities="where the chat template opens <think>, the first answer token is the thinking's",
 )
 
 ROWS: dict[str, Family] = {
-    "qwen2_vl": replace(_QWEN, notes=Notes("Qwen/Qwen2-VL-7B-Instruct")),
-    "qwen2_5_vl": replace(_QWEN, notes=Notes("Qwen/Qwen2.5-VL-7B-Instruct")),
+    "qwen2_vl": replace(_QWEN, notes=Notes(checkpoint="Qwen/Qwen2-VL-7B-Instruct")),
+    "qwen2_5_vl": replace(_QWEN, notes=Notes(checkpoint="Qwen/Qwen2.5-VL-7B-Instruct")),
     "qwen3_vl": replace(
         _QWEN,
         notes=Notes(
-            "Qwen/Qwen3-VL-8B-Instruct",
+            checkpoint="Qwen/Qwen3-VL-8B-Instruct",
             oddities="DeepStack adds to the image positions after blocks 0 to 2: a state is read before that",
         ),
     ),
     "qwen3_vl_moe": replace(
         _QWEN,
         notes=Notes(
-            "Qwen/Qwen3-VL-30B-A3B-Instruct",
+            checkpoint="Qwen/Qwen3-VL-30B-A3B-Instruct",
             oddities="DeepStack adds to the image positions after blocks 0 to 2: a state is read before that; "
             + EXPERTS,
         ),
@@ -51,7 +51,7 @@ ROWS: dict[str, Family] = {
     "exaone4_5": replace(
         PLAIN,
         notes=Notes(
-            "LGAI-EXAONE/EXAONE-4.5-33B",
+            checkpoint="LGAI-EXAONE/EXAONE-4.5-33B",
             oddities="the tower of Qwen2.5-VL, but plain positions; three blocks of four attend within a window",
         ),
         projector="model.visual.merger",

@@ -22,7 +22,7 @@ from halp_probe.probes.names import DIFFERENCE, KINDS, LINEAR, MLP, RIDGE
 TOLERANCE = 5e-4  # relative distance of coefficients from the optimum: no AUROC shows it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fitted:
     """One input through R training sets, with S candidates in each."""
 
@@ -57,7 +57,7 @@ def linear(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
     def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
         found = solve_logistic(X, y, train, Cs, tolerance=TOLERANCE, device=_solver_device(device))
         template = LinearProbe(Cs=tuple(Cs))
-        return Fitted(tuple(Cs), found.logit, lambda r, s: linear_probe(found, r, s, template))
+        return Fitted(candidates=tuple(Cs), logit=found.logit, probe=lambda r, s: linear_probe(found, r, s, template))
 
     return fit
 
@@ -67,7 +67,9 @@ def ridge(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
 
     def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
         found = solve_ridge(X, y, train, Cs, tolerance=TOLERANCE, device=_solver_device(device))
-        return Fitted(tuple(Cs), found.logit, lambda r, s: RidgeProbe(C=Cs[s]).adopt(found, r, s))
+        return Fitted(
+            candidates=tuple(Cs), logit=found.logit, probe=lambda r, s: RidgeProbe(C=Cs[s]).adopt(found, r, s)
+        )
 
     return fit
 
@@ -75,7 +77,9 @@ def ridge(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
 def difference(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
     """The difference of the two labels' means; nothing is chosen."""
     found = difference_of_means(X, y, train)
-    return Fitted((np.nan,), found.logit, lambda r, s: DifferenceOfMeansProbe().adopt(found, r, s))
+    return Fitted(
+        candidates=(np.nan,), logit=found.logit, probe=lambda r, s: DifferenceOfMeansProbe().adopt(found, r, s)
+    )
 
 
 def mlp(options: MLPOptions, groups: np.ndarray | None, device: str = "cpu") -> Fitter:
@@ -83,7 +87,7 @@ def mlp(options: MLPOptions, groups: np.ndarray | None, device: str = "cpu") -> 
 
     def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
         found = train_mlps(X, y, train, groups, options, device)
-        return Fitted((np.nan,), found.logit[:, None], lambda r, s: found.probe(r))
+        return Fitted(candidates=(np.nan,), logit=found.logit[:, None], probe=lambda r, s: found.probe(r))
 
     return fit
 

@@ -20,7 +20,7 @@ _ROUNDS = 8  # Newton steps of one line search
 _HALVINGS = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Problems:
     """What is minimised: the sum over rows of weight × loss, plus half the squared length of the coefficients."""
 
@@ -32,7 +32,7 @@ class Problems:
         return replace(self, sets=self.sets[keep], weight=self.weight[keep])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Optima:
     """Where the iterations ended."""
 
@@ -46,13 +46,19 @@ class Optima:
     def at(cls, coef: np.ndarray, intercept: np.ndarray) -> Optima:
         """Where iterations begin: nothing is solved."""
         count = len(coef)
-        return cls(coef, intercept, np.zeros(count), np.zeros(count, bool), np.zeros(count, int))
+        return cls(
+            coef=coef,
+            intercept=intercept,
+            gradient_norm=np.zeros(count),
+            converged=np.zeros(count, bool),
+            iterations=np.zeros(count, int),
+        )
 
     def taken(self, which: np.ndarray) -> Optima:
         return Optima(**{each.name: getattr(self, each.name)[which] for each in fields(self)})
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _State:
     """Every array's first axis is F, so that solved problems are dropped from all at once."""
 
@@ -68,10 +74,12 @@ class _State:
 
     def kept(self, keep: Any) -> _State:
         arrays = {f.name: getattr(self, f.name)[keep] for f in fields(self) if f.name != "steps"}
-        return _State(**arrays, steps=[_Pair(p.step[keep], p.change[keep], p.factor[keep]) for p in self.steps])
+        return _State(
+            **arrays, steps=[_Pair(step=p.step[keep], change=p.change[keep], factor=p.factor[keep]) for p in self.steps]
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Pair:
     """A step and what it changed in the gradient."""
 
@@ -80,7 +88,7 @@ class _Pair:
     factor: Any  # [F] 1 / (step · change); 0 where rounding left no curvature, so that the pair counts for nothing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Along:
     """The objective at a step length and an intercept, with its derivatives by both; [F] float64 but for `slope`."""
 
@@ -164,7 +172,7 @@ class Minimiser:
         change = gradient - state.gradient
         product = xp.sum(step * change, axis=1)
         factor = xp.where(product > 0, 1 / xp.where(product > 0, product, 1.0), 0.0)
-        state.steps = [*state.steps, _Pair(step, change, _as(factor, step, xp))][-_MEMORY:]
+        state.steps = [*state.steps, _Pair(step=step, change=change, factor=_as(factor, step, xp))][-_MEMORY:]
         state.gradient = gradient
 
     def _direction(self, state: _State) -> Any:

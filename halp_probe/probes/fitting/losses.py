@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Terms:
     """All [F, N]."""
 
@@ -34,12 +34,12 @@ def _logistic(score: Any, sign: Any, xp: Any) -> Terms:
     whole = 1 / (1 + small)
     probability = wrong * whole  # of the other label
     value = xp.log1p(small) + 0.5 * (xp.abs(margin) - margin)
-    return Terms(value, -sign * probability, small * whole * whole)
+    return Terms(value=value, slope=-sign * probability, curvature=small * whole * whole)
 
 
 def _squared(score: Any, sign: Any, xp: Any) -> Terms:
     slope = score - sign
-    return Terms(0.5 * slope * slope, slope, xp.ones_like(score))
+    return Terms(value=0.5 * slope * slope, slope=slope, curvature=xp.ones_like(score))
 
 
 LOGISTIC = Loss(_logistic, lambda share: np.log(share / (1 - share)))

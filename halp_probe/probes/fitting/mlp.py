@@ -92,7 +92,7 @@ class MLPProbe(BinaryProbe):
         self.n_epochs_ = fitted.n_epochs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainedMLPs:
     """What `train_mlps` learned from R training sets."""
 
@@ -128,7 +128,12 @@ def train_mlps(
     _check(X, y, train)
     fitted = fit_sets(X, y, train, checked_groups(groups, len(y)), options, device)
     logit = [ensemble_logit((X - one.mean) / one.scale, one.coefs, one.intercepts) for one in fitted]
-    return TrainedMLPs(np.stack(logit), np.stack([one.n_epochs for one in fitted]), tuple(fitted), options)
+    return TrainedMLPs(
+        logit=np.stack(logit),
+        n_epochs=np.stack([one.n_epochs for one in fitted]),
+        fitted=tuple(fitted),
+        options=options,
+    )
 
 
 def ensemble_logit(X: np.ndarray, coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> np.ndarray:

@@ -20,7 +20,7 @@ EPSILON = 1e-5  # BatchNorm's, as torch has it
 MOMENTUM = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkShape:
     """What the members have in common."""
 
@@ -30,7 +30,7 @@ class NetworkShape:
     norm_after_relu: bool  # Linear, ReLU, BatchNorm, Dropout instead
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """One member's numbers at one moment, copied."""
 
@@ -96,7 +96,7 @@ class NetworkStack:
         parameters, means, variances = (
             [tensor[member].clone() for tensor in tensors] for tensors in (self.parameters, self.means, self.variances)
         )
-        return Snapshot(parameters, means, variances)
+        return Snapshot(parameters=parameters, means=means, variances=variances)
 
     def _logit(
         self,

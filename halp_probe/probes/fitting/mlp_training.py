@@ -26,7 +26,7 @@ MEMORY = {"cpu": 2**28, "cuda": 2**34}  # bytes for the weights, gradients and m
 VALIDATION_ROWS = 512  # of each member at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MLPOptions:
     """The parameters of `MLPProbe`, where they are described; `random_state` is the first of the seeds."""
 
@@ -44,7 +44,7 @@ class MLPOptions:
     random_state: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FittedSet:
     """All seeds of one training set, BatchNorm folded in."""
 
@@ -55,7 +55,7 @@ class FittedSet:
     n_epochs: np.ndarray  # [S] int: the epochs behind the kept weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _TrainingSet:
     rows: np.ndarray  # [n] int
     validation: np.ndarray  # [V] int, V may be 0
@@ -71,7 +71,7 @@ class _Member:
     seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Best:
     """The epoch of a member with the lowest validation loss so far; without validation its last epoch."""
 
@@ -97,7 +97,12 @@ def fit_sets(
 
     sets = [_training_set(X, y, groups, rows, options) for rows in train]
     members = [_Member(one, options.random_state + seed) for one in sets for seed in range(options.seeds)]
-    shape = NetworkShape(X.shape[1], tuple(options.hidden_sizes), options.dropout, options.norm_after_relu)
+    shape = NetworkShape(
+        width=X.shape[1],
+        hidden_sizes=tuple(options.hidden_sizes),
+        dropout=options.dropout,
+        norm_after_relu=options.norm_after_relu,
+    )
     order = sorted(range(len(members)), key=lambda member: -len(members[member].training_set.rows))
     X = np.require(X, requirements=["C", "W"])  # torch warns of read-only memory
     data = torch.from_numpy(X).to(device), torch.from_numpy(y.astype(np.float32)).to(device)
@@ -122,9 +127,9 @@ def _training_set(
         if splits:
             rows, validation = rows[splits[0].train], rows[splits[0].test]
     if not options.standardise:
-        return _TrainingSet(rows, validation, mean=np.zeros(X.shape[1]), scale=np.ones(X.shape[1]))
+        return _TrainingSet(rows=rows, validation=validation, mean=np.zeros(X.shape[1]), scale=np.ones(X.shape[1]))
     scaler = StandardScaler().fit(X[rows])
-    return _TrainingSet(rows, validation, scaler.mean_, scaler.scale_)
+    return _TrainingSet(rows=rows, validation=validation, mean=scaler.mean_, scale=scaler.scale_)
 
 
 def _shares(order: Sequence[int], shape: NetworkShape, device: str, workers: int) -> list[list[int]]:
@@ -172,11 +177,11 @@ def _train_stack(
         staying = []
         for place, member in enumerate(left):
             if losses[place] < best[member].loss:
-                best[member] = _Best(losses[place], epoch, stack.snapshot(place))
+                best[member] = _Best(loss=losses[place], epoch=epoch, network=stack.snapshot(place))
             if _goes_on(best[member], losses[place], epoch, options):
                 staying.append(place)
             elif best[member].network is None:
-                best[member] = _Best(losses[place], epoch, stack.snapshot(place))
+                best[member] = _Best(loss=losses[place], epoch=epoch, network=stack.snapshot(place))
         if not staying:
             break
         if len(staying) < len(left):
@@ -271,8 +276,8 @@ class _Inputs:
 def _fitted(training_set: _TrainingSet, trained: Sequence[_Best], shape: NetworkShape) -> FittedSet:
     networks = [folded(one.network, shape) for one in trained if one.network is not None]
     return FittedSet(
-        training_set.mean,
-        training_set.scale,
+        mean=training_set.mean,
+        scale=training_set.scale,
         coefs=[np.stack(layer) for layer in zip(*(coefs for coefs, _ in networks), strict=True)],
         intercepts=[np.stack(layer) for layer in zip(*(intercepts for _, intercepts in networks), strict=True)],
         n_epochs=np.array([one.epoch for one in trained]),

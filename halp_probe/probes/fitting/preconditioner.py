@@ -13,7 +13,7 @@ _DIRECTIONS = 400
 _PASSES = 2  # over X before the directions are taken
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preconditioner:
     """(c XᵀWX + I)⁻¹ for any c, where XᵀWX is known in its leading directions and flat outside them.
 
@@ -67,4 +67,8 @@ def _of(directions: Any, values: Any, tail: Any, X: Any, xp: Any) -> Preconditio
     """In the dtype of `X`; what rounding made negative is 0."""
     zero = 0 * tail
     values, tail = xp.where(values > 0, values, zero), xp.where(tail > 0, tail, zero)
-    return Preconditioner(*(xp.astype(array, X.dtype) for array in (directions, values, tail)))
+    return Preconditioner(
+        directions=xp.astype(directions, X.dtype),
+        eigenvalues=xp.astype(values, X.dtype),
+        tail=xp.astype(tail, X.dtype),
+    )

@@ -15,7 +15,7 @@ import numpy as np
 _ROWS_AT_ONCE = 2048  # converted to float64 at a time: 59 MB at D = 3584
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Moments:
     """What scikit-learn's StandardScaler learns on each training set."""
 
@@ -46,10 +46,10 @@ def moments(X: np.ndarray, train: np.ndarray) -> Moments:
     var /= n[:, None]
     eps = np.finfo(np.float64).eps
     constant = var <= n[:, None] * eps * var + (n[:, None] * eps * mean) ** 2  # StandardScaler's own rule
-    return Moments(mean, np.where(constant, 1.0, np.sqrt(var)), constant)
+    return Moments(mean=mean, scale=np.where(constant, 1.0, np.sqrt(var)), constant=constant)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScaledInputs:
     """The standardised inputs of every training set, never written out.
 
@@ -71,8 +71,12 @@ class ScaledInputs:
         for begin in range(0, len(X), _ROWS_AT_ONCE):
             rows = slice(begin, begin + _ROWS_AT_ONCE)
             common[rows] = np.where(varying, (X[rows] - centre) / unit, 0.0)
-        arrays = (common, (moments.mean - centre) / unit, np.where(moments.constant, 0.0, unit / moments.scale))
-        return cls(*(xp.asarray(array.astype(dtype, copy=False), device=device) for array in arrays))
+
+        def placed(array: np.ndarray) -> Any:
+            return xp.asarray(array.astype(dtype, copy=False), device=device)
+
+        gain = np.where(moments.constant, 0.0, unit / moments.scale)
+        return cls(X=placed(common), offset=placed((moments.mean - centre) / unit), gain=placed(gain))
 
     def logits(self, coef: Any, sets: Any) -> Any:
         """[F, N] of all rows, without intercept; `coef` [F, D] on inputs standardised by training sets `sets` [F]."""

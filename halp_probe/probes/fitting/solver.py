@@ -26,7 +26,7 @@ _ALONE = 40  # iterations of one problem on its own factorisation, before that i
 _SMALL = 2_000_000  # numbers in X up to which float64 costs nothing worth saving: 16 MB
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Solutions:
     """R training sets × S strengths, each the optimum of its own standardised problem."""
 
@@ -99,11 +99,11 @@ def difference_of_means(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Solu
     design = ScaledInputs.of(X, found, dtype, np, None)
     logit = design.logits(coef.astype(dtype), np.arange(len(train))) + intercept[:, None]
     return Solutions(
-        found.mean,
-        found.scale,
-        coef[:, None],
-        intercept[:, None],
-        logit[:, None].astype(np.float64),
+        mean=found.mean,
+        scale=found.scale,
+        coef=coef[:, None],
+        intercept=intercept[:, None],
+        logit=logit[:, None].astype(np.float64),
         gradient_norm=np.zeros((len(train), 1)),
         iterations=np.zeros((len(train), 1), dtype=int),
     )
@@ -126,7 +126,7 @@ def _solve(
     found = moments(X, train)
     sets, C = np.repeat(np.arange(len(train)), len(strengths)), np.tile(strengths, len(train))  # [F]
     share = (train & (y == 1)).sum(axis=1) / train.sum(axis=1)  # [R]
-    work = _Work(loss, X, y, train, sets, C, found, max_iter, device)
+    work = _Work(loss=loss, X=X, y=y, train=train, sets=sets, C=C, moments=found, max_iter=max_iter, device=device)
     every = np.arange(len(sets))
     dtype = _dtype(X)
     limit = TOLERANCE[dtype] if tolerance is None else tolerance
@@ -141,17 +141,17 @@ def _solve(
     _warn_of_unsolved(optima, sets, C)
     shape = (len(train), len(strengths))
     return Solutions(
-        found.mean,
-        found.scale,
-        optima.coef.reshape(*shape, -1),
-        optima.intercept.reshape(shape),
-        (score + optima.intercept[:, None]).reshape(*shape, -1),
-        optima.gradient_norm.reshape(shape),
-        optima.iterations.reshape(shape),
+        mean=found.mean,
+        scale=found.scale,
+        coef=optima.coef.reshape(*shape, -1),
+        intercept=optima.intercept.reshape(shape),
+        logit=(score + optima.intercept[:, None]).reshape(*shape, -1),
+        gradient_norm=optima.gradient_norm.reshape(shape),
+        iterations=optima.iterations.reshape(shape),
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Work:
     """Everything but the dtype, which may have to be tried twice."""
 
@@ -184,7 +184,7 @@ class _Work:
 
         def run(some: np.ndarray, start: Optima, inverse: Preconditioner, rows: float, most: int) -> Optima:
             weight = array(self.train[self.sets[some]] * self.C[some, None])  # [f, N]
-            problems = Problems(array(self.sets[some], "int64"), weight, sign)
+            problems = Problems(sets=array(self.sets[some], "int64"), weight=weight, sign=sign)
             solver = Minimiser(inputs, self.loss, problems, inverse, rows, xp)
             begin = array(start.coef), array(start.intercept, "float64")
             return solver.run(*begin, tolerance, most, give_up=dtype == "float32")

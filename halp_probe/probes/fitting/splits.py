@@ -24,7 +24,7 @@ class Split:
     test: np.ndarray  # int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Folds:
     """The outer folds: each row is tested once, by a model that never saw its image."""
 
@@ -72,7 +72,7 @@ def folds_of(fold: np.ndarray, y: np.ndarray) -> Folds:
             untrainable[number] = f"fold {number}: all its training rows have label {train[0]}"
         if len(np.unique(test)) < 2:
             unjudged[number] = f"fold {number}: all its {len(test)} test rows have label {test[0]}"
-    return Folds(fold, count, untrainable, {**unjudged, **untrainable})
+    return Folds(fold=fold, count=count, untrainable=untrainable, unjudged={**unjudged, **untrainable})
 
 
 def images_on_both_sides(folds: Folds, images: np.ndarray) -> int:

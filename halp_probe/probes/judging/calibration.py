@@ -19,7 +19,7 @@ from halp_probe.probes.errors import ProbeError
 KINDS = ("platt", "isotonic", "none")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """A map from log-odds to risk that never falls.
 
@@ -72,7 +72,7 @@ class Calibration:
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Threshold:
     """Answer a question when its risk is at most `risk`; nan = none was found, `reason` says why.
 
@@ -121,7 +121,7 @@ def threshold_for(risk: np.ndarray, y: np.ndarray, max_error: float) -> Threshol
     fitting = np.flatnonzero(levels.error <= max_error)
     if not len(fitting):
         reason = f"the {levels.least_risky} least risky questions have {levels.error[0]:.3f} of their answers wrong"
-        return Threshold(np.nan, 0.0, np.nan, levels.rows, max_error=max_error, reason=reason)
+        return Threshold(risk=np.nan, coverage=0.0, error=np.nan, rows=levels.rows, max_error=max_error, reason=reason)
     return replace(levels.threshold(int(fitting[-1])), max_error=max_error)
 
 
@@ -131,7 +131,7 @@ def threshold_for_coverage(risk: np.ndarray, y: np.ndarray, min_coverage: float)
     return replace(levels.threshold(int(np.argmax(levels.coverage >= min_coverage))), min_coverage=min_coverage)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Levels:
     """What answering at or below each distinct risk gives; arrays have one entry a distinct risk, rising."""
 
@@ -175,7 +175,7 @@ def _platt(scores: np.ndarray, y: np.ndarray) -> Calibration:
     """
     positives = int(y.sum())
     target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))  # [N]
-    constant = Calibration("platt", slope=0.0, intercept=float(logit(target.mean())))
+    constant = Calibration(kind="platt", slope=0.0, intercept=float(logit(target.mean())))
     centre, spread = scores.mean(), scores.std()
     if spread <= 1e-12 * max(1.0, np.abs(scores).max()):
         return constant
@@ -187,13 +187,17 @@ def _platt(scores: np.ndarray, y: np.ndarray) -> Calibration:
         sample_weight=np.concatenate([target, 1 - target]),
     )
     slope = float(model.coef_[0, 0] / spread)
-    return Calibration("platt", slope, float(model.intercept_[0] - slope * centre)) if slope > 0 else constant
+    return (
+        Calibration(kind="platt", slope=slope, intercept=float(model.intercept_[0] - slope * centre))
+        if slope > 0
+        else constant
+    )
 
 
 def _isotonic(scores: np.ndarray, y: np.ndarray) -> Calibration:
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(scores, y)
-    knots = (tuple(map(float, values)) for values in (fitted.X_thresholds_, fitted.y_thresholds_))
-    return Calibration("isotonic", 1.0, 0.0, *knots)
+    logits, risks = (tuple(map(float, values)) for values in (fitted.X_thresholds_, fitted.y_thresholds_))
+    return Calibration(kind="isotonic", knots_logit=logits, knots_risk=risks)
 
 
 def _checked(scores: np.ndarray, y: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from halp_probe.probes.judging.tally import Tally, summed_to, tally
 MOST_POINTS = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Roc:
     """Straight lines between the points; label 1 is positive."""
 
@@ -29,7 +29,7 @@ class Roc:
     auroc: float  # of all points, before thinning
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PrecisionRecall:
     """One point a threshold, by recall; `average_precision` is the sum of steps, not the area under straight lines."""
 
@@ -39,7 +39,7 @@ class PrecisionRecall:
     prevalence: float  # the precision of a random score
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RiskCoverage:
     """The error among the least risky share of the rows, with a pointwise 95 % band."""
 
@@ -51,7 +51,7 @@ class RiskCoverage:
     aurc: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reliability:
     """Risk against what happened, in bins of equal weight, with a 95 % interval of the share in each bin."""
 
@@ -69,7 +69,7 @@ def roc(y: np.ndarray, score: np.ndarray, most: int = MOST_POINTS) -> Roc:
     fpr, tpr = (np.append(0.0, np.cumsum(each[::-1, 0])) for each in (rows.negative, rows.positive))
     fpr, tpr = fpr / fpr[-1], tpr / tpr[-1]
     kept = thinned(fpr, tpr, most)
-    return Roc(fpr[kept], tpr[kept], float(MEASURES["auroc"].of(rows)[0]))
+    return Roc(fpr=fpr[kept], tpr=tpr[kept], auroc=float(MEASURES["auroc"].of(rows)[0]))
 
 
 def precision_recall(y: np.ndarray, score: np.ndarray, most: int = MOST_POINTS) -> PrecisionRecall:
@@ -79,7 +79,7 @@ def precision_recall(y: np.ndarray, score: np.ndarray, most: int = MOST_POINTS) 
     recall, precision = found / found[-1], found / flagged
     kept = thinned(recall, precision, most)
     area, share = (float(MEASURES[name].of(rows)[0]) for name in ("auprc", "prevalence"))
-    return PrecisionRecall(recall[kept], precision[kept], area, share)
+    return PrecisionRecall(recall=recall[kept], precision=precision[kept], average_precision=area, prevalence=share)
 
 
 def risk_coverage(
@@ -100,7 +100,9 @@ def risk_coverage(
     low, high = _band(error, draws, [len(each) for each in answered])
     prevalence = y.mean()
     oracle = np.maximum(0, coverage - (1 - prevalence)) / coverage
-    return RiskCoverage(coverage, error, low, high, oracle, float(MEASURES["aurc"].of(whole)[0]))
+    return RiskCoverage(
+        coverage=coverage, error=error, low=low, high=high, oracle=oracle, aurc=float(MEASURES["aurc"].of(whole)[0])
+    )
 
 
 def reliability(
@@ -122,7 +124,7 @@ def reliability(
     observed = y @ share / count
     low, high = _band(observed, np.concatenate(draws).T, [len(np.unique(images[each > 0])) for each in share.T])
     ece = float(MEASURES["ece"](y, risk, np.ones((1, len(y))))[0])
-    return Reliability(risk @ share / count, observed, count, low, high, ece)
+    return Reliability(risk=risk @ share / count, observed=observed, count=count, low=low, high=high, ece=ece)
 
 
 def thinned(x: np.ndarray, y: np.ndarray, most: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from halp_probe.probes.judging.tally import tally
 LEAST_IMAGES = 10  # with either label, for a group to have an AUROC
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Group:
     """The rows of one value of the column that have a score."""
 
@@ -66,13 +66,20 @@ def by_group(
     groups = []
     for name in names:
         inside = rows[name]
-        counts = len(inside), int(y[inside].sum()), len(np.unique(images[inside]))
         estimate = (
             _estimate(aurocs[name], clusters[name], spread)
             if name in aurocs
             else _too_small(y[inside], images[inside], minimum)
         )
-        groups.append(Group(name, *counts, estimate))
+        groups.append(
+            Group(
+                value=name,
+                n=len(inside),
+                n_positive=int(y[inside].sum()),
+                n_images=len(np.unique(images[inside])),
+                auroc=estimate,
+            )
+        )
     return Grouped(tuple(groups), _macro(aurocs, sum(clusters[name] for name in judged), len(names), spread))
 
 
@@ -93,7 +100,7 @@ def _aurocs(
 
 def _macro(aurocs: Mapping[str, np.ndarray], clusters: int, n_groups: int, spread: float) -> Estimate:
     if not aurocs:
-        return Estimate(np.nan, np.nan, np.nan, "no group can be judged")
+        return Estimate(value=np.nan, low=np.nan, high=np.nan, note="no group can be judged")
     mean = np.mean(list(aurocs.values()), axis=0)  # [1 + B] nan in a draw that leaves any group without a class
     left_out = n_groups - len(aurocs)
     note = f"{left_out} of {n_groups} groups are too small to be in the mean" if left_out else ""
@@ -114,4 +121,4 @@ def _too_small(y: np.ndarray, images: np.ndarray, minimum: int) -> Estimate:
         having = {label: len(np.unique(images[y == label])) for label in (0, 1)}
         label = min(having, key=having.__getitem__)
         reason = f"images with label {label}: {having[label]}, fewer than {minimum}"
-    return Estimate(np.nan, np.nan, np.nan, reason)
+    return Estimate(value=np.nan, low=np.nan, high=np.nan, note=reason)

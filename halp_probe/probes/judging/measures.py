@@ -23,7 +23,7 @@ CALIBRATION_BINS = 10
 _ROUNDING = 1e-12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measure:
     """One number about a score, and how it is to be read."""
 
@@ -121,7 +121,9 @@ def prr(rows: Tally, max_rejection: float = 1.0) -> np.ndarray:
     rejected = np.floor(np.round(max_rejection * total, 9))  # [B]
     random = _ratio(positives, total)
     nothing = np.zeros_like(positives)
-    perfect = Tally(np.array([0.0, 1.0]), np.stack([nothing, positives]), np.stack([negatives, nothing]))
+    perfect = Tally(
+        score=np.array([0.0, 1.0]), positive=np.stack([nothing, positives]), negative=np.stack([negatives, nothing])
+    )
     oracle = _mean_error(perfect, total - rejected)
     room = random - oracle
     room[room < _ROUNDING] = 0  # one class, or nothing to reject: the oracle gains nothing
@@ -163,18 +165,43 @@ def _half_rejected(rows: Tally) -> np.ndarray:
 
 def _rank(name: str, title: str, of: Callable[[Tally], np.ndarray], higher_is_better: bool, note: str) -> Measure:
     return Measure(
-        name, title, of, False, higher_is_better, bounded=not name.startswith("prr"), by_fold=True, note=note
+        name=name,
+        title=title,
+        of=of,
+        needs_probability=False,
+        higher_is_better=higher_is_better,
+        bounded=not name.startswith("prr"),
+        by_fold=True,
+        note=note,
     )
 
 
 def _error(name: str, title: str, of: Callable[[Tally], np.ndarray], note: str) -> Measure:
-    return Measure(name, title, of, True, False, bounded=True, by_fold=False, note=note)
+    return Measure(
+        name=name,
+        title=title,
+        of=of,
+        needs_probability=True,
+        higher_is_better=False,
+        bounded=True,
+        by_fold=False,
+        note=note,
+    )
 
 
 _EACH = (
     _rank("auroc", "AUROC", auroc, True, "chance .5"),
     _rank("auprc", "AUPRC", auprc, True, "average precision; chance is the prevalence"),
-    Measure("prevalence", "prevalence", prevalence, False, None, True, False, "share of hallucinated answers"),
+    Measure(
+        name="prevalence",
+        title="prevalence",
+        of=prevalence,
+        needs_probability=False,
+        higher_is_better=None,
+        bounded=True,
+        by_fold=False,
+        note="share of hallucinated answers",
+    ),
     _rank(
         "fpr_95",
         "FPR at 95\N{NO-BREAK SPACE}% TPR",

@@ -18,7 +18,7 @@ from halp_probe.probes.judging.measures import MEASURES, Measure
 from halp_probe.probes.judging.tally import tally
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judged:
     """One measure of one score: on the rows as they are, and in every bootstrap draw."""
 
@@ -128,12 +128,14 @@ def _judged(each: np.ndarray, y: np.ndarray, score: np.ndarray, measure: Measure
     means = _mean_of_known(each)
     value, draws = float(means[0]), means[1:]
     if not np.isfinite(value):
-        return Judged(value, draws, clusters, measure.bounded, _reason(y, score, measure))
+        return Judged(
+            value=value, draws=draws, clusters=clusters, bounded=measure.bounded, note=_reason(y, score, measure)
+        )
     known = np.isfinite(each)
     gaps = int((known[:, 1:] < known[:, :1]).any(axis=0).sum())
     note = f"in {gaps} of {len(draws)} bootstrap draws some fold has one class and is left out of the mean"
     note = note if measure.by_fold and gaps > PATCHY * len(draws) else ""
-    return Judged(value, draws, clusters, measure.bounded, note)
+    return Judged(value=value, draws=draws, clusters=clusters, bounded=measure.bounded, note=note)
 
 
 def _reason(y: np.ndarray, score: np.ndarray, measure: Measure) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tally:
     """Rows gathered by score, the least risky first; rows of one score cannot be told apart."""
 
@@ -44,7 +44,7 @@ def tally(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Tally:
     negative = weight - positive  # [N, B]
     if len(starts) < len(order):
         positive, negative = (np.add.reduceat(each, starts, axis=0) for each in (positive, negative))  # [U, B]
-    return Tally(ordered[starts], positive, negative)
+    return Tally(score=ordered[starts], positive=positive, negative=negative)
 
 
 def summed_to(amount: np.ndarray, weight: np.ndarray, places: np.ndarray) -> np.ndarray:
