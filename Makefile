@@ -5,7 +5,7 @@ DEMO ?= demo_output
 SCENES ?= 500
 DOCS_DEMO = build/docs/demo_output
 
-.PHONY: demo docs test format clean
+.PHONY: demo docs check lint test light format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/halp-probe shapes --output-dir $(DEMO)/data --scenes $(SCENES) --seed 0
@@ -28,11 +28,26 @@ docs/notebooks/%.md: notebooks/%.ipynb $(DOCS_DEMO)/probes/report.html
 $(DOCS_DEMO)/probes/report.html:
 	$(MAKE) demo DEMO=$(DOCS_DEMO) SCENES=150
 
-test: $(VENV)/.installed
+# What to run before each commit: all but the slow tests.
+check: $(VENV)/.installed lint
+	$(VENV)/bin/pytest -n 2 --dist loadfile -m "not slow"
+
+test: $(VENV)/.installed lint
+	$(VENV)/bin/pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest -n 2 --dist loadfile
+	$(VENV)/bin/lint-imports --no-logo
+
+# The laptop half, as it is installed without extras: no torch, the commands and notebook 02 on a small demo's shards.
+light: $(VENV)/.installed $(DOCS_DEMO)/probes/report.html
+	rm -rf build/light && mkdir -p build/light
+	$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/light .
+	$(PYTHON) -m venv build/light/venv
+	PYTHONWARNINGS=ignore build/light/venv/bin/python -m pip install --quiet --constraint constraints.txt build/light/*.whl
+	build/light/venv/bin/python tests/light_install.py $(DOCS_DEMO)
 
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .

@@ -164,6 +164,6 @@ def _example(told: Mapping[str, Any]) -> Example:
 
 
 def _estimate(told: Mapping[str, Any]) -> Estimate:
-    """nan for null."""
+    """Nan for null."""
     value, low, high = (nan if told[name] is None else float(told[name]) for name in ("value", "low", "high"))
     return Estimate(value=value, low=low, high=high, note=str(told["note"]))

@@ -165,7 +165,7 @@ def _check_tokens(tokenizer: Any, vocabulary: int, name: str) -> None:
 
 @contextmanager
 def _opening(what: str, name: str) -> Iterator[None]:
-    """transformers' errors become ModelErrors; weights left out, such as a classifier's, are not told of."""
+    """Transformers' errors become ModelErrors; weights left out, such as a classifier's, are not told of."""
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()
     try:

@@ -89,7 +89,7 @@ def report_content(found: Study, texts: Mapping[str, Sequence[str]], about: Mapp
 
 
 def estimate(value: Estimate) -> dict[str, Any]:
-    """null for nan."""
+    """Null for nan."""
     numbers = {name: _number(getattr(value, name)) for name in ("value", "low", "high")}
     return {**numbers, "note": value.note}
 

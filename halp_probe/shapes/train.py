@@ -127,7 +127,7 @@ def cell_labels(drawn: Sequence[scenes.Scene], attribute: str, names: list[str])
 def _positions(
     prefix: list[int], place: torch.Tensor, branch_of: torch.Tensor, grid: torch.Tensor, processor: Qwen2_5_VLProcessor
 ) -> torch.Tensor:
-    """mRoPE positions [3, S, T]: the image spans its grid, and every branch starts right after the prefix."""
+    """MRoPE positions [3, S, T]: the image spans its grid, and every branch starts right after the prefix."""
     image_token = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
     first = prefix.index(image_token)
     height, width = (int(side) // processor.image_processor.merge_size for side in grid[1:])

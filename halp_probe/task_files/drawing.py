@@ -58,7 +58,8 @@ def draw(
     pixels: Image.Image, told: Sequence[DenseObject], true: Sequence[DenseObject], invented: Collection[DenseObject]
 ) -> Image.Image:
     """A copy with all objects of this one image painted and the legend below. `invented`: those of `told` without a
-    true one."""
+    true one.
+    """
     width = max(2, round(max(pixels.size) / 400))
     fonts = _fonts(max(_SMALLEST_FONT, round(max(pixels.size) / 60)))
     painted = [_Painted(item=one, colour=TRUE, dashed=True) for one in true]

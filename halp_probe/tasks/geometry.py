@@ -41,7 +41,7 @@ class DenseObject:
 
 
 def to_pixels(points: Sequence[Point], width: int, height: int) -> tuple[Point, ...]:
-    """x · width / 1000 and y · height / 1000, to a hundredth of a pixel; 0 and `width` are the image's edges."""
+    """X · width / 1000 and y · height / 1000, to a hundredth of a pixel; 0 and `width` are the image's edges."""
     return tuple((round(x * width / FULL, 2), round(y * height / FULL, 2)) for x, y in points)
 
 

@@ -155,7 +155,7 @@ def _harmonic_numbers(counts: np.ndarray) -> np.ndarray:
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """nan where there is nothing to divide by."""
+    """Nan where there is nothing to divide by."""
     return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0)
 
 
