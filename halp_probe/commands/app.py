@@ -14,7 +14,7 @@ from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.errors import InputError
 from halp_probe.models.naming import BUNDLED
 
-PAGE = Path(__file__).with_name("page.py")
+PAGE = Path(__file__).parents[1] / "app" / "page.py"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
