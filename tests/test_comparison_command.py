@@ -15,6 +15,7 @@ from tiny_adapters import LANGUAGE_ATTENTION, train_lora
 
 from halp_probe.cli import main
 from halp_probe.commands.compare_sides import two_extractions
+from halp_probe.commands.model_flags import model_options
 from halp_probe.models import options
 from halp_probe.models.naming import BUNDLED_FOLDER
 from halp_probe.shapes.dataset import write_dataset
@@ -173,7 +174,7 @@ def test_a_folder_has_no_commit_to_take(tmp_path: Path) -> None:
     adapter = train_lora(tmp_path / "adapter", base=snapshot, steps=1)
     for side in two_extractions(parsed("--model", str(snapshot), "--adapter", str(adapter))):
         assert (side.model, side.revision) == (str(snapshot), None)
-        assert options.open_model(options.model_options(side)).revision.startswith("local-")
+        assert options.open_model(model_options(side)).revision.startswith("local-")
 
 
 def test_a_side_that_cannot_be_extracted_ends_the_command(data: Path, tmp_path: Path) -> None:
