@@ -47,7 +47,7 @@ def test_the_folder_is_what_build_builds(
     with torch.no_grad():
         assert torch.equal(model(**inputs).logits, expected.model(**asked(expected.processor)).logits)
     told = capsys.readouterr().out
-    assert ("behind" if "--vision-layernorm" in flags else "before") + " the final LayerNorm" in told
+    assert ("after" if "--vision-layernorm" in flags else "before") + " the final LayerNorm" in told
     assert "fresh" in told and "float32" in told
 
 

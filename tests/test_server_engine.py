@@ -22,7 +22,7 @@ from PIL import Image
 
 from halp_probe.answering import server as engine
 from halp_probe.answering.options import AnswerOptions
-from halp_probe.answering.pictures import shrunk
+from halp_probe.answering.pictures import shrink
 from halp_probe.answering.replies import Reply
 from halp_probe.answering.server import ServerAnswerer
 from halp_probe.engine.images import load_image
@@ -148,7 +148,7 @@ def test_a_prompt_without_images_is_plain_text(tmp_path: Path) -> None:
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 3000))
 def test_a_shrunk_image_keeps_its_shape(width: int, height: int, most: int) -> None:
-    size = shrunk(Image.new("RGB", (width, height)), most).size
+    size = shrink(Image.new("RGB", (width, height)), most).size
     assert size[0] * size[1] <= most
     if width * height <= most:
         assert size == (width, height)
@@ -437,8 +437,8 @@ def test_an_image_that_has_changed_since_is_told(tmp_path: Path) -> None:
     assert second["b1"] == Failure(
         question_id="b1",
         stage="image",
-        reason="b.png: not the content that other prompts of this run were asked about; put it back, or choose another "
-        "--output-path",
+        reason="b.png: not the content that other prompts of this run were asked about; restore it, or choose another "
+        "`output_path`",
     )
 
 
