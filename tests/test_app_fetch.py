@@ -21,9 +21,9 @@ from loopback import ANY_PORT, Internet, Loopback, loopback, redirect, reply
 from PIL import Image
 
 from halp_probe.app import fetch
-from halp_probe.app.addresses import is_public, parsed
+from halp_probe.app.addresses import is_public, parse_url
 from halp_probe.app.fetch import Limits, Network, fetch_image
-from halp_probe.app.uploads import checked_image
+from halp_probe.app.uploads import check_image
 from halp_probe.errors import InputError
 
 PUBLIC, OTHER = "93.184.216.34", "2606:4700:4700::1111"
@@ -253,7 +253,7 @@ def test_a_picture_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, p
     headers = {line.partition(": ")[0]: line.partition(": ")[2] for line in lines if line}
     assert headers["Host"] == "pictures.example" and headers["Accept-Encoding"] == "identity"
     assert set(headers) == {"Host", "User-Agent", "Accept", "Accept-Encoding", "Connection"}
-    assert checked_image(PICTURE, "a.png").pixels.size == (8, 6)
+    assert check_image(PICTURE, "a.png").pixels.size == (8, 6)
 
 
 def test_an_address_may_be_the_host() -> None:
@@ -496,9 +496,9 @@ def test_replies_of_every_honest_kind_are_read(answer: bytes) -> None:
 
 def test_what_is_said_to_be_a_picture_is_still_looked_at() -> None:
     with pytest.raises(InputError, match="not a picture of"):
-        checked_image(fetched_from(reply(b"<html><script>alert(1)</script>")), "pictures.example")
+        check_image(fetched_from(reply(b"<html><script>alert(1)</script>")), "pictures.example")
     with pytest.raises(InputError, match="cannot be decoded"):
-        checked_image(fetched_from(HEAD + b"Content-Length: 50\r\n\r\n" + PICTURE), "pictures.example")
+        check_image(fetched_from(HEAD + b"Content-Length: 50\r\n\r\n" + PICTURE), "pictures.example")
 
 
 def tls_network(server: Loopback, *names: str) -> Internet:
@@ -565,7 +565,7 @@ def test_a_server_without_tls_is_left(answer: Callable[[str], Iterable[bytes]] |
 
 
 def test_the_parts_of_a_url() -> None:
-    target = parsed("https://Example.ORG:443/a/../b%2Fc?x=%41&y#z")
+    target = parse_url("https://Example.ORG:443/a/../b%2Fc?x=%41&y#z")
     assert (target.scheme, target.host, target.port, target.path) == (
         "https",
         "example.org",
@@ -573,5 +573,5 @@ def test_the_parts_of_a_url() -> None:
         "/a/../b%2Fc?x=%41&y",
     )
     assert target.url == "https://example.org/a/../b%2Fc?x=%41&y" and target.tls
-    assert parsed("http://example.org?q").path == "/?q"
-    assert parsed("http://example.org:443/").authority == "example.org:443"
+    assert parse_url("http://example.org?q").path == "/?q"
+    assert parse_url("http://example.org:443/").authority == "example.org:443"
