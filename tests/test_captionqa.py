@@ -499,7 +499,7 @@ def test_captions_that_cannot_be_read_are_named(tmp_path):
 
 def test_captions_of_another_split_are_refused(data, tmp_path):
     (tmp_path / "c.json").write_text(json.dumps({"nat_001": "A star."}))
-    with pytest.raises(InputError, match=r"none of the images of --split document \(first: 'doc_001'"):
+    with pytest.raises(InputError, match=r"none of the images of `split` document \(first: 'doc_001'"):
         read(data, tmp_path, "document", captions_file=tmp_path / "c.json")
 
 

@@ -12,7 +12,7 @@ from finetuning_models import NAMES, model_of, picture
 from torch.utils.data import DataLoader
 
 from halp_probe.errors import InputError
-from halp_probe.finetuning.checking import Checked, check, write_left_out
+from halp_probe.finetuning.checking import CheckResult, check, write_left_out
 from halp_probe.finetuning.dataset import Collator, ConversationDataset
 from halp_probe.finetuning.records import Conversation, LeftOut, Turn
 from halp_probe.finetuning.tokens import IGNORED, ConversationTokenizer, Tokenized
@@ -196,7 +196,7 @@ def test_a_worker_that_dies_is_an_error(
 
 
 def test_nothing_to_check(models: dict[str, LoadedModel]) -> None:
-    assert check([], ConversationTokenizer(models["square"].checkpoint), 0) == Checked((), ())
+    assert check([], ConversationTokenizer(models["square"].checkpoint), 0) == CheckResult((), ())
 
 
 def test_what_was_left_out_is_a_table(tmp_path: Path) -> None:

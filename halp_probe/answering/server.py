@@ -104,8 +104,8 @@ class ServerAnswerer:
         shown = content_sha256(sample.image_id, [picture.sha256 for picture in pictures])
         if self._shown.setdefault(sample.subject, shown) != shown:
             reason = (
-                f"{', '.join(sample.files)}: not the content that other prompts of this run were asked about; restore it, "
-                "or choose another `output_path`"
+                f"{', '.join(sample.files)}: not the content that other prompts of this run were asked about; "
+                "restore it, or choose another `output_path`"
             )
             return Failure(question_id=sample.question_id, stage="image", reason=reason)
         reply = self._endpoint.ask(self._messages(sample, pictures), **self._request(sample.question_id, attempt))

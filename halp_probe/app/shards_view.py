@@ -82,7 +82,7 @@ def pictures(
 
 def _show_riskiest(worst: Riskiest, pictures: dict[str, Markup]) -> None:
     st.html("<h2>Riskiest questions</h2>")
-    words = f"{count(worst.score_riskiest)} questions have a risk"
+    words = f"{count(worst.scored)} questions have a risk"
     if worst.unscored:
         words += f", {count(worst.unscored)} have no vector that could be read"
     if worst.trained_on:

@@ -50,7 +50,7 @@ _MARKER = re.compile(
     (?P<final> \b final \s+ )? (?: \b (?P<answer>answer|ans|solution) \b ["']?
         (?: , \s* I \s+ (?:think|believe|guess) , | \s+ here | \s+ to \s [^.,;:\n]{{1,40}}? (?= \s is \s ) )?
         \s* (?: {_IS} | [:=] | -> | → | [-–—](?=\s) | \n )
-      | (?: \b (?:the|correct|right|best|only|my|selected|read_choice) \s+ | (?<=\bfinal\s) )
+      | (?: \b (?:the|correct|right|best|only|my|selected|chosen) \s+ | (?<=\bfinal\s) )
         (?:option|choice|letter|match) \s* (?: {_IS} | [:=] ) )
     | (?: ^ | (?<=\n) ) (?:option|choice) \s* [:=]
     | \\boxed \s* \{{
