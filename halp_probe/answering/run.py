@@ -133,14 +133,14 @@ def open_answerer(task_input: TaskInput[Any, Any], options: AnswerOptions, log: 
 
 
 def _prompts(task_input: TaskInput[Any, Any]) -> Iterator[tuple[str, Sample]]:
-    seen: set[str] = set()
+    keys: set[str] = set()
     for item in task_input.items:
         sample = task_input.task.prompt(item)
-        if sample.question_id in seen:
+        if sample.question_id in keys:
             raise InputError(
                 f"two items have the key {sample.question_id!r}; replies are matched by it: make it unique"
             )
-        seen.add(sample.question_id)
+        keys.add(sample.question_id)
         yield sample.question_id, sample
 
 

@@ -66,7 +66,7 @@ class ServerAnswerer:
         self._shown.update(
             {each.subject: done[each.question_id].image_sha256 for each in samples if each.question_id in done}
         )
-        asked = ask_all(
+        batches = ask_all(
             lambda sample: self._ask(sample, attempt),
             (sample for sample in samples if sample.question_id not in done),
             self._endpoint.stop,
@@ -75,8 +75,8 @@ class ServerAnswerer:
             should_stop=should_stop,
         )
         last_straw = None
-        with closing(asked):
-            for answers in asked:
+        with closing(batches):
+            for answers in batches:
                 yield [_reply_or_failure(answer.item, answer.given) for answer in answers]
                 for answer in answers:
                     if isinstance(answer.given, Reply):

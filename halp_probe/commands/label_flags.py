@@ -89,18 +89,18 @@ def _check_labels(args: argparse.Namespace) -> None:
 
 def judge_config(args: argparse.Namespace) -> JudgeConfig | None:
     """Return the judge that the flags ask for, or None. Raises LabelError for an incomplete one."""
-    given = {name: getattr(args, f"judge_{name}") for name in ("url", "model", *_TUNING)}
-    given = {name: value for name, value in given.items() if value is not None}
+    flags = {name: getattr(args, f"judge_{name}") for name in ("url", "model", *_TUNING)}
+    flags = {name: value for name, value in flags.items() if value is not None}
     if args.judge is None:
-        if given:
-            raise LabelError(f"--judge-{next(iter(given))} needs --judge {' or '.join(WHICH)}")
+        if flags:
+            raise LabelError(f"--judge-{next(iter(flags))} needs --judge {' or '.join(WHICH)}")
         return None
-    missing = [f"--judge-{name}" for name in ("url", "model") if not given.get(name)]
+    missing = [f"--judge-{name}" for name in ("url", "model") if not flags.get(name)]
     if missing:
         raise LabelError(f"--judge needs {' and '.join(missing)}: where to ask, and which model")
-    if "tokens" in given:
-        given["max_tokens"] = given.pop("tokens")
-    return JudgeConfig(which=args.judge, **given)
+    if "tokens" in flags:
+        flags["max_tokens"] = flags.pop("tokens")
+    return JudgeConfig(which=args.judge, **flags)
 
 
 def _above_zero(text: str) -> float:

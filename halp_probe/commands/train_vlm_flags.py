@@ -100,7 +100,7 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
 
 
 def _data(args: argparse.Namespace) -> DataOptions:
-    files = {name: tuple(given) for name in _FILES if (given := getattr(args, name)) is not None}
+    files = {name: tuple(paths) for name in _FILES if (paths := getattr(args, name)) is not None}
     weights = dict(args.weights)
     options = DataOptions(
         files=files, shapes=args.shapes, weights=weights, held_out=args.held_out, max_tokens=args.max_tokens

@@ -14,13 +14,13 @@ from torch.utils.data import Dataset
 from halp_probe.engine.images import load_image
 from halp_probe.errors import InputError
 from halp_probe.finetuning.records import Conversation
-from halp_probe.finetuning.tokens import IGNORED, ConversationTokenizer, Tokenized
+from halp_probe.finetuning.tokens import IGNORED, ConversationTokenizer, TokenizedConversation
 from halp_probe.models.loading import Checkpoint
 
 _TILED = 5  # dimensions of pixel_values [1, P, C, H, W]
 
 
-class ConversationDataset(Dataset[Tokenized]):
+class ConversationDataset(Dataset[TokenizedConversation]):
     """Data set whose sample k is conversation k; its image is decoded on access, in the process that accesses it.
 
     Raises InputError, naming the conversation, for an image that cannot be read (any more) and for a conversation that
@@ -33,7 +33,7 @@ class ConversationDataset(Dataset[Tokenized]):
     def __len__(self) -> int:
         return len(self.conversations)
 
-    def __getitem__(self, index: int) -> Tokenized:
+    def __getitem__(self, index: int) -> TokenizedConversation:
         conversation = self.conversations[index]
         try:
             image = None if conversation.image is None else load_image(conversation.image)
@@ -48,7 +48,7 @@ class Collator:
 
     checkpoint: Checkpoint
 
-    def __call__(self, samples: Sequence[Tokenized]) -> dict[str, torch.Tensor]:
+    def __call__(self, samples: Sequence[TokenizedConversation]) -> dict[str, torch.Tensor]:
         """Return `input_ids`, `attention_mask` and `labels` [B, T], token types [B, T] under the model's name for them.
 
         The images' arrays are present if any sample has an image, in the samples' order: `pixel_values` [I, …], with

@@ -26,7 +26,7 @@ class TooLongError(PromptError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokenized:
+class TokenizedConversation:
     """Conversation ready for a batch."""
 
     input_ids: torch.Tensor  # [T] int64
@@ -57,7 +57,7 @@ class ConversationTokenizer:
     checkpoint: Checkpoint
     max_tokens: int | None = None
 
-    def __call__(self, conversation: Conversation, image: LoadedImage | None) -> Tokenized:
+    def __call__(self, conversation: Conversation, image: LoadedImage | None) -> TokenizedConversation:
         """Tokenize the whole conversation; `image` is its picture, decoded, or None where it has none.
 
         The tokens up to the first answer are those of extraction's prompt for the same image and question. An answer is
@@ -80,7 +80,7 @@ class ConversationTokenizer:
             ids += [*answer, *suffix]
             labels += [*answer, suffix[0], *[IGNORED] * (len(suffix) - 1)]
         self._check_length(len(ids))
-        return Tokenized(
+        return TokenizedConversation(
             input_ids=torch.tensor(ids),
             labels=torch.tensor(labels),
             token_types=self._token_types(prompt, len(ids)),

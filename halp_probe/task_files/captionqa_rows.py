@@ -50,12 +50,12 @@ class _Row:
                 image = keep_picture(self._bytes(images[0]), image_id or f"row_{place}", pictures)
             except PictureError as error:
                 trouble = str(error)
-        asked = tuple(map(_question, [self._row] if alone else questions))
+        questions_read = tuple(map(_question, [self._row] if alone else questions))
         return QaRow(
             place=place,
             image_id=image_id,
             split=self._split,
-            questions=asked,
+            questions=questions_read,
             images=len(images),
             image=image,
             trouble=trouble,

@@ -18,9 +18,9 @@ SYSTEM_WITH_CAPTION = (
     "You are given a caption describing an image, and a question about the image. Answer with a SINGLE LETTER "
     "(A, B, C, ...), no explanation."
 )
-_ASKED = "Question:\n{question}\n\nOptions:\n{options}\n\n"
-_ON_IMAGE = _ASKED + "Answer with just the letter (A, B, C, etc.) of the correct option."
-_ON_CAPTION = "Caption:\n{caption}\n\n" + _ASKED + "Answer:"
+_QUESTION = "Question:\n{question}\n\nOptions:\n{options}\n\n"
+_ON_IMAGE = _QUESTION + "Answer with just the letter (A, B, C, etc.) of the correct option."
+_ON_CAPTION = "Caption:\n{caption}\n\n" + _QUESTION + "Answer:"
 _DECLINED_BONUS = 0.05  # declining scores this much above a blind guess
 
 
@@ -58,11 +58,11 @@ class QaItem:
 def prompt(item: QaItem) -> Sample:
     """Return the question with its options under A, B, …; the prompt for an item with a caption shows no image."""
     lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, item.options, strict=False))
-    asked = _ON_IMAGE if item.caption is None else _ON_CAPTION
+    template = _ON_IMAGE if item.caption is None else _ON_CAPTION
     return Sample(
         question_id=item.key,
         image_id=item.image or item.image_id,
-        question=asked.format(question=item.question, options=lines, caption=item.caption),
+        question=template.format(question=item.question, options=lines, caption=item.caption),
         answer=item.options[item.right],
         extra={
             "category": item.category,

@@ -79,11 +79,11 @@ def as_member(item: DenseObject, points: Sequence[tuple[float, float]]) -> dict[
     return {item.kind: [number for point in points for number in point], **count, "desc": item.desc}
 
 
-class _End(Exception):
+class _EndError(Exception):
     """The text ends inside a JSON value."""
 
 
-class _Malformed(Exception):
+class _MalformedError(Exception):
     """The text is not JSON; the rest of it cannot be read."""
 
 
@@ -103,10 +103,10 @@ class _Reader:
             self._report("reply", "holds the objects inside other JSON")
         try:
             self._root()
-        except _End:
+        except _EndError:
             self._report(self._place, "cut off")
             cut_off = True
-        except _Malformed as error:
+        except _MalformedError as error:
             self._report(self._place, f"{error}; what follows is not read")
         return Reading(objects=tuple(self._objects), problems=tuple(self._problems), cut_off=cut_off)
 
@@ -177,24 +177,24 @@ class _Reader:
         space = _SPACE.match(self._text, self._at)
         self._at = space.end() if space else self._at
         if self._at == len(self._text):
-            raise _End
+            raise _EndError
         return self._text[self._at]
 
     def _take(self, mark: str) -> None:
         if self._peek() != mark:
-            raise _Malformed(f"{_shorten(self._text[self._at])!r} where {mark!r} is due")
+            raise _MalformedError(f"{_shorten(self._text[self._at])!r} where {mark!r} is due")
         self._at += 1
 
     def _key(self) -> str:
         if self._peek() != '"':
-            raise _Malformed(f"{self._text[self._at]!r} where a name in quotes is due")
+            raise _MalformedError(f"{self._text[self._at]!r} where a name in quotes is due")
         literal = _STRING.match(self._text, self._at)
         if literal is None:
-            raise _End
+            raise _EndError
         self._at = literal.end()
         key = _decode(literal[0])
         if key is None:
-            raise _Malformed(f"{_shorten(literal[0])} is no JSON string")
+            raise _MalformedError(f"{_shorten(literal[0])} is no JSON string")
         return key
 
     def _value(self) -> str:
@@ -205,9 +205,9 @@ class _Reader:
         else:
             found = (_STRING if opening == '"' else _SCALAR).match(self._text, self._at)
             if found is None and opening == '"':
-                raise _End
+                raise _EndError
             if found is None:
-                raise _Malformed(f"{opening!r} where a value is due")
+                raise _MalformedError(f"{opening!r} where a value is due")
             self._at = found.end()
         return self._text[begin : self._at]
 
@@ -219,7 +219,7 @@ class _Reader:
                 return token.end()
             if token[0] == '"':
                 break
-        raise _End
+        raise _EndError
 
 
 class _Count:

@@ -83,7 +83,7 @@ def judge_task(shards: Shards, name: str, rule: str | None = None) -> list[Label
     if name not in TASKS:
         raise LabelError(f"{shards.files[0]} was captured for the task {name!r}, which this version does not know")
     task = TASKS[name]
-    cells = zip(shards.question_ids, shards.text(ITEM_COLUMN), answers_of(shards), _finished(shards), strict=True)
+    cells = zip(shards.question_ids, shards.text(ITEM_COLUMN), answers_of(shards), _finished_flags(shards), strict=True)
     return [
         row(question_id, task.verdict(task.item(item), answer, finished=finished))
         for question_id, item, answer, finished in cells
@@ -114,11 +114,11 @@ def _judge_note(run: JudgeRun, cache: Path) -> str:
 
 def _cut_off_note(shards: Shards) -> list[str]:
     """Return a note on answers that reach the token limit, if there are any."""
-    long, limit = _finished(shards).count(False), shards.attributes.get("max_new_tokens")
+    long, limit = _finished_flags(shards).count(False), shards.attributes.get("max_new_tokens")
     return [f"{long} answers reach the limit of {limit} tokens and may be cut off before their verdict"] if long else []
 
 
-def _finished(shards: Shards) -> list[bool]:
+def _finished_flags(shards: Shards) -> list[bool]:
     """Return False for answers of as many tokens as were allowed: whether they ended there is not known."""
     limit = shards.attributes.get("max_new_tokens")
     if not limit or not shards.has("answer_tokens"):

@@ -108,20 +108,20 @@ _LINE = 400  # characters that are read of a declaration's line
 
 def read_choice(reply: str, options: Sequence[str]) -> Choice:
     """Return the option that `reply` chooses among `options`, which the prompt showed as A, B and so on."""
-    said = clean(reply)
-    if not said:
+    reply_text = clean(reply)
+    if not reply_text:
         return Choice(index=None, reason="it never got past its thinking" if "<think>" in reply else EMPTY_ANSWER)
-    found = sorted([*_declarations(said, options), *_confirmations(said)], key=lambda one: one.start)
+    found = sorted([*_declarations(reply_text, options), *_confirmations(reply_text)], key=lambda one: one.start)
     if declared := [one for one in found if one.options]:
-        return _of(_agreement(declared, said, options), DECLARED, options)
-    first = _leading_letter(said, options) | _first_line(said)
-    if bare := first | _last_line(said) | _concluded_options(said, options):
-        return _of(bare | (_second_thoughts(said, options) if first else frozenset()), LETTER, options)
-    if named := _named_options(said, options):
+        return _of(_agreement(declared, reply_text, options), DECLARED, options)
+    first = _leading_letter(reply_text, options) | _first_line(reply_text)
+    if bare := first | _last_line(reply_text) | _concluded_options(reply_text, options):
+        return _of(bare | (_second_thoughts(reply_text, options) if first else frozenset()), LETTER, options)
+    if named := _named_options(reply_text, options):
         return _of(named, LETTER, options)
-    if numbered := number(said, options):
+    if numbered := number(reply_text, options):
         return _of(numbered, NUMBER, options)
-    return _by_text(found[-1].payload if found else said, said, options)
+    return _by_text(found[-1].payload if found else reply_text, reply_text, options)
 
 
 def _of(found: frozenset[int], how: str, options: Sequence[str]) -> Choice:
@@ -136,21 +136,21 @@ def _of(found: frozenset[int], how: str, options: Sequence[str]) -> Choice:
     return Choice(index=min(found), how=how)
 
 
-def _by_text(text: str, said: str, options: Sequence[str]) -> Choice:
+def _by_text(text: str, reply_text: str, options: Sequence[str]) -> Choice:
     """Return the one option that `text`, the reply or a declaration in it, equals or mentions."""
     found = same_text(text, options) or find_mentions(text, options)
     if not found:
-        return Choice(index=None, reason=REFUSAL if refused(said) else "no option could be read")
-    if len(found) == 1 and refused(said) and not refused(options[min(found)]):
+        return Choice(index=None, reason=REFUSAL if refused(reply_text) else "no option could be read")
+    if len(found) == 1 and refused(reply_text) and not refused(options[min(found)]):
         return Choice(index=None, reason=REFUSAL)
     return _of(found, TEXT, options)
 
 
-def _declarations(said: str, options: Sequence[str]) -> Iterator[_Declaration]:
+def _declarations(reply_text: str, options: Sequence[str]) -> Iterator[_Declaration]:
     r"""Yield the text after each "the answer is", "Answer:", boxed; its options are empty if they cannot be read."""
-    for match in _MARKER.finditer(said):
-        rest = said[match.end() : match.end() + _LINE].lstrip()
-        if _is_doubted(said, match) or _begins_with_list(rest):
+    for match in _MARKER.finditer(reply_text):
+        rest = reply_text[match.end() : match.end() + _LINE].lstrip()
+        if _is_doubted(reply_text, match) or _begins_with_list(rest):
             continue
         payload = rest.partition("}" if match[0].startswith("\\") else "\n")[0]
         named = letters(payload, options, declared=True) or _declared_options(payload, options)
@@ -167,49 +167,51 @@ def _declared_options(payload: str, options: Sequence[str]) -> frozenset[int]:
     return whole or number(sentence, options) or (first if find_mentions(payload, options) <= first else frozenset())
 
 
-def _confirmations(said: str) -> Iterator[_Declaration]:
+def _confirmations(reply_text: str) -> Iterator[_Declaration]:
     """Yield declarations such as "Option B is correct"."""
-    for match in _CONFIRMED.finditer(said):
-        if not _is_doubted(said, match):
+    for match in _CONFIRMED.finditer(reply_text):
+        if not _is_doubted(reply_text, match):
             named = (match["named"] or match["letter"]).upper() + re.sub(r"[^A-Z]", "", match["others"])
             yield _Declaration(
                 start=match.start(), options=frozenset(map(LETTERS.index, named)), payload=match[0], final=False
             )
 
 
-def _agreement(declared: Sequence[_Declaration], said: str, options: Sequence[str]) -> frozenset[int]:
+def _agreement(declared: Sequence[_Declaration], reply_text: str, options: Sequence[str]) -> frozenset[int]:
     """Return all options that are declared or stand alone in the first line; only final ones if the last is final."""
     if declared[-1].final:
         return frozenset().union(*(one.options for one in declared if one.final))
-    later = _second_thoughts(said[declared[-1].start :], options)
-    return _first_line(said).union(later, *(one.options for one in declared))
+    later = _second_thoughts(reply_text[declared[-1].start :], options)
+    return _first_line(reply_text).union(later, *(one.options for one in declared))
 
 
-def _second_thoughts(said: str, options: Sequence[str]) -> frozenset[int]:
+def _second_thoughts(reply_text: str, options: Sequence[str]) -> frozenset[int]:
     """Return the options whose letters follow a "wait" or "actually"."""
-    thought = _SECOND_THOUGHT.search(said)
+    thought = _SECOND_THOUGHT.search(reply_text)
     if thought is None:
         return frozenset()
-    found = {LETTERS.index(match[1] or match[2]) for match in _ANY_LETTER.finditer(said, thought.end())}
+    found = {LETTERS.index(match[1] or match[2]) for match in _ANY_LETTER.finditer(reply_text, thought.end())}
     return frozenset(index for index in found if index < len(options))
 
 
-def _leading_letter(said: str, options: Sequence[str]) -> frozenset[int]:
+def _leading_letter(reply_text: str, options: Sequence[str]) -> frozenset[int]:
     """Return the letter with which the reply begins, unless it begins with a list of the options."""
-    if _begins_with_list(said) or (_DESCRIBED_OPTION.match(said) and _DESCRIBED_OPTION.findall(said)[:2] == ["A", "B"]):
+    if _begins_with_list(reply_text) or (
+        _DESCRIBED_OPTION.match(reply_text) and _DESCRIBED_OPTION.findall(reply_text)[:2] == ["A", "B"]
+    ):
         return frozenset()
-    return letters(said.partition("\n")[0], options, declared=False)
+    return letters(reply_text.partition("\n")[0], options, declared=False)
 
 
-def _first_line(said: str) -> frozenset[int]:
+def _first_line(reply_text: str) -> frozenset[int]:
     """Return the letter that is all of the first line."""
-    alone = _ALONE.fullmatch(said.partition("\n")[0].strip())
+    alone = _ALONE.fullmatch(reply_text.partition("\n")[0].strip())
     return frozenset((LETTERS.index(alone[1]),)) if alone else frozenset()
 
 
-def _last_line(said: str) -> frozenset[int]:
+def _last_line(reply_text: str) -> frozenset[int]:
     """Return the letter that is all of the last line, unless it is the next of a list that was cut off."""
-    before, _, last = said.rpartition("\n")
+    before, _, last = reply_text.rpartition("\n")
     alone = _ALONE.fullmatch(last.strip())
     if alone is None:
         return frozenset()
@@ -218,28 +220,28 @@ def _last_line(said: str) -> frozenset[int]:
     return frozenset() if marks and LETTERS.index(marks[-1]) + 1 == index else frozenset((index,))
 
 
-def _concluded_options(said: str, options: Sequence[str]) -> frozenset[int]:
+def _concluded_options(reply_text: str, options: Sequence[str]) -> frozenset[int]:
     """Return options after phrases such as "I think B", "so it is (B)"."""
     found = frozenset[int]()
-    for match in _WEAK_MARKER.finditer(said):
-        payload = said[match.end() : match.end() + _LINE].partition("\n")[0]
-        if not _is_doubted(said, match):
+    for match in _WEAK_MARKER.finditer(reply_text):
+        payload = reply_text[match.end() : match.end() + _LINE].partition("\n")[0]
+        if not _is_doubted(reply_text, match):
             found |= letters(payload, options, declared=False)
     return found
 
 
-def _named_options(said: str, options: Sequence[str]) -> frozenset[int]:
+def _named_options(reply_text: str, options: Sequence[str]) -> frozenset[int]:
     """Return options named as "option B" anywhere, in a sentence that rejects nothing."""
     found = frozenset[int]()
-    for sentence in sentences(said):
+    for sentence in sentences(reply_text):
         if not _REFUTED.search(sentence) and not sentence.endswith("?"):
             for match in _NAMED.finditer(sentence):
                 found |= letters(sentence[match.start() :], options, declared=False)
     return found
 
 
-def _is_doubted(said: str, match: re.Match[str]) -> bool:
-    return _DOUBTED.search(said[max(0, match.start() - _NEAR) : match.start()]) is not None
+def _is_doubted(reply_text: str, match: re.Match[str]) -> bool:
+    return _DOUBTED.search(reply_text[max(0, match.start() - _NEAR) : match.start()]) is not None
 
 
 def _begins_with_list(text: str) -> bool:

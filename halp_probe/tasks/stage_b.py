@@ -13,8 +13,8 @@ from halp_probe.tasks.stage_groups import FAIL, PASS
 from halp_probe.tasks.task import Task
 
 NAME = "stage-b"
-SAID = {"通过": PASS, "不通过": FAIL}
-WORDS = {label: word for word, label in SAID.items()}
+LABELS_BY_WORD = {"通过": PASS, "不通过": FAIL}
+WORDS = {label: word for word, label in LABELS_BY_WORD.items()}
 SYSTEM = "你是通信机房施工质量检查的审核员。你看不到图片，只能依据每张图片的文字记录，判断这一组图片是否通过检查。"
 _ASKED = """\
 检查任务：{name}
@@ -100,7 +100,7 @@ def decision(reply: str) -> Decision:
         return Decision(
             verdict=None, problem=f"has {len(lines)} line{'s'[: len(lines) != 1]}, not two" if said else "empty"
         )
-    verdict = SAID.get(lines[0])
+    verdict = LABELS_BY_WORD.get(lines[0])
     if verdict is None:
         return Decision(verdict=None, problem="the first line is neither 通过 nor 不通过")
     reason = _REASON.fullmatch(lines[1])
