@@ -132,7 +132,7 @@ def test_what_is_answered_is_not_asked_again(data, tmp_path, monkeypatch):
 def test_other_settings_are_refused_by_name(data, tmp_path):
     answer_task(given(data), OPTIONS, tmp_path / "a.csv")
     before = (tmp_path / "a.replies.jsonl").read_bytes()
-    with pytest.raises(InputError, match=r"max_new_tokens is 8 there and 9 now.*other --output-path"):
+    with pytest.raises(InputError, match=r"max_new_tokens is 8 there and 9 now.*other `output_path`"):
         answer_task(given(data), replace(OPTIONS, max_new_tokens=9), tmp_path / "a.csv")
     assert (tmp_path / "a.replies.jsonl").read_bytes() == before
 
@@ -327,7 +327,7 @@ def test_a_file_that_is_no_log_is_left_alone(tmp_path, line):
     ReplyLog(tmp_path / "good.jsonl", {})
     with (tmp_path / "good.jsonl").open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(InputError, match="line 2 is no reply"):
+    with pytest.raises(InputError, match="line 2 is not a reply"):
         ReplyLog(tmp_path / "good.jsonl", {})
 
 

@@ -144,7 +144,7 @@ REFUSED = {
     "http://[::1%lo]:{six}/": "not a host|not a URL",
     "http://[127.0.0.1]:{four}/": "not an IPv6|not a URL",
     "http://[::1]x:{six}/": "not a host|not a URL",
-    "http://[::1:{six}/": "no URL",
+    "http://[::1:{six}/": "not a URL",
     "http://[1::2::3]/": "not an IPv6|not a URL",
     "http://::1:{six}/": "not a host",
     "http://127.0.0.1:{four}:80/": "not a host",
@@ -527,7 +527,7 @@ def test_tls_asks_for_the_name_of_the_url() -> None:
         assert fetch_image("https://pictures.example/a.png", QUICK, network) == PICTURE
         assert asked == ["pictures.example"] and internet.dialled == [(PUBLIC, 443)]
         assert "Host: pictures.example\r\n" in server.heads[0]
-        for url, trust in (("https://other.example/", client), ("https://pictures.example/", fetch.trusted)):
+        for url, trust in (("https://other.example/", client), ("https://pictures.example/", fetch.make_tls_context)):
             with pytest.raises(InputError, match=r"(other|pictures).example has no valid certificate"):
                 fetch_image(url, QUICK, internet.network(trust=trust))
         assert len(server.heads) == 1

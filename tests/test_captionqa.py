@@ -476,7 +476,7 @@ def test_what_cannot_be_read_is_named(data, tmp_path, monkeypatch):
     (tmp_path / "a.parquet").write_text("no parquet")
     assert "cannot be read as parquet" in refused(tmp_path / "a.parquet")
     (tmp_path / "a.csv").write_text("")
-    assert "none of .parquet" in refused(tmp_path / "a.csv")
+    assert "must end in one of .parquet" in refused(tmp_path / "a.csv")
     assert "cannot be loaded" in refused(Path("Nobody/Nothing"))
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert "halp_probe[tasks]" in refused(Path("Borise/CaptionQA"))

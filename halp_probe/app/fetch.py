@@ -176,7 +176,7 @@ def _open_response(target: Target, deadline: _Deadline, limits: Limits, network:
 
 
 def _public_addresses(target: Target, deadline: _Deadline, network: Network) -> list[str]:
-    """Return all addresses of the host. If one is not public, all are refused: the name cannot be make_tls_context."""
+    """Return all addresses of the host. If one is not public, all are refused: the name cannot be trusted."""
     found = [target.host] if literal_address(target.host) else _in_time(target, deadline, network)
     addresses = [literal_address(address) for address in found]
     if not found or not all(address is not None and network.is_public(address) for address in addresses):

@@ -1,4 +1,4 @@
-"""The two models that are compared: the flags of `halp-probe compare` as those of two extractions, A and B."""
+"""Sides of a comparison, A and B: the flags of `halp-probe compare` as those of two extractions."""
 
 from __future__ import annotations
 

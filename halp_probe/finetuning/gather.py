@@ -28,7 +28,7 @@ class GatheredData:
     """Conversations of every stage, by its number."""
 
     stages: Mapping[int, Parts]
-    contents: Mapping[Path, bytes]  # `content_of` every picture
+    contents: Mapping[Path, bytes]  # result of `content_of` for every picture
     left_out: tuple[LeftOut, ...]
 
 

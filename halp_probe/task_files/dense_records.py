@@ -156,7 +156,7 @@ def _item(key: str, record: Mapping[str, Any], folder: Path, prompt: str | None,
 
 
 def _truth(objects: Any, sizes: Sequence[tuple[int, int]]) -> str:
-    """Return the objects as group_by_image JSON; "" if there are none."""
+    """Return the objects as grouped JSON; "" if there are none."""
     if objects is None:
         return ""
     if isinstance(objects, list):

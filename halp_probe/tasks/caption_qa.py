@@ -81,7 +81,7 @@ def parse(item: QaItem, reply: str) -> Choice:
 
 
 def verdict(item: QaItem, choice: Choice) -> Verdict:
-    """Judge by the read_choice option; unknown where none could be read and where the reply declines to answer."""
+    """Judge by the chosen option; unknown where none could be read and where the reply declines to answer."""
     truth = item.options[item.right]
     if choice.index is None:
         return unknown("choice", truth, choice.reason)

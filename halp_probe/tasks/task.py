@@ -62,9 +62,7 @@ class TaskInput(Generic[Item, Parsed]):
     items: Sequence[Item]
     failures: Sequence[Failure]
     images_dir: Path
-    about: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # settings that shaped the prompts, such as `seed`; JSON values
+    about: Mapping[str, Any] = field(default_factory=dict)  # settings of the prompts, such as `seed`; JSON values
 
     @property
     def settings(self) -> dict[str, Any]:
