@@ -265,7 +265,7 @@ def test_what_is_neither_is_told(tmp_path: Path) -> None:
     for path, reason in {
         "notes.txt": "is neither a shard",
         "bytes.json": "is not UTF-8",
-        "empty": r"holds neither shards \(\*.h5\) nor a report.json; pass the --output-dir",
+        "empty": r"holds neither shards \(\*.h5\) nor a report.json; pass the `output_dir`",
         "probes": "holds neither shards",
         "up": r"holds neither shards.*pass .*up/run, which does",
         "none": "does not exist",
