@@ -1,7 +1,7 @@
-"""Hooks of MkDocs: pages that are made of other parts of the project, so that nothing is said twice.
+"""Hooks of MkDocs that generate pages from other parts of the project, so that nothing is written twice.
 
-The home page is the README, the pages of changes and of contributing are their files; the commands' page shows what
-`--help` prints, the API page the public names. Notebooks that `make docs` has not executed are shown without outputs.
+The home page is the README, and CHANGELOG and CONTRIBUTING become pages; the page of commands shows what `--help`
+prints, the API page the public names. Notebooks that `make docs` has not executed are shown without outputs.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from halp_probe.cli import COMMANDS, module_of
 ROOT = Path(__file__).resolve().parents[1]
 COPIES = {"index.md": "README.md", "changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
 PUBLIC_NAMES = "<!-- the public names -->"
-NOT_EXECUTED = "*Not executed where this page was built; `make docs` shows what each cell gives.*\n\n"
+NOT_EXECUTED = "*Not executed where this page was built; `make docs` shows each cell's output.*\n\n"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made: copies of root files, the commands, notebooks that were not executed."""
-    made = {page: for_site((ROOT / source).read_text(encoding="utf-8")) for page, source in COPIES.items()}
-    made["index.md"] = "---\nhide: [navigation]\n---\n\n" + made["index.md"]
-    made["commands.md"] = commands_page()
+    """Add the generated pages: copies of root files, the commands, and notebooks that were not executed."""
+    pages = {page: for_site((ROOT / source).read_text(encoding="utf-8")) for page, source in COPIES.items()}
+    pages["index.md"] = "---\nhide: [navigation]\n---\n\n" + pages["index.md"]
+    pages["commands.md"] = commands_page()
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         page = f"notebooks/{notebook.stem}.md"
         if files.get_file_from_path(page) is None:
-            made[page] = NOT_EXECUTED + MarkdownExporter().from_notebook_node(nbformat.read(notebook, as_version=4))[0]
-    for page, content in made.items():
+            pages[page] = NOT_EXECUTED + MarkdownExporter().from_notebook_node(nbformat.read(notebook, as_version=4))[0]
+    for page, content in pages.items():
         files.append(File.generated(config, page, content=content))
     return files
 
@@ -48,7 +48,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def for_site(markdown: str) -> str:
-    """A page of the project's root with the links that it needs among the pages of the site."""
+    """Return a page of the project's root with its links changed to the site's pages."""
     markdown = re.sub(r"\]\(docs/", "](", markdown)
     markdown = markdown.replace("](CONTRIBUTING.md)", "](contributing.md)").replace(
         "](CHANGELOG.md)", "](changelog.md)"
@@ -58,7 +58,7 @@ def for_site(markdown: str) -> str:
 
 
 def commands_page() -> str:
-    """All commands with their flags, as `--help` prints them."""
+    """Return the page of all commands with their flags, as `--help` prints them."""
     os.environ["COLUMNS"] = "90"  # argparse wraps at the terminal's width
     parts = [
         "# Commands\n\nWhat `halp-probe COMMAND --help` prints, and the scripts `extract.py`, `train_probes.py` and "

@@ -1,6 +1,6 @@
-"""python docs/code_map.py
+"""Write docs/code-map.md: every module by its whole path, with the first line of its docstring.
 
-Write docs/code-map.md: every module by its whole path, with the first line of its docstring; a test compares them.
+Run as `python docs/code_map.py`; a test compares the page with the modules.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ PAGE = ROOT / "docs" / "code-map.md"
 INTRODUCTION = """# Code map
 
 Every module and its one duty, in its own words. Written by `python docs/code_map.py` from the first line of each
-docstring (behind the command to type, where it begins with one). [Architecture](architecture.md) says how they work
+docstring (after the command to type, where it begins with one). [Architecture](architecture.md) says how they work
 together.
 """
 
 
 def modules(root: Path) -> list[Path]:
-    """Paths, relative to `root`, of all modules but `__init__.py` files without a docstring, sorted by folder."""
+    """Return the paths, relative to `root`, of all modules, by folder; `__init__.py` only with a docstring."""
     found = [*root.glob("*.py"), *(path for top in ("halp_probe", "benchmarks") for path in (root / top).rglob("*.py"))]
     relative = [path.relative_to(root) for path in found if path.name != "__init__.py" or summary(path)]
     return sorted(relative, key=lambda path: (path.parent.parts, path.name))
 
 
 def summary(path: Path) -> str:
-    """The first line of the module's docstring that is not a command to type, to the end of its sentence."""
+    """Return the docstring's first line that is not a command to type, to the end of its sentence."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     paragraphs = [part for part in docstring.split("\n\n") if part and not part.startswith("python ")]
     if not paragraphs:
@@ -41,7 +41,7 @@ def summary(path: Path) -> str:
 
 
 def page(root: Path = ROOT) -> str:
-    """The whole page: a heading and a table for each folder."""
+    """Return the whole page: a heading and a table for each folder."""
     parts = [INTRODUCTION]
     for folder, paths in groupby(modules(root), key=lambda path: path.parent):
         name = "Scripts" if folder == Path() else f"{folder.as_posix()}/"
@@ -55,7 +55,7 @@ def _table(root: Path, paths: Sequence[Path]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text as a table's cell: a bar would end it, and what looks like a tag or a place for one would vanish."""
+    """Return the text as a table's cell, with characters escaped that would end it or be read as markup."""
     pieces = text.split("`")  # every second piece is code
     pieces[::2] = [piece.replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_") for piece in pieces[::2]]
     return "`".join(pieces).replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""The page of the public names, made from `halp_probe.__all__`: a table of all of them, and a section for each."""
+"""Page of the public names, made from `halp_probe.__all__`: a table of all of them, and a section for each."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import halp_probe
 
 
 def public_names() -> list[str]:
-    """All names that `import halp_probe` offers, in alphabetic order whatever their case."""
+    """Return all names that `import halp_probe` offers, in alphabetic order regardless of case."""
     return sorted((name for name in halp_probe.__all__ if not name.startswith("_")), key=str.lower)
 
 
 def summary(public: Any) -> str:
-    """The first paragraph of its docstring, on one line."""
+    """Return the first paragraph of the object's docstring, on one line."""
     paragraph = (inspect.getdoc(public) or "").split("\n\n")[0]
     return " ".join(paragraph.split())
 
 
 def markdown() -> str:
-    """Two tables, functions and types, and below them a section for each name, which mkdocstrings fills."""
+    """Return two tables, functions and types, followed by a section for each name, which mkdocstrings fills."""
     objects = {name: getattr(halp_probe, name) for name in public_names()}
     types = [name for name, public in objects.items() if inspect.isclass(public)]
     functions = [name for name in objects if name not in types]

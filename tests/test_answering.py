@@ -132,7 +132,7 @@ def test_what_is_answered_is_not_asked_again(data, tmp_path, monkeypatch):
 def test_other_settings_are_refused_by_name(data, tmp_path):
     answer_task(given(data), OPTIONS, tmp_path / "a.csv")
     before = (tmp_path / "a.replies.jsonl").read_bytes()
-    with pytest.raises(InputError, match=r"max_new_tokens is 8 there and 9 now.*other --output-path"):
+    with pytest.raises(InputError, match=r"max_new_tokens is 8 there and 9 now.*other `output_path`"):
         answer_task(given(data), replace(OPTIONS, max_new_tokens=9), tmp_path / "a.csv")
     assert (tmp_path / "a.replies.jsonl").read_bytes() == before
 
@@ -141,7 +141,7 @@ def test_a_prompt_that_changed_is_refused(data, tmp_path):
     answer_task(given(data), OPTIONS, tmp_path / "a.csv")
     changed = given(data)
     changed = replace(changed, items=[replace(changed.items[0], question="another?"), *changed.items[1:]])
-    with pytest.raises(InputError, match=rf"{changed.items[0].question_id}.*asked otherwise"):
+    with pytest.raises(InputError, match=rf"{changed.items[0].question_id}.*from another prompt"):
         answer_task(changed, OPTIONS, tmp_path / "a.csv")
 
 
@@ -318,16 +318,16 @@ def test_a_log_keeps_what_it_was_given(tmp_path):
 def test_a_file_that_is_no_log_is_left_alone(tmp_path, line):
     path = tmp_path / "log.jsonl"
     path.write_text(line + "\n")
-    with pytest.raises(InputError, match="no file of replies"):
+    with pytest.raises(InputError, match="is not a file of replies"):
         ReplyLog(path, {})
     path.write_text(line)
-    with pytest.raises(InputError, match="no file of replies"):
+    with pytest.raises(InputError, match="is not a file of replies"):
         ReplyLog(path, {})
     assert path.read_text() == line
     ReplyLog(tmp_path / "good.jsonl", {})
     with (tmp_path / "good.jsonl").open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(InputError, match="line 2 is no reply"):
+    with pytest.raises(InputError, match="line 2 is not a reply"):
         ReplyLog(tmp_path / "good.jsonl", {})
 
 

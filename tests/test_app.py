@@ -125,9 +125,9 @@ def test_risk_and_answer_are_those_of_the_model_and_the_selected_probe(page: App
     asked = chat.ask([EASY.image], FIRST)
     ask(page, FIRST)
     turn = session(page).turns[0]
-    assert turn.judged is not None and not turn.judged.follow_up
-    assert turn.judged.risks == pytest.approx(asked.risks)
-    assert turn.judged.by == "selected_probe"
+    assert turn.assessment is not None and not turn.assessment.follow_up
+    assert turn.assessment.risks == pytest.approx(asked.risks)
+    assert turn.assessment.by == "selected_probe"
     assert turn.answer == asked.answer() == "square"
     assert "likely to be wrong" in shown(page) and "True answer: square" in shown(page)
     assert turn.asked is None and turn.pieces is None  # the model's memory of it is free again
@@ -139,11 +139,11 @@ def test_above_the_threshold_it_is_silent_until_it_is_asked_to_answer(page: AppT
     turn = session(page).turns[0]
     assert turn.abstained and turn.state is State.ABSTAINED and turn.answer == ""
     assert "I would rather not answer" in shown(page) and ">square<" not in shown(page)
-    before = turn.judged
+    before = turn.assessment
     pressed(page, "Answer anyway")
     assert turn.state is State.ANSWERED and turn.answered_anyway and turn.abstained
     assert turn.answer == chat.ask([EASY.image], FIRST).answer()
-    assert turn.judged is before and ">square<" in shown(page)
+    assert turn.assessment is before and ">square<" in shown(page)
 
 
 def test_an_abstention_is_decided_by_the_threshold_of_its_time(page: AppTest) -> None:
@@ -151,14 +151,14 @@ def test_an_abstention_is_decided_by_the_threshold_of_its_time(page: AppTest) ->
     ask(page, FIRST)
     threshold(page).set_value(100.0).run()
     turn = session(page).turns[0]
-    assert turn.state is State.ABSTAINED and turn.judged is not None and turn.judged.threshold == 0
+    assert turn.state is State.ABSTAINED and turn.assessment is not None and turn.assessment.threshold == 0
 
 
 def test_the_slider_begins_at_the_cards_threshold_to_the_last_bit(page: AppTest) -> None:
     probe = load_probes("shapes")["selected_probe"]
     assert probe.threshold is not None
     ask(page, FIRST)
-    judged = session(page).turns[0].judged
+    judged = session(page).turns[0].assessment
     assert judged is not None and judged.threshold == probe.threshold.risk
 
 
@@ -170,8 +170,8 @@ def test_a_second_question_is_asked_after_the_first_and_says_so(page: AppTest, c
     assert "A follow-up" not in shown(page)
     ask(page, SECOND)
     turn = session(page).turns[1]
-    assert turn.judged is not None and turn.judged.follow_up
-    assert turn.judged.risks == pytest.approx(after.risks)
+    assert turn.assessment is not None and turn.assessment.follow_up
+    assert turn.assessment.risks == pytest.approx(after.risks)
     assert turn.answer == after.answer()
     assert "A follow-up" in shown(page)
 
@@ -181,8 +181,8 @@ def test_what_was_not_answered_is_not_in_the_next_prompt(page: AppTest, chat: Pr
     ask(page, FIRST)
     ask(page, SECOND)
     turn = session(page).turns[1]
-    assert turn.judged is not None and not turn.judged.follow_up
-    assert turn.judged.risks == pytest.approx(chat.ask([EASY.image], SECOND).risks)
+    assert turn.assessment is not None and not turn.assessment.follow_up
+    assert turn.assessment.risks == pytest.approx(chat.ask([EASY.image], SECOND).risks)
     assert session(page).turns[0].asked is None  # only the newest can be answered anyway
     assert [button.label for button in page.button].count("Answer anyway") == 1
 
@@ -192,7 +192,7 @@ def test_another_picture_and_the_button_begin_a_conversation(page: AppTest) -> N
     page.button_group(key="example").set_value("Hard").run()
     assert session(page).turns == [] and session(page).history == () and session(page).conversation == 2
     ask(page, SECOND)
-    judged = session(page).turns[0].judged
+    judged = session(page).turns[0].assessment
     assert judged is not None and not judged.follow_up
     pressed(page, "New conversation")
     assert session(page).turns == [] and len(session(page).past) == 2
@@ -364,12 +364,12 @@ def test_no_markup_of_a_file_reaches_a_table() -> None:
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\n=1", "＝1", "－1"])
 def test_no_cell_of_the_csv_can_become_a_formula(cell: str) -> None:
-    assert history.harmless(cell) == f"'{cell}"
+    assert history.defuse(cell) == f"'{cell}"
 
 
 @pytest.mark.parametrize("cell", ["", "red", "0.5000", "a=b", "it's -1", "2026-11-22 10:00:00"])
 def test_other_cells_stay_as_they_are(cell: str) -> None:
-    assert history.harmless(cell) == cell
+    assert history.defuse(cell) == cell
 
 
 def results(page: AppTest, path: Path | str, probe: str = "", images: Path | str = "") -> str:
@@ -484,8 +484,8 @@ def test_settings_reach_the_page_as_they_are() -> None:
 
 def test_another_model_takes_no_revision_or_trust_from_the_one_before() -> None:
     first = Choice.of(ModelOptions(model="a/b", revision="abc", trust_remote_code="a/b", dtype="float16"), None)
-    assert first.named("a/b", (), "").model == first.model
-    other = first.named("c/d", (), "").model
+    assert first.with_names("a/b", (), "").model == first.model
+    other = first.with_names("c/d", (), "").model
     assert other == ModelOptions(model="c/d", dtype="float16")
 
 

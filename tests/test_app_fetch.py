@@ -21,9 +21,9 @@ from loopback import ANY_PORT, Internet, Loopback, loopback, redirect, reply
 from PIL import Image
 
 from halp_probe.app import fetch
-from halp_probe.app.addresses import is_public, parsed
+from halp_probe.app.addresses import is_public, parse_url
 from halp_probe.app.fetch import Limits, Network, fetch_image
-from halp_probe.app.uploads import checked_image
+from halp_probe.app.uploads import check_image
 from halp_probe.errors import InputError
 
 PUBLIC, OTHER = "93.184.216.34", "2606:4700:4700::1111"
@@ -113,14 +113,14 @@ REFUSED = {
     "http://localhost.localdomain:{four}/": NOT_PUBLIC,
     "http://127.0.0.1:{four}?@pictures.example/": NOT_PUBLIC,
     "http://127.0.0.1:{four}#@pictures.example/": NOT_PUBLIC,
-    "http://localhost:{four}/": "no name of the public internet",
-    "http://LOCALHOST.:{four}/": "no name of the public internet",
-    "http://metadata/": "no name of the public internet",
-    "http://pictures..example/": "no name of the public internet",
-    "http://-pictures.example/": "no name of the public internet",
-    "http://.example/": "no name of the public internet",
-    f"http://{'a.' * 130}example/": "no name of the public internet",
-    "http://127.0.0.1..:{four}/": "no name of the public internet",
+    "http://localhost:{four}/": "not a name of the public internet",
+    "http://LOCALHOST.:{four}/": "not a name of the public internet",
+    "http://metadata/": "not a name of the public internet",
+    "http://pictures..example/": "not a name of the public internet",
+    "http://-pictures.example/": "not a name of the public internet",
+    "http://.example/": "not a name of the public internet",
+    f"http://{'a.' * 130}example/": "not a name of the public internet",
+    "http://127.0.0.1..:{four}/": "not a name of the public internet",
     "http://2130706433:{four}/": "is a number",
     "http://0x7f000001:{four}/": "is a number",
     "http://017700000001:{four}/": "is a number",
@@ -137,19 +137,19 @@ REFUSED = {
     "http://pictures.example:80@127.0.0.1:{four}/": "name or password",
     "http://user:secret@pictures.example/": "name or password",
     "http://@127.0.0.1:{four}/": "name or password",
-    "http://pictures.example%40127.0.0.1:{four}/": "no host",
-    "http://127%2e0.0.1:{four}/": "no host",
-    "http://[fe80::1%25lo]:{six}/": "no host|no URL",
-    "http://[::1%25lo]:{six}/": "no host|no URL",
-    "http://[::1%lo]:{six}/": "no host|no URL",
-    "http://[127.0.0.1]:{four}/": "no IPv6|no URL",
-    "http://[::1]x:{six}/": "no host|no URL",
-    "http://[::1:{six}/": "no URL",
-    "http://[1::2::3]/": "no IPv6|no URL",
-    "http://::1:{six}/": "no host",
-    "http://127.0.0.1:{four}:80/": "no host",
-    "http://pictures.example:x/": "no host",
-    "http://pictures.example:-1/": "no host",
+    "http://pictures.example%40127.0.0.1:{four}/": "not a host",
+    "http://127%2e0.0.1:{four}/": "not a host",
+    "http://[fe80::1%25lo]:{six}/": "not a host|not a URL",
+    "http://[::1%25lo]:{six}/": "not a host|not a URL",
+    "http://[::1%lo]:{six}/": "not a host|not a URL",
+    "http://[127.0.0.1]:{four}/": "not an IPv6|not a URL",
+    "http://[::1]x:{six}/": "not a host|not a URL",
+    "http://[::1:{six}/": "not a URL",
+    "http://[1::2::3]/": "not an IPv6|not a URL",
+    "http://::1:{six}/": "not a host",
+    "http://127.0.0.1:{four}:80/": "not a host",
+    "http://pictures.example:x/": "not a host",
+    "http://pictures.example:-1/": "not a host",
     "http://pictures.example:٨٠/": "ASCII",
     "http://１２７.０.０.１:{four}/": "ASCII",
     "http://①②⑦.⓪.⓪.①:{four}/": "ASCII",
@@ -163,18 +163,18 @@ REFUSED = {
     "http://127.0.\t0.1:{four}/": "blank",
     "http://127.0.0.1:{four}/\r\nHost: pictures.example": "blank",
     "http://pictures.example/\x00": "blank",
-    "http:///127.0.0.1:{four}/": "no http",
-    "http:127.0.0.1:{four}": "no http",
-    "//127.0.0.1:{four}/": "no http",
-    "127.0.0.1:{four}": "no http",
-    "": "no http",
-    "ftp://127.0.0.1:{four}/": "no http",
-    "file:///etc/hostname": "no http",
-    "file://127.0.0.1/etc/hostname": "no http",
-    "gopher://127.0.0.1:{four}/_GET": "no http",
-    "data:image/png;base64,iVBORw0KGgo=": "no http",
-    "javascript:alert(1)": "no http",
-    "jar:http://127.0.0.1:{four}/!/": "no http",
+    "http:///127.0.0.1:{four}/": "not an http",
+    "http:127.0.0.1:{four}": "not an http",
+    "//127.0.0.1:{four}/": "not an http",
+    "127.0.0.1:{four}": "not an http",
+    "": "not an http",
+    "ftp://127.0.0.1:{four}/": "not an http",
+    "file:///etc/hostname": "not an http",
+    "file://127.0.0.1/etc/hostname": "not an http",
+    "gopher://127.0.0.1:{four}/_GET": "not an http",
+    "data:image/png;base64,iVBORw0KGgo=": "not an http",
+    "javascript:alert(1)": "not an http",
+    "jar:http://127.0.0.1:{four}/!/": "not an http",
     "http://pictures.example/" + "a" * 5000: "5024 characters",
 }
 NAMES = {
@@ -253,7 +253,7 @@ def test_a_picture_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, p
     headers = {line.partition(": ")[0]: line.partition(": ")[2] for line in lines if line}
     assert headers["Host"] == "pictures.example" and headers["Accept-Encoding"] == "identity"
     assert set(headers) == {"Host", "User-Agent", "Accept", "Accept-Encoding", "Connection"}
-    assert checked_image(PICTURE, "a.png").pixels.size == (8, 6)
+    assert check_image(PICTURE, "a.png").pixels.size == (8, 6)
 
 
 def test_an_address_may_be_the_host() -> None:
@@ -322,16 +322,16 @@ def test_redirects_are_followed_to_a_limit() -> None:
         ("http://[::1]:{six}/", f"::1 {NOT_PUBLIC}"),
         ("http://[::ffff:127.0.0.1]:{four}/", NOT_PUBLIC),
         ("http://2130706433:{four}/", "is a number"),
-        ("http://localhost:{four}/", "no name of the public internet"),
+        ("http://localhost:{four}/", "not a name of the public internet"),
         ("http://private.example:{four}/", f"private.example {NOT_PUBLIC}"),
         ("http://mixed.example:{four}/", f"mixed.example {NOT_PUBLIC}"),
         ("http://169.254.169.254/latest/meta-data/", NOT_PUBLIC),
         ("http://me:secret@127.0.0.1:{four}/", "name or password"),
-        ("http://pictures.example\\@127.0.0.1:{four}/", "name or password|no host"),
-        ("http://127.0.0.1 :{four}/", "no host"),
-        ("http://１２７.0.0.1:{four}/", "no host"),
-        ("file:///etc/hostname", "no http"),
-        ("ftp://pictures.example/", "no http"),
+        ("http://pictures.example\\@127.0.0.1:{four}/", "name or password|not a host"),
+        ("http://127.0.0.1 :{four}/", "not a host"),
+        ("http://１２７.0.0.1:{four}/", "not a host"),
+        ("file:///etc/hostname", "not an http"),
+        ("ftp://pictures.example/", "not an http"),
         ("", "redirects to nowhere"),
     ],
 )
@@ -446,18 +446,18 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n"
         (CHUNKED + b"-5\r\n" + PICTURE, "failed"),
         (CHUNKED + b"x\r\n" + PICTURE, "failed"),
         (CHUNKED + b"400\r\n" + PICTURE, "failed"),
-        (endless(CHUNKED + b"1\r\nx\r\n0\r\n", b"a: b\r\n" * 100), "beside the picture"),
-        (endless(HEAD, b"X-Long: " + b"y" * 1000 + b"\r\n"), "beside the picture"),
+        (endless(CHUNKED + b"1\r\nx\r\n0\r\n", b"a: b\r\n" * 100), "than a picture of the allowed"),
+        (endless(HEAD, b"X-Long: " + b"y" * 1000 + b"\r\n"), "than a picture of the allowed"),
         (endless(HEAD, b"X: y\r\n"), "failed"),  # more than a hundred
-        (endless(HEAD + b"X-Long: ", PIECE), "beside the picture|failed"),
-        (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 50), "beside the picture"),
-        (endless(b"", PIECE), "beside the picture|failed"),
+        (endless(HEAD + b"X-Long: ", PIECE), "than a picture of the allowed|failed"),
+        (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 50), "than a picture of the allowed"),
+        (endless(b"", PIECE), "than a picture of the allowed|failed"),
         (reply(gzip.compress(b"\0" * 50_000_000), "Content-Encoding: gzip"), "compressed .'gzip'"),
         (reply(PICTURE, "Content-Encoding: identity", "Content-Encoding: br"), "compressed .'br'"),
         (HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n", "compressed"),
-        (reply(b"<html>", kind="text/html; charset=utf-8"), "'text/html', no picture"),
-        (reply(b"{}", kind="application/json"), "no picture"),
-        (b"HTTP/1.1 200 OK\r\n\r\n" + PICTURE, "no picture"),
+        (reply(b"<html>", kind="text/html; charset=utf-8"), "'text/html', not a picture"),
+        (reply(b"{}", kind="application/json"), "not a picture"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + PICTURE, "not a picture"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "failed"),
         (b"220 mail.example ESMTP\r\n", "failed"),
         (b"", "failed"),
@@ -496,9 +496,9 @@ def test_replies_of_every_honest_kind_are_read(answer: bytes) -> None:
 
 def test_what_is_said_to_be_a_picture_is_still_looked_at() -> None:
     with pytest.raises(InputError, match="not a picture of"):
-        checked_image(fetched_from(reply(b"<html><script>alert(1)</script>")), "pictures.example")
+        check_image(fetched_from(reply(b"<html><script>alert(1)</script>")), "pictures.example")
     with pytest.raises(InputError, match="cannot be decoded"):
-        checked_image(fetched_from(HEAD + b"Content-Length: 50\r\n\r\n" + PICTURE), "pictures.example")
+        check_image(fetched_from(HEAD + b"Content-Length: 50\r\n\r\n" + PICTURE), "pictures.example")
 
 
 def tls_network(server: Loopback, *names: str) -> Internet:
@@ -527,7 +527,7 @@ def test_tls_asks_for_the_name_of_the_url() -> None:
         assert fetch_image("https://pictures.example/a.png", QUICK, network) == PICTURE
         assert asked == ["pictures.example"] and internet.dialled == [(PUBLIC, 443)]
         assert "Host: pictures.example\r\n" in server.heads[0]
-        for url, trust in (("https://other.example/", client), ("https://pictures.example/", fetch.trusted)):
+        for url, trust in (("https://other.example/", client), ("https://pictures.example/", fetch.make_tls_context)):
             with pytest.raises(InputError, match=r"(other|pictures).example has no valid certificate"):
                 fetch_image(url, QUICK, internet.network(trust=trust))
         assert len(server.heads) == 1
@@ -565,7 +565,7 @@ def test_a_server_without_tls_is_left(answer: Callable[[str], Iterable[bytes]] |
 
 
 def test_the_parts_of_a_url() -> None:
-    target = parsed("https://Example.ORG:443/a/../b%2Fc?x=%41&y#z")
+    target = parse_url("https://Example.ORG:443/a/../b%2Fc?x=%41&y#z")
     assert (target.scheme, target.host, target.port, target.path) == (
         "https",
         "example.org",
@@ -573,5 +573,5 @@ def test_the_parts_of_a_url() -> None:
         "/a/../b%2Fc?x=%41&y",
     )
     assert target.url == "https://example.org/a/../b%2Fc?x=%41&y" and target.tls
-    assert parsed("http://example.org?q").path == "/?q"
-    assert parsed("http://example.org:443/").authority == "example.org:443"
+    assert parse_url("http://example.org?q").path == "/?q"
+    assert parse_url("http://example.org:443/").authority == "example.org:443"

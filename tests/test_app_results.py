@@ -20,9 +20,9 @@ from probes_fake import QUERY, labels_of, planted, write_inputs
 from report_data import empty_report, full_report
 from shard_data import ATTRIBUTES, columns, representations, write_group_per_question
 
-from halp_probe.app.report_found import ReportFound, example_picture
+from halp_probe.app.report_contents import ReportContents, example_picture
 from halp_probe.app.results import open_results
-from halp_probe.app.shards_found import ShardsFound, pictures, question_rows, riskiest
+from halp_probe.app.shards_contents import ShardsContents, pictures, question_rows, riskiest
 from halp_probe.cli import run_script
 from halp_probe.errors import InputError
 from halp_probe.probes.files import load_probe
@@ -46,15 +46,15 @@ def shard_folder(folder: Path, sizes: tuple[int, ...] = (5, 3, 4), **changes: ob
     return folder
 
 
-def opened(path: Path) -> ShardsFound:
+def opened(path: Path) -> ShardsContents:
     found = open_results(path)
-    assert isinstance(found, ShardsFound)
+    assert isinstance(found, ShardsContents)
     return found
 
 
-def reported(path: Path) -> ReportFound:
+def reported(path: Path) -> ReportContents:
     found = open_results(path)
-    assert isinstance(found, ReportFound)
+    assert isinstance(found, ReportContents)
     return found
 
 
@@ -129,7 +129,7 @@ def test_only_the_files_of_the_page_are_read(tmp_path: Path) -> None:
 def test_files_of_other_code_are_shown_too(tmp_path: Path) -> None:
     write_group_per_question(tmp_path / "other.h5", columns(["q0", "q1"]))
     found = opened(tmp_path)
-    assert (found.model, found.dtype, found.created) == ("not told",) * 3
+    assert (found.model, found.dtype, found.created) == ("not recorded",) * 3
     row = question_rows(found, 1, 1)[0]
     assert (row.answer, row.truth, row.confidence) == ("answer q1", "truth q1", None)
 
@@ -265,7 +265,7 @@ def test_what_is_neither_is_told(tmp_path: Path) -> None:
     for path, reason in {
         "notes.txt": "is neither a shard",
         "bytes.json": "is not UTF-8",
-        "empty": r"holds neither shards \(\*.h5\) nor a report.json; pass the --output-dir",
+        "empty": r"holds neither shards \(\*.h5\) nor a report.json; pass the `output_dir`",
         "probes": "holds neither shards",
         "up": r"holds neither shards.*pass .*up/run, which does",
         "none": "does not exist",
@@ -277,12 +277,12 @@ def test_what_is_neither_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such user"):
         open_results("~nobody-of-this-name/run")
     (tmp_path / "report.json").write_text(json.dumps(full_report()))
-    assert isinstance(open_results(tmp_path / "probes"), ReportFound)  # as beside a run's report, not as any folder
+    assert isinstance(open_results(tmp_path / "probes"), ReportContents)  # as beside a run's report, not as any folder
     with pytest.raises(InputError, match="holds neither"):
         open_results(tmp_path / "empty")
     shard_folder(tmp_path)
-    assert isinstance(open_results(tmp_path), ShardsFound)
-    assert isinstance(open_results(tmp_path / "report.json"), ReportFound)
+    assert isinstance(open_results(tmp_path), ShardsContents)
+    assert isinstance(open_results(tmp_path / "report.json"), ReportContents)
 
 
 def test_shards_that_are_not_whole_are_refused(tmp_path: Path) -> None:

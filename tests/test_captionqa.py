@@ -25,11 +25,11 @@ from halp_probe.task_files.caption_qa import read_captions, read_images, read_qu
 from halp_probe.task_files.captionqa_rows import read_rows
 from halp_probe.task_files.pictures import keep_picture
 from halp_probe.tasks.caption_qa import CAPTION_QA, SYSTEM_WITH_CAPTION, QaItem, score
-from halp_probe.tasks.caption_qa_items import Asking, QaQuestion, QaRow, make_items
+from halp_probe.tasks.caption_qa_items import AskingOptions, QaQuestion, QaRow, make_items
 from halp_probe.tasks.caption_qa_options import (
     asks_for_no_other,
     declines,
-    originally_yes_no,
+    is_yes_no_by_benchmark,
     stable_order,
 )
 from halp_probe.tasks.caption_qa_results import Tally, metrics, results
@@ -163,7 +163,7 @@ def test_declining_is_right_where_it_is_the_answer():
     ],
 )
 def test_which_questions_show_no_further_option(text, choices, ours, original):
-    assert (asks_for_no_other(text, choices), originally_yes_no(text, choices)) == (ours, original)
+    assert (asks_for_no_other(text, choices), is_yes_no_by_benchmark(text, choices)) == (ours, original)
 
 
 def test_what_declines():
@@ -173,10 +173,12 @@ def test_what_declines():
 
 def test_the_stable_order_hangs_on_nothing_else(tmp_path):
     rows = [row(f"nat_{n:03d}", question(), question("Which one?"), place=n) for n in range(40)]
-    whole = {one.key: one.options for one in make_items(rows, Asking(seed=3))[0]}
-    alone = {one.key: one.options for each in reversed(rows[::3]) for one in make_items([each], Asking(seed=3))[0]}
+    whole = {one.key: one.options for one in make_items(rows, AskingOptions(seed=3))[0]}
+    alone = {
+        one.key: one.options for each in reversed(rows[::3]) for one in make_items([each], AskingOptions(seed=3))[0]
+    }
     assert alone == {key: whole[key] for key in alone}
-    assert {one.key: one.options for one in make_items(rows, Asking(seed=4))[0]} != whole
+    assert {one.key: one.options for one in make_items(rows, AskingOptions(seed=4))[0]} != whole
     code = "from halp_probe.tasks.caption_qa_options import stable_order; print(stable_order(3)('nat_001', 1, 6))"
     said = {
         subprocess.run(
@@ -203,7 +205,7 @@ def test_the_sequential_order_is_one_generator_over_what_the_benchmark_asks():
         row("d", question(choices=["1", "2", "1"], answer="1"), images=2, place=5),
         row("e", question("What falls?", ["Snow", "Yes"], "Snow"), question(), place=6),
     ]
-    items, failures = make_items(rows, Asking(shuffle="sequential", seed=5))
+    items, failures = make_items(rows, AskingOptions(shuffle="sequential", seed=5))
     generator = random.Random(5)
     expected = {}
     for key, options in {
@@ -224,7 +226,7 @@ TROUBLES = {
     "1 choices; two are needed": question(choices=["red"]),
     "0 choices; two are needed": question(choices=[]),
     "one of its choices is blank": question(choices=["red", " "]),
-    "its answer is no text": question(answer=None),
+    "its answer is not text": question(answer=None),
     "the answer 'pink' is none of the choices": question(answer="pink"),
     "the answer 'x' is several of the choices": question(choices=["x", " x", "y"], answer="x"),
     "31 options; there are 26 letters": question(choices=list(map(str, range(30))), answer="7"),
@@ -234,10 +236,10 @@ TROUBLES = {
 @pytest.mark.parametrize("reason", TROUBLES)
 def test_a_question_that_cannot_be_asked_shifts_no_other(reason):
     good = [question("One?"), question("Two?", answer="blue")]
-    whole = make_items([row("a", *good), row("b", *good, place=2)], Asking())[0]
+    whole = make_items([row("a", *good), row("b", *good, place=2)], AskingOptions())[0]
     for place in range(3):
         asked = [*good[:place], TROUBLES[reason], *good[place:]]
-        items, failures = make_items([row("a", *asked), row("b", *good, place=2)], Asking())
+        items, failures = make_items([row("a", *asked), row("b", *good, place=2)], AskingOptions())
         assert [(f.question_id, f.stage, f.reason) for f in failures] == [(f"a#{place}", "data", reason)]
         assert [one.question for one in items] == [one.question for one in whole]
         assert [one for one in items if one.image_id == "b"] == whole[2:]
@@ -256,7 +258,7 @@ def test_a_question_that_cannot_be_asked_shifts_no_other(reason):
     ],
 )
 def test_a_row_that_cannot_be_asked_is_named(bad, name, reason):
-    items, failures = make_items([row("a"), bad, row("c", place=3)], Asking())
+    items, failures = make_items([row("a"), bad, row("c", place=3)], AskingOptions())
     assert [one.key for one in items] == ["a#0", "c#0"]
     assert [(failure.question_id, failure.reason) for failure in failures] == [(name, reason)]
 
@@ -264,13 +266,13 @@ def test_a_row_that_cannot_be_asked_is_named(bad, name, reason):
 def test_rows_of_one_question_count_on_under_one_id():
     rows = [row("a", question(f"{n}?"), place=n, alone=True) for n in (1, 2)]
     other = row("a", place=3, alone=True, image="other.png")
-    items, failures = make_items([*rows, other], Asking())
+    items, failures = make_items([*rows, other], AskingOptions())
     assert [(one.key, one.question) for one in items] == [("a#0", "1?"), ("a#1", "2?")]
     assert [failure.question_id for failure in failures] == ["a (row 3)#0"]
 
 
 def test_a_wrong_choice_that_is_there_twice_is_no_trouble():
-    assert len(make_items([row("a", question(choices=["red", "x", "x"]))], Asking())[0]) == 1
+    assert len(make_items([row("a", question(choices=["red", "x", "x"]))], AskingOptions())[0]) == 1
 
 
 # ---- files
@@ -468,13 +470,13 @@ def test_what_cannot_be_read_is_named(data, tmp_path, monkeypatch):
     assert "no split document" in refused(tmp_path, "document") and "SPLIT.parquet" in refused(tmp_path, "document")
     assert "no rows in the split natural" in refused(tmp_path, "natural")
     (tmp_path / "natural.json").write_text('{"id": 1}')
-    assert "no list of rows" in refused(tmp_path, "natural")
+    assert "not a list of rows" in refused(tmp_path, "natural")
     (tmp_path / "natural.json").write_text("{")
     assert "is not JSON" in refused(tmp_path, "natural")
     (tmp_path / "a.parquet").write_text("no parquet")
     assert "cannot be read as parquet" in refused(tmp_path / "a.parquet")
     (tmp_path / "a.csv").write_text("")
-    assert "none of .parquet" in refused(tmp_path / "a.csv")
+    assert "must end in one of .parquet" in refused(tmp_path / "a.csv")
     assert "cannot be loaded" in refused(Path("Nobody/Nothing"))
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert "halp_probe[tasks]" in refused(Path("Borise/CaptionQA"))
@@ -485,7 +487,7 @@ def test_what_cannot_be_read_is_named(data, tmp_path, monkeypatch):
 def test_captions_that_cannot_be_read_are_named(tmp_path):
     for text, reason in (
         ("{", "is not JSON"),
-        ("[]", "no JSON object"),
+        ("[]", "not a JSON object"),
         ('{"a": "x", "b": 3}', "first: that of 'b'"),
     ):
         (tmp_path / "c.json").write_text(text)
@@ -497,7 +499,7 @@ def test_captions_that_cannot_be_read_are_named(tmp_path):
 
 def test_captions_of_another_split_are_refused(data, tmp_path):
     (tmp_path / "c.json").write_text(json.dumps({"nat_001": "A star."}))
-    with pytest.raises(InputError, match=r"none of the images of --split document \(first: 'doc_001'"):
+    with pytest.raises(InputError, match=r"none of the images of `split` document \(first: 'doc_001'"):
         read(data, tmp_path, "document", captions_file=tmp_path / "c.json")
 
 

@@ -63,8 +63,8 @@ def test_matching_is_the_best_of_all_assignments(seed: int) -> None:
     )
     pairs = match(told, true, 0.3)
     assert (len(pairs), round(sum(pair.iou for pair in pairs), 9)) == best(told, true, 0.3)
-    assert len({pair.told.index for pair in pairs}) == len({pair.true.index for pair in pairs}) == len(pairs)
-    assert all(pair.iou == iou(pair.told, pair.true) >= 0.3 for pair in pairs)
+    assert len({pair.described.index for pair in pairs}) == len({pair.true.index for pair in pairs}) == len(pairs)
+    assert all(pair.iou == iou(pair.described, pair.true) >= 0.3 for pair in pairs)
 
 
 def test_two_objects_do_not_share_a_true_one() -> None:
@@ -73,7 +73,7 @@ def test_two_objects_do_not_share_a_true_one() -> None:
 
 def test_more_matches_count_more_than_a_better_one() -> None:
     pairs = match([box(1, 1, 5), box(1, 2, -45)], [box(1, 1, 0), box(1, 2, 50)], 0.3)  # 0.38 twice, or 0.9 once
-    assert [(pair.told.index, pair.true.index) for pair in pairs] == [(1, 2), (2, 1)]
+    assert [(pair.described.index, pair.true.index) for pair in pairs] == [(1, 2), (2, 1)]
 
 
 def test_an_iou_of_the_threshold_itself_is_enough() -> None:

@@ -282,7 +282,7 @@ def test_extraction_captures_the_same_prompts_and_labels_by_the_task(pictures, t
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
-        ([], "--records FILE is needed, or --records-images FOLDER"),
+        ([], "pass --records FILE, or --records-images FOLDER"),
         (["--records", "none.jsonl"], "cannot be read"),
         (["--records-images", "none"], "is not a folder"),
     ],

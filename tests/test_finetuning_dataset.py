@@ -12,10 +12,10 @@ from finetuning_models import NAMES, model_of, picture
 from torch.utils.data import DataLoader
 
 from halp_probe.errors import InputError
-from halp_probe.finetuning.checking import Checked, check, write_left_out
+from halp_probe.finetuning.checking import CheckResult, check, write_left_out
 from halp_probe.finetuning.dataset import Collator, ConversationDataset
 from halp_probe.finetuning.records import Conversation, LeftOut, Turn
-from halp_probe.finetuning.tokens import IGNORED, ConversationTokenizer, Tokenized
+from halp_probe.finetuning.tokens import IGNORED, ConversationTokenizer, TokenizedConversation
 from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import LoadedModel
 
@@ -54,7 +54,7 @@ def conversations(pictures: Path) -> list[Conversation]:
     ]
 
 
-def samples(loaded: LoadedModel, pictures: Path) -> list[Tokenized]:
+def samples(loaded: LoadedModel, pictures: Path) -> list[TokenizedConversation]:
     made = ConversationDataset(conversations(pictures), ConversationTokenizer(loaded.checkpoint))
     return [made[k] for k in range(len(made))]
 
@@ -64,7 +64,7 @@ def loss(loaded: LoadedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return loaded.model(**batch).loss
 
 
-def own_loss(loaded: LoadedModel, sample: Tokenized) -> torch.Tensor:
+def own_loss(loaded: LoadedModel, sample: TokenizedConversation) -> torch.Tensor:
     """Summed over what is learned, of one sample alone: from its logits, with nothing of the batch's making."""
     types = loaded.checkpoint.family.token_types
     told = {} if types is None or sample.token_types is None else {types.name: sample.token_types[None]}
@@ -196,7 +196,7 @@ def test_a_worker_that_dies_is_an_error(
 
 
 def test_nothing_to_check(models: dict[str, LoadedModel]) -> None:
-    assert check([], ConversationTokenizer(models["square"].checkpoint), 0) == Checked((), ())
+    assert check([], ConversationTokenizer(models["square"].checkpoint), 0) == CheckResult((), ())
 
 
 def test_what_was_left_out_is_a_table(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import pytest
 
 from halp_probe.finetuning.evaluation import Row, ask, summary
-from halp_probe.finetuning.outputs import told, write_evaluation
+from halp_probe.finetuning.outputs import evaluation_text, write_evaluation
 from halp_probe.finetuning.records import Conversation, Turn
 from halp_probe.labels.rules import judge
 from halp_probe.models.loading import load_weights, open_checkpoint
@@ -40,7 +40,7 @@ def test_accuracies_are_those_counted_by_hand(tmp_path):
     assert found["b"] == {"questions": 1, "judged": 0, "accuracy": None}
     with (tmp_path / "evaluation.csv").open() as file:
         assert [line["right"] for line in csv.DictReader(file)] == ["1", "1", "0", "1", "", ""]
-    assert "75.0% of 4" in told(found) and "none of which a rule can judge" in told(found)
+    assert "75.0% of 4" in evaluation_text(found) and "none of which a rule can judge" in evaluation_text(found)
 
 
 def test_a_swapped_answer_that_no_rule_can_judge_is_not_a_wrong_one():
@@ -48,7 +48,7 @@ def test_a_swapped_answer_that_no_rule_can_judge_is_not_a_wrong_one():
     assert (found["swapped_judged"], found["swapped_accuracy"]) == (2, 0.5)
     none = summary([row("no", True, None)])
     assert none["a"]["swapped_accuracy"] is None
-    assert "another question's picture: not judged" in told(none)
+    assert "another question's picture: not judged" in evaluation_text(none)
 
 
 def test_the_most_frequent_answer_is_judged_by_the_same_rules():
@@ -98,7 +98,7 @@ def test_answers_are_the_models_own_and_fall_with_swapped_pictures(tmp_path):
         assert each.answer_swapped == generated(loaded, held_out[k + 1].image, each.question)
         assert each.right == (judge(each.answer, each.truth, question=each.question).label == 0)
     calls = iter([False, False, True])
-    assert ask(loaded, held_out, batch_size=7, max_new_tokens=8, stopped=lambda: next(calls)) is None
+    assert ask(loaded, held_out, batch_size=7, max_new_tokens=8, should_stop=lambda: next(calls)) is None
     found = summary(rows)["shapes"]
     assert found["accuracy"] > 0.7 > found["swapped_accuracy"] + 0.1
 

@@ -155,6 +155,6 @@ def test_weights_that_mean_nothing_are_refused(weights: dict[str, float], messag
 def test_sources_that_cannot_be_mixed_are_refused() -> None:
     with pytest.raises(InputError, match="b has a weight but no conversations"):
         mix([source("a", 2), source("b", 0)], {"a": 1, "b": 1}, 0)
-    with pytest.raises(InputError, match=r"two sources have one name \(a, a\)"):
+    with pytest.raises(InputError, match=r"two sources have the same name \(a, a\)"):
         mix([source("a", 2), source("a", 2)], None, 0)
     assert len(mix([source("a", 2), source("b", 0)], None, 0)) == 2

@@ -100,7 +100,7 @@ def test_llava_instruct(images: Path) -> None:
         ({"conversations": said("Why <image> so?", "So.")}, "read", "stands neither at the beginning nor at the end"),
         ({"conversations": said("<image>\n", "So.")}, "read", "no question"),
         ({"conversations": said("<image>\nWhy?", " \n")}, "read", "no answer"),
-        ({"conversations": said("<image>\nWhy?", "\ud800")}, "read", "the answer is no Unicode text"),
+        ({"conversations": said("<image>\nWhy?", "\ud800")}, "read", "the answer is not Unicode text"),
         ({"image": None}, "read", "stands 1 times in the text of no image"),
         ({"image": "none.jpg"}, "image", "no file 'none.jpg' in"),
         ({"image": "../data.json"}, "image", "leads out of"),
@@ -169,7 +169,7 @@ def test_another_structure_is_an_error_that_names_the_place(images: Path, conten
 def test_files_and_folders_that_are_none_are_errors(images: Path) -> None:
     with pytest.raises(InputError, match=r"none.json cannot be read: No such file"):
         llava_instruct.read(images / "none.json", images)
-    with pytest.raises(InputError, match="none is not a folder; it must be the one that holds the images"):
+    with pytest.raises(InputError, match="none is not a folder; pass the folder that holds the images"):
         llava_instruct.read(written(images, [llava_entry()]), images / "none")
     path = images.parent / "latin.json"
     path.write_bytes('["é"]'.encode("latin-1"))

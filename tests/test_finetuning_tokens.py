@@ -15,7 +15,7 @@ from PIL import Image
 from halp_probe.engine.images import LoadedImage
 from halp_probe.engine.prompting import Prompter, PromptError
 from halp_probe.finetuning.records import Conversation, Turn
-from halp_probe.finetuning.tokens import IGNORED, ConversationTokenizer, Tokenized, TooLongError
+from halp_probe.finetuning.tokens import IGNORED, ConversationTokenizer, TokenizedConversation, TooLongError
 from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import Checkpoint
 from halp_probe.records import Sample
@@ -39,11 +39,11 @@ def conversation(*turns: tuple[str, str], image: Path | None = SHOWN) -> Convers
     return Conversation(source="source", key="key", image=image, turns=tuple(Turn(*turn) for turn in turns))
 
 
-def texts(checkpoint: Checkpoint, sample: Tokenized) -> list[str]:
+def texts(checkpoint: Checkpoint, sample: TokenizedConversation) -> list[str]:
     return checkpoint.processor.tokenizer.convert_ids_to_tokens(sample.input_ids.tolist())
 
 
-def learned(checkpoint: Checkpoint, sample: Tokenized) -> str:
+def learned(checkpoint: Checkpoint, sample: TokenizedConversation) -> str:
     return checkpoint.processor.tokenizer.decode(sample.labels[sample.labels != IGNORED])
 
 

@@ -47,7 +47,7 @@ def test_the_folder_is_what_build_builds(
     with torch.no_grad():
         assert torch.equal(model(**inputs).logits, expected.model(**asked(expected.processor)).logits)
     told = capsys.readouterr().out
-    assert ("behind" if "--vision-layernorm" in flags else "before") + " the final LayerNorm" in told
+    assert ("after" if "--vision-layernorm" in flags else "before") + " the final LayerNorm" in told
     assert "fresh" in told and "float32" in told
 
 
@@ -69,8 +69,8 @@ def test_what_would_be_a_silent_guess_is_asked(
     connector, lora = str(original.folder / CONNECTOR_FILE), str(original.folder / LORA_FOLDER)
     for flags, message in (
         (["--connector", connector], "pass --vision-layernorm or --no-vision-layernorm"),
-        (["--lora", lora], "was trained beside a connector; pass its --connector too"),
-        (["--connector", connector, "--vision-layernorm", "--tiles", "2"], "no place for a newline"),
+        (["--lora", lora], "was trained together with a connector; pass its --connector too"),
+        (["--connector", connector, "--vision-layernorm", "--tiles", "2"], "no vector for a newline"),
         (["--connector", lora, "--vision-layernorm"], "cannot be read"),
         (["--connector", connector, "--vision-layernorm", "--lora", str(tmp_path)], "no configuration of a LoRA"),
     ):

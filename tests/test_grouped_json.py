@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halp_probe.tasks.geometry import DenseObject
-from halp_probe.tasks.grouped_json import Problem, grouped, read_reply
+from halp_probe.tasks.grouped_json import Problem, group_by_image, read_reply
 
 BOX = '{"bbox_2d": [1, 2, 3, 4], "desc": "a"}'
 A_BOX = DenseObject(image=1, index=1, kind="bbox_2d", points=((1, 2), (3, 4)), desc="a")
@@ -60,7 +60,7 @@ def test_right_reply_is_read_whole(seed: int) -> None:
     text, _ = reply_of(objects, images, rng)
     reading = read_reply(text, images)
     assert (list(reading.objects), reading.problems, reading.cut_off) == (objects, (), False)
-    assert read_reply(json.dumps(grouped(objects, images)), images) == reading
+    assert read_reply(json.dumps(group_by_image(objects, images)), images) == reading
 
 
 @pytest.mark.parametrize("seed", range(15))

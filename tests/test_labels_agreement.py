@@ -270,7 +270,7 @@ def test_labels_of_other_shards_have_no_images(
             "--compare does not go with --table",
         ),
         ("--shards s --out reviewed.csv --compare reviewed.csv", "--out would overwrite reviewed.csv"),
-        ("--labels labels.csv --compare disagreements.csv", "is what --compare writes; rename"),
+        ("--labels labels.csv --compare disagreements.csv", "a table that you passed; rename"),
         ("--labels labels.csv --compare reviewed.csv --column is_correct", "here 1 means hallucinated"),
         ("--labels labels.csv --compare reviewed.csv --column none", "no column 'none'"),
         ("--labels labels.csv --compare empty.csv", "empty.csv has no label in column 'label'"),

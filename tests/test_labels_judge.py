@@ -504,7 +504,7 @@ def test_the_command_asks_about_all_or_only_the_unknown(
         assert len(server.asked) == 3, "what was asked before is not asked again"
         assert read_labels(out) == {"s1": 0, "s2": 0, "s3": 0, "s4": None, "s5": None}
     assert {row.question_id: row.rule for row in read_labels(out).rows}["s1"] == "judge"
-    assert "the judge was asked about 2 texts, 1 verdicts stood in" in capsys.readouterr().out
+    assert "the judge was asked about 2 texts, 1 verdicts were in" in capsys.readouterr().out
 
 
 def test_the_run_is_recorded_beside_the_labels(shards: FakeShards, tmp_path: Path) -> None:

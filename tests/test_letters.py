@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from halp_probe.tasks.letters import LETTERS, chosen
+from halp_probe.tasks.letters import LETTERS, read_choice
 
 CANNOT = "Cannot answer from the image"
 COLOURS = ("red", "blue", "green", CANNOT)
@@ -304,19 +304,19 @@ SAID = [
 
 @pytest.mark.parametrize(("options", "reply", "index"), SAID)
 def test_the_option_that_is_chosen(options: tuple[str, ...], reply: str, index: int | None) -> None:
-    choice = chosen(reply, options)
+    choice = read_choice(reply, options)
     assert choice.index == index, choice
     assert (choice.index is None) == bool(choice.reason) == (not choice.how)
 
 
 def test_how_it_was_said() -> None:
-    said = [chosen(reply, COLOURS).how for reply in ("Answer: B", "B", "2", "blue", "red or blue")]
+    said = [read_choice(reply, COLOURS).how for reply in ("Answer: B", "B", "2", "blue", "red or blue")]
     assert said == ["declared", "letter", "number", "text", ""]
 
 
 def test_why_nothing_was_read() -> None:
     def reason(reply: str) -> str:
-        return chosen(reply, COLOURS).reason
+        return read_choice(reply, COLOURS).reason
 
     assert "thinking" in reason("<think>B")
     assert "empty" in reason(" ")
@@ -341,14 +341,14 @@ OPTIONS = st.one_of(st.just(COLOURS), st.lists(st.text(max_size=12), min_size=1,
 @example("İ", ("i̇", "x"))
 @example("\\boxed{" * 40, COLOURS)
 def test_any_reply_gives_an_option_or_a_reason(reply: str, options: tuple[str, ...]) -> None:
-    choice = chosen(reply, options)
+    choice = read_choice(reply, options)
     assert choice.index is None or 0 <= choice.index < len(options)
     assert (choice.index is None) == bool(choice.reason)
 
 
 @given(REPLIES, OPTIONS, st.sampled_from(["\n", " ", "\n\n", " \n "]))
 def test_white_space_around_a_reply_changes_nothing(reply: str, options: tuple[str, ...], space: str) -> None:
-    assert chosen(reply + space, options) == chosen(reply, options) == chosen(space + reply, options)
+    assert read_choice(reply + space, options) == read_choice(reply, options) == read_choice(space + reply, options)
 
 
 @given(
@@ -356,20 +356,20 @@ def test_white_space_around_a_reply_changes_nothing(reply: str, options: tuple[s
 )
 def test_every_letter_is_its_own_option(index: int, n: int, form: str) -> None:
     options = tuple(f"thing{k}" for k in range(n))
-    assert chosen(form.format(LETTERS[index]), options).index == (index if index < n else None)
+    assert read_choice(form.format(LETTERS[index]), options).index == (index if index < n else None)
 
 
 @given(st.permutations(list(COLOURS)))
 def test_what_is_said_by_text_does_not_hang_on_the_order(options: list[str]) -> None:
-    said = chosen("The car is blue.", options)
+    said = read_choice("The car is blue.", options)
     assert said.index == options.index("blue")
 
 
 @given(REPLIES)
 def test_thinking_is_no_answer(thought: str) -> None:
     thought = thought.replace("<", "").replace(">", "")
-    assert chosen(f"<think>{thought}</think>B", COLOURS).index == 1
-    assert chosen(f"<think>{thought}", COLOURS).index is None
+    assert read_choice(f"<think>{thought}</think>B", COLOURS).index == 1
+    assert read_choice(f"<think>{thought}", COLOURS).index is None
 
 
 ENDLESS = {
@@ -386,4 +386,4 @@ ENDLESS = {
 
 @pytest.mark.parametrize("piece", ENDLESS)
 def test_a_reply_that_never_ends(piece: str) -> None:
-    assert chosen(piece * 3000, COLOURS).index == ENDLESS[piece]
+    assert read_choice(piece * 3000, COLOURS).index == ENDLESS[piece]

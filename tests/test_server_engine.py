@@ -22,7 +22,7 @@ from PIL import Image
 
 from halp_probe.answering import server as engine
 from halp_probe.answering.options import AnswerOptions
-from halp_probe.answering.pictures import shrunk
+from halp_probe.answering.pictures import shrink
 from halp_probe.answering.replies import Reply
 from halp_probe.answering.server import ServerAnswerer
 from halp_probe.engine.images import load_image
@@ -148,7 +148,7 @@ def test_a_prompt_without_images_is_plain_text(tmp_path: Path) -> None:
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 3000))
 def test_a_shrunk_image_keeps_its_shape(width: int, height: int, most: int) -> None:
-    size = shrunk(Image.new("RGB", (width, height)), most).size
+    size = shrink(Image.new("RGB", (width, height)), most).size
     assert size[0] * size[1] <= most
     if width * height <= most:
         assert size == (width, height)
@@ -334,7 +334,7 @@ def test_no_key_stands_in_what_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("status", "message"),
-    [(401, "the server wants a key .* OPENAI_API_KEY"), (404, "knows no model 'm'.* --model, and --base-url")],
+    [(401, "the server wants a key .* OPENAI_API_KEY"), (404, "knows no model 'm'.* `model`, and `base_url`")],
 )
 def test_what_no_further_prompt_can_mend_ends_the_run_after_what_came(
     tmp_path: Path, status: int, message: str
@@ -437,8 +437,8 @@ def test_an_image_that_has_changed_since_is_told(tmp_path: Path) -> None:
     assert second["b1"] == Failure(
         question_id="b1",
         stage="image",
-        reason="b.png: not the content that other prompts of this run were asked about; put it back, or choose another "
-        "--output-path",
+        reason="b.png: not the content that other prompts of this run were asked about; restore it, or choose another "
+        "`output_path`",
     )
 
 
@@ -448,12 +448,12 @@ def test_an_image_that_has_changed_since_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"base_url": "localhost:8000"}, "--base-url 'localhost:8000' is no address"),
+        ({"base_url": "localhost:8000"}, "`base_url` 'localhost:8000' is no address"),
         ({"base_url": "http://[::1/v1"}, "is no address"),
-        ({"base_url": "http://me:pw@h/v1"}, "--base-url must hold no name, password"),
-        ({"model": ModelOptions(model="m", adapter=("lora",))}, "--adapter: a server loads its model"),
-        ({"min_pixels": 9, "prompt_date": "2026-01-01"}, "--min-pixels, --prompt-date: a server"),
-        ({"model": ModelOptions(model="m", dtype="float16", revision="v2")}, "--revision, --dtype: a server"),
+        ({"base_url": "http://me:pw@h/v1"}, "`base_url` must hold no name, password"),
+        ({"model": ModelOptions(model="m", adapter=("lora",))}, "`adapter`: a server loads its model"),
+        ({"min_pixels": 9, "prompt_date": "2026-01-01"}, "`min_pixels`, `prompt_date`: a server"),
+        ({"model": ModelOptions(model="m", dtype="float16", revision="v2")}, "`revision`, `dtype`: a server"),
     ],
 )
 def test_flags_that_a_server_cannot_follow(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
@@ -464,7 +464,7 @@ def test_flags_that_a_server_cannot_follow(tmp_path: Path, settings: dict[str, A
 def test_without_the_client_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(
-        InputError, match=r"--engine server needs the openai client; run: pip install 'halp_probe\[server\]'"
+        InputError, match=r"`engine` server needs the openai client; run: pip install 'halp_probe\[server\]'"
     ):
         answerer(Server(echo, "http://h/v1"), tmp_path)
 

@@ -18,7 +18,7 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply
-from halp_probe.answering.run import Answered, Watch, answer_task
+from halp_probe.answering.run import TaskAnswers, Watch, answer_task
 from halp_probe.cli import main
 from halp_probe.errors import InputError
 from halp_probe.models.naming import BUNDLED_FOLDER
@@ -67,7 +67,7 @@ def task(shapes: Path) -> TaskInput[Sample, str]:
     return TaskInput(task=VQA, items=samples, failures=(), images_dir=shapes / "images", about={})
 
 
-def ask(given: TaskInput[Any, Any], server: ModelServer, output: Path, watch: Watch | None = None) -> Answered:
+def ask(given: TaskInput[Any, Any], server: ModelServer, output: Path, watch: Watch | None = None) -> TaskAnswers:
     options = AnswerOptions(
         model=ModelOptions(model=server.model),
         template_options=None,

@@ -253,7 +253,7 @@ def test_what_another_run_left_in_the_file_goes(tmp_path: Path) -> None:
     [
         (("--data-root", None), "--data-root FOLDER and --mission NAME are both needed"),
         (("--mission", None), "--data-root FOLDER and --mission NAME are both needed"),
-        (("--data-root", "nowhere"), "is no folder"),
+        (("--data-root", "nowhere"), "is not a folder"),
         (("--mission", "BBU安装方式检查(正装)"), "did you mean 'BBU安装方式检查（正装）'"),
         (("--mission", "BBU接地线检查"), "has no folder 'BBU接地线检查'"),
         (("--base-url", None), "--base-url"),

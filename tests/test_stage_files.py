@@ -21,8 +21,8 @@ from halp_probe.task_files.stage_a_lines import append_line, as_json, read_files
 from halp_probe.task_files.stage_b_files import write_verdicts
 from halp_probe.task_files.stage_tree import natural_key, read_tree
 from halp_probe.tasks.stage_b import GroupItem, decision
-from halp_probe.tasks.stage_b_metrics import Judged, metrics
-from halp_probe.tasks.stage_groups import Described, Group, GroupLine, group_line
+from halp_probe.tasks.stage_b_metrics import GroupVerdict, metrics
+from halp_probe.tasks.stage_groups import Group, GroupLine, ImageDescription, group_line
 
 # the tree
 
@@ -146,7 +146,7 @@ def test_a_tree_of_another_shape_is_refused(tmp_path: Path, spoil: Any, mission:
 
 def test_roots_that_are_none_are_refused(tmp_path: Path) -> None:
     write_tree(tmp_path / "root")
-    with pytest.raises(InputError, match="no folder; pass the one"):
+    with pytest.raises(InputError, match="not a folder; pass the folder"):
         read_tree(tmp_path / "nowhere", MISSION)
     with pytest.raises(InputError, match="the mission's own folder"):
         read_tree(tmp_path / "root" / MISSION, MISSION)
@@ -161,15 +161,15 @@ def test_roots_that_are_none_are_refused(tmp_path: Path) -> None:
 
 # Stage-A's lines
 
-GOOD = Described(summary="BBU设备×1", date="2026-01-02T03:04:05+00:00")
-BAD = Described(summary=None, problem="has 2 lines, not one", reply="a\nb", date="2026-01-02T03:04:07+00:00")
+GOOD = ImageDescription(summary="BBU设备×1", date="2026-01-02T03:04:05+00:00")
+BAD = ImageDescription(summary=None, problem="has 2 lines, not one", reply="a\nb", date="2026-01-02T03:04:07+00:00")
 GROUP = Group(
     mission=MISSION, label="fail", group_id="QC-2", images=("a.png", "b.png"), folder=f"{MISSION}/审核不通过/QC-2"
 )
 
 
 def test_the_line_of_a_complete_group_to_the_byte(tmp_path: Path) -> None:
-    line = group_line(GROUP, [GOOD, Described(summary="挡风板×2", date="2026-01-02T03:04:06+00:00")])
+    line = group_line(GROUP, [GOOD, ImageDescription(summary="挡风板×2", date="2026-01-02T03:04:06+00:00")])
     assert line is not None
     write_lines(tmp_path / "a.jsonl", [line], "图片")
     assert (tmp_path / "a.jsonl").read_text() == (
@@ -192,7 +192,7 @@ def test_the_line_of_a_group_with_a_bad_image_has_the_problem_and_the_reply() ->
     assert record["problems"] == {"图片_1": {"problem": "has 2 lines, not one", "reply": "a\nb"}}
     assert record["stage_a_complete"] is False
     assert record["timestamp"] == "2026-01-02T03:04:07+00:00"
-    failed = group_line(GROUP, [Described(summary=None, problem="image: a.png is empty"), GOOD])
+    failed = group_line(GROUP, [ImageDescription(summary=None, problem="image: a.png is empty"), GOOD])
     assert failed is not None
     assert as_json(failed, "图片")["problems"]["图片_1"] == {"problem": "image: a.png is empty", "reply": None}
     assert group_line(GROUP, [GOOD, None]) is None
@@ -213,8 +213,8 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
             mission=MISSION,
             label="pass",
             images=tuple(map(str, range(len(texts)))),
-            described=tuple(
-                Described(summary=text, problem="" if text else "bad", reply=None if text else "x\u2028y\n")
+            descriptions=tuple(
+                ImageDescription(summary=text, problem="" if text else "bad", reply=None if text else "x\u2028y\n")
                 for text in texts
             ),
             timestamp=None,
@@ -225,7 +225,7 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
     assert len(path.read_text().splitlines()) == len(lines)  # also for readers that break lines at U+2028
     for line, read in zip(lines, read_files([path]), strict=True):
         assert (read.group_id, read.mission, read.label) == (line.group_id, MISSION, "pass")
-        assert read.summaries == tuple(image.summary for image in line.described if image.summary is not None)
+        assert read.summaries == tuple(image.summary for image in line.descriptions if image.summary is not None)
         assert (read.lacking == "") == line.complete
 
 
@@ -286,7 +286,7 @@ def test_an_incomplete_group_is_read_as_such(tmp_path: Path, fields: Any, lackin
     ("line", "says"),
     [
         ("{", "Expecting"),
-        ("[]", "is no JSON object"),
+        ("[]", "is not a JSON object"),
         ("[" * 100_000, "recursion"),
         ('{"group_id": "a", "group_id": "b"}', "a name occurs twice among group_id"),
         (record(group_id=""), "group_id is ''"),
@@ -296,20 +296,20 @@ def test_an_incomplete_group_is_read_as_such(tmp_path: Path, fields: Any, lackin
         (record(label="maybe"), "label 'maybe' is none of pass, fail, 审核不通过, 审核通过"),
         (record(label=["pass"]), "label ['pass'] is none"),
         (record(label=None), "label None is none"),
-        (record(images="a"), "images is no list"),
-        (record(per_image=None), "per_image is no JSON object"),
+        (record(images="a"), "images is not a list"),
+        (record(per_image=None), "per_image is not a JSON object"),
         (record(per_image={"picture": "甲"}), "the key 'picture', not 图片_1 or image_1"),
         (record(per_image={"image_0": "甲"}), "the key 'image_0'"),
         (record(per_image={"image_1": "甲", "图片_1": "乙"}), "image 1 twice"),
         (record(per_image={"image_1": "甲", "image_3": "乙"}), "has an image 3, images only 2"),
-        (record(per_image={"image_1": " "}), "summary of image_1 is no line"),
-        (record(per_image={"image_1": "a\nb"}), "summary of image_1 is no line"),
-        (record(per_image={"image_1": 3}), "summary of image_1 is no line"),
+        (record(per_image={"image_1": " "}), "summary of image_1 is not one line"),
+        (record(per_image={"image_1": "a\nb"}), "summary of image_1 is not one line"),
+        (record(per_image={"image_1": 3}), "summary of image_1 is not one line"),
         (
             record(per_image={"image_1": "甲"}, stage_a_complete=True),
             "says stage_a_complete, but lacks a summary of image 2",
         ),
-        (record(group_id="first"), "'first' is there already"),
+        (record(group_id="first"), "'first' occurs already"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_file(tmp_path: Path, line: Any, says: str) -> None:
@@ -328,7 +328,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
 
 def test_one_group_id_under_both_labels_is_two_groups_and_in_two_files_once_only(tmp_path: Path) -> None:
     assert len(read(tmp_path, record(), record(label="fail"), record(mission="BBU接地线检查"))) == 3
-    with pytest.raises(InputError, match=r"x\.jsonl, line 1: group 'QC-1' is there already"):
+    with pytest.raises(InputError, match=r"x\.jsonl, line 1: group 'QC-1' occurs already"):
         read_files([tmp_path / "x.jsonl", tmp_path / "x.jsonl"])
 
 
@@ -344,8 +344,8 @@ def test_a_line_is_json_that_nothing_breaks(told: dict[str, Any]) -> None:
 # Stage-B's rates
 
 
-def judged(label: str, reply: str, mission: str = MISSION, name: str = "QC-1") -> Judged:
-    return Judged(
+def judged(label: str, reply: str, mission: str = MISSION, name: str = "QC-1") -> GroupVerdict:
+    return GroupVerdict(
         item=GroupItem(mission=mission, label=label, group_id=name, summaries=("x",)),
         decision=decision(reply),
         reply=reply,
@@ -392,7 +392,7 @@ CASES = st.lists(
 
 
 @given(CASES, st.lists(st.sampled_from(["BBU接地线检查", MISSION]), max_size=4))
-def test_rates_of_the_missions_add_up(said: list[Judged], missing: list[str]) -> None:
+def test_rates_of_the_missions_add_up(said: list[GroupVerdict], missing: list[str]) -> None:
     found = metrics(said, missing)
     labels = {each.item.mission for each in said} | set(missing)
     assert ("missions" in found) == (len(labels) > 1)

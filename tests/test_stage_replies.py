@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from halp_probe.errors import InputError
 from halp_probe.tasks.missions import mission, missions
 from halp_probe.tasks.stage_a import STAGE_A, ImageItem
-from halp_probe.tasks.stage_b import SAID, STAGE_B, Decision, GroupItem, decision
+from halp_probe.tasks.stage_b import LABELS_BY_WORD, STAGE_B, Decision, GroupItem, decision
 from halp_probe.tasks.summary import summary
 from halp_probe.tasks.task import item_json
 
@@ -245,7 +245,7 @@ def test_anything_else_is_invalid_with_the_reason(reply: str, problem: str) -> N
 def test_two_lines_are_a_verdict_when_the_second_has_a_reason(reason: str, word: str, colon: str) -> None:
     found = decision(f"{word}\n理由{colon}{reason}")
     one_line = len(f".{reason}".strip().splitlines()) == 1
-    expected = Decision(verdict=SAID[word], reason=reason.strip()) if one_line and reason.strip() else None
+    expected = Decision(verdict=LABELS_BY_WORD[word], reason=reason.strip()) if one_line and reason.strip() else None
     assert (found if found.verdict else None) == expected
 
 

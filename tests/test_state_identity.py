@@ -21,7 +21,7 @@ import pytest
 from probes_fake import BLOCK_TORCH
 from shard_data import columns
 
-from halp_probe.app.shards_found import riskiest, shards_found
+from halp_probe.app.shards_contents import open_shards_contents, riskiest
 from halp_probe.cli import main
 from halp_probe.comparison.compare import compare
 from halp_probe.comparison.outputs import side_name
@@ -179,8 +179,8 @@ def test_a_threshold(setting: Setting, tmp_path: Path, which: Field[Any], capsys
 
 @every_field
 def test_the_questions_of_highest_risk_on_the_page(setting: Setting, tmp_path: Path, which: Field[Any]) -> None:
-    assert len(riskiest(shards_found(setting.folder / "run"), setting.probe, 3).rows) == 3
-    found = shards_found(changed_copy(setting, tmp_path / "run", which))
+    assert len(riskiest(open_shards_contents(setting.folder / "run"), setting.probe, 3).rows) == 3
+    found = open_shards_contents(changed_copy(setting, tmp_path / "run", which))
     refused(which, lambda: riskiest(found, setting.probe, 3))
 
 

@@ -204,7 +204,7 @@ def test_a_signal_stops_after_a_checkpoint(parts, trained, tmp_path):
     process.terminate()
     process.join(120)
     assert process.exitcode == 128 + signal.SIGTERM
-    assert "goes on from its last checkpoint" in (tmp_path / "log").read_text()
+    assert "to resume from its last checkpoint" in (tmp_path / "log").read_text()
     assert not (folder / "model").exists()
     assert train(parts, folder) == 0
     assert (folder / "losses.csv").read_bytes() == (trained / "losses.csv").read_bytes()
@@ -344,8 +344,8 @@ def test_samples_that_cannot_be_used_are_named_and_the_others_trained_on(parts, 
         (["--shapes", "4", "--weights", "text_vqa=1"], "text_vqa"),
         (["--shapes", "4", "--text-vqa", "a.json", "b", "--weights", "shapes=1"], "nothing of text_vqa"),
         (["--shapes", "4", "--model", "shapes"], "qwen2_5_vl"),
-        (["--shapes", "4", "--model", "shapes", "--tiles", "4"], "put together already"),
-        (["--shapes", "4", "--model", "shapes", "--no-vision-layernorm"], "put together already"),
+        (["--shapes", "4", "--model", "shapes", "--tiles", "4"], "is already built"),
+        (["--shapes", "4", "--model", "shapes", "--no-vision-layernorm"], "is already built"),
     ],
 )
 def test_flags_that_do_not_go_together(flags, told, tmp_path, capsys):

@@ -1,0 +1,1 @@
+"""Answering a task's items with a model in this process or a server, resumably."""

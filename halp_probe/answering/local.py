@@ -1,4 +1,4 @@
-"""A loaded model that answers prompts in batches: the engine of extraction, without the states."""
+"""Model in this process that answers prompts in batches: the engine of extraction, without the states."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from halp_probe.models.options import load_opened, open_model
 from halp_probe.records import Captured, CaptureSpec, Failure, Sample
 
 _log = logging.getLogger(__name__)
-_BATCH_TOKENS = {"cpu": 8192, "cuda": 16384}  # a command's usual batch of images of half a megapixel
+_BATCH_TOKENS = {"cpu": 8192, "cuda": 16384}  # enough for a command's default batch of images of half a megapixel
 
 
 class LocalAnswerer:
-    """A model in this process; `prompter` makes prompts for it from the files in `images_dir`."""
+    """Model in this process; `prompter` makes prompts for it from the files in `images_dir`."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class LocalAnswerer:
 
     @classmethod
     def load(cls, options: AnswerOptions, images_dir: Path, *, text_only: bool) -> LocalAnswerer:
-        """The model that the options name. `text_only`: prompts show no images. Raises what loading raises."""
+        """Load the model that the options name. `text_only`: prompts show no images. Raises what loading raises."""
         checkpoint = open_model(options.model)
         prompter = Prompter(
             checkpoint=checkpoint,
@@ -70,7 +70,7 @@ class LocalAnswerer:
     def answer(
         self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
     ) -> Generator[list[Reply | Failure], None, None]:
-        """Replies and failures of the samples that are not done, as batches end."""
+        """Yield replies and failures of the samples that are not done, as batches end."""
         self._preparer.prompter.check(samples)
         images = samples_by_image(samples, self._images_dir)
         on_cuda = self._loaded.device.type == "cuda"
@@ -100,7 +100,7 @@ class LocalAnswerer:
                     return
 
     def _shares(self, images: list[list[Sample]]) -> bool:
-        """Tried on the first images of a run, as extraction does."""
+        """Return whether prompts share a prefix; this is tested on the first images of a run, as extraction does."""
         if self._shares_prefix is None:
             if self._loaded.checkpoint.family.looked_up:
                 prove_looked_up(self._loaded, (self._loaded.num_layers - 1,), self._preparer, images)

@@ -1,4 +1,4 @@
-"""The flags by which every task says how it is answered; torch and openai are loaded when they are used."""
+"""Options of how a task's items are answered; torch and openai are not loaded here."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ ENGINES = ("local", "server")
 
 
 @dataclass(frozen=True)
-class Usual:
-    """What a task's replies need where no flag says otherwise."""
+class UsualLimits:
+    """Limits of a task's replies and images, for flags that are not given."""
 
     max_new_tokens: int
     max_pixels: int | None = None  # None: the processor's own; only for families that take a bound
@@ -21,7 +21,7 @@ class Usual:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerOptions:
-    """See `add_answer_arguments` for what each means."""
+    """Options of answering; `add_answer_arguments` explains each."""
 
     model: ModelOptions
     template_options: str | None  # a JSON object
@@ -37,7 +37,7 @@ class AnswerOptions:
     workers: int | None = None
     min_pixels: int | None = None
     max_pixels: int | None = None
-    usual_max_pixels: int | None = None  # without `max_pixels`, where the image size is not the family's own affair
+    usual_max_pixels: int | None = None  # in the place of `max_pixels`, for families whose image size can be bounded
     prompt_date: str | None = None
     system_prompt: str | None = None
 

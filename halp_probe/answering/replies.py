@@ -1,4 +1,4 @@
-"""Replies kept in a JSONL file as they come: one line each, found by key, with the settings that they came from."""
+"""Replies in a JSONL file, written as they come: one line each, found by key, with the settings that produced them."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _BEGINNING = f'{{"format": "{_FORMAT}"'.encode()
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What a model said to one prompt."""
+    """Reply of a model to one prompt."""
 
     key: str  # of the item
-    text: str  # without special tokens and outer space
+    text: str  # stripped, without special tokens
     finished: bool  # False: it was cut off at the token limit
     asked: str  # `fingerprint` of the prompt
-    date: str  # when it came: ISO 8601, UTC
+    date: str  # of arrival: ISO 8601, UTC
     attempt: int = 1  # 2: the task asked again
-    tokens: int | None = None  # of the reply; None where a server does not tell
-    image_sha256: str = ""  # the place in its batch, which it keeps when a run goes on
+    tokens: int | None = None  # number of the reply's tokens; None where a server does not report it
+    image_sha256: str = ""  # this and the next two fix its place in a batch, which a resumed run keeps
     prefix_tokens: int = 0
     prompt_tokens: int = 0
 
 
 class ReplyLog:
-    """The replies and failures of one file. A later line of one key and attempt takes the place of an earlier one.
+    """Replies and failures of one file. A later line of the same key and attempt replaces an earlier one.
 
-    A last line that a killed run left half-written is cut off: it is asked again. Raises InputError for a file that is
-    none of ours, and for one with other settings, naming every difference.
+    A last line that a killed run left half-written is removed, and its item is asked again. Raises InputError for a
+    file of another format, and for one with other settings, naming every difference.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -54,15 +54,15 @@ class ReplyLog:
             self._write([{"format": _FORMAT, "settings": dict(settings)}])
 
     def replies(self, attempt: int) -> dict[str, Reply]:
-        """Key -> reply of this attempt."""
+        """Return the replies of this attempt by key."""
         return {key: reply for (key, number), reply in self._kept.items() if number == attempt}
 
     def failures(self, attempt: int) -> dict[str, Failure]:
-        """Key -> why there is no reply of this attempt."""
+        """Return, by key, why there is no reply of this attempt."""
         return {key: failure for (key, number), failure in self._failed.items() if number == attempt}
 
     def append(self, results: Sequence[Reply | Failure], attempt: int) -> None:
-        """Keep these, on the disk too before this returns."""
+        """Append these results; they are on the disk when this returns."""
         lines = []
         for result in results:
             self._keep(result, attempt)
@@ -83,7 +83,7 @@ class ReplyLog:
         stored = header_of(self.path, line)
         if found := differences(stored, json.loads(json.dumps(settings))):
             raise InputError(
-                f"{self.path} holds replies that were made with other settings: {found}. Use the same ones to go on, "
+                f"{self.path} holds replies that were made with other settings: {found}. Use the same ones to resume, "
                 "or choose another `output_path`"
             )
 
@@ -98,7 +98,7 @@ class ReplyLog:
             else:
                 self._keep(Reply(**record), record["attempt"])
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{self.path}, line {number} is no reply ({error}); delete the line") from error
+            raise InputError(f"{self.path}, line {number} is not a reply ({error}); delete the line") from error
 
     def _write(self, records: Sequence[Mapping[str, Any]]) -> None:
         if not records:
@@ -110,13 +110,13 @@ class ReplyLog:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise InputError(f"{self.path} cannot be written: {error.strerror}; free space, then go on") from error
+            raise InputError(f"{self.path} cannot be written: {error.strerror}; free space, then run again") from error
 
 
 def whole_lines(path: Path) -> list[bytes]:
-    """The file's lines, none when there is no file. A last one without its end is cut off the file.
+    """Return the file's lines, [] without a file. An unfinished last line is removed from the file.
 
-    Raises InputError for a file that cannot be read, or whose only line has no end and is none of ours.
+    Raises InputError for a file that cannot be read, or whose only line is unfinished and of another format.
     """
     try:
         data = path.read_bytes()
@@ -126,7 +126,7 @@ def whole_lines(path: Path) -> list[bytes]:
         raise InputError(f"{path} cannot be read: {error.strerror}; choose another `output_path`") from error
     whole, end, torn = data.rpartition(b"\n")
     if torn and not end and not (torn.startswith(_BEGINNING) or _BEGINNING.startswith(torn)):
-        raise InputError(f"{path} is no file of replies; choose another `output_path`")
+        raise InputError(f"{path} is not a file of replies; choose another `output_path`")
     if torn:
         with path.open("r+b") as file:
             file.truncate(len(data) - len(torn))
@@ -134,23 +134,23 @@ def whole_lines(path: Path) -> list[bytes]:
 
 
 def header_of(path: Path, line: bytes) -> dict[str, Any]:
-    """The settings in a file's first line. Raises InputError when it is no such line."""
+    """Return the settings in a file's first line. Raises InputError when the line holds none."""
     try:
         record = json.loads(line)
         if record["format"] != _FORMAT:
             raise ValueError(f"format {record['format']!r}")
         settings: dict[str, Any] = record["settings"]
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is no file of replies ({error}); choose another `output_path`") from error
+        raise InputError(f"{path} is not a file of replies ({error}); choose another `output_path`") from error
     return settings
 
 
 def fingerprint(sample: Sample) -> str:
-    """Of all that a prompt shows, so that a changed one is not taken for answered."""
+    """Return a hash of all that a prompt shows, so that a changed prompt does not count as answered."""
     shown = [sample.question, sample.files, *([sample.history] if sample.history else [])]
     return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
 
 
 def now_utc() -> str:
-    """ISO 8601, UTC, whole seconds."""
+    """Return the time in ISO 8601, UTC, whole seconds."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

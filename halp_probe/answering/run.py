@@ -1,6 +1,6 @@
-"""A task's items through an engine to replies: resumable, interruptible, every item answered or named.
+"""Run of a task: its items go through an engine to replies; resumable, interruptible, no item lost silently.
 
-Final outputs are made from the items and the replies, so that a killed run that goes on gives the same ones.
+Final outputs are made from the items and the replies, so that a run that was killed and resumed gives the same ones.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from halp_probe.records import Failure, Sample
 from halp_probe.shards.failures import write_failures
 from halp_probe.tasks.task import TaskInput
 
-ATTEMPTS = (1, 2)  # the second for items whose task asks again
+ATTEMPTS = (1, 2)  # 2: items for which the task asks again
 REPLIES_SUFFIX, FAILURES_SUFFIX = ".replies.jsonl", ".failures.csv"
 
 ShouldStop = Callable[[], bool]
-Watch = Callable[[Sequence[Reply]], str]  # the replies of a batch -> what the progress line says of all so far
+Watch = Callable[[Sequence[Reply]], str]  # the replies of a batch -> note of the progress line on all so far
 
 
 class Answerer(Protocol):
-    """What answers: a model in this process or a server."""
+    """Engine that answers: a model in this process or a server."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """All that shows in the replies, as JSON values."""
+        """Settings that affect the replies, as JSON values."""
 
     def answer(
         self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
     ) -> Generator[list[Reply | Failure], None, None]:
-        """Results of the samples that are not done, in any order, as they come; ends early when asked to stop."""
+        """Yield results of the samples that are not done, as they come, in any order; end early when asked to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
-    """How a run ended: the last reply to each item that has one, and all that failed."""
+class TaskAnswers:
+    """End of a run: the last reply to each item that has one, and all failures."""
 
     replies: Mapping[str, Reply]
     failures: tuple[Failure, ...]
@@ -54,44 +54,44 @@ class Answered:
 
 
 def answer_task(
-    given: TaskInput[Any, Any],
+    task_input: TaskInput[Any, Any],
     options: AnswerOptions,
     output: Path,
     watch: Watch | None = None,
     *,
     progress: Progress = silent,
     stopping: AbstractContextManager[ShouldStop] | None = None,
-) -> Answered:
-    """Answer what is not answered yet; replies and failures are kept beside `output`, whose name they have.
+) -> TaskAnswers:
+    """Answer the items that have no reply yet; replies and failures are kept beside `output`, under its name.
 
-    `stopping` is entered around the batches, and gives what is asked after each of them. `watch` is given the replies
-    that are there at the start, then those of each batch; a second one to an item takes the place of the first. Raises
-    InputError for an output that is a folder, for two items of one key, for replies of other settings, of prompts that
-    are others now or about other images, and what opening a model raises.
+    `stopping` is entered around the batches; it gives a function that is called after each to ask whether to stop.
+    `watch` gets the replies that exist at the start, then those of each batch; a second reply to an item replaces the
+    first. Raises InputError for an output that is a folder, for two items of one key, for existing replies of other
+    settings, prompts or images, and what opening a model raises.
     """
     if output.is_dir():
         raise InputError(f"`output_path` {output} is a folder; name a file in it")
-    samples = dict(_prompts(given))
+    samples = dict(_prompts(task_input))
     folder, stem = output.parent, output.name.removesuffix(output.suffix)
     with locked(folder, f".{stem}.lock"):
         path = folder / f"{stem}{REPLIES_SUFFIX}"
-        answerer = open_answerer(given, options, path)
-        log = ReplyLog(path, {**given.settings, **answerer.settings})
-        check_shown(log, samples, given.images_dir)
+        answerer = open_answerer(task_input, options, path)
+        log = ReplyLog(path, {**task_input.settings, **answerer.settings})
+        check_same_images(log, samples, task_input.images_dir)
         try:
             with stopping or nullcontext(lambda: False) as should_stop:
-                stopped = _Rounds(given, samples, answerer, log, watch, progress, should_stop).run()
+                stopped = _Rounds(task_input, samples, answerer, log, watch, progress, should_stop).run()
         finally:
-            failures = (*given.failures, *_failures(log, samples))
+            failures = (*task_input.failures, *_failures(log, samples))
             write_failures(folder, failures, f"{stem}{FAILURES_SUFFIX}")
         replies = {key: reply for attempt in ATTEMPTS for key, reply in log.replies(attempt).items() if key in samples}
-    return Answered(
+    return TaskAnswers(
         replies=replies, failures=failures, stopped=stopped, failures_file=folder / f"{stem}{FAILURES_SUFFIX}"
     )
 
 
-def check_shown(log: ReplyLog, samples: Mapping[str, Sample], images_dir: Path) -> None:
-    """Raise InputError when a reply is about another image than lies there now; one that is gone tells nothing."""
+def check_same_images(log: ReplyLog, samples: Mapping[str, Sample], images_dir: Path) -> None:
+    """Raise InputError when a reply is about another image than the file that is there now; missing files pass."""
     digest = functools.cache(lambda name: hashlib.sha256(image_path(images_dir, name).read_bytes()).hexdigest())
     for key, reply in (pair for attempt in ATTEMPTS for pair in log.replies(attempt).items()):
         sample = samples.get(key)
@@ -103,53 +103,53 @@ def check_shown(log: ReplyLog, samples: Mapping[str, Sample], images_dir: Path) 
             continue
         if shown != reply.image_sha256:
             raise InputError(
-                f"{log.path} holds a reply to {key!r} about another image than {', '.join(sample.files)} is now; put "
-                "that back, or choose another `output_path`"
+                f"{log.path} holds a reply to {key!r} about another image than {', '.join(sample.files)} is now; "
+                "restore the image, or choose another `output_path`"
             )
 
 
 def _failures(log: ReplyLog, samples: Mapping[str, Sample]) -> list[Failure]:
-    """The last one of each item; an item whose second prompt failed has a reply all the same."""
+    """Return the last failure of each item; an item whose second prompt failed has a reply all the same."""
     failed = {key: failure for attempt in ATTEMPTS for key, failure in log.failures(attempt).items()}
     return [failure for key, failure in failed.items() if key in samples]
 
 
-def open_answerer(given: TaskInput[Any, Any], options: AnswerOptions, log: Path) -> Answerer:
-    """The model or the server that the options name; `log` may hold the replies of a run that goes on."""
+def open_answerer(task_input: TaskInput[Any, Any], options: AnswerOptions, log: Path) -> Answerer:
+    """Open the model or the server that the options name; `log` may hold the replies of an earlier run."""
     if options.system_prompt is None:
-        options = replace(options, system_prompt=given.task.system)
+        options = replace(options, system_prompt=task_input.task.system)
     if options.engine == "server":
         from halp_probe.answering.server import ServerAnswerer
 
-        return ServerAnswerer(options, given.images_dir)
+        return ServerAnswerer(options, task_input.images_dir)
     from halp_probe.answering.local import LocalAnswerer
     from halp_probe.engine.batched import text_only
 
     lines = whole_lines(log)
     if options.prompt_date is None and lines:
         options = replace(options, prompt_date=header_of(log, lines[0]).get("prompt_date"))
-    samples = [given.task.prompt(item) for item in given.items]
-    return LocalAnswerer.load(options, given.images_dir, text_only=text_only(samples))
+    samples = [task_input.task.prompt(item) for item in task_input.items]
+    return LocalAnswerer.load(options, task_input.images_dir, text_only=text_only(samples))
 
 
-def _prompts(given: TaskInput[Any, Any]) -> Iterator[tuple[str, Sample]]:
-    seen: set[str] = set()
-    for item in given.items:
-        sample = given.task.prompt(item)
-        if sample.question_id in seen:
+def _prompts(task_input: TaskInput[Any, Any]) -> Iterator[tuple[str, Sample]]:
+    keys: set[str] = set()
+    for item in task_input.items:
+        sample = task_input.task.prompt(item)
+        if sample.question_id in keys:
             raise InputError(
                 f"two items have the key {sample.question_id!r}; replies are matched by it: make it unique"
             )
-        seen.add(sample.question_id)
+        keys.add(sample.question_id)
         yield sample.question_id, sample
 
 
 class _Rounds:
-    """All items once, then those once more whose task asks again."""
+    """Two rounds over the items: all of them once, then once more those for which the task asks again."""
 
     def __init__(
         self,
-        given: TaskInput[Any, Any],
+        task_input: TaskInput[Any, Any],
         samples: Mapping[str, Sample],
         answerer: Answerer,
         log: ReplyLog,
@@ -157,42 +157,42 @@ class _Rounds:
         progress: Progress,
         should_stop: ShouldStop,
     ) -> None:
-        self._task, self._items = given.task, dict(zip(samples, given.items, strict=True))
+        self._task, self._items = task_input.task, dict(zip(samples, task_input.items, strict=True))
         self._samples, self._answerer, self._log = samples, answerer, log
         self._progress, self._should_stop = progress, should_stop
         self._watch = watch or (lambda _replies: "")
 
     def run(self) -> bool:
-        """Whether it was stopped before the end."""
+        """Answer; return whether it was stopped before the end."""
         return self._round(self._samples, 1) or self._round(self._again(), 2)
 
     def _again(self) -> dict[str, Sample]:
         if self._task.again is None:
             return {}
         replies = self._log.replies(1)
-        asked = {
+        prompts = {
             key: self._task.again(item, self._task.read(item, replies[key].text, finished=replies[key].finished))
             for key, item in self._items.items()
             if key in replies
         }
-        return {key: sample for key, sample in asked.items() if sample is not None}
+        return {key: sample for key, sample in prompts.items() if sample is not None}
 
     def _round(self, samples: Mapping[str, Sample], attempt: int) -> bool:
         done = {key: reply for key, reply in self._log.replies(attempt).items() if key in samples}
         for key, reply in done.items():
             if reply.asked != fingerprint(samples[key]):
                 raise InputError(
-                    f"{self._log.path} holds a reply to {key!r} that was asked otherwise; choose another `output_path`"
+                    f"{self._log.path} holds a reply to {key!r} from another prompt; choose another `output_path`"
                 )
-        said = self._watch(list(done.values()))
+        note = self._watch(list(done.values()))
         if len(done) == len(samples):
             return False
-        tried = set(done)
-        progress = Counter(self._progress, len(samples) - len(done), note=said)
+        keys = set(done)
+        progress = Counter(self._progress, len(samples) - len(done), note=note)
         with closing(self._answerer.answer(list(samples.values()), done, attempt, self._should_stop)) as results:
             for result in results:
                 self._log.append(result, attempt)
-                tried.update(each.key if isinstance(each, Reply) else each.question_id for each in result)
+                keys.update(each.key if isinstance(each, Reply) else each.question_id for each in result)
                 replies = [each for each in result if isinstance(each, Reply)]
                 progress.advance(len(result), failed=len(result) - len(replies), note=self._watch(replies))
-        return not tried >= samples.keys()  # those that failed in an earlier run too
+        return not keys >= samples.keys()  # items that failed in an earlier run were tried again

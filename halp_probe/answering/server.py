@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that answers prompts: several requests at once, every reply kept as it comes."""
+"""OpenAI-compatible server that answers prompts: several requests at once, every reply kept as it arrives."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from halp_probe.records import Failure, Sample
 
 STAGE = "server"
 _FLAGS = EndpointFlags(who="the server", url="`base_url`", model="`model`", needs="`engine` server", extra="server")
-_GRACE = 2.0  # seconds for what is under way when a run ends early
-_SEEDS = 2**31  # servers take smaller ones
+_GRACE = 2.0  # seconds for requests under way when a run ends early
+_SEEDS = 2**31  # servers take seeds below this
 _LONGEST = 500  # characters of a reason: some servers repeat the whole request, images and all
 _ENDS = ("stop", "")  # finish reasons of a whole reply; some servers give none
 
-_Result: TypeAlias = Reply | Failure | Failed  # Failed: no reply, which may be the server's fault
+_Result: TypeAlias = Reply | Failure | Failed  # Failed: no reply, perhaps by the server's fault
 
 
 class ServerAnswerer:
-    """A model behind `base_url`.
+    """Model behind `base_url`.
 
-    Images go before the text, as PNG; `max_pixels` shrinks them here, all else that becomes of them is the server's
-    affair. So are settings of decoding that are not sent, such as top_k. Raises InputError without the openai client,
-    for an address that is none, and for flags that a server cannot follow.
+    Images go before the text, as PNG, reduced to `max_pixels`; all further processing of them is the server's, as are
+    settings of decoding that are not sent, such as top_k. Raises InputError without the openai client, for an invalid
+    address, and for flags that a server cannot follow.
     """
 
     def __init__(self, options: AnswerOptions, images_dir: Path) -> None:
@@ -41,9 +41,9 @@ class ServerAnswerer:
         self._options, self._decoding = options, options.decoding
         self._endpoint = Endpoint(url, name, _FLAGS, timeout=options.timeout, tries=options.tries)
         largest = options.max_pixels or options.usual_max_pixels
-        self._pictures = Pictures(images_dir, largest, kept=2 * options.concurrency)
+        self._pictures = Pictures(images_dir, largest, cache_size=2 * options.concurrency)
         self._patience = Patience()
-        self._shown: dict[tuple[str, ...], str] = {}  # subject -> what was shown of it first
+        self._shown: dict[tuple[str, ...], str] = {}  # subject -> hash of the first images shown for it
         self.settings: Mapping[str, Any] = {
             "engine": "server",
             "model_name": name,
@@ -57,16 +57,16 @@ class ServerAnswerer:
     def answer(
         self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
     ) -> Generator[list[Reply | Failure], None, None]:
-        """Replies and failures of the samples that are not done, as they come.
+        """Yield replies and failures of the samples that are not done, as they come.
 
-        Raises InputError where the server wants a key or knows no such model, and where it fails for ten prompts in a
-        row: after whatever came was given.
+        Raises InputError where the server requires a key or has no such model, and where it fails for ten prompts in a
+        row; all replies so far have been yielded by then.
         """
         self._patience.works |= bool(done) or attempt > 1
         self._shown.update(
             {each.subject: done[each.question_id].image_sha256 for each in samples if each.question_id in done}
         )
-        asked = ask_all(
+        batches = ask_all(
             lambda sample: self._ask(sample, attempt),
             (sample for sample in samples if sample.question_id not in done),
             self._endpoint.stop,
@@ -75,8 +75,8 @@ class ServerAnswerer:
             should_stop=should_stop,
         )
         last_straw = None
-        with closing(asked):
-            for answers in asked:
+        with closing(batches):
+            for answers in batches:
                 yield [_reply_or_failure(answer.item, answer.given) for answer in answers]
                 for answer in answers:
                     if isinstance(answer.given, Reply):
@@ -87,25 +87,25 @@ class ServerAnswerer:
         if last_straw is not None:
             raise InputError(
                 f"the server failed for {self._patience.told('prompts', last_straw)}; {self._patience.replies} new "
-                "replies are kept: mend the server and run the same command again"
+                "replies are kept: fix the server and run the same command again"
             )
 
     def _ask(self, sample: Sample, attempt: int) -> _Result:
-        """In one of the threads that ask."""
+        """Ask for one sample, in one of the asking threads."""
         try:
             sample.question.encode()
             pictures = [self._pictures[name] for name in sample.files]
         except UnicodeEncodeError as error:
             return Failure(
-                question_id=sample.question_id, stage="prompt", reason=f"the text is no Unicode ({error.reason})"
+                question_id=sample.question_id, stage="prompt", reason=f"the text is not valid Unicode ({error.reason})"
             )
         except ImageError as error:
             return Failure(question_id=sample.question_id, stage="image", reason=str(error))
         shown = content_sha256(sample.image_id, [picture.sha256 for picture in pictures])
         if self._shown.setdefault(sample.subject, shown) != shown:
             reason = (
-                f"{', '.join(sample.files)}: not the content that other prompts of this run were asked about; put it "
-                "back, or choose another `output_path`"
+                f"{', '.join(sample.files)}: not the content that other prompts of this run were asked about; "
+                "restore it, or choose another `output_path`"
             )
             return Failure(question_id=sample.question_id, stage="image", reason=reason)
         reply = self._endpoint.ask(self._messages(sample, pictures), **self._request(sample.question_id, attempt))
@@ -119,7 +119,7 @@ class ServerAnswerer:
         return [user] if system is None else [{"role": "system", "content": system}, user]
 
     def _request(self, key: str, attempt: int) -> dict[str, Any]:
-        """All settings that are sent. A sampled reply has a seed of its own, whatever is asked beside it."""
+        """Return all settings that are sent. A sampled reply has its own seed, independent of other requests."""
         decoding, body = self._decoding, {}
         settings: dict[str, Any] = {"max_tokens": self._options.max_new_tokens, "temperature": 0.0}
         if decoding.sampled:
@@ -133,7 +133,7 @@ class ServerAnswerer:
 
 
 def _read(reply: Completion, sample: Sample, attempt: int, shown: str) -> Reply | Failure:
-    """A failure where the server says that this is not what the model had to say."""
+    """Return the reply, or a failure where the server refused or ended it abnormally."""
     if reply.refusal or reply.finish == "content_filter":
         return Failure(
             question_id=sample.question_id,
@@ -170,9 +170,9 @@ def _reply_or_failure(sample: Sample, result: _Result) -> Reply | Failure:
 
 
 def _check_flags(options: AnswerOptions) -> None:
-    """Refuse what would change the replies of a loaded model, and is nothing to a server."""
+    """Refuse flags that would change the replies of a loaded model and have no effect on a server."""
     model = options.model
-    given = {
+    flags = {
         "`adapter`": model.adapter,
         "`revision`": model.revision,
         "`quantization`": model.quantization,
@@ -180,8 +180,8 @@ def _check_flags(options: AnswerOptions) -> None:
         "`min_pixels`": options.min_pixels,
         "`prompt_date`": options.prompt_date,
     }
-    if refused := [flag for flag, value in given.items() if value]:
+    if refused := [flag for flag, value in flags.items() if value]:
         raise InputError(
-            f"{', '.join(refused)}: a server loads its model and makes its prompts itself; start it so, and leave this "
-            "out"
+            f"{', '.join(refused)}: a server loads its model and makes its prompts itself; set this on the server and "
+            "leave it out here"
         )

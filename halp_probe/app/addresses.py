@@ -1,6 +1,6 @@
-"""Where a URL leads: which ones are written plainly, and which addresses are the public internet's.
+"""URLs and addresses: which URLs are accepted, and which addresses belong to the public internet.
 
-Nothing here opens a connection or asks for a name.
+Nothing here opens a connection or resolves a name.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ PORTS = (80, 443)
 REMEDY = "save the picture and load the file instead"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST = 4000  # characters of a URL
-_AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z_.-]+))(?::([0-9]{1,5}))?")  # of ASCII in lower case
+_AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z_.-]+))(?::([0-9]{1,5}))?")  # for lower-case ASCII
 _LABEL = r"(?!-)[0-9a-z_-]{1,63}(?<!-)"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # as the last label: what many resolvers take for an IPv4 address
-_IN_PATH = "/%:=&~!$'()*+,;@?"  # with letters, digits and -._ what needs no escape behind the host
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # a last label that makes many resolvers read an IPv4 address
+_IN_PATH = "/%:=&~!$'()*+,;@?"  # what needs no escape after the host, besides letters, digits and -._
 
-# Beside what Python calls not global, whose lists grew from release to release.
+# In addition to what Python calls not global, since its lists differ between releases.
 _NOT_PUBLIC_4 = tuple(
     map(
         IPv4Network,
@@ -34,8 +34,8 @@ _NOT_PUBLIC_4 = tuple(
             "10.0.0.0/8",
             "100.64.0.0/10",  # carrier-grade NAT
             "127.0.0.0/8",
-            "168.63.129.16/32",  # a public number under which Azure's own machines find their host
-            "169.254.0.0/16",  # link-local; clouds tell a machine its secrets at 169.254.169.254
+            "168.63.129.16/32",  # a public address at which machines on Azure reach their host
+            "169.254.0.0/16",  # link-local; clouds serve a machine's credentials at 169.254.169.254
             "172.16.0.0/12",
             "192.0.0.0/24",
             "192.0.2.0/24",  # documentation, as 198.51.100 and 203.0.113
@@ -48,8 +48,8 @@ _NOT_PUBLIC_4 = tuple(
         ),
     )
 )
-_GLOBAL_UNICAST = IPv6Network("2000::/3")  # all else is local, multicast, mapped IPv4 or not given out
-_NAT64 = IPv6Network("64:ff9b::/96")  # what DNS64 makes of an IPv4 address
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # all else is local, multicast, mapped IPv4 or not assigned
+_NAT64 = IPv6Network("64:ff9b::/96")  # DNS64 maps IPv4 addresses into it
 _NOT_PUBLIC_6 = tuple(
     map(
         IPv6Network,
@@ -66,54 +66,56 @@ _NOT_PUBLIC_6 = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A URL of which every part is known to be harmless as text; its host may still be anywhere."""
+    """URL whose parts are harmless as text; its host may still be anywhere."""
 
     scheme: str  # http or https
-    host: str  # lower case, without brackets and without a last dot
+    host: str  # lower case, without brackets and final dot
     port: int
     path: str  # with the query; ASCII
 
     @property
     def tls(self) -> bool:
+        """True for https."""
         return self.scheme == "https"
 
     @property
     def authority(self) -> str:
-        """What the Host header says."""
+        """Value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
+        """Complete URL."""
         return f"{self.scheme}://{self.authority}{self.path}"
 
 
-def parsed(url: str, ports: Container[int] = PORTS) -> Target:
-    """The parts of a URL; InputError for one that is not written plainly.
+def parse_url(url: str, ports: Container[int] = PORTS) -> Target:
+    """Split a URL into its parts; raise InputError for one that is not accepted.
 
-    Plain is http(s) with a name of several labels or an address in its usual form. Refused are names and passwords,
-    numbers that stand for addresses, zones, other alphabets than ASCII, and other ports: a page that opens any port of
-    any machine is a scanner of ports, and can talk to servers that are none of the web's.
+    Accepted is http(s) with a name of several labels or an address in its usual form. Refused are user names and
+    passwords, numbers that stand for addresses, zones, characters beyond ASCII, and other ports: a page that opens any
+    port of any machine is a port scanner, and can talk to servers other than web servers.
     """
     if len(url) > _LONGEST:
-        raise InputError(f"a URL of {len(url)} characters; {_LONGEST} are the most: {REMEDY}")
+        raise InputError(f"a URL of {len(url)} characters; at most {_LONGEST} are accepted: {REMEDY}")
     if re.search(r"[\x00-\x20\x7f\\]", url):
-        raise InputError(f"{_shown(url)} holds a blank, a backslash or a control character; write the URL without it")
+        raise InputError(f"{_quote(url)} holds a blank, a backslash or a control character; write the URL without it")
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise InputError(f"{_shown(url)} is no URL; write it in full, such as https://example.org/a.png") from error
+        raise InputError(f"{_quote(url)} is not a URL; write it in full, such as https://example.org/a.png") from error
     if parts.scheme not in _DEFAULT_PORTS or not parts.netloc:
-        raise InputError(f"{_shown(url)} is no http(s) URL; write it in full, such as https://example.org/a.png")
+        raise InputError(f"{_quote(url)} is not an http(s) URL; write it in full, such as https://example.org/a.png")
     written = parts.netloc.rpartition("@")[2]
     if "@" in parts.netloc:
-        raise InputError(f"{_shown(written)}: the URL holds a name or password; write it without, or {REMEDY}")
+        raise InputError(f"{_quote(written)}: the URL holds a name or password; write it without, or {REMEDY}")
     if not written.isascii():
-        raise InputError(f"{_shown(written)} is not in ASCII; write the host as browsers send it (xn--…)")
+        raise InputError(f"{_quote(written)} is not in ASCII; write the host as browsers send it (xn--…)")
     match = _AUTHORITY.fullmatch(written.lower())
     if match is None:
-        raise InputError(f"{_shown(written)} is no host, or one with a port that is no number; check the URL")
-    host = _checked_host(match[1], match[2], written)
+        raise InputError(f"{_quote(written)} is not a host, or its port is not a number; check the URL")
+    host = _check_host(match[1], match[2], written)
     port = int(match[3]) if match[3] else _DEFAULT_PORTS[parts.scheme]
     if port not in ports:
         raise InputError(f"{host}: port {port} is not one of the web's (80, 443); {REMEDY}")
@@ -121,13 +123,13 @@ def parsed(url: str, ports: Container[int] = PORTS) -> Target:
     return Target(scheme=parts.scheme, host=host, port=port, path=quote(path, safe=_IN_PATH, errors="replace"))
 
 
-def redirected(target: Target, location: str) -> str:
-    """The URL that a Location header leads to; http.client reads its bytes as Latin-1, whatever they were."""
+def follow_redirect(target: Target, location: str) -> str:
+    """Return the URL that a Location header leads to; http.client reads its bytes as Latin-1, whatever they were."""
     return urljoin(target.url, quote(location.encode("latin-1"), safe=_IN_PATH + "#[]"))
 
 
-def literal(host: str) -> Address | None:
-    """The address that a host is; None for a name."""
+def literal_address(host: str) -> Address | None:
+    """Return the address that a host is; None for a name."""
     try:
         return ip_address(host)
     except ValueError:
@@ -135,7 +137,7 @@ def literal(host: str) -> Address | None:
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is of a machine of the public internet: nobody's home, office, cloud or own machine."""
+    """Return whether the address is on the public internet: no private, local or cloud-internal address."""
     if isinstance(address, IPv4Address):
         return address.is_global and not any(address in network for network in _NOT_PUBLIC_4)
     if address.scope_id is not None:
@@ -146,22 +148,22 @@ def is_public(address: Address) -> bool:
     return inside and not any(address in network for network in _NOT_PUBLIC_6)
 
 
-def _checked_host(six: str | None, name: str | None, written: str) -> str:
+def _check_host(six: str | None, name: str | None, written: str) -> str:
     if six is not None:
-        if not isinstance(literal(six), IPv6Address):
-            raise InputError(f"{_shown(written)} is no IPv6 address; check the URL")
+        if not isinstance(literal_address(six), IPv6Address):
+            raise InputError(f"{_quote(written)} is not an IPv6 address; check the URL")
         return six
     host = (name or "").removesuffix(".")
-    if isinstance(literal(host), IPv4Address):
+    if isinstance(literal_address(host), IPv4Address):
         return host
     if _NUMBER.fullmatch(host.rpartition(".")[2]):
-        raise InputError(f"{_shown(written)} is a number and no name; write an address as four numbers, or {REMEDY}")
+        raise InputError(f"{_quote(written)} is a number, not a name; write an address as four numbers, or {REMEDY}")
     if len(host) > 253 or not _NAME.fullmatch(host):
-        raise InputError(f"{_shown(written)} is no name of the public internet, which has dots; {REMEDY}")
+        raise InputError(f"{_quote(written)} is not a name of the public internet, which would have dots; {REMEDY}")
     return host
 
 
-def _shown(text: str) -> str:
-    """The beginning of a text, for an error; without the name and password that a URL may hold."""
+def _quote(text: str) -> str:
+    """Return the beginning of a text, for an error, without the user name and password that a URL may hold."""
     plain = re.sub(r"//[^/?#]*@", "//", text)
     return repr(plain if len(plain) <= 80 else plain[:79] + "…")

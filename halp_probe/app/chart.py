@@ -1,4 +1,4 @@
-"""What each probe says of one question: risk by layer, at the end of the image and at the end of the question."""
+"""Chart of each probe's risk for one question: by layer, at the end of the image and at the end of the question."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from halp_probe.plotting.frame import Axis, Frame, Ink, Stroke, new_frame
 from halp_probe.records import QUERY_TOKEN, VISION_TOKEN
 from halp_probe.shards.names import layer_of
 
-_STEPS = (1, 2, 5, 7, 10, 20)  # between ticks of layers; 7 suits the layers probed of 28
+_STEPS = (1, 2, 5, 7, 10, 20)  # between ticks of layers; 7 suits the probed layers of a model of 28
 _MOST_TICKS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One probe's risk and where it reads."""
+    """Risk by one probe, and the representation that it reads."""
 
     representation: str
     risk: float
@@ -27,21 +27,23 @@ class Reading:
 
     @property
     def position(self) -> str:
+        """Position of the representation, without its layer."""
         return self.representation.split("/")[0]
 
     @property
     def layer(self) -> int | None:
+        """Layer of the representation; None for those without one."""
         return layer_of(self.representation)
 
 
 def chart(readings: list[Reading], threshold: float, colours: Palette) -> str:
-    """HTML: a drawing with its legend, and the probes without a layer in words.
+    """Return HTML: a drawing with its legend, and the probes without a layer in words.
 
     The readings may hold one representation twice, as `selected_probe` and under its own name; it is drawn once.
     """
-    layered = sorted(_once(readings).values(), key=lambda reading: reading.layer or 0)
+    layered = sorted(_unique(readings).values(), key=lambda reading: reading.layer or 0)
     layered = [reading for reading in layered if reading.layer is not None]
-    whole = [reading for reading in _once(readings).values() if reading.layer is None]
+    whole = [reading for reading in _unique(readings).values() if reading.layer is None]
     parts = []
     if layered:
         parts.append(_picture(layered, threshold, colours))
@@ -50,7 +52,7 @@ def chart(readings: list[Reading], threshold: float, colours: Palette) -> str:
     return f'<div class="halp-chart halp-quiet">{"".join(parts)}</div>'
 
 
-def _once(readings: list[Reading]) -> Mapping[str, Reading]:
+def _unique(readings: list[Reading]) -> Mapping[str, Reading]:
     return {reading.representation: reading for reading in sorted(readings, key=lambda reading: reading.decides)}
 
 
@@ -85,7 +87,7 @@ def _layers(layered: list[Reading]) -> Axis:
 
 
 def _mark(frame: Frame, layer: float, risk: float, position: str, colour: str) -> None:
-    """Draw a disc at the end of the question, a square at the end of the image: told apart without colour too."""
+    """Draw a disc at the end of the question, a square at the end of the image: they differ without colour too."""
     if position == QUERY_TOKEN:
         frame.mark(layer, risk, "o", name="dot query", fill=colour)
     else:
@@ -99,9 +101,9 @@ def _legend(layered: list[Reading], colours: Palette) -> list[str]:
         QUERY_TOKEN: f'<span style="color:{colours.query}">●</span> {PLACES[QUERY_TOKEN]}',
         VISION_TOKEN: f'<span style="color:{colours.vision}">■</span> {PLACES[VISION_TOKEN]}',
     }
-    known = [words for position, words in marks.items() if any(r.position == position for r in layered)]
+    legend = [words for position, words in marks.items() if any(r.position == position for r in layered)]
     ring = ["◯ the probe that decides"] if any(reading.decides for reading in layered) else []
-    return [*known, "┄ threshold", *ring]
+    return [*legend, "┄ threshold", *ring]
 
 
 def _words(reading: Reading) -> str:

@@ -1,4 +1,4 @@
-"""The conversation: for each question first its risk, and only then the answer or a silence that can be broken."""
+"""Conversation on the page: for each question first its risk, then the answer or an abstention."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import datetime
 import streamlit as st
 
 from halp_probe.app.chart import Reading, chart
-from halp_probe.app.conversation import Judged, Question, Session, State, Turn
+from halp_probe.app.conversation import Question, RiskAssessment, Session, State, Turn
 from halp_probe.app.gauge import gauge
-from halp_probe.app.shelf import Held, short_of_memory_told
+from halp_probe.app.shelf import ActiveModel, report_out_of_memory
 from halp_probe.app.sidebar import Use
 from halp_probe.app.theme import alert, palette
 from halp_probe.app.wording import plain
 from halp_probe.errors import InputError
 
 _NOTHING = "(The model said nothing.)"
-_CUT_OFF = "The answer was cut off here: it reached the longest answer that is set in the sidebar."
+_CUT_OFF = "The answer was cut off here: it reached the limit that is set in the sidebar."
 # Scrolls the newest question to the top once its risk is drawn. The number is the turn's: the same script runs once.
 _TO_THE_QUESTION = """<script>setTimeout(() => {{
   const said = document.querySelectorAll('[data-testid="stChatMessage"]');
@@ -25,9 +25,9 @@ _TO_THE_QUESTION = """<script>setTimeout(() => {{
 
 
 def show(session: Session, use: Use, question: str | None) -> None:
-    """All turns, then the new question; an answer that was interrupted goes on first."""
+    """Show all turns, then the new question; an answer that was interrupted is continued first."""
     for turn in session.turns:
-        _show(turn, use.held, newest=turn is session.turns[-1] and question is None)
+        _show(turn, use.active, newest=turn is session.turns[-1] and question is None)
     if question is not None:
         with st.chat_message("user"):
             _text(question)
@@ -36,11 +36,11 @@ def show(session: Session, use: Use, question: str | None) -> None:
                 turn = _read(session, use, question)
                 session.add(turn)
             st.html(_TO_THE_QUESTION.format(len(session.turns)), unsafe_allow_javascript=True)
-            _reply(turn, use.held, newest=True)
+            _reply(turn, use.active, newest=True)
 
 
 def suggestions(session: Session) -> None:
-    """Questions to begin with, where the picture has some."""
+    """Show questions to begin with, where the picture has some."""
     if session.picture is None or session.turns or not session.picture.truths:
         return
     st.html('<div class="halp-quiet">Ask, for instance:</div>')
@@ -50,7 +50,7 @@ def suggestions(session: Session) -> None:
 
 
 def _read(session: Session, use: Use, text: str) -> Turn:
-    """The question with its risk, or with why it could not be read."""
+    """Read the question; return its turn with the risk, or with why it could not be read."""
     picture = session.picture
     assert picture is not None
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -65,29 +65,29 @@ def _read(session: Session, use: Use, text: str) -> Turn:
         time=now,
     )
     try:
-        with short_of_memory_told():
-            asked = use.held.chat.ask([picture.image], text, session.history, max_new_tokens=use.max_new_tokens)
+        with report_out_of_memory():
+            asked = use.active.chat.ask([picture.image], text, session.history, max_new_tokens=use.max_new_tokens)
     except InputError as error:
         return Turn(question=question, state=State.FAILED, error=str(error))
     return Turn(
         question=question,
-        judged=Judged(risks=asked.risks, by=use.by, threshold=use.threshold, follow_up=asked.follow_up),
+        assessment=RiskAssessment(risks=asked.risks, by=use.by, threshold=use.threshold, follow_up=asked.follow_up),
         asked=asked,
     )
 
 
-def _show(turn: Turn, held: Held, newest: bool) -> None:
+def _show(turn: Turn, active: ActiveModel, newest: bool) -> None:
     with st.chat_message("user"):
         _text(turn.question.text)
     with st.chat_message("assistant"):
-        _reply(turn, held, newest)
+        _reply(turn, active, newest)
 
 
-def _reply(turn: Turn, held: Held, newest: bool) -> None:
+def _reply(turn: Turn, active: ActiveModel, newest: bool) -> None:
     _risk(turn)
     if turn.state is State.ABSTAINED:
         _silence(turn, newest)
-    _risk_by_layer(turn, held, newest)
+    _risk_by_layer(turn, active, newest)
     if turn.state is State.ANSWERING:
         _answer(turn)
     elif turn.state is State.ANSWERED:
@@ -102,29 +102,31 @@ def _reply(turn: Turn, held: Held, newest: bool) -> None:
 
 
 def _risk(turn: Turn) -> None:
-    judged = turn.judged
-    if judged is not None and judged.risk is None:
+    assessment = turn.assessment
+    if assessment is not None and assessment.risk is None:
         st.html('<div class="halp-quiet">No risk is known for this answer.</div>')
-    elif judged is not None:
-        st.html(gauge(judged))
+    elif assessment is not None:
+        st.html(gauge(assessment))
 
 
-def _risk_by_layer(turn: Turn, held: Held, newest: bool) -> None:
-    judged = turn.judged
-    if judged is None or len(judged.risks) < 2:
+def _risk_by_layer(turn: Turn, active: ActiveModel, newest: bool) -> None:
+    assessment = turn.assessment
+    if assessment is None or len(assessment.risks) < 2:
         return
     readings = [
-        Reading(representation=str(held.probes[name].metadata["representation"]), risk=risk, decides=name == judged.by)
-        for name, risk in judged.risks.items()
+        Reading(
+            representation=str(active.probes[name].metadata["representation"]), risk=risk, decides=name == assessment.by
+        )
+        for name, risk in assessment.risks.items()
     ]
     with st.expander("Risk by layer: where in the model it can be read", expanded=newest):
-        st.html(chart(readings, judged.threshold, palette()))
+        st.html(chart(readings, assessment.threshold, palette()))
 
 
 def _answer(turn: Turn) -> None:
-    """Stream it below its risk, which is on the page by now."""
+    """Stream the answer below its risk, which is on the page by now."""
     slot = st.empty()
-    st.empty()  # in the place of the button that asked for it
+    st.empty()  # replaces the button that asked for it
     if turn.pieces is None and turn.asked is not None:
         turn.pieces = turn.asked.stream()
     try:
@@ -140,14 +142,14 @@ def _answer(turn: Turn) -> None:
 
 
 def _next(turn: Turn) -> str | None:
-    with short_of_memory_told():
+    with report_out_of_memory():
         return next(turn.pieces or iter(()), None)
 
 
 def _silence(turn: Turn, newest: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(_html("I would rather not answer: this is above the threshold."), width="content")
-        if newest:  # what was asked since would stand before it
+        if newest:  # later questions would stand before its answer
             st.button("Answer anyway", key="answer anyway", on_click=turn.answer_anyway)
 
 

@@ -1,4 +1,4 @@
-"""A conversation about one image, and what is kept of each question; it lives in one visitor's session only."""
+"""Conversation about one image, and what is kept of each question; it lives in one visitor's session only."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 
 class State(Enum):
+    """State of a turn."""
+
     ANSWERING = "being answered"
     ANSWERED = "answered"
     ABSTAINED = "abstained"
@@ -22,57 +24,59 @@ class State(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """What the questions are about."""
+    """Picture that the questions are about."""
 
     image: LoadedImage
     name: str
-    truths: Mapping[str, str] = field(default_factory=dict)  # question -> true answer, known of a drawn scene
+    truths: Mapping[str, str] = field(default_factory=dict)  # question -> true answer, known for a drawn scene
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """What was known of a question before the first token of its answer."""
+class RiskAssessment:
+    """Assessment of a question before the first token of its answer."""
 
-    risks: Mapping[str, float]  # of all probes, by name; empty without probes
-    by: str  # the name of the probe that decides, blank without probes
-    threshold: float  # answered up to this risk
-    follow_up: bool  # earlier turns stand in its prompt
+    risks: Mapping[str, float]  # by probe; empty without probes
+    by: str  # name of the probe that decides, blank without probes
+    threshold: float  # largest risk at which the model answers
+    follow_up: bool  # its prompt holds earlier turns
 
     @property
     def risk(self) -> float | None:
+        """Risk by the probe that decides; None without probes."""
         return self.risks.get(self.by)
 
     @property
     def too_risky(self) -> bool:
+        """True if the risk exceeds the threshold."""
         return self.risk is not None and not self.risk <= self.threshold
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked, of whom, about what and when."""
+    """Question with its picture, model, probe and time."""
 
     text: str
     picture: str
-    truth: str | None  # its true answer, where that is known
+    truth: str | None  # the true answer, where it is known
     model: str
-    probe: str  # the name of what judges it, blank for nothing
+    probe: str  # name of the probe that judges it, blank for none
     conversation: int
     time: datetime.datetime
 
 
 @dataclass(kw_only=True)
 class Turn:
-    """A question, its risk and what became of it."""
+    """Question with its risk and its outcome."""
 
     question: Question
-    judged: Judged | None = None  # None where the question could not be read
-    asked: Asked | None = None  # the model's memory of the prompt, until the answer is there
+    assessment: RiskAssessment | None = None  # None where the question could not be read
+    asked: Asked | None = None  # the model's cache of the prompt, until the answer is complete
     state: State = State.ANSWERING
     answered_anyway: bool = False
     answer: str = ""
-    cut_off: bool = False  # at the longest answer that was allowed
+    cut_off: bool = False  # by the limit on answers
     error: str = ""
-    pieces: Iterator[str] | None = None  # an answer that has begun goes on from here
+    pieces: Iterator[str] | None = None  # the rest of an answer that has begun
 
     def __post_init__(self) -> None:
         if self.abstained:
@@ -80,8 +84,8 @@ class Turn:
 
     @property
     def abstained(self) -> bool:
-        """Whether the model first kept silent, whatever was asked of it afterwards."""
-        return self.judged is not None and self.judged.too_risky
+        """True if the model first abstained, even if it was asked to answer afterwards."""
+        return self.assessment is not None and self.assessment.too_risky
 
     def answer_anyway(self) -> None:
         """Let an abstention be answered from the same reading of the question."""
@@ -89,35 +93,37 @@ class Turn:
             self.state, self.answered_anyway = State.ANSWERING, True
 
     def finish(self) -> None:
-        """The answer is whole."""
+        """Mark the answer as complete."""
         self.state, self.cut_off = State.ANSWERED, self.asked is not None and self.asked.cut_off
         self.forget()
 
     def fail(self, reason: str) -> None:
+        """Mark the turn as failed, with the reason."""
         self.state, self.error = State.FAILED, reason
         self.forget()
 
     def forget(self) -> None:
-        """Free what the model kept of the prompt."""
+        """Free the model's cache of the prompt."""
         self.asked = self.pieces = None
 
 
 @dataclass(kw_only=True)
 class Session:
-    """All that is private to one visitor."""
+    """Private state of one visitor."""
 
     picture: Picture | None = None
-    turns: list[Turn] = field(default_factory=list)  # of the conversation that goes on
-    past: list[Turn] = field(default_factory=list)  # of those before
+    turns: list[Turn] = field(default_factory=list)  # of the current conversation
+    past: list[Turn] = field(default_factory=list)  # of earlier conversations
     conversation: int = 1
 
     @property
     def history(self) -> tuple[tuple[str, str], ...]:
-        """Question and answer of the turns that stand in the next prompt: those with an answer."""
+        """Question and answer of the turns in the next prompt: those with an answer."""
         return tuple((t.question.text, t.answer) for t in self.turns if t.state is State.ANSWERED and t.answer)
 
     @property
     def all_turns(self) -> list[Turn]:
+        """Turns of all conversations, in order."""
         return [*self.past, *self.turns]
 
     def begin_anew(self) -> None:
@@ -129,7 +135,7 @@ class Session:
             self.turns, self.conversation = [], self.conversation + 1
 
     def show(self, picture: Picture) -> None:
-        """Take another picture, about which a conversation begins; the same one changes nothing."""
+        """Take another picture and begin a conversation about it; the same picture changes nothing."""
         if self.picture is None or self.picture.image.sha256 != picture.image.sha256:
             self.begin_anew()
             self.picture = picture
@@ -141,7 +147,7 @@ class Session:
         self.conversation = 1
 
     def add(self, turn: Turn) -> None:
-        """The next turn; those before it can be answered no more."""
+        """Append the next turn; those before it can no longer be answered."""
         for earlier in self.turns:
             earlier.forget()
         self.turns.append(turn)

@@ -9,13 +9,13 @@ from halp_probe.app.conversation import Picture
 from halp_probe.engine.images import LoadedImage
 from halp_probe.shapes import questions, scenes
 
-SEEDS = {"Easy": 113, "Medium": 18, "Hard": 27, "Very hard": 41}  # below those that trained the model and its probes
+SEEDS = {"Easy": 113, "Medium": 18, "Hard": 27, "Very hard": 41}  # not seeds of training
 _QUESTIONS = 4
 
 
 @cache
 def example(name: str) -> Picture:
-    """The picture of one of SEEDS with questions and their true answers."""
+    """Return the picture of one of SEEDS with questions and their true answers."""
     scene = scenes.make_scene(SEEDS[name])
     pixels = scenes.render(scene)
     image = LoadedImage(pixels, hashlib.sha256(pixels.tobytes()).hexdigest())

@@ -1,4 +1,4 @@
-"""All questions of a visitor as a table, to be looked at and to be downloaded."""
+"""Table of all questions of a visitor, to view and to download."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ _SHOWN = {
     "time": "Time (UTC)",
 }
 _SIGNS = ("EQUALS SIGN", "PLUS SIGN", "HYPHEN-MINUS", "COMMERCIAL AT")
-# What a spreadsheet may read as the beginning of a formula, full-width forms too.
+# Beginnings that a spreadsheet may read as a formula, full-width forms included.
 _FORMULA = tuple("=+-@\t\r\n") + tuple(unicodedata.lookup(f"FULLWIDTH {sign}") for sign in _SIGNS)
 
 
 def row(turn: Turn) -> dict[str, str]:
-    """One text for each of COLUMNS; blank where something is not known."""
-    question, judged = turn.question, turn.judged
-    known = judged is not None and judged.risk is not None
+    """Return one text for each of COLUMNS; blank where something is not known."""
+    question, assessment = turn.question, turn.assessment
+    has_risk = assessment is not None and assessment.risk is not None
     return {
         "question": question.text,
-        "risk": f"{judged.risk:.4f}" if judged and judged.risk is not None else "",
-        "threshold": f"{judged.threshold:.4f}" if judged and known else "",
-        "abstained": _yes_no(turn.abstained) if known else "",
+        "risk": f"{assessment.risk:.4f}" if assessment and assessment.risk is not None else "",
+        "threshold": f"{assessment.threshold:.4f}" if assessment and has_risk else "",
+        "abstained": _yes_no(turn.abstained) if has_risk else "",
         "answered_anyway": _yes_no(turn.answered_anyway) if turn.abstained else "",
         "answer": turn.answer,
-        "follow_up": _yes_no(judged.follow_up) if judged else "",
+        "follow_up": _yes_no(assessment.follow_up) if assessment else "",
         "model": question.model,
         "probe": question.probe,
         "image": question.picture,
@@ -68,23 +68,23 @@ def _note(turn: Turn) -> str:
 
 
 def as_csv(turns: Sequence[Turn]) -> bytes:
-    """UTF-8 with a byte order mark, by which spreadsheets know it; none of its cells can become a formula there."""
+    """Return UTF-8 with a byte order mark, for spreadsheets; none of its cells can become a formula there."""
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
-    writer.writerows([harmless(cell) for cell in row(turn).values()] for turn in turns)
+    writer.writerows([defuse(cell) for cell in row(turn).values()] for turn in turns)
     return file.getvalue().encode("utf-8-sig")
 
 
-def harmless(cell: str) -> str:
-    """The cell, behind an apostrophe where a spreadsheet would take it for a formula."""
+def defuse(cell: str) -> str:
+    """Return the cell, after an apostrophe where a spreadsheet would take it for a formula."""
     return f"'{cell}" if cell.startswith(_FORMULA) or cell.lstrip().startswith(_FORMULA) else cell
 
 
 def as_html(turns: Sequence[Turn]) -> str:
-    """The table's main columns, the newest question first."""
+    """Return the table's main columns as HTML, the newest question first."""
     rows = (row(turn) for turn in reversed(turns))
-    return table(list(_SHOWN.values()), ([told[column] for column in _SHOWN] for told in rows))
+    return table(list(_SHOWN.values()), ([cells[column] for column in _SHOWN] for cells in rows))
 
 
 def _yes_no(value: bool) -> str:

@@ -1,4 +1,4 @@
-"""The page that `halp-probe app` serves; Streamlit runs this file anew at every touch of a visitor."""
+"""Page that `halp-probe app` serves; Streamlit runs this file again at every action of a visitor."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from halp_probe.app.settings import PageSettings
 from halp_probe.app.shelf import Shelf
 
 _HEADING = """<h1>Will it be wrong?</h1>
-<p class="halp-quiet">Ask a model about an image. Before it answers, its hidden states tell how likely it is to be
+<p class="halp-quiet">Ask a model about an image. Before it answers, its hidden states show how likely it is to be
 wrong.</p>"""
 
 
 @st.cache_resource(show_spinner=False)
 def shelf() -> Shelf:
-    """One for all visitors: the model, and nothing of theirs."""
+    """Return the one shelf of all visitors; it holds the model and nothing of theirs."""
     return Shelf()
 
 
 def main(settings: PageSettings) -> None:
+    """Draw the page."""
     st.set_page_config(page_title="halp_probe", layout="centered")
     st.html(theme.STYLE)
     session: Session = st.session_state.setdefault("session", Session())
-    talk, found = st.tabs(["Chat", "Results"], key="tab", on_change="rerun")
-    with talk:
+    chat_tab, second_tab = st.tabs(["Chat", "Results"], key="tab", on_change="rerun")
+    with chat_tab:
         st.html(_HEADING)
         with st.spinner("Loading the model…"):
             use = sidebar.show(session, settings, shelf())
     question = st.session_state.pop("suggested", None)
-    if use is not None and talk.open:
+    if use is not None and chat_tab.open:
         question = st.chat_input("Ask about the image", max_chars=2000, submit_mode="disable") or question
-    with talk:
+    with chat_tab:
         _chat(session, use, question)
-    with found:
+    with second_tab:
         results_tab.show(settings)
 
 
@@ -44,8 +45,8 @@ def _chat(session: Session, use: sidebar.Use | None, question: str | None) -> No
     if use is None:
         theme.alert(st.session_state.load_error[1])
         return
-    if use.held.no_risk:
-        theme.alert(use.held.no_risk)
+    if use.active.no_risk:
+        theme.alert(use.active.no_risk)
     pictures.choose(session)
     if question is None:
         chat.suggestions(session)

@@ -1,4 +1,4 @@
-"""Where the picture comes from: an example, an upload or a link; and how it is shown."""
+"""Source of the picture: an example, an upload or a link; and its display."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from halp_probe.app import examples
 from halp_probe.app.conversation import Picture, Session
 from halp_probe.app.fetch import fetch_image
 from halp_probe.app.theme import alert
-from halp_probe.app.uploads import checked_image
+from halp_probe.app.uploads import check_image
 from halp_probe.app.wording import plain
 from halp_probe.engine.images import LoadedImage
 from halp_probe.errors import InputError
@@ -26,7 +26,7 @@ _LEAST_SIDE = 224  # smaller pictures are enlarged, pixel by pixel
 
 
 def choose(session: Session) -> None:
-    """Let the visitor choose, and show what is chosen; another picture begins another conversation."""
+    """Let the visitor choose, and show the choice; another picture begins another conversation."""
     if session.picture is None:
         session.show(examples.example(next(iter(examples.SEEDS))))
     left, right = st.columns([2, 3], gap="medium")
@@ -39,7 +39,7 @@ def choose(session: Session) -> None:
 
 def _example(session: Session) -> None:
     names = tuple(examples.SEEDS)
-    # None while a picture of the visitor's is shown, from which each of them leads back
+    # None while the visitor's own picture is shown, so that each example can be chosen
     st.session_state.example = next((name for name in names if session.picture is examples.example(name)), None)
     st.pills(
         "A drawn picture of shapes",
@@ -53,13 +53,13 @@ def _example(session: Session) -> None:
 
 def _upload(session: Session) -> None:
     def take() -> None:
-        given = st.session_state.upload
-        if given is not None:
-            _taken(session, lambda: Picture(image=checked_image(given.getvalue(), given.name), name=given.name))
+        upload = st.session_state.upload
+        if upload is not None:
+            _show_picture(session, lambda: Picture(image=check_image(upload.getvalue(), upload.name), name=upload.name))
 
     types = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]
     st.file_uploader("A picture of yours; it stays in memory", type=types, key="upload", on_change=take)
-    _tell_refusal()
+    _show_refusal()
 
 
 def _link(session: Session) -> None:
@@ -67,23 +67,23 @@ def _link(session: Session) -> None:
         url = st.session_state.link.strip()
         if url:
             name = url.partition("?")[0].rstrip("/").rsplit("/", 1)[-1] or url
-            _taken(session, lambda: Picture(image=checked_image(fetch_image(url), name), name=name))
+            _show_picture(session, lambda: Picture(image=check_image(fetch_image(url), name), name=name))
 
     with st.form("links", border=False):
         st.text_input("Address of a picture", key="link", placeholder="https://…", max_chars=2000)
         st.form_submit_button("Fetch", on_click=take)
-    _tell_refusal()
+    _show_refusal()
 
 
-def _taken(session: Session, get: Callable[[], Picture]) -> None:
-    """Show what `get` gives; why it could not is told on this run of the page."""
+def _show_picture(session: Session, get: Callable[[], Picture]) -> None:
+    """Show the picture that `get` returns; on failure the page shows the reason in this run."""
     try:
         session.show(get())
     except InputError as error:
         st.session_state.refusal = str(error)
 
 
-def _tell_refusal() -> None:
+def _show_refusal() -> None:
     if refusal := st.session_state.pop("refusal", ""):
         alert(refusal)
 
@@ -100,8 +100,11 @@ def _html(picture: Picture) -> str:
 def thumbnails(
     question_ids: Iterable[str], get: Callable[[str], Sequence[LoadedImage]], complaints: list[str]
 ) -> dict[str, Markup]:
-    """Small pictures of questions, by their ids; the first that `get` cannot give is told, with how many there are."""
-    made, missing = {}, []
+    """Return small pictures of questions by id.
+
+    The first failure of `get` is added to `complaints`, with the number of failures.
+    """
+    found, missing = {}, []
     for question_id in question_ids:
         try:
             images = get(question_id)
@@ -109,15 +112,15 @@ def thumbnails(
             missing.append(str(error))
             continue
         one = Markup('<img class="halp-thumbnail" alt="" src="{}">')
-        made[question_id] = Markup().join(one.format(data_url(image.pixels, _THUMBNAIL_SIDE)) for image in images)
+        found[question_id] = Markup().join(one.format(data_url(image.pixels, _THUMBNAIL_SIDE)) for image in images)
     if missing:
         more = f" ({len(missing)} pictures in all)" if len(missing) > 1 else ""
         complaints.append(f"No picture: {missing[0]}{more}")
-    return made
+    return found
 
 
 def data_url(pixels: Image.Image, side: int = _SHOWN_SIDE) -> str:
-    """The picture inside of the page itself: no other visitor can fetch it by an address."""
+    """Return the picture as a data URL: inside the page, so that no other visitor can fetch it by an address."""
     shown = pixels.copy()
     shown.thumbnail((side, side))
     if max(shown.size) < _LEAST_SIDE <= side:

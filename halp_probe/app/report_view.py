@@ -1,4 +1,4 @@
-"""A report on the page: its headline, AUROC by layer and position in numbers and colour, its riskiest answers."""
+"""Report on the page: its headline, AUROC by layer and position in numbers and colour, its riskiest answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import streamlit as st
 from markupsafe import Markup
 
 from halp_probe.app.pictures import thumbnails
-from halp_probe.app.report_found import Example, ReportFound, example_picture
+from halp_probe.app.report_contents import Example, ReportContents, example_picture
 from halp_probe.app.tables import facts, table
 from halp_probe.app.theme import alert
 from halp_probe.app.wording import PLACES, minute, percent
@@ -24,28 +24,29 @@ _SCALE = (
 )
 
 
-def show(found: ReportFound, pictures: dict[str, Markup]) -> None:
-    wrong = f"{count(found.wrong)} ({percent(found.wrong / found.questions)})" if found.questions else ""
-    about = [("Model", found.model), ("Questions", count(found.questions)), ("Answered wrongly", wrong)]
-    st.html(facts([*about, ("Images", count(found.images)), ("Made", minute(found.date))]))
-    _headline(found)
-    for warning in found.warnings:
+def show(contents: ReportContents, pictures: dict[str, Markup]) -> None:
+    """Show the report."""
+    wrong = f"{count(contents.wrong)} ({percent(contents.wrong / contents.questions)})" if contents.questions else ""
+    about = [("Model", contents.model), ("Questions", count(contents.questions)), ("Answered wrongly", wrong)]
+    st.html(facts([*about, ("Images", count(contents.images)), ("Made", minute(contents.date))]))
+    _headline(contents)
+    for warning in contents.warnings:
         if warning.level == "serious":
             alert(warning.text)
         else:
             st.html(str(Markup('<p class="halp-quiet">{}</p>').format(warning.text)))
     st.html("<h2>Where the risk can be read</h2>")
     st.html(str(Markup('<p class="halp-quiet">{}</p>').format(_SCALE)))
-    for drawn in heatmap(found.cells):
+    for drawn in heatmap(contents.cells):
         st.html(drawn)
-    for title, examples in (("Riskiest answers", found.most_risky), ("Safest answers", found.least_risky)):
+    for title, examples in (("Riskiest answers", contents.most_risky), ("Safest answers", contents.least_risky)):
         if examples:
             st.html(f"<h2>{title}</h2>")
             st.html(_examples(examples, pictures))
 
 
 def heatmap(cells: Sequence[Cell]) -> list[str]:
-    """HTML: layers down and positions across, then those without a layer; each cell says its number, too."""
+    """Return HTML: layers down and positions across, then those without a layer; each cell states its number."""
     by_place = {(cell.position, cell.layer): cell for cell in cells}
     positions = list(dict.fromkeys(cell.position for cell in cells if cell.layer is not None))
     layers = sorted({cell.layer for cell in cells if cell.layer is not None})
@@ -55,24 +56,26 @@ def heatmap(cells: Sequence[Cell]) -> list[str]:
     return [*drawn, *([table(["Without a layer", "AUROC"], singles)] if singles else [])]
 
 
-def pictures(found: ReportFound, images: Path | None, complaints: list[str]) -> dict[str, Markup]:
-    """Of the examples, by question id; why one cannot be shown is told once."""
-    shown = [*found.most_risky, *found.least_risky]
+def pictures(contents: ReportContents, images: Path | None, complaints: list[str]) -> dict[str, Markup]:
+    """Return pictures of the examples by question id; the first failure is added to `complaints`."""
+    shown = [*contents.most_risky, *contents.least_risky]
     if images is None:
         return {}
     return thumbnails(
-        (e.question_id for e in shown), lambda question_id: [example_picture(found, question_id, images)], complaints
+        (e.question_id for e in shown), lambda question_id: [example_picture(contents, question_id, images)], complaints
     )
 
 
-def _headline(found: ReportFound) -> None:
-    told = found.headline
+def _headline(contents: ReportContents) -> None:
+    headline = contents.headline
     words = Markup('<p class="halp-risk">{}: AUROC <b>{}</b> {}</p>').format(
-        told.title[:1].upper() + told.title[1:], _number(told.auroc.value), _interval(told.auroc.low, told.auroc.high)
+        headline.title[:1].upper() + headline.title[1:],
+        _number(headline.auroc.value),
+        _interval(headline.auroc.low, headline.auroc.high),
     )
-    if told.baseline is not None and told.baseline_auroc is not None:
+    if headline.baseline is not None and headline.baseline_auroc is not None:
         words += Markup('<p class="halp-quiet">The best baseline, {}, has {}{}.</p>').format(
-            told.baseline, _number(told.baseline_auroc.value), _difference(told.difference)
+            headline.baseline, _number(headline.baseline_auroc.value), _difference(headline.difference)
         )
     st.html(str(words))
 

@@ -1,4 +1,4 @@
-"""What `halp-probe app` tells its page: the model and the probe to begin with, and who may choose others."""
+"""Settings that `halp-probe app` passes to its page: model and probe at the start, and who may choose others."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from halp_probe.models.options import ModelOptions
 
 @dataclass(frozen=True)
 class Choice:
-    """A model and the probes that judge it."""
+    """Model and the probes that judge it."""
 
     model: ModelOptions
-    probe: str  # `shapes` for those of the bundled model, a file, a folder, or blank for none
+    probe: str  # `shapes` for the bundled model's probes, a file, a folder, or blank for none
 
     @classmethod
     def of(cls, model: ModelOptions, probe: str | None) -> Choice:
-        """Without a probe it is that of the bundled model, and none for any other."""
+        """Return the choice; without a probe, the bundled model gets its own and any other model none."""
         bundled = model.model == BUNDLED and not model.adapter
         return cls(model, probe if probe is not None else BUNDLED if bundled else "")
 
-    def named(self, model: str, adapters: tuple[str, ...], probe: str) -> Choice:
-        """Another model or probe, loaded in the same manner; a revision and trusted code are those of one model."""
+    def with_names(self, model: str, adapters: tuple[str, ...], probe: str) -> Choice:
+        """Return another model or probe, loaded in the same way; a revision and trusted code belong to one model."""
         same = model == (self.model.model or "")
         options = replace(
             self.model,
@@ -37,18 +37,22 @@ class Choice:
 
 @dataclass(frozen=True)
 class PageSettings:
-    """`open_to_all`: the page is served to other machines, so whoever sees it may not name files of this one."""
+    """Settings of the page.
+
+    `open_to_all`: the page is served to other machines, so visitors may not name files of this one.
+    """
 
     choice: Choice
     open_to_all: bool = False
 
     def as_argument(self) -> str:
-        """One word of a command line; `from_argument` reads it."""
+        """Return the settings as one word of a command line; `from_argument` reads it."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_argument(cls, text: str) -> PageSettings:
-        told = json.loads(text)
-        model = told["choice"]["model"]
+        """Return the settings that `as_argument` wrote."""
+        values = json.loads(text)
+        model = values["choice"]["model"]
         options = ModelOptions(**{**model, "adapter": tuple(model["adapter"])})
-        return cls(Choice(options, told["choice"]["probe"]), told["open_to_all"])
+        return cls(Choice(options, values["choice"]["probe"]), values["open_to_all"])

@@ -1,4 +1,4 @@
-"""A folder of shards on the page: what it holds, its questions, and the riskiest of them by a probe."""
+"""Folder of shards on the page: its facts, its questions, and the riskiest of them by a probe."""
 
 from __future__ import annotations
 
@@ -8,75 +8,76 @@ from pathlib import Path
 import streamlit as st
 from markupsafe import Markup
 
-from halp_probe.app import shards_found
+from halp_probe.app import shards_contents
 from halp_probe.app.pictures import thumbnails
-from halp_probe.app.shards_found import QuestionRow, Riskiest, ShardsFound, question_rows, riskiest
-from halp_probe.app.shelf import decisive, saved_probes
+from halp_probe.app.shards_contents import QuestionRow, Riskiest, ShardsContents, question_rows, riskiest
+from halp_probe.app.shelf import decisive_probe, saved_probes
 from halp_probe.app.tables import facts, table
 from halp_probe.app.theme import alert
 from halp_probe.app.wording import minute, percent
 from halp_probe.errors import InputError
 from halp_probe.report.wording import count
 
-_RISKIEST = 20  # shown
+_RISKIEST = 20  # number of questions shown
 _A_PAGE = 20  # questions
 
 
-def show(found: ShardsFound, worst: Riskiest | None, pictures: dict[str, Markup]) -> None:
-    told = [
-        ("Model", found.model),
-        ("Questions", count(found.rows)),
-        ("Layers", ", ".join(map(str, found.layers))),
-        ("Representations", count(len(found.representations))),
-        ("Computed in", found.dtype),
-        ("Begun", minute(found.created)),
-        ("Not processed", f"{count(found.failures)}, see failures.csv" if found.failures else "none"),
+def show(contents: ShardsContents, worst: Riskiest | None, pictures: dict[str, Markup]) -> None:
+    """Show the folder's facts, its riskiest questions and a page of all."""
+    items = [
+        ("Model", contents.model),
+        ("Questions", count(contents.rows)),
+        ("Layers", ", ".join(map(str, contents.layers))),
+        ("Representations", count(len(contents.representations))),
+        ("Computed in", contents.dtype),
+        ("Created", minute(contents.created)),
+        ("Not processed", f"{count(contents.failures)}, see failures.csv" if contents.failures else "none"),
     ]
-    st.html(facts(told))
-    for note in found.notes:
+    st.html(facts(items))
+    for note in contents.notes:
         st.html(str(Markup('<p class="halp-quiet">{}</p>').format(note)))
     if worst is not None:
         _show_riskiest(worst, pictures)
     st.html("<h2>Questions</h2>")
     st.html('<p class="halp-quiet">Confidence: the probability that the model itself gave its first token.</p>')
-    last = -(-found.rows // _A_PAGE)
-    page = int(st.number_input(f"Page of {last}", 1, last, key=f"page of {found.path}")) if last > 1 else 1
+    last = -(-contents.rows // _A_PAGE)
+    page = int(st.number_input(f"Page of {last}", 1, last, key=f"page of {contents.path}")) if last > 1 else 1
     try:
-        st.html(_questions(_rows_of(found, page), {}))
+        st.html(_questions(_rows_of(contents, page), {}))
     except InputError as error:
         alert(str(error))
 
 
-def _rows_of(found: ShardsFound, page: int) -> list[QuestionRow]:
-    """Read when the page is turned, not whenever the visitor touches something: of large shards it takes a while."""
+def _rows_of(contents: ShardsContents, page: int) -> list[QuestionRow]:
+    """Return the rows of a page, read when it is turned rather than at every action: large shards take a while."""
     kept = st.session_state.get("results_page")
-    if kept is None or kept[0] is not found or kept[1] != page:
-        kept = found, page, question_rows(found, (page - 1) * _A_PAGE, _A_PAGE)
+    if kept is None or kept[0] is not contents or kept[1] != page:
+        kept = contents, page, question_rows(contents, (page - 1) * _A_PAGE, _A_PAGE)
         st.session_state.results_page = kept
     rows: list[QuestionRow] = kept[2]
     return rows
 
 
-def scored(found: ShardsFound, probe: str, complaints: list[str]) -> Riskiest | None:
-    """The riskiest questions by this probe; None, with a complaint, where it cannot read these states."""
+def score_riskiest(contents: ShardsContents, probe: str, complaints: list[str]) -> Riskiest | None:
+    """Return the riskiest questions by this probe; None, with a complaint, where it cannot read these states."""
     if not probe:
         return None
     try:
         probes = saved_probes(probe)
-        return riskiest(found, probes[decisive(list(probes))], _RISKIEST)
+        return riskiest(contents, probes[decisive_probe(list(probes))], _RISKIEST)
     except InputError as error:
         complaints.append(str(error))
         return None
 
 
 def pictures(
-    found: ShardsFound, worst: Riskiest | None, images: Path | None, complaints: list[str]
+    contents: ShardsContents, worst: Riskiest | None, images: Path | None, complaints: list[str]
 ) -> dict[str, Markup]:
-    """Of the riskiest questions, by question id; why one cannot be shown is told once."""
+    """Return pictures of the riskiest questions by id; the first failure is added to `complaints`."""
     if images is None or worst is None:
         return {}
     wanted = (row.question_id for row in worst.rows)
-    return thumbnails(wanted, lambda question_id: shards_found.pictures(found, question_id, images), complaints)
+    return thumbnails(wanted, lambda question_id: shards_contents.pictures(contents, question_id, images), complaints)
 
 
 def _show_riskiest(worst: Riskiest, pictures: dict[str, Markup]) -> None:

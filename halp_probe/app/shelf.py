@@ -1,4 +1,4 @@
-"""The one model of the page, with its probes: loaded once for all who look at it."""
+"""Model of the page with its probes, loaded once for all visitors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from halp_probe.scoring.conversation import ProbedChat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
-    """A loaded model and the probes that fit it; without any, `no_risk` says why in a sentence."""
+class ActiveModel:
+    """Loaded model and the probes that fit it; without any, `no_risk` says why in a sentence."""
 
     chat: ProbedChat
     probes: Mapping[str, SavedProbe]
@@ -30,26 +30,29 @@ class Held:
 
 
 class Shelf:
-    """Holds one model. The model before goes before the next one comes: two may not fit in memory."""
+    """Holder of one model; it is released before the next one is loaded, since two may not fit in memory."""
 
     def __init__(self) -> None:
         self._loading = threading.Lock()
         self._loaded: tuple[ModelOptions, LoadedModel] | None = None
-        self._held: tuple[Choice, Held] | None = None
+        self._active: tuple[Choice, ActiveModel] | None = None
 
-    def get(self, choice: Choice) -> Held:
-        """What is held, loaded now if it is not this. Raises InputError when the model cannot be loaded."""
+    def get(self, choice: Choice) -> ActiveModel:
+        """Return the model of this choice, loaded now if it is not in memory.
+
+        Raises InputError when it cannot be loaded.
+        """
         with self._loading:
-            if self._held is None or self._held[0] != choice:
-                self._held = None
-                self._held = choice, _with_probes(self._model(choice.model), choice.probe)
-            return self._held[1]
+            if self._active is None or self._active[0] != choice:
+                self._active = None
+                self._active = choice, _with_probes(self._model(choice.model), choice.probe)
+            return self._active[1]
 
     def _model(self, options: ModelOptions) -> LoadedModel:
         if self._loaded is None or self._loaded[0] != options:
             self._loaded = None
             try:
-                with short_of_memory_told():
+                with report_out_of_memory():
                     self._loaded = options, load(options)
             except OSError as error:  # a name too long, a folder that is closed to this user
                 raise InputError(
@@ -59,7 +62,7 @@ class Shelf:
 
 
 def saved_probes(probe: str) -> dict[str, SavedProbe]:
-    """By name: those of the bundled model for `shapes`, of a folder, or a single one. Raises InputError."""
+    """Load probes by name: the bundled model's for `shapes`, those of a folder, or one file's. Raises InputError."""
     place = Path(probe)
     try:
         several = probe == BUNDLED or place.is_dir()
@@ -68,20 +71,20 @@ def saved_probes(probe: str) -> dict[str, SavedProbe]:
     return load_probes(probe) if several else {place.stem: load_probe(probe)}
 
 
-def decisive(names: Sequence[str]) -> str:
-    """Which of several probes is meant where none is named: the one that was selected in training, else the first."""
+def decisive_probe(names: Sequence[str]) -> str:
+    """Return the probe that decides by default: the one that was selected in training, else the first."""
     return SELECTED_STEM if SELECTED_STEM in names else names[0]
 
 
-def _with_probes(loaded: LoadedModel, probe: str) -> Held:
-    """The model with its probes; a probe that does not fit is no reason not to chat."""
+def _with_probes(loaded: LoadedModel, probe: str) -> ActiveModel:
+    """Return the model with its probes; a probe that does not fit does not prevent a chat."""
     if not probe:
-        return Held(chat=ProbedChat(loaded, {}), probes={}, no_risk="No probe is chosen, so no risk is known.")
+        return ActiveModel(chat=ProbedChat(loaded, {}), probes={}, no_risk="No probe is chosen, so no risk is known.")
     try:
         probes = saved_probes(probe)
-        return Held(chat=ProbedChat(loaded, probes), probes=probes)
+        return ActiveModel(chat=ProbedChat(loaded, probes), probes=probes)
     except InputError as error:
-        return Held(
+        return ActiveModel(
             chat=ProbedChat(loaded, {}),
             probes={},
             no_risk=f"No risk is known, since this probe cannot be used: {error}",
@@ -89,9 +92,9 @@ def _with_probes(loaded: LoadedModel, probe: str) -> Held:
 
 
 @contextmanager
-def short_of_memory_told() -> Iterator[None]:
-    """Turns torch's own error into one that the page shows."""
+def report_out_of_memory() -> Iterator[None]:
+    """Turn torch's out-of-memory error into an InputError, which the page shows."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise InputError("the GPU's memory is too small for this: take a smaller model or image") from error
+        raise InputError("the GPU's memory is too small for this: use a smaller model or image") from error

@@ -1,4 +1,4 @@
-"""The sidebar: which model and probe, when to keep silent, how long answers may be."""
+"""Sidebar: model and probe, the threshold for abstaining, the longest answer."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ import streamlit as st
 
 from halp_probe.app.conversation import Session
 from halp_probe.app.settings import Choice, PageSettings
-from halp_probe.app.shelf import Held, Shelf, decisive
+from halp_probe.app.shelf import ActiveModel, Shelf, decisive_probe
 from halp_probe.app.wording import percent, place
 from halp_probe.errors import InputError
 from halp_probe.probes.files import SELECTED_STEM, SavedProbe
 
-_GUESS = 0.5  # a threshold for a probe whose card has none; the page says so
+_GUESS = 0.5  # threshold for a probe whose card has none; the page says so
 
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """What the next question is asked with."""
+    """Settings with which the next question is asked."""
 
-    held: Held
+    active: ActiveModel
     model: str  # with its adapters
-    by: str  # which of its probes decides, blank for none
-    probe: str  # the same with where it was taken from
+    by: str  # name of the probe that decides, blank for none
+    probe: str  # the same with its origin
     threshold: float
     max_new_tokens: int
 
 
 def show(session: Session, settings: PageSettings, shelf: Shelf) -> Use | None:
-    """The sidebar; None while there is no model that could be asked, which the page then says."""
+    """Draw the sidebar; return None while no model is loaded, which the page then says."""
     with st.sidebar:
         st.header("Model")
         choice = _choose(session, settings)
-        held = _held(choice, shelf)
-        if held is None:
+        active = _load(choice, shelf)
+        if active is None:
             return None
         st.header("Risk")
-        by = _decisive(held)
-        probe = f"{choice.probe}: {by}" if len(held.probes) > 1 else choice.probe if by else ""
-        threshold = _threshold(held.probes.get(by), probe)
+        by = _choose_decisive_probe(active)
+        probe = f"{choice.probe}: {by}" if len(active.probes) > 1 else choice.probe if by else ""
+        threshold = _threshold(active.probes.get(by), probe)
         st.header("Answers")
         longest = st.slider("Longest answer in tokens (pieces of words)", 1, 512, 64, key="max_new_tokens")
-    model = " + ".join([held.chat.loaded.checkpoint.name, *choice.model.adapter])
-    return Use(held=held, model=model, by=by, probe=probe, threshold=threshold, max_new_tokens=longest)
+    model = " + ".join([active.chat.loaded.checkpoint.name, *choice.model.adapter])
+    return Use(active=active, model=model, by=by, probe=probe, threshold=threshold, max_new_tokens=longest)
 
 
 def _choose(session: Session, settings: PageSettings) -> Choice:
@@ -55,7 +55,7 @@ def _choose(session: Session, settings: PageSettings) -> Choice:
     def take() -> None:
         typed = st.session_state
         adapters = tuple(part.strip() for part in typed.adapters.split(",") if part.strip())
-        typed.choice = chosen.named(typed.model.strip(), adapters, typed.probe.strip())
+        typed.choice = chosen.with_names(typed.model.strip(), adapters, typed.probe.strip())
         typed.pop("load_error", None)
         session.begin_anew()
 
@@ -71,10 +71,10 @@ def _choose(session: Session, settings: PageSettings) -> Choice:
     return chosen
 
 
-def _held(choice: Choice, shelf: Shelf) -> Held | None:
-    """The model; what could not be loaded is not tried again until the visitor asks for it."""
-    failed = st.session_state.get("load_error")
-    if failed is None or failed[0] != choice:
+def _load(choice: Choice, shelf: Shelf) -> ActiveModel | None:
+    """Return the model; one that could not be loaded is not tried again until the visitor asks for it."""
+    error_before = st.session_state.get("load_error")
+    if error_before is None or error_before[0] != choice:
         try:
             return shelf.get(choice)
         except InputError as error:
@@ -82,16 +82,16 @@ def _held(choice: Choice, shelf: Shelf) -> Held | None:
     return None
 
 
-def _decisive(held: Held) -> str:
-    names = list(held.probes)
+def _choose_decisive_probe(active: ActiveModel) -> str:
+    names = list(active.probes)
     if len(names) < 2:
         return "".join(names)
 
     def words(name: str) -> str:
-        read = place(str(held.probes[name].metadata["representation"]))
+        read = place(str(active.probes[name].metadata["representation"]))
         return f"★ {read}" if name == SELECTED_STEM else read
 
-    first = names.index(decisive(names))
+    first = names.index(decisive_probe(names))
     why = "Its risk decides whether the model answers. ★: the one that was selected in training."
     chosen: str = st.selectbox("Probe that decides", names, first, format_func=words, key="by", help=why)
     return chosen
@@ -110,4 +110,4 @@ def _threshold(probe: SavedProbe | None, key: str) -> float:
     wanted = probe.threshold.max_error if probe.threshold else None
     aim = f", chosen so that at most {percent(wanted)} of the answers given are wrong" if wanted else ""
     st.caption(f"The probe's own: {percent(card)}{aim}.")
-    return card if chosen == start else chosen / 100  # which the slider knows to 0.1 % only
+    return card if chosen == start else chosen / 100  # the slider holds it to 0.1 % only

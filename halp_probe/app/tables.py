@@ -1,4 +1,4 @@
-"""Tables of the page as HTML: whatever a cell holds is shown as it is, and a wide table scrolls by itself."""
+"""Tables of the page as HTML: cells are shown as text, and a wide table scrolls by itself."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ from markupsafe import Markup, escape
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "") -> str:
-    """HTML of a table; Markup goes in as it is, with a `<td>` of its own where it begins with one, all else as text."""
+    """Return HTML of a table.
+
+    Markup is inserted as it is, with its own `<td>` where it begins with one; all else is escaped.
+    """
     head = Markup().join(Markup('<th scope="col">{}</th>').format(column) for column in columns)
     body = Markup().join(Markup("<tr>{}</tr>").format(Markup().join(map(_cell, row))) for row in rows)
-    told = Markup("<caption>{}</caption>").format(caption) if caption else Markup()
-    parts = Markup("<table>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(told, head, body)
+    caption_html = Markup("<caption>{}</caption>").format(caption) if caption else Markup()
+    parts = Markup("<table>{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(caption_html, head, body)
     return str(Markup('<div class="halp-scroll" tabindex="0">{}</div>').format(parts))
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """HTML of names and what they are."""
-    told = Markup().join(
+    """Return HTML of names and their values."""
+    items = Markup().join(
         Markup("<div><dt>{}</dt><dd>{}</dd></div>").format(name, value) for name, value in pairs if value
     )
-    return str(Markup('<dl class="halp-facts">{}</dl>').format(told))
+    return str(Markup('<dl class="halp-facts">{}</dl>').format(items))
 
 
 def _cell(content: str | Markup) -> Markup:

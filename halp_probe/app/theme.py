@@ -1,4 +1,4 @@
-"""Colours and style of what the page draws itself, in a light and in a dark browser."""
+"""Colours and style of the page's own drawings, in a light and in a dark browser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from halp_probe.app.wording import plain
 
 @dataclass(frozen=True, kw_only=True)
 class Palette:
-    """Each on the background of its theme: text and lines have a contrast of 4.5 or more, fills of 3 or more."""
+    """Colours on a theme's background: text and lines have a contrast of 4.5 or more, fills of 3 or more."""
 
     ink: str
     quiet: str
@@ -29,10 +29,10 @@ STYLE = Path(__file__).with_name("style.css")
 
 
 def palette() -> Palette:
-    """That of the visitor's browser."""
+    """Return the palette of the visitor's browser."""
     return DARK if st.context.theme.type == "dark" else LIGHT
 
 
 def alert(text: str) -> None:
-    """A sentence that must not be overlooked; its markup is never obeyed, as `st.error` would."""
+    """Show a sentence that must not be overlooked; markup in it is escaped, which `st.error` would not do."""
     st.html(f'<div role="alert" class="halp-alert">{plain(text)}</div>')

@@ -1,4 +1,4 @@
-"""What may be a picture on the page: bytes of a stranger, measured before they are decoded."""
+"""Checks of pictures from visitors: bytes of unknown origin, measured before they are decoded."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _REMEDY = "save it anew as PNG or JPEG"
 _MARKUP = re.compile(rb"<(?:!doctype\s+html|html|body|script|iframe|\?php|svg\s[^>]*xmlns)[\s>=]", re.IGNORECASE)
 _PDF_HEAD = 1024  # bytes in which readers look for a PDF's beginning
-_MOST_SCANS = 100  # of a progressive JPEG; each costs a pass over all its pixels, and cameras write about ten
+_MOST_SCANS = 100  # of a progressive JPEG; each is a pass over all its pixels, and cameras write about ten
 
 
-def checked_image(data: bytes, name: str) -> LoadedImage:
-    """The picture as `load_image` gives it from a file of these bytes, without what it tells beside its pixels.
+def check_image(data: bytes, name: str) -> LoadedImage:
+    """Decode the picture as `load_image` would from a file of these bytes, without its metadata.
 
-    A GIF's first frame, a TIFF's first page. Raises ImageError, one sentence with the name, for what is too large, is
-    no whole picture of FORMATS, or is also something else.
+    Of a GIF, the first frame; of a TIFF, the first page. Raises ImageError, one sentence with the name, for a file that
+    is too large, is not a complete picture of FORMATS, or is also a file of another kind.
     """
     shown = name if len(name) <= 80 else name[:79] + "…"
     if len(data) > MAX_BYTES:
-        raise ImageError(f"{shown} has {len(data) / 1e6:.1f} MB, {MAX_BYTES / 1e6:g} are the most; shrink it first")
+        raise ImageError(f"{shown} has {len(data) / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:g}; shrink it first")
     width, height = header_size(data, shown, FORMATS)
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise ImageError(
@@ -35,12 +35,15 @@ def checked_image(data: bytes, name: str) -> LoadedImage:
         )
     _check_nothing_else(data, shown)
     loaded = decode_image(data, shown, FORMATS)
-    loaded.pixels.info.clear()  # a camera's owner and place, a colour profile that nothing here reads
+    loaded.pixels.info.clear()  # a camera's owner and place, a colour profile that is not used here
     return loaded
 
 
 def _check_nothing_else(data: bytes, name: str) -> None:
-    """The page keeps pixels only, so such a file could do no harm here; whoever passes one on is told."""
+    """Raise ImageError for a picture that is also another kind of file.
+
+    The page keeps pixels only, so such a file does no harm here, but it could where it is passed on.
+    """
     other = None
     if zipfile.is_zipfile(io.BytesIO(data)):
         other = "a ZIP archive"

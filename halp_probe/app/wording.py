@@ -1,4 +1,4 @@
-"""Risks and the places that probes read, in words."""
+"""Wording of risks and of the places that probes read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLACES = {
 
 
 def percent(share: float, beside: float | None = None) -> str:
-    """A share of 1 in whole percent, never 0 or 100 for what is neither; with a decimal where `beside` reads the same.
+    """Format a share of 1 in whole percent, 0 and 100 only if exact; with a decimal where `beside` would look the same.
 
     A risk of 35.4 % beside a threshold of 35.2 % must not look equal to it.
     """
@@ -32,21 +32,21 @@ def percent(share: float, beside: float | None = None) -> str:
 
 
 def place(representation: str) -> str:
-    """What a probe reads, such as `layer 5, end of the question`."""
+    """Return what a probe reads, such as `layer 5, end of the question`."""
     layer = layer_of(representation)
     where = PLACES[representation.split("/")[0]]
     return where if layer is None else f"layer {layer}, {where}"
 
 
 def minute(time: str) -> str:
-    """A time in ISO 8601 to the minute, with its zone; any other text as it is."""
+    """Format a time in ISO 8601 to the minute, with its zone; return any other text as it is."""
     try:
-        told = datetime.datetime.fromisoformat(time)
+        moment = datetime.datetime.fromisoformat(time)
     except ValueError:
         return time
-    return f"{told:%Y-%m-%d %H:%M} {told.tzname() or ''}".rstrip()
+    return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or ''}".rstrip()
 
 
 def plain(text: str) -> str:
-    """Any text as HTML that shows it as it is: no markup of a model's or a file's is ever obeyed."""
+    """Escape any text for HTML, so that markup in a model's or a file's text is shown, not interpreted."""
     return html.escape(text, quote=True)

@@ -1,4 +1,4 @@
-"""`halp-probe ablate`: take a probe's direction out of the model at its layer, and tell what answers change."""
+"""`halp-probe ablate`: take a probe's direction out of the model at its layer, and report which answers change."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from halp_probe.labels.rules import RULES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `ablate`."""
     add = parser.add_argument
     add("--vqa-dataset", type=Path, required=True, help="CSV with question_id, image_id, question; answer, to judge by")
     add("--images-dir", type=Path, required=True, help="folder of the images: {images_dir}/{image_id}")
@@ -24,23 +25,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         default="zero",
         choices=("zero", "mean"),
-        help="component along the direction that is left: none, or that of the mean of the probe's training states "
+        help="component that is left along the direction: none, or that of the mean of the probe's training states "
         "(%(default)s)",
     )
     add(
         "--control",
         default="removed",
         choices=("removed", "moved"),
-        help="a random direction is taken out; or every state is moved along it as far as taking out the probe's "
+        help="take out a random direction; or move every state along it as far as taking out the probe's direction "
         "moves it (%(default)s)",
     )
     add("--rule", default="auto", choices=RULES, help="how answers are judged, as in `label` (%(default)s)")
-    add("--seed", type=not_negative, default=0, help="of the random direction and of the bootstrap (%(default)s)")
+    add("--seed", type=not_negative, default=0, help="seed of the random direction and the bootstrap (%(default)s)")
     add_run_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ablate; the exit status is that of an extraction. Raises InputError for input that cannot be used."""
+    """Ablate, and return the exit status of the extraction. Raises InputError for input that cannot be used."""
     from halp_probe.commands.extract import report
     from halp_probe.interventions.ablation import AblationDesign, ablate
     from halp_probe.interventions.outputs import CSV_FILE, summary
@@ -49,13 +50,13 @@ def run(args: argparse.Namespace) -> int:
 
     probe = load_probe(args.probe)
     options = run_options(args, probe)
-    given = read_vqa(args.vqa_dataset, args.images_dir, answers=False)
+    task_input = read_vqa(args.vqa_dataset, args.images_dir, answers=False)
     design = AblationDesign(to=args.to, control=args.control, rule=args.rule, seed=args.seed)
     stop = StopSignals()
     with progress_on_terminal() as progress:
         found = ablate(
             options,
-            given,
+            task_input,
             probe,
             design,
             probe_name=str(args.probe),

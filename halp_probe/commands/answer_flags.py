@@ -1,4 +1,4 @@
-"""Flags by which every task says how it is answered."""
+"""Flags that say how a task's questions are answered; every task has them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from halp_probe.answering.options import ENGINES, AnswerOptions, Usual
+from halp_probe.answering.options import ENGINES, AnswerOptions, UsualLimits
 from halp_probe.commands.arguments import not_negative, not_negative_number, positive, positive_number, share_or_one
 from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.commands.prompt_flags import add_prompt_arguments, template_options
 from halp_probe.engine.sampling import Decoding
 
 
-def add_answer_arguments(parser: argparse.ArgumentParser, *, model: str, batch_size: int, usual: Usual) -> None:
+def add_answer_arguments(parser: argparse.ArgumentParser, *, model: str, batch_size: int, usual: UsualLimits) -> None:
     """Add the flags that make an AnswerOptions, with the command's own defaults."""
     add_model_arguments(parser, default=model)
     add = parser.add_argument
@@ -47,13 +47,13 @@ def add_answer_arguments(parser: argparse.ArgumentParser, *, model: str, batch_s
 
 
 def answer_options(args: argparse.Namespace) -> AnswerOptions:
-    """From parsed flags. Raises InputError for flags that do not go together."""
-    told: dict[str, Any] = {
+    """Return the options that the parsed flags give. Raises InputError for flags that do not go together."""
+    composed: dict[str, Any] = {
         "model": model_options(args),
         "template_options": template_options(args),
         "decoding": Decoding(
             temperature=args.temperature, top_p=args.top_p, repetition_penalty=args.repetition_penalty, seed=args.seed
         ),
     }
-    values = {field.name: getattr(args, field.name) for field in fields(AnswerOptions) if field.name not in told}
-    return AnswerOptions(**values, **told)
+    values = {field.name: getattr(args, field.name) for field in fields(AnswerOptions) if field.name not in composed}
+    return AnswerOptions(**values, **composed)

@@ -1,4 +1,4 @@
-"""`halp-probe app`: a page in the browser on which a VLM is asked, and its risk of being wrong is seen first."""
+"""`halp-probe app`: a page in the browser on which a VLM answers questions; its risk of being wrong is shown first."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ PAGE = Path(__file__).parents[1] / "app" / "page.py"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `app`."""
     add = parser.add_argument
     add_model_arguments(parser, default=BUNDLED)
-    add("--probe", help="a saved probe or a folder of them (those of the bundled model; none for another model)")
+    add("--probe", help="a saved probe or a folder of them (the bundled model's own; for another model: no probe)")
     add("--port", type=positive, default=8501, help="where the page is served (%(default)s)")
-    add("--host", default="127.0.0.1", help="address to serve it on; others than this machine's own open it to others")
+    add("--host", default="127.0.0.1", help="address to serve it on; any but this machine's own lets other people in")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def server_options(host: str, port: int, open_to_all: bool) -> dict[str, object]:
-    """Streamlit's settings, which go before those of its configuration files."""
+    """Return Streamlit's settings; they take precedence over its configuration files."""
     from halp_probe.app.uploads import MAX_BYTES
 
     return {
@@ -64,7 +65,7 @@ def server_options(host: str, port: int, open_to_all: bool) -> dict[str, object]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it."""
+    """Return whether the address can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -72,7 +73,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_free(host: str, port: int) -> None:
-    """Raise InputError when nothing can be served there."""
+    """Raise InputError when the port is taken or the address cannot be served on."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -8,7 +8,7 @@ import json
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on, for argparse's `type`."""
+    """Parse a whole number from 1 on, for argparse's `type`."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not a positive number")
@@ -16,7 +16,7 @@ def positive(text: str) -> int:
 
 
 def at_least_two(text: str) -> int:
-    """A whole number from 2 on, for argparse's `type`."""
+    """Parse a whole number from 2 on, for argparse's `type`."""
     value = int(text)
     if value < 2:
         raise argparse.ArgumentTypeError(f"{value} is less than 2")
@@ -24,7 +24,7 @@ def at_least_two(text: str) -> int:
 
 
 def positive_number(text: str) -> float:
-    """A finite number above 0, for argparse's `type`."""
+    """Parse a finite number above 0, for argparse's `type`."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
@@ -32,7 +32,7 @@ def positive_number(text: str) -> float:
 
 
 def not_negative_number(text: str) -> float:
-    """A finite number from 0 on, for argparse's `type`."""
+    """Parse a finite number from 0 on, for argparse's `type`."""
     value = float(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
@@ -40,7 +40,7 @@ def not_negative_number(text: str) -> float:
 
 
 def share_or_one(text: str) -> float:
-    """A number above 0 and at most 1, for argparse's `type`."""
+    """Parse a number above 0 and at most 1, for argparse's `type`."""
     value = float(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
@@ -48,7 +48,7 @@ def share_or_one(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """A number between 0 and 1, both excluded, for argparse's `type`."""
+    """Parse a number between 0 and 1, both excluded, for argparse's `type`."""
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
@@ -56,7 +56,7 @@ def share(text: str) -> float:
 
 
 def share_or_zero(text: str) -> float:
-    """A number from 0 to below 1, for argparse's `type`."""
+    """Parse a number from 0 to below 1, for argparse's `type`."""
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not from 0 to below 1")
@@ -64,7 +64,7 @@ def share_or_zero(text: str) -> float:
 
 
 def not_negative(text: str) -> int:
-    """A whole number from 0 on, for argparse's `type`."""
+    """Parse a whole number from 0 on, for argparse's `type`."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative")
@@ -72,7 +72,7 @@ def not_negative(text: str) -> int:
 
 
 def template_option(text: str) -> tuple[str, object]:
-    """NAME=VALUE for argparse's `type`; the value as JSON where it is that, else as it stands."""
+    """Parse NAME=VALUE for argparse's `type`; a value that is JSON is decoded, any other is kept as text."""
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
@@ -83,5 +83,5 @@ def template_option(text: str) -> tuple[str, object]:
 
 
 def iso_date(text: str) -> str:
-    """A day as YYYY-MM-DD, for argparse's `type`."""
+    """Parse a day as YYYY-MM-DD, for argparse's `type`."""
     return datetime.date.fromisoformat(text).isoformat()

@@ -10,14 +10,17 @@ from halp_probe.shards.reader import open_shards
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `audit`."""
     parser.add_argument("--shards", type=Path, required=True, help="folder of shards, or one")
-    parser.add_argument("--images-dir", type=Path, help="the images that were captured (none for text alone)")
+    parser.add_argument(
+        "--images-dir", type=Path, help="folder of the images that were captured (not needed for text alone)"
+    )
     parser.add_argument("--model", help="hub name or folder (what the shards name)")
     parser.add_argument("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print how many rows agree; exit status 1 when one does not."""
+    """Print how many rows agree; the exit status is 1 when one does not."""
     shards = open_shards(args.shards)
     mismatches = list(audit(shards, args.images_dir, args.model, args.cache_dir))
     rows = len(shards.question_ids)

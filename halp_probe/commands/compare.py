@@ -1,4 +1,4 @@
-"""`halp-probe compare`: which layers moved between two models, or between a model and its adapter.
+"""`halp-probe compare`: how far each layer moved between two models, or between a model and its adapter.
 
 Two folders of shards are compared; where models are named instead, each is extracted first, resumably.
 """
@@ -19,7 +19,8 @@ _OF_EXTRACTION = ("model", "adapter", "revision", "vqa_dataset", "images_dir", "
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    extraction.add_arguments(parser)  # of both sides alike; those below take the place of some
+    """Add the flags of `compare`."""
+    extraction.add_arguments(parser)  # for both sides alike; some are replaced below
     group = parser.add_argument_group("what is compared", "B against A", conflict_handler="resolve")
     add = group.add_argument
     add("--shards", type=Path, action="append", metavar="FOLDER", help="a finished extraction; twice: A, then B")
@@ -36,23 +37,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output-dir", type=Path, required=True, help="comparison.csv, .svg, changed_answers.csv; extractions a/, b/")
     add("--common-only", action="store_true", help="leave out questions that only one side has")
     add("--bootstrap", type=at_least_two, default=1000, metavar="DRAWS", help="draws for the intervals (%(default)s)")
-    add("--seed", type=int, default=0, help="of the intervals, of CKA's choice of rows, and torch's (%(default)s)")
+    add(
+        "--seed", type=int, default=0, help="seed of the intervals, of CKA's choice of rows, and of torch (%(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare; the exit status, that of an extraction where one failed. Raises InputError for unusable input."""
+    """Compare, and return 0 or the exit status of an extraction that failed. Raises InputError for unusable input."""
     if args.shards is None:
         folders = [args.output_dir / name for name in FOLDERS]
         if status := _extract_both(args):
             return status
     else:
-        folders = _given(args)
+        folders = _shard_folders(args)
     compare_folders(folders, args)
     return 0
 
 
 def compare_folders(folders: Sequence[Path], args: argparse.Namespace) -> None:
-    """Write what moved from the shards in the first folder to those in the second, and print it."""
+    """Write and print what moved from the shards in the first folder to those in the second."""
     from halp_probe.comparison import outputs
     from halp_probe.comparison.compare import compare
     from halp_probe.comparison.pairing import pair
@@ -71,10 +74,10 @@ def compare_folders(folders: Sequence[Path], args: argparse.Namespace) -> None:
 
 
 def _extract_both(args: argparse.Namespace) -> int:
-    """The first exit status that is not 0."""
+    """Extract both sides, and return the first exit status that is not 0."""
     for flag, value in (("--vqa-dataset", args.vqa_dataset), ("--images-dir", args.images_dir)):
         if value is None:
-            raise InputError(f"{flag} is missing: the two models are asked its questions; or pass --shards twice")
+            raise InputError(f"{flag} is missing; both models answer its questions. Or pass --shards twice")
     for name, side in zip("AB", two_extractions(args), strict=True):
         print(f"{name}:", end=" ", flush=True)
         if status := extraction.run(side):
@@ -82,7 +85,7 @@ def _extract_both(args: argparse.Namespace) -> int:
     return 0
 
 
-def _given(args: argparse.Namespace) -> list[Path]:
+def _shard_folders(args: argparse.Namespace) -> list[Path]:
     if len(args.shards) != 2:
         raise InputError(f"--shards is given {len(args.shards)} times; give it twice: A, then B")
     if extra := [name for name in _OF_EXTRACTION if getattr(args, name) is not None]:

@@ -1,4 +1,4 @@
-"""Which two models are compared: the flags of `halp-probe compare` as those of two extractions, A and B."""
+"""Sides of a comparison, A and B: the flags of `halp-probe compare` as those of two extractions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _WAYS = (
 
 
 def two_extractions(args: argparse.Namespace) -> tuple[argparse.Namespace, argparse.Namespace]:
-    """The arguments of both. Raises InputError when they do not name two sides, or no adapter can be opened."""
+    """Return the arguments of both sides.
+
+    Raises InputError when the flags do not name two sides, or an adapter cannot be opened.
+    """
     models, adapters, revisions = (list(named or ()) for named in (args.model, args.adapter, args.revision))
     if len(models) == 2 and adapters:
         raise InputError(
@@ -41,7 +44,7 @@ def two_extractions(args: argparse.Namespace) -> tuple[argparse.Namespace, argpa
 def _without_and_with(
     args: argparse.Namespace, model: str | None, revision: str | None
 ) -> tuple[argparse.Namespace, argparse.Namespace]:
-    """An adapter may name the model and the commit that it was trained on: both sides take these."""
+    """Return both sides; they take the model and the commit that the adapter names, if it names them."""
     from halp_probe.models.options import open_model
 
     adapted = _side(args, FOLDERS[1], model=model, revision=revision, adapter=args.adapter)

@@ -1,4 +1,4 @@
-"""`halp-probe dense-caption`: every object of one or more images with its place and description."""
+"""`halp-probe dense-caption`: list every object of one or more images with its place and description."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.answering.options import Usual
+from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.commands.arguments import share_or_one
-from halp_probe.commands.task_run import run_task, tell
+from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.errors import InputError
 from halp_probe.json_files import write_json
 from halp_probe.task_files.dense_records import read_folder, read_records
@@ -25,21 +25,25 @@ if TYPE_CHECKING:
     from halp_probe.answering.run import Watch
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
-USUAL = Usual(max_new_tokens=2048)
+USUAL = UsualLimits(max_new_tokens=2048)
 
 
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
+    """Add the flags that name the records or images."""
     add = group.add_argument
     add("--records", type=Path, help="JSONL or JSON list of records: images, and objects where they are known")
     add("--records-images", type=Path, help="folder of the images (the records' own); alone: each image in it")
-    add("--iou", type=share_or_one, default=0.5, help="overlap from which an object is a true one (%(default)s)")
+    add("--iou", type=share_or_one, default=0.5, help="overlap from which an object counts as a true one (%(default)s)")
     add("--dense-prompt", type=Path, metavar="FILE", help="text file: the user's message (a Chinese one)")
 
 
 def read_input(args: argparse.Namespace) -> TaskInput[DenseItem, Reading]:
-    """The records, or the images of a folder. Raises InputError where neither is named, and for unusable files."""
+    """Read the records, or the images of a folder.
+
+    Raises InputError where neither is named, and for files that cannot be used.
+    """
     if args.records is None and args.records_images is None:
-        raise InputError("--records FILE is needed, or --records-images FOLDER for each image in a folder")
+        raise InputError("pass --records FILE, or --records-images FOLDER to describe each image in a folder")
     prompt = None if args.dense_prompt is None else _text(args.dense_prompt)
     if prompt == "":
         raise InputError(f"--dense-prompt {args.dense_prompt} is empty")
@@ -51,41 +55,42 @@ def read_input(args: argparse.Namespace) -> TaskInput[DenseItem, Reading]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `dense-caption`."""
     add_input_arguments(parser)
     add = parser.add_argument
-    add("--draw", type=Path, metavar="DIR", help="paint what was described, and what is there, on copies of the images")
+    add("--draw", type=Path, metavar="DIR", help="draw the described and the true objects on copies of the images")
     add("--output-dir", type=Path, default=Path("outputs"), help="where results go (%(default)s)")
     add("--output-path", type=Path, help="the JSONL to write (OUTPUT_DIR/RECORDS_dense_caption.jsonl)")
     add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, usual=USUAL)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Describe, write objects and metrics, draw; the exit status is that of `run_task`."""
-    from halp_probe.task_files.dense_output import Captioned, draw_captions, write_captions
+    """Describe, write objects and metrics, draw; and return the exit status of `run_task`."""
+    from halp_probe.task_files.dense_output import CaptionedRecord, draw_captions, write_captions
 
     options = answer_options(args)
-    given = read_input(args)
+    task_input = read_input(args)
     output: Path = args.output_path or args.output_dir / f"{_stem(args)}_dense_caption.jsonl"
-    ran = run_task(given, options, output, _watch(given.items))
-    answered = ran.answered
-    replied = [(item, answered.replies[item.key]) for item in given.items if item.key in answered.replies]
+    task_run = run_task(task_input, options, output, _watch(task_input.items))
+    answered = task_run.answered
+    answered_items = [(item, answered.replies[item.key]) for item in task_input.items if item.key in answered.replies]
     captioned = [
-        Captioned(
+        CaptionedRecord(
             item=item, reading=parse(item, reply.text), reply=reply.text, finished=reply.finished, date=reply.date
         )
-        for item, reply in replied
+        for item, reply in answered_items
     ]
     write_captions(output, captioned)
-    found = metrics(given.items, {each.item.key: each.reading for each in captioned}, args.iou)
+    found = metrics(task_input.items, {each.item.key: each.reading for each in captioned}, args.iou)
     metrics_file = output.with_name(f"{output.name.removesuffix(output.suffix)}_metrics.json")
     unfinished = sum(not each.finished for each in captioned)
     about = {"failed": len(answered.failures), "unfinished": unfinished, "model": options.model.base_name}
     write_json(metrics_file, {**found, **about})
-    print(_told(found))
+    print(_summary(found))
     print(f"see {output} and {metrics_file}")
     if args.draw is not None:
-        print(f"{draw_captions(args.draw, given.images_dir, given.items, captioned)} pictures in {args.draw}")
-    return tell(ran)
+        print(f"{draw_captions(args.draw, task_input.images_dir, task_input.items, captioned)} pictures in {args.draw}")
+    return report_outcome(task_run)
 
 
 def _text(path: Path) -> str:
@@ -102,7 +107,7 @@ def _stem(args: argparse.Namespace) -> str:
 
 
 def _watch(items: Sequence[DenseItem]) -> Watch:
-    """Counts objects and problems, and how many objects are there, for the progress line."""
+    """Return a function that counts objects and problems, and correct objects, for the progress line."""
     by_key = {item.key: item for item in items}
     counts = {"objects": 0, "problems": 0, "found": 0, "known": 0}
 
@@ -121,18 +126,18 @@ def _watch(items: Sequence[DenseItem]) -> Watch:
     return watch
 
 
-def _told(found: Mapping[str, Any]) -> str:
-    """The metrics as lines to print."""
+def _summary(found: Mapping[str, Any]) -> str:
+    """Return the metrics as lines to print."""
     whole = f"{found['without_problem']} without a problem, {found['cut_off']} with JSON that was cut off"
     lines = [f"{found['replies']} replies, {whole}"]
     if found["with_ground_truth"]:
-        shares = ", ".join(f"{name} {_shown(found[name])}" for name in ("precision", "recall", "f1"))
+        shares = ", ".join(f"{name} {_format_share(found[name])}" for name in ("precision", "recall", "f1"))
         lines.append(
             f"at IoU {found['iou']:g}: {shares} ({found['matched']} of {found['described']} objects are there)"
         )
-        lines.append(f"of these, {_shown(found['same_description'])} are described with the same words")
+        lines.append(f"of these, {_format_share(found['same_description'])} are described with the same words")
     return "\n".join(lines)
 
 
-def _shown(share: float | None) -> str:
+def _format_share(share: float | None) -> str:
     return "undefined" if share is None else f"{share:.3f}"

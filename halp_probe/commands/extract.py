@@ -11,7 +11,14 @@ from halp_probe.commands.arguments import not_negative, positive
 from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.commands.prompt_flags import add_prompt_arguments, template_options
 from halp_probe.commands.stopping import StopSignals
-from halp_probe.commands.task_inputs import INPUTS, PLAIN, add_task_arguments, input_flags, read_task_input, usual
+from halp_probe.commands.task_inputs import (
+    INPUTS,
+    PLAIN,
+    add_task_arguments,
+    input_flags,
+    read_task_input,
+    usual_limits,
+)
 from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.extraction.options import ExtractOptions
 from halp_probe.models.options import DEFAULT_MODEL
@@ -26,6 +33,7 @@ TEST_SAMPLES = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `extract`."""
     add = parser.add_argument
     add_task_arguments(parser)
     add("--output-dir", type=Path, default=Path("output"), help="shards, journal, run.json, failures.csv (./output)")
@@ -33,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint-interval", type=positive, default=1000, help="samples a shard (%(default)s)")
     add("--test", action="store_true", help=f"only the first {TEST_SAMPLES} samples")
     add("--layers", help="decoder blocks to read: 'all', or a list such as 0,7,14 (0, n/4, n/2, 3n/4, n-1)")
-    limits = ", ".join(f"{name} {usual(name).max_new_tokens}" for name in INPUTS)
+    limits = ", ".join(f"{name} {usual_limits(name).max_new_tokens}" for name in INPUTS)
     add("--max-new-tokens", type=positive, help=f"longest answer in tokens (the task's own: {limits})")
     add("--no-answers", action="store_true", help="capture states only")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
@@ -42,16 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=not_negative,
         help="processes that prepare images ahead; 0: a thread (cuda up to 8, cpu 0)",
     )
-    add("--no-prefix-sharing", action="store_true", help="read the image anew for every question")
+    add("--no-prefix-sharing", action="store_true", help="process the image again for every question")
     add_prompt_arguments(parser, largest="the task's own, or the processor's")
     add("--no-question-view", action="store_true", help="columns only, without the groups by question")
-    add("--store-dtype", default="float32", choices=STORE_DTYPES, help="of the vectors on disk (%(default)s)")
-    add("--seed", type=int, default=0, help="torch's seed, and of the options' order in --task qa (%(default)s)")
+    add("--store-dtype", default="float32", choices=STORE_DTYPES, help="dtype of the vectors on disk (%(default)s)")
+    add("--seed", type=int, default=0, help="seed of torch, and of the options' order in --task qa (%(default)s)")
 
 
 def extract_options(args: argparse.Namespace) -> ExtractOptions:
-    """Options from parsed flags, with the task's own values where none is given."""
-    limits = usual(args.task)
+    """Return the options from parsed flags, with the task's own values where no flag is given."""
+    limits = usual_limits(args.task)
     values: dict[str, Any] = {
         "source": input_flags(args),
         "model": model_options(args),
@@ -71,11 +79,11 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.extraction.extract import extract_items
 
     options = extract_options(args)
-    check_store_dtype(options.store_dtype, options.question_view)  # before a task's data are read
-    given = read_task_input(args)
+    check_store_dtype(options.store_dtype, options.question_view)  # fail before a task's data are read
+    task_input = read_task_input(args)
     stop = StopSignals()
     with progress_on_terminal() as progress:
-        extraction = extract_items(options, given, progress=progress, stopping=stop)
+        extraction = extract_items(options, task_input, progress=progress, stopping=stop)
     status = report(extraction, stop)
     if status == 0 and args.task != PLAIN and options.max_new_tokens:
         _label(options.output_dir)
@@ -83,12 +91,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def report(extraction: Extraction, stop: StopSignals) -> int:
-    """Print how an extraction ended; its exit status."""
+    """Print how an extraction ended, and return the exit status."""
     folder, failed = extraction.folder, len(extraction.failures)
     see = f", {failed} failed (see {folder / FAILURES_FILE})" if failed else ""
     print(f"{extraction.captured} questions captured, {extraction.already_done} were there already{see}")
     if extraction.stopped:
-        print("Stopped as asked. Nothing finished is lost: run the same command again to go on.")
+        print("Stopped as asked. Nothing finished is lost: run the same command again to resume.")
         return stop.exit_status
     shards = len(list(folder.glob("*.h5")))
     print(f"{folder} holds {shards} {'shard' if shards == 1 else 'shards'}")
@@ -96,13 +104,13 @@ def report(extraction: Extraction, stop: StopSignals) -> int:
 
 
 def _label(folder: Path) -> None:
-    """Write the task's verdicts; a table of all the shards' questions stays: somebody may have edited it."""
+    """Write the task's verdicts. A table of all the shards' questions is kept: somebody may have edited it."""
     from halp_probe.commands.label import label_into
     from halp_probe.labels.table import read_labels
     from halp_probe.shards.reader import open_shards
 
     path = folder / LABELS_FILE
     if path.exists() and set(read_labels(path)) == set(open_shards(folder).question_ids):
-        print(f"{path} is there already; `halp-probe label` makes it anew")
+        print(f"{path} exists already and was kept; `halp-probe label` writes it anew")
     else:
         label_into(path, folder)

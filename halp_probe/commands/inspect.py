@@ -1,4 +1,4 @@
-"""`inspect_h5.py FILE|FOLDER` and `halp-probe inspect`: what a shard holds, in numbers, and whether it is valid."""
+"""`inspect_h5.py FILE|FOLDER` and `halp-probe inspect`: a shard's contents in numbers, and whether it is valid."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from halp_probe.shards.reader import open_shards
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `inspect`."""
     parser.add_argument("path", type=Path, metavar="FILE|FOLDER", help="a shard, or the folder of a run")
     parser.add_argument("--question", metavar="ID", help="show this sample's texts and positions too")
     parser.add_argument("--json", action="store_true", help="machine-readable")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; exit status 1 with the reason when a file is not valid."""
+    """Print the report; the exit status is 1 when a file is not valid, whose fault is printed."""
     try:
         shards = open_shards(args.path)
     except InputError as error:

@@ -16,11 +16,12 @@ from halp_probe.labels.table import refuse_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `label`."""
     label_flags.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Label, or compare labels, or both; exit status 0. Raises LabelError for what cannot be used."""
+    """Label, or compare labels, or both; the exit status is 0. Raises LabelError for what cannot be used."""
     label_flags.check(args)
     judge = label_flags.judge_config(args)
     if args.compare is None:
@@ -56,7 +57,7 @@ def label_into(
 def _compare(labels: Path, person: Reference, shards: str | None) -> None:
     """Compare labels.csv with a person's labels, write disagreements.csv beside it and print a summary.
 
-    With `shards` the bootstrap draws whole images, told apart as the shards tell them.
+    With `shards` the bootstrap draws whole images, identified by the shards' columns.
     """
     found = comparison.compare(labels, person, None if shards is None else _images(shards))
     path = labels.with_name(DISAGREEMENTS)
@@ -66,7 +67,7 @@ def _compare(labels: Path, person: Reference, shards: str | None) -> None:
 
 
 def _images(shards_dir: str) -> dict[str, str] | None:
-    """question_id -> its image, by the content of the file where that is known for all; None if nothing is."""
+    """Return each question_id's image: the file's hash where all rows have one, else its id; None without either."""
     from halp_probe.shards.reader import open_shards
 
     shards = open_shards(shards_dir)

@@ -1,4 +1,4 @@
-"""The flags of the command `label`, and which of them go together."""
+"""Flags of the command `label`, and checks of which of them go together."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _TUNING = ("cache", "rate", "workers", "timeout", "tokens")  # the judge's flags
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `label`."""
     parser.add_argument("--shards", metavar="DIR", help="folder of shards, or one shard file")
     parser.add_argument("--out", metavar="labels.csv", help="the labels table to write")
     parser.add_argument(
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare.add_argument(
         "--labels",
         metavar="labels.csv",
-        help="labels that are there already, to --compare them without making new ones",
+        help="existing labels, to --compare them without making new ones",
     )
 
 
@@ -56,7 +57,7 @@ def _add_judge(group: argparse._ArgumentGroup) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises LabelError for flags that contradict each other or want another one."""
+    """Raise LabelError for flags that contradict each other or need another one."""
     if args.labels is not None:
         _check_labels(args)
     elif args.compare is not None and args.shards is None and args.out is None:
@@ -73,36 +74,38 @@ def check(args: argparse.Namespace) -> None:
     if args.out is not None and compare.resolve() == labels.resolve():
         raise LabelError(f"--out would overwrite {compare}, the table to compare with; name another file")
     if labels.with_name(DISAGREEMENTS).resolve() in (compare.resolve(), labels.resolve()):
-        raise LabelError(f"{labels.with_name(DISAGREEMENTS)} is what --compare writes; rename the table of that name")
+        raise LabelError(
+            f"--compare would overwrite {labels.with_name(DISAGREEMENTS)}, a table that you passed; rename it"
+        )
 
 
 def _check_labels(args: argparse.Namespace) -> None:
     if args.compare is None:
-        raise LabelError("--labels is there to be compared: pass --compare reviewed.csv too")
+        raise LabelError("--labels goes with --compare: pass --compare reviewed.csv too")
     for name in ("out", "rule", "table", "judge"):
         if getattr(args, name) is not None:
             raise LabelError(f"--{name} does not go with --labels: those labels are compared as they are")
 
 
 def judge_config(args: argparse.Namespace) -> JudgeConfig | None:
-    """The judge that the flags ask for, or None. Raises LabelError for half of one."""
-    given = {name: getattr(args, f"judge_{name}") for name in ("url", "model", *_TUNING)}
-    given = {name: value for name, value in given.items() if value is not None}
+    """Return the judge that the flags ask for, or None. Raises LabelError for an incomplete one."""
+    flags = {name: getattr(args, f"judge_{name}") for name in ("url", "model", *_TUNING)}
+    flags = {name: value for name, value in flags.items() if value is not None}
     if args.judge is None:
-        if given:
-            raise LabelError(f"--judge-{next(iter(given))} needs --judge {' or '.join(WHICH)}")
+        if flags:
+            raise LabelError(f"--judge-{next(iter(flags))} needs --judge {' or '.join(WHICH)}")
         return None
-    missing = [f"--judge-{name}" for name in ("url", "model") if not given.get(name)]
+    missing = [f"--judge-{name}" for name in ("url", "model") if not flags.get(name)]
     if missing:
         raise LabelError(f"--judge needs {' and '.join(missing)}: where to ask, and which model")
-    if "tokens" in given:
-        given["max_tokens"] = given.pop("tokens")
-    return JudgeConfig(which=args.judge, **given)
+    if "tokens" in flags:
+        flags["max_tokens"] = flags.pop("tokens")
+    return JudgeConfig(which=args.judge, **flags)
 
 
 def _above_zero(text: str) -> float:
-    """A number above 0, for argparse's `type`."""
+    """Parse a number above 0, for argparse's `type`."""
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return value

@@ -1,4 +1,4 @@
-"""`halp-probe merge`: adapters into the weights of a checkpoint of its own, proved before it gets its name."""
+"""`halp-probe merge`: merge adapters into the weights of a new checkpoint, verified before it gets its name."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from halp_probe.models.options import DTYPES, open_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `merge`."""
     add_naming_arguments(parser, default=None)
     add = parser.add_argument
     add("--output-dir", type=Path, required=True, help="folder of the merged checkpoint; must not exist, or be empty")
     add("--max-shard-size", type=_size, default="5GB", help="largest file of weights (%(default)s)")
-    add("--dtype", choices=DTYPES[1:], help="of the saved weights (the base's own)")
+    add("--dtype", choices=DTYPES[1:], help="dtype of the saved weights (the base's own)")
     add("--device", default="cpu", help="where to work, in float32 (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Merge and prove; exit status 0. Raises InputError, with nothing left behind, for what cannot be merged."""
+    """Merge and verify; the exit status is 0.
+
+    Raises InputError for what cannot be merged; nothing is left on the disk then.
+    """
     from halp_probe.merging.checkpoint import TOLERANCE, merge_adapters
 
     checkpoint = open_model(model_options(args))
@@ -44,5 +48,5 @@ def run(args: argparse.Namespace) -> int:
 
 def _size(text: str) -> str:
     if not re.fullmatch(r"[1-9]\d*(KB|MB|GB)", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 500MB or 5GB")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 500MB or 5GB")
     return text

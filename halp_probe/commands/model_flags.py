@@ -1,17 +1,12 @@
-"""Flags by which every command names a model and says how to load it."""
+"""Flags that name a model and say how to load it; every command with a model has them."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import fields
-from typing import TYPE_CHECKING
 
-from halp_probe.models.options import ModelOptions
+from halp_probe.models.options import DTYPES, ModelOptions
 from halp_probe.models.quantization import QUANTIZATIONS
-
-if TYPE_CHECKING:
-    pass
-from halp_probe.models.options import DTYPES
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, *, default: str | None, otherwise: str | None = None) -> None:
@@ -29,7 +24,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, *, default: str | None,
 
 
 def add_naming_arguments(parser: argparse.ArgumentParser, *, default: str | None, otherwise: str | None = None) -> None:
-    """Those of them that say which model it is, for a command that loads it in a way of its own."""
+    """Add only those flags that name the model, for a command that loads it in its own way."""
     parser.set_defaults(default_model=default)
     add = parser.add_argument
     otherwise = otherwise or f"the first adapter's base{f', else {default}' if default else ''}"
@@ -49,12 +44,12 @@ def add_naming_arguments(parser: argparse.ArgumentParser, *, default: str | None
 
 
 def model_options(args: argparse.Namespace) -> ModelOptions:
-    """From parsed flags; the command's default model holds where neither model nor adapter is named.
+    """Return the options that the parsed flags give; without model and adapter, with the command's default model.
 
-    What the command has no flag for keeps its default.
+    Options for which the command has no flag keep their defaults.
     """
-    given = vars(args)
-    values = {field.name: given[field.name] for field in fields(ModelOptions) if field.name in given}
+    flags = vars(args)
+    values = {field.name: flags[field.name] for field in fields(ModelOptions) if field.name in flags}
     values["adapter"] = tuple(args.adapter or ())
     if args.model is None and not args.adapter:
         values["model"] = args.default_model

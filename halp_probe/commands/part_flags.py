@@ -9,7 +9,7 @@ from halp_probe.fused.options import FusedParts
 
 
 def add_part_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add the flags that make a FusedParts; `vision_layernorm` is None where it was not said."""
+    """Add the flags that make a FusedParts; `vision_layernorm` is None where neither of its flags is given."""
     add = parser.add_argument
     add(
         "--vision",
@@ -25,12 +25,12 @@ def add_part_arguments(parser: argparse._ActionsContainer) -> None:
     add(
         "--vision-layernorm",
         action=argparse.BooleanOptionalAction,
-        help="whether the connector reads the tower's states behind its final LayerNorm (before it, as LLaVA does)",
+        help="whether the connector reads the tower's states after its final LayerNorm (before it, as LLaVA does)",
     )
 
 
 def fused_parts(args: argparse.Namespace) -> FusedParts:
-    """From parsed flags."""
+    """Return the parts that the parsed flags name."""
     return FusedParts(
         vision=args.vision, language=args.language, tiles=args.tiles, vision_layernorm=bool(args.vision_layernorm)
     )

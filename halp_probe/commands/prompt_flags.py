@@ -1,4 +1,4 @@
-"""The flags that shape prompts, alike for extraction and for answering."""
+"""Flags that shape prompts, the same for extraction and for answering."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from halp_probe.settings import options_json
 
 
 def add_prompt_arguments(parser: argparse.ArgumentParser, *, largest: str) -> None:
-    """Image area, date, variables and system message; `largest` says whose area holds where no flag gives one."""
+    """Add the flags for image area, date, template variables and system message.
+
+    `largest` says in the help which area applies where no flag gives one.
+    """
     add = parser.add_argument
     add("--min-pixels", type=positive, help="smallest image area after resizing (the processor's)")
     add("--max-pixels", type=positive, help=f"largest image area after resizing ({largest})")
@@ -25,5 +28,5 @@ def add_prompt_arguments(parser: argparse.ArgumentParser, *, largest: str) -> No
 
 
 def template_options(args: argparse.Namespace) -> str | None:
-    """The variables as a JSON object; None without any."""
+    """Return the template variables as a JSON object, or None if there are none."""
     return options_json(dict(args.template_option or ()))

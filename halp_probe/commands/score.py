@@ -1,4 +1,4 @@
-"""`halp-probe score`: the risk of every row of a table before its first token, and the answers that may be given."""
+"""`halp-probe score`: compute the risk of every row of a table before its first token, and answer where it is low."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `score`."""
     add = parser.add_argument
     add("--vqa-dataset", type=Path, required=True, help="CSV with question_id, image_id, question")
     add("--images-dir", type=Path, required=True, help="folder of the images: {images_dir}/{image_id}")
@@ -34,11 +35,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-new-tokens", type=positive, default=64, help="longest answer in tokens (%(default)s)")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
     add("--workers", type=not_negative, help="processes that prepare images ahead (cuda up to 8, cpu 0)")
-    add("--allow-other-model", action="store_true", help="let a probe of another model, revision or template pass")
+    add("--allow-other-model", action="store_true", help="accept a probe of another model, revision or template")
 
 
 def run_options(args: argparse.Namespace, probe: SavedProbe, *, answers: bool = True) -> ExtractOptions:
-    """Options of an extraction that reads the probe's states, from parsed flags."""
+    """Return the options of an extraction that reads the probe's states, from parsed flags."""
     from halp_probe.scoring.scoring import probe_options
 
     return probe_options(
@@ -53,7 +54,7 @@ def run_options(args: argparse.Namespace, probe: SavedProbe, *, answers: bool = 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score; the exit status is that of an extraction. Raises InputError for input that cannot be used."""
+    """Score, and return the exit status of the extraction. Raises InputError for input that cannot be used."""
     from halp_probe.commands.extract import report
     from halp_probe.probes.files import load_probe
     from halp_probe.scoring.scorer import abstention_level
@@ -63,12 +64,12 @@ def run(args: argparse.Namespace) -> int:
     probe = load_probe(args.probe)
     highest = abstention_level(probe, args.abstain_above)
     options = run_options(args, probe, answers=not args.no_answers)
-    given = read_vqa(args.vqa_dataset, args.images_dir, answers=False)
+    task_input = read_vqa(args.vqa_dataset, args.images_dir, answers=False)
     stop = StopSignals()
     with progress_on_terminal() as progress:
         scored = score(
             options,
-            given,
+            task_input,
             probe,
             abstain_above=highest,
             allow_other_model=args.allow_other_model,

@@ -1,4 +1,4 @@
-"""`halp-probe set-threshold`: choose above which risk a saved probe abstains, on rows that it was not fitted on."""
+"""`halp-probe set-threshold`: choose the risk above which a saved probe abstains, on rows that it was not fitted on."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `set-threshold`."""
     add = parser.add_argument
     add("--probe", type=Path, required=True, help="a saved probe; its card gets the threshold")
     add("--shards", type=Path, required=True, help="shards of images that the probe was NOT trained on")
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the threshold into the probe's card; exit status 0. Raises InputError when none can be found."""
+    """Write the threshold into the probe's card; the exit status is 0. Raises InputError when none can be found."""
     from halp_probe.labels.table import read_labels
     from halp_probe.probes.card import check_same_states
     from halp_probe.probes.features import join
@@ -69,16 +70,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_held_out(probe: SavedProbe, images: Sequence[str], confidence: float | None) -> int:
-    """How many of the rows' images the probe was trained on; InputError when that would break a guarantee."""
+    """Return how many of the rows' images the probe was trained on.
+
+    Raises InputError when there are any and a guarantee is asked for, which they would break.
+    """
     import numpy as np
 
     from halp_probe.probes.files import image_keys
 
     keys = image_keys(images)
-    known = int(np.isin(keys, probe.training_images).sum())
-    if known and confidence is not None:
+    trained_on = int(np.isin(keys, probe.training_images).sum())
+    if trained_on and confidence is not None:
         raise InputError(
-            f"the probe was trained on {known} of these {len(keys)} images: --confidence needs images that it has not "
-            "seen; pass shards of others"
+            f"the probe was trained on {trained_on} of these {len(keys)} images: --confidence needs images that it was "
+            "not trained on; pass shards of such images"
         )
-    return known
+    return trained_on

@@ -1,4 +1,4 @@
-"""`halp-probe stage-a`: one line on each image of groups of images, for one mission of a quality check."""
+"""`halp-probe stage-a`: write one line on each image of groups of images, for one mission of a quality check."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from halp_probe.answering.options import Usual
+from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
-from halp_probe.commands.task_run import run_task, tell
+from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.engine.images import ImageError, image_path, load_image
 from halp_probe.errors import InputError
@@ -18,8 +18,8 @@ from halp_probe.records import Failure
 from halp_probe.task_files.stage_a_lines import IMAGE_KEYS, append_line, write_lines
 from halp_probe.task_files.stage_tree import Tree, read_tree
 from halp_probe.tasks.missions import mission, nfc
-from halp_probe.tasks.stage_a import STAGE_A, ImageItem, described, image_keys, items_of
-from halp_probe.tasks.stage_groups import Described, Group, GroupLine, group_line
+from halp_probe.tasks.stage_a import STAGE_A, ImageItem, image_keys, items_of, read_description
+from halp_probe.tasks.stage_groups import Group, GroupLine, ImageDescription, group_line
 from halp_probe.tasks.summary import Summary
 from halp_probe.tasks.task import TaskInput
 
@@ -27,23 +27,25 @@ if TYPE_CHECKING:
     from halp_probe.answering.replies import Reply
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
-USUAL = Usual(max_new_tokens=1024, max_pixels=1024 * 768)
+USUAL = UsualLimits(max_new_tokens=1024, max_pixels=1024 * 768)
 
 
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
+    """Add the flags that name the folder of groups and the mission."""
     add = group.add_argument
     add("--data-root", type=Path, help="folder of <mission>/{审核通过|审核不通过}/<group>/*.{jpg,jpeg,png}")
-    add("--mission", help="which mission's folder, such as 挡风板安装检查")
-    add("--no-mission", action="store_true", help="ask without the mission's focus; any folder's name is one then")
+    add("--mission", help="the mission, whose folder is read; such as 挡风板安装检查")
+    add("--no-mission", action="store_true", help="ask without the mission's focus; --mission may then name any folder")
     add("--verify-inputs", action="store_true", help="open every image before the model is loaded")
 
 
 def read_input(args: argparse.Namespace) -> TaskInput[ImageItem, Summary]:
-    """The images of all groups. Raises InputError for flags that are missing, and what `read_tree` raises."""
+    """Read the images of all groups. Raises InputError for missing flags, and what `read_tree` raises."""
     return _input(args, _tree(args))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `stage-a`."""
     add_input_arguments(parser)
     add = parser.add_argument
     add("--output-dir", type=Path, default=Path("outputs"), help="where the lines go (%(default)s)")
@@ -58,18 +60,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Summarise and write; the exit status is that of `run_task`."""
+    """Summarise and write, and return the exit status of `run_task`."""
     options = answer_options(args)
     tree = _tree(args)
-    given = _input(args, tree)
+    task_input = _input(args, tree)
     output = args.output_path or args.output_dir / f"{nfc(args.mission)}_stage_a.jsonl"
-    ran = run_task(given, options, output, _Growing(output, tree.groups, args.image_keys))
-    answered = ran.answered
+    task_run = run_task(task_input, options, output, _PartialOutput(output, tree.groups, args.image_keys))
+    answered = task_run.answered
     lines = _lines(tree.groups, answered.replies, answered.failures)
     write_lines(output, lines, args.image_keys)
     whole = sum(line.complete for line in lines)
     print(f"{len(tree.groups)} groups, {whole} complete, {len(lines) - whole} with a problem; see {output}")
-    return tell(ran)
+    return report_outcome(task_run)
 
 
 def _tree(args: argparse.Namespace) -> Tree:
@@ -93,7 +95,7 @@ def _input(args: argparse.Namespace, tree: Tree) -> TaskInput[ImageItem, Summary
 
 
 def _broken(root: Path, items: Sequence[ImageItem]) -> dict[str, Failure]:
-    """Key -> why its image cannot be used."""
+    """Return, by key, why an item's image cannot be used."""
     found = {}
     with progress_on_terminal() as progress:
         counter = Counter(progress, len(items), unit="image", note="verified")
@@ -107,37 +109,37 @@ def _broken(root: Path, items: Sequence[ImageItem]) -> dict[str, Failure]:
 
 
 def _lines(groups: Sequence[Group], replies: Mapping[str, Reply], failures: Sequence[Failure]) -> list[GroupLine]:
-    """The lines of all groups whose every image has a reply or a failure, in order."""
+    """Return the lines, in order, of all groups whose every image has a reply or a failure."""
     images = {
-        failure.question_id: Described(summary=None, problem=f"{failure.stage}: {failure.reason}")
+        failure.question_id: ImageDescription(summary=None, problem=f"{failure.stage}: {failure.reason}")
         for failure in failures
     }
-    images |= {key: _described(reply) for key, reply in replies.items()}
+    images |= {key: _read_description(reply) for key, reply in replies.items()}
     lines = (group_line(group, [images.get(key) for key in image_keys(group)]) for group in groups)
     return [line for line in lines if line is not None]
 
 
-def _described(reply: Reply) -> Described:
-    return described(reply.text, finished=reply.finished, date=reply.date)
+def _read_description(reply: Reply) -> ImageDescription:
+    return read_description(reply.text, finished=reply.finished, date=reply.date)
 
 
-class _Growing:
-    """The output while a run goes on: begun anew with the groups that are there, then one line a finished group."""
+class _PartialOutput:
+    """Output file of a run in progress: rewritten with the groups finished so far, then one line a finished group."""
 
     def __init__(self, path: Path, groups: Sequence[Group], image_key: str) -> None:
         self._path, self._image_key = path, image_key
         self._groups = groups
         self._group_of = {key: group for group in groups for key in image_keys(group)}
-        self._settled: dict[str, Described] = {}
+        self._settled: dict[str, ImageDescription] = {}
         self._written = 0
-        self._begun = False
+        self._has_file = False
 
     def __call__(self, new: Sequence[Reply]) -> str:
-        """Write the groups that are finished with these replies; how many that makes, for the progress line."""
+        """Write the groups that these replies finish; return the progress line's count of groups."""
         touched = []
         for reply in new:
-            image = _described(reply)
-            if reply.attempt > 1 or image.summary is not None:  # else it is asked again
+            image = _read_description(reply)
+            if reply.attempt > 1 or image.summary is not None:  # otherwise the model is asked again
                 self._settled[reply.key] = image
                 touched.append(self._group_of[reply.key])
         finished = (
@@ -147,10 +149,10 @@ class _Growing:
         return f"{self._written} of {len(self._groups)} groups"
 
     def _write(self, lines: Sequence[GroupLine]) -> None:
-        if not self._begun:
+        if not self._has_file:
             write_lines(self._path, lines, self._image_key)
         else:
             for line in lines:
                 append_line(self._path, line, self._image_key)
-        self._begun = True
+        self._has_file = True
         self._written += len(lines)

@@ -1,4 +1,4 @@
-"""`halp-probe stage-b`: does each group pass? Asked with Stage-A's summaries, measured against the groups' labels."""
+"""`halp-probe stage-b`: ask from Stage-A's summaries whether each group passes; compare with the groups' labels."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.answering.options import Usual
+from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
-from halp_probe.commands.task_run import run_task, tell
+from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.errors import InputError
 from halp_probe.json_files import write_json
 from halp_probe.records import Failure
 from halp_probe.task_files.stage_a_lines import read_files
 from halp_probe.task_files.stage_b_files import write_verdicts
 from halp_probe.tasks.stage_b import STAGE_B, Decision, GroupItem, group_key
-from halp_probe.tasks.stage_b_metrics import Judged, metrics
-from halp_probe.tasks.stage_groups import Summarised
+from halp_probe.tasks.stage_b_metrics import GroupVerdict, metrics
+from halp_probe.tasks.stage_groups import GroupSummaries
 from halp_probe.tasks.task import TaskInput
 
 if TYPE_CHECKING:
     from halp_probe.answering.replies import Reply
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
-USUAL = Usual(max_new_tokens=256)
+USUAL = UsualLimits(max_new_tokens=256)
 _RATES = {
     "accuracy_of_valid": "accuracy of valid verdicts",
     "accuracy_invalid_as_wrong": "accuracy, invalid as wrong",
@@ -34,15 +34,17 @@ _RATES = {
 
 
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
+    """Add the flag that names Stage-A's files."""
     group.add_argument("--stage-a", type=Path, nargs="+", metavar="FILE", help="JSONL files that stage-a wrote")
 
 
 def read_input(args: argparse.Namespace) -> TaskInput[GroupItem, Decision]:
-    """The complete groups. Raises InputError where no file is named, and what `read_files` raises."""
+    """Read the complete groups. Raises InputError where no file is named, and what `read_files` raises."""
     return _input(_groups(args))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `stage-b`."""
     add_input_arguments(parser)
     add = parser.add_argument
     add("--output-dir", type=Path, default=Path("outputs"), help="where the verdicts go (%(default)s)")
@@ -51,31 +53,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, write verdicts and rates, print these; the exit status is that of `run_task`."""
+    """Ask, write verdicts and rates, print the rates, and return the exit status of `run_task`."""
     options = answer_options(args)
     groups = _groups(args)
-    given = _input(groups)
+    task_input = _input(groups)
     output: Path = args.output_path or args.output_dir / f"{_stem(args.stage_a)}_stage_b.jsonl"
-    ran = run_task(given, options, output, _watch(given.items))
-    answered = ran.answered
-    judged = [_judged(item, answered.replies[item.key]) for item in given.items if item.key in answered.replies]
-    write_verdicts(output, judged)
-    keys = {each.item.key for each in judged}
-    found = metrics(judged, [group.mission for group in groups if _key(group) not in keys])
+    task_run = run_task(task_input, options, output, _watch(task_input.items))
+    answered = task_run.answered
+    verdicts = [
+        _group_verdict(item, answered.replies[item.key]) for item in task_input.items if item.key in answered.replies
+    ]
+    write_verdicts(output, verdicts)
+    keys = {each.item.key for each in verdicts}
+    found = metrics(verdicts, [group.mission for group in groups if _key(group) not in keys])
     metrics_file = output.with_name(f"{output.name.removesuffix(output.suffix)}_metrics.json")
     write_json(metrics_file, {**found, "model": options.model.base_name})
-    print(_told(found))
+    print(_summary(found))
     print(f"see {output} and {metrics_file}")
-    return tell(ran)
+    return report_outcome(task_run)
 
 
-def _groups(args: argparse.Namespace) -> list[Summarised]:
+def _groups(args: argparse.Namespace) -> list[GroupSummaries]:
     if not args.stage_a:
-        raise InputError("--stage-a FILE is needed: the JSONL that stage-a wrote")
+        raise InputError("pass --stage-a FILE: the JSONL that stage-a wrote")
     return read_files(args.stage_a)
 
 
-def _input(groups: Sequence[Summarised]) -> TaskInput[GroupItem, Decision]:
+def _input(groups: Sequence[GroupSummaries]) -> TaskInput[GroupItem, Decision]:
     items: list[GroupItem] = [
         GroupItem(mission=group.mission, label=group.label, group_id=group.group_id, summaries=group.summaries)
         for group in groups
@@ -87,7 +91,7 @@ def _input(groups: Sequence[Summarised]) -> TaskInput[GroupItem, Decision]:
     return TaskInput(task=STAGE_B, items=items, failures=incomplete, images_dir=Path())
 
 
-def _key(group: Summarised) -> str:
+def _key(group: GroupSummaries) -> str:
     return group_key(group.mission, group.label, group.group_id)
 
 
@@ -95,27 +99,27 @@ def _stem(files: Sequence[Path]) -> str:
     return files[0].name.removesuffix(files[0].suffix).removesuffix("_stage_a") if len(files) == 1 else "all"
 
 
-def _judged(item: GroupItem, reply: Reply) -> Judged:
-    return Judged(item=item, decision=STAGE_B.read(item, reply.text, finished=reply.finished), reply=reply.text)
+def _group_verdict(item: GroupItem, reply: Reply) -> GroupVerdict:
+    return GroupVerdict(item=item, decision=STAGE_B.read(item, reply.text, finished=reply.finished), reply=reply.text)
 
 
 def _watch(items: Sequence[GroupItem]) -> Any:
-    """Counts right, wrong and invalid verdicts for the progress line."""
+    """Return a function that counts right, wrong and invalid verdicts for the progress line."""
     by_key = {item.key: item for item in items}
     counts = {"right": 0, "wrong": 0, "invalid": 0}
 
     def watch(new: Sequence[Reply]) -> str:
         for reply in new:
-            verdict = _judged(by_key[reply.key], reply).decision.verdict
-            told = "invalid" if verdict is None else "right" if verdict == by_key[reply.key].label else "wrong"
-            counts[told] += 1
+            verdict = _group_verdict(by_key[reply.key], reply).decision.verdict
+            outcome = "invalid" if verdict is None else "right" if verdict == by_key[reply.key].label else "wrong"
+            counts[outcome] += 1
         return ", ".join(f"{count} {name}" for name, count in counts.items())
 
     return watch
 
 
-def _told(found: Mapping[str, Any]) -> str:
-    """The rates as lines to print."""
+def _summary(found: Mapping[str, Any]) -> str:
+    """Return the rates as lines to print."""
     lines = [f"{found['groups']} groups, {found['valid']} valid verdicts, {found['invalid']} invalid"]
     for name, title in _RATES.items():
         rate = found[name]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask a run to stop after the batch in flight; a second Ctrl-C stops it at once."""
+"""Signals that stop a run: Ctrl-C and SIGTERM after the batch in flight, a second Ctrl-C at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 
 
 class StopSignals:
-    """While the context is open, SIGINT and SIGTERM are noted instead of ending the process."""
+    """Context in which SIGINT and SIGTERM are recorded instead of ending the process."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -23,12 +23,12 @@ class StopSignals:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return whether a signal asked to stop."""
         return self.received is not None
 
     @property
     def exit_status(self) -> int:
-        """128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM."""
+        """Exit status, 128 + the signal's number: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + int(self.received or 0)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:

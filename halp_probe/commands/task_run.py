@@ -1,4 +1,4 @@
-"""One task from a command: answered on the terminal, and what a user must know beside the results."""
+"""Run of one task from a command: progress on the terminal, and a report of what failed."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from halp_probe.commands.terminal import progress_on_terminal
 
 if TYPE_CHECKING:
     from halp_probe.answering.options import AnswerOptions
-    from halp_probe.answering.run import Answered, Watch
+    from halp_probe.answering.run import TaskAnswers, Watch
     from halp_probe.tasks.task import TaskInput
 
 
 @dataclass(frozen=True)
 class TaskRun:
-    """What a task's run gave, and its exit status."""
+    """Result of a task's run, and its exit status."""
 
-    answered: Answered
+    answered: TaskAnswers
     status: int  # 0; 1 when nothing was answered; 128 + signal when stopped
 
 
-def run_task(given: TaskInput[Any, Any], options: AnswerOptions, output: Path, watch: Watch | None = None) -> TaskRun:
+def run_task(
+    task_input: TaskInput[Any, Any], options: AnswerOptions, output: Path, watch: Watch | None = None
+) -> TaskRun:
     """Answer a task as `answer_task` does, with progress on stderr, until it ends or a signal stops it."""
     from halp_probe.answering.run import answer_task
 
     stop = StopSignals()
     with progress_on_terminal() as progress:
-        answered = answer_task(given, options, output, watch, progress=progress, stopping=stop)
-    nothing_to_do = not (given.items or answered.failures)
+        answered = answer_task(task_input, options, output, watch, progress=progress, stopping=stop)
+    nothing_to_do = not (task_input.items or answered.failures)
     status = stop.exit_status if answered.stopped else 0 if answered.replies or nothing_to_do else 1
     return TaskRun(answered, status)
 
 
-def tell(ran: TaskRun) -> int:
-    """Print failures and how to go on; the exit status."""
-    failures = ran.answered.failures
+def report_outcome(task_run: TaskRun) -> int:
+    """Print failures and how to resume, and return the exit status."""
+    failures = task_run.answered.failures
     if failures:
         first = failures[0]
         failed = f"{len(failures)} failed (first: {first.question_id!r}: {first.reason})"
-        print(f"{failed}; see {ran.answered.failures_file}, mend what can be mended, and run the same command again")
-    if ran.answered.stopped:
-        print("Stopped as asked. Nothing that came is lost: run the same command again to go on.")
-    return ran.status
+        print(f"{failed}; see {task_run.answered.failures_file}, fix what can be fixed, and run the same command again")
+    if task_run.answered.stopped:
+        print("Stopped as asked. No reply is lost: run the same command again to resume.")
+    return task_run.status

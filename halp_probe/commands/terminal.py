@@ -1,4 +1,4 @@
-"""Standard error of commands: progress as a bar or as lines, the library's log, and errors with flags in them."""
+"""Output of commands on stderr: progress as a bar or as lines, the library's log, and errors with flags in them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _write(line: str) -> None:
 
 
 class _Stderr(logging.Handler):
-    """Write to whatever `sys.stderr` is at the moment."""
+    """Handler that writes to the `sys.stderr` of the moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _write(self.format(record))

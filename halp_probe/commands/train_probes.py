@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `train-probes`."""
     add = parser.add_argument
     add("--shards", type=Path, required=True, metavar="DIR", help="the --output-dir of extract.py, or one shard file")
     add(
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--calibration", default="platt", choices=("platt", "isotonic", "none"), help="score to risk (%(default)s)")
     add("--max-error", type=share, metavar="SHARE", help="save the threshold that keeps so few of the answers wrong")
     add("--preset", choices=("halp",), help="the published design, to compare: MLP, one split by row, seed 42")
-    add("--device", type=_device, default="cpu", help="where probes are fitted: cpu or cuda (%(default)s)")
+    add("--device", type=_device, default="cpu", help="device to fit probes on: cpu or cuda (%(default)s)")
     add("--seed", type=not_negative, default=0, metavar="N", help="of folds, probes and bootstrap (%(default)s)")
 
 
@@ -75,10 +76,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Raises ProbeError for flags that contradict each other, and for what is not there."""
+    """Raise ProbeError for flags that contradict each other, and for folders or GPUs that are missing."""
     for name in ("probe", "strengths", "folds"):
         if args.preset is not None and getattr(args, name) is not None:
-            raise ProbeError(f"--{name} does not go with --preset {args.preset}, which says it; leave one of them out")
+            raise ProbeError(f"--{name} does not go with --preset {args.preset}, which fixes it; leave one of them out")
     if args.strengths is not None and args.probe in set(KINDS) - set(WITH_STRENGTHS):
         raise ProbeError(f"--strengths does not go with --probe {args.probe}, which has none to choose among")
     if args.images_dir is not None and not args.images_dir.is_dir():

@@ -12,12 +12,15 @@ from halp_probe.models.options import quiet_libraries
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; exit status 0, 130 or 143 when stopped by a signal. Raises InputError for input that cannot be used."""
+    """Train; the exit status is 0, or 130 or 143 when stopped by a signal.
+
+    Raises InputError for input that cannot be used.
+    """
     options = train_options(args)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("train-vlm runs in one process on one device; start it without torchrun")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads and worker processes do not go together
-    quiet_libraries()  # the trainer's import is not quiet itself
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive the forking of workers
+    quiet_libraries()  # importing the trainer prints warnings
     import transformers
 
     from halp_probe.commands.stopping import StopSignals
@@ -25,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.finetuning.run import train
     from halp_probe.locking import locked
 
-    transformers.utils.logging.set_verbosity_error()  # the trainer tells of ways that it takes, none of them ours
+    transformers.utils.logging.set_verbosity_error()  # the trainer reports choices of its own, none of them ours
     with locked(options.output_dir), progress_on_terminal() as progress, StopSignals() as stop:
         trained = train(options, stop, progress)
     for line in trained.lines:

@@ -22,6 +22,7 @@ _FILES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `train-vlm`."""
     parser.add_argument("--output-dir", type=Path, required=True, help="checkpoints, then model/, adapter/ and more")
     _add_model(parser.add_argument_group("model"))
     _add_data(parser.add_argument_group("data"))
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--model", help="a fused model to go on with: folder or hub name (one is put together)")
+    group.add_argument("--model", help="a fused model to start from: folder or hub name (a new one is built)")
     add_part_arguments(group)
     group.add_argument("--cache-dir", default="./model_cache", help="where downloaded models are kept (%(default)s)")
 
@@ -99,19 +100,19 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
 
 
 def _data(args: argparse.Namespace) -> DataOptions:
-    files = {name: tuple(given) for name in _FILES if (given := getattr(args, name)) is not None}
+    files = {name: tuple(paths) for name in _FILES if (paths := getattr(args, name)) is not None}
     weights = dict(args.weights)
     options = DataOptions(
         files=files, shapes=args.shapes, weights=weights, held_out=args.held_out, max_tokens=args.max_tokens
     )
-    known = {name for number in set(args.stages) for name in options.names(number)}
-    if unknown := sorted(weights.keys() - known):
-        raise InputError(f"--weights names {', '.join(unknown)}; the sources are {', '.join(sorted(known)) or 'none'}")
+    sources = {name for number in set(args.stages) for name in options.names(number)}
+    if unknown := sorted(weights.keys() - sources):
+        raise InputError(f"--weights names {', '.join(unknown)}; sources are {', '.join(sorted(sources)) or 'none'}")
     for number in set(args.stages):
         own = set(options.names(number))
         if own & weights.keys() and (lacking := sorted(own - weights.keys())):
             raise InputError(
-                f"--weights says nothing of {', '.join(lacking)}; give each source of stage {number} a weight, or none"
+                f"--weights leaves out {', '.join(lacking)}; give each source of stage {number} a weight, or none"
             )
     return options
 
@@ -128,17 +129,17 @@ def _weight(text: str) -> tuple[str, float]:
     try:
         if name and equals:
             return name, positive_number(value)
-    except ValueError:  # no number
+    except ValueError:  # not a number
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is not NAME=W, such as text_vqa=1")
 
 
 def train_options(args: argparse.Namespace) -> TrainOptions:
-    """From parsed flags. Raises InputError for flags that do not go together."""
+    """Return the options that the parsed flags give. Raises InputError for flags that do not go together."""
     parts = fused_parts(args)
     if args.model and (parts != FusedParts() or args.vision_layernorm is not None):
         raise InputError(
-            f"--model {args.model} is put together already: leave --vision, --language, --tiles and "
+            f"--model {args.model} is already built: leave --vision, --language, --tiles and "
             "--vision-layernorm out, or --model"
         )
     data = _data(args)

@@ -5,30 +5,32 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from halp_probe.answering.options import Usual
+from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
-from halp_probe.commands.task_run import run_task, tell
+from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.records import Sample
 from halp_probe.task_files.table import read_vqa
 from halp_probe.tasks.task import TaskInput
 from halp_probe.tasks.vqa import VQA
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
-USUAL = Usual(max_new_tokens=64)
+USUAL = UsualLimits(max_new_tokens=64)
 
 
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
+    """Add the flags that name the table and the folder of images."""
     add = group.add_argument
     add("--vqa-dataset", type=Path, help="CSV with question_id, image_id, question, answer")
     add("--images-dir", type=Path, help="folder of the images: {images_dir}/{image_id}")
 
 
 def read_input(args: argparse.Namespace) -> TaskInput[Sample, str]:
-    """Raises what `read_vqa` raises."""
+    """Read the table's questions. Raises what `read_vqa` raises."""
     return read_vqa(args.vqa_dataset, args.images_dir)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `vqa`."""
     add_input_arguments(parser)
     parser.add_argument("--output-dir", type=Path, default=Path("outputs"), help="where answers go (%(default)s)")
     parser.add_argument("--output-path", type=Path, help="the CSV to write (OUTPUT_DIR/vqa_MODEL.csv)")
@@ -36,19 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer and judge; the exit status is that of `run_task`."""
+    """Answer and judge, and return the exit status of `run_task`."""
     from halp_probe.labels.labelling import summary
     from halp_probe.labels.table import row, with_texts, write_labels
 
     options = answer_options(args)
-    given = read_input(args)
+    task_input = read_input(args)
     output = args.output_path or args.output_dir / f"vqa_{options.model.base_name}.csv"
-    ran = run_task(given, options, output)
-    answered = ran.answered
-    items = [item for item in given.items if item.question_id in answered.replies]
+    task_run = run_task(task_input, options, output)
+    answered = task_run.answered
+    items = [item for item in task_input.items if item.question_id in answered.replies]
     replies = [answered.replies[item.question_id].text for item in items]
     rows = [row(item.question_id, VQA.verdict(item, reply)) for item, reply in zip(items, replies, strict=True)]
     rows = with_texts(rows, [item.question for item in items], replies, [item.answer for item in items])
     write_labels(output, rows)
     print(summary(rows, str(output)))
-    return tell(ran)
+    return report_outcome(task_run)

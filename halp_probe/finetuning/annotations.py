@@ -1,7 +1,7 @@
-"""A data set's JSON file as entries that are checked member by member, and entries as a source.
+"""Entries of a data set's JSON file, checked member by member, and sources made of them.
 
-What the published format does not allow is an error that names file, entry and key. What makes one entry alone
-unusable leaves it out, with the reason.
+A departure from the published format is an error that names file, entry and key. A fault that makes a single entry
+unusable leaves that entry out, with the reason.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from halp_probe.json_files import read_json
 
 
 class Unusable(ValueError):
-    """Why one entry cannot be trained on."""
+    """The entry cannot be trained on; the message says why."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One object of a file."""
+    """Object of a file."""
 
     place: str  # the file, and where in it
     members: Mapping[str, Any]
 
     def text(self, key: str) -> str:
-        """A member that is a text, as it is written. Raises InputError for any other, or none."""
+        """Return a member that is a text, as it is written. Raises InputError for another type or a missing member."""
         value = self._member(key)
         if not isinstance(value, str):
             raise self._wrong(key, value, "a text")
         return value
 
     def identity(self, key: str) -> str:
-        """A member that is a text or a whole number, as a text."""
+        """Return a member that is a text or a whole number, as a text."""
         value = self._member(key)
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise self._wrong(key, value, "a text or a whole number")
         if not _is_unicode(str(value)):
-            raise InputError(f"{self.place}: {key!r} holds half a surrogate pair, which no file can hold; mend it")
+            raise InputError(f"{self.place}: {key!r} holds half a surrogate pair, which no file can hold; correct it")
         return str(value)
 
     def texts(self, key: str) -> list[str]:
-        """A member that is a list of texts."""
+        """Return a member that is a list of texts."""
         values = self._list(key)
         for value in values:
             if not isinstance(value, str):
@@ -53,7 +53,7 @@ class Entry:
         return values
 
     def entries(self, key: str) -> list[Entry]:
-        """A member that is a list of objects."""
+        """Return a member that is a list of objects."""
         return [_entry(f"{self.place}, {key!r} {n}", value) for n, value in enumerate(self._list(key), start=1)]
 
     def _list(self, key: str) -> list[Any]:
@@ -68,21 +68,21 @@ class Entry:
         return self.members[key]
 
     def _wrong(self, key: str, value: Any, expected: str) -> InputError:
-        return InputError(f"{self.place}: {key!r} must be {expected}, not {_shown(value)}")
+        return InputError(f"{self.place}: {key!r} must be {expected}, not {_describe(value)}")
 
 
 def read_entries(path: Path, under: str | None = None) -> list[Entry]:
-    """The objects of a JSON list, or of the list that is the member `under` of the file's one object.
+    """Read the objects of a JSON list, or of the list that is the member `under` of the file's one object.
 
-    Raises InputError for a file that cannot be read, is not such JSON, or holds none.
+    Raises InputError for a file that cannot be read, has another structure, or holds no entry.
     """
     parsed = read_json(path)
     if under is not None:
         if not isinstance(parsed, dict) or not isinstance(parsed.get(under), list):
-            raise InputError(f"{path} must be a JSON object with a list {under!r}, not {_shown(parsed)}")
+            raise InputError(f"{path} must be a JSON object with a list {under!r}, not {_describe(parsed)}")
         parsed = parsed[under]
     elif not isinstance(parsed, list):
-        raise InputError(f"{path} must be a JSON list, not {_shown(parsed)}")
+        raise InputError(f"{path} must be a JSON list, not {_describe(parsed)}")
     if not parsed:
         raise InputError(f"{path} holds no entries")
     return [_entry(f"{path}: entry {n}", value) for n, value in enumerate(parsed, start=1)]
@@ -96,13 +96,13 @@ def source_of(
     image_of: Callable[[Entry], str | None],
     turns_of: Callable[[Entry], tuple[Turn, ...]],
 ) -> Source:
-    """The entries as conversations; those whose turns are Unusable or whose image is no file are left out.
+    """Return the entries as conversations; those whose turns are Unusable or whose image is missing are left out.
 
-    Of entries with one key the second is called KEY#2, the third KEY#3. Raises InputError for a folder that is none,
-    and when no entry can be used.
+    If several entries have one key, the second becomes KEY#2, the third KEY#3. Raises InputError when `images_dir` is
+    not a folder, and when no entry can be used.
     """
     if not images_dir.is_dir():
-        raise InputError(f"{images_dir} is not a folder; it must be the one that holds the images of {name}")
+        raise InputError(f"{images_dir} is not a folder; pass the folder that holds the images of {name}")
     conversations: list[Conversation] = []
     left_out: list[LeftOut] = []
     paths: dict[str, Path] = {}
@@ -127,12 +127,12 @@ def source_of(
 
 
 def turn(question: str, answer: str) -> Turn:
-    """Both without space around them. Raises Unusable where one is blank or no Unicode text."""
+    """Return a turn of both texts, stripped. Raises Unusable where one is blank or not Unicode text."""
     for what, text in (("question", question), ("answer", answer)):
         if not text.strip():
             raise Unusable(f"no {what}")
         if not _is_unicode(text):
-            raise Unusable(f"the {what} is no Unicode text (half a surrogate pair)")
+            raise Unusable(f"the {what} is not Unicode text (half a surrogate pair)")
     return Turn(question.strip(), answer.strip())
 
 
@@ -156,7 +156,7 @@ class _UniqueKeys:
 
 def _entry(place: str, value: Any) -> Entry:
     if not isinstance(value, dict):
-        raise InputError(f"{place} must be a JSON object, not {_shown(value)}")
+        raise InputError(f"{place} must be a JSON object, not {_describe(value)}")
     return Entry(place, value)
 
 
@@ -168,8 +168,8 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _shown(value: Any) -> str:
-    """What it is, in short."""
+def _describe(value: Any) -> str:
+    """Describe a value in short, for an error."""
     if isinstance(value, dict):
         return f"an object with {', '.join(map(repr, list(value)[:8])) or 'nothing in it'}"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Before training: every image decoded, every conversation tokenized and measured, so that none fails on the way."""
+"""Checks before training: every image decoded, every conversation tokenized and measured, so that none fails later."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _COLUMNS = ("source", "key", "stage", "reason")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A conversation that can be trained on."""
+class MeasuredConversation:
+    """Conversation that can be trained on, with its numbers of tokens."""
 
     conversation: Conversation
     tokens: int
@@ -34,14 +34,15 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """Both in the order in which they came in."""
+class CheckResult:
+    """Result of a check; both parts in the order of the input."""
 
-    usable: tuple[Measured, ...]
+    usable: tuple[MeasuredConversation, ...]
     left_out: tuple[LeftOut, ...]
 
     @property
     def conversations(self) -> tuple[Conversation, ...]:
+        """Conversations that can be trained on."""
         return tuple(each.conversation for each in self.usable)
 
 
@@ -52,12 +53,12 @@ class _Counts:
 
 
 @dataclass(frozen=True)
-class _Refused:
+class _Refusal:
     stage: str
     reason: str
 
 
-_Results: TypeAlias = list[_Counts | _Refused]  # without the conversations, which need no way back
+_Results: TypeAlias = list[_Counts | _Refusal]  # without the conversations, which the parent process has
 
 
 def check(
@@ -65,33 +66,35 @@ def check(
     tokenizer: ConversationTokenizer,
     workers: int = 0,
     progress: Progress = silent,
-) -> Checked:
-    """Try every conversation once, in so many processes (0: in this one). No pixels are kept.
+) -> CheckResult:
+    """Try every conversation once, in `workers` processes (0: in this one). No pixels are kept.
 
     Raises InputError for a checkpoint that cannot be trained on, and when a process dies.
     """
-    usable: list[Measured] = []
+    usable: list[MeasuredConversation] = []
     left_out: list[LeftOut] = []
     in_turn = iter(conversations)
     counter = Counter(progress, len(conversations), unit="conversation", note="checked")
-    for results in _checked(conversations, tokenizer, workers):
+    for results in _check_chunks(conversations, tokenizer, workers):
         before = len(left_out)
         for result in results:
             conversation = next(in_turn)
             if isinstance(result, _Counts):
                 usable.append(
-                    Measured(conversation=conversation, tokens=result.tokens, answer_tokens=result.answer_tokens)
+                    MeasuredConversation(
+                        conversation=conversation, tokens=result.tokens, answer_tokens=result.answer_tokens
+                    )
                 )
             else:
                 left_out.append(
                     LeftOut(source=conversation.source, key=conversation.key, stage=result.stage, reason=result.reason)
                 )
         counter.advance(len(results), failed=len(left_out) - before, note="checked")
-    return Checked(tuple(usable), tuple(left_out))
+    return CheckResult(tuple(usable), tuple(left_out))
 
 
 def write_left_out(path: Path, left_out: Iterable[LeftOut]) -> None:
-    """Replace the file: a CSV with a row for each conversation that is not trained on. None left out, no file."""
+    """Replace the CSV: a row for each conversation that is not trained on. Remove the file if there is none."""
     rows = [(each.source, each.key, each.stage, each.reason) for each in left_out]
     if not rows:
         path.unlink(missing_ok=True)
@@ -113,48 +116,48 @@ class _Chunks(Dataset[_Results | InputError]):
         chunk = self._conversations[index * _CHUNK : (index + 1) * _CHUNK]
         try:
             return _try_all(chunk, self._tokenizer)
-        except InputError as error:  # as a value: an exception comes back with its traceback in the message
+        except InputError as error:  # returned: raised, its message would hold the traceback
             return error
 
 
 def _try_all(conversations: Sequence[Conversation], tokenizer: ConversationTokenizer) -> _Results:
     results: _Results = []
     path: Path | None = None
-    image: LoadedImage | ImageError | None = None  # of `path`: conversations on one image mostly follow each other
+    image: LoadedImage | ImageError | None = None  # of `path`: conversations on one image are mostly adjacent
     for conversation in conversations:
         if conversation.image != path:
             path = conversation.image
-            image = None if path is None else _loaded(path)
-        results.append(_tried(conversation, image, tokenizer))
+            image = None if path is None else _load(path)
+        results.append(_try(conversation, image, tokenizer))
     return results
 
 
-def _loaded(path: Path) -> LoadedImage | ImageError:
+def _load(path: Path) -> LoadedImage | ImageError:
     try:
         return load_image(path)
     except ImageError as error:
         return error
 
 
-def _tried(
+def _try(
     conversation: Conversation, image: LoadedImage | ImageError | None, tokenizer: ConversationTokenizer
-) -> _Counts | _Refused:
+) -> _Counts | _Refusal:
     try:
         if isinstance(image, ImageError):
             raise image
         sample = tokenizer(conversation, image)
     except ImageError as error:
-        return _Refused("image", str(error))
+        return _Refusal("image", str(error))
     except PromptError as error:
-        return _Refused("length" if isinstance(error, TooLongError) else "tokens", str(error))
+        return _Refusal("length" if isinstance(error, TooLongError) else "tokens", str(error))
     return _Counts(len(sample), sample.answer_tokens)
 
 
-def _checked(
+def _check_chunks(
     conversations: Sequence[Conversation], tokenizer: ConversationTokenizer, workers: int
 ) -> Iterator[_Results]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: as was asked
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores, as requested
         loader = DataLoader(
             _Chunks(conversations, tokenizer), batch_size=None, num_workers=workers, worker_init_fn=begin_worker
         )

@@ -1,4 +1,4 @@
-"""Checkpoints of a stage: learned weights alone beside the trainer's own state, and which of them are whole."""
+"""Checkpoints of a stage: the learned weights alone beside the trainer's own state, and which of them are complete."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def save_learned(model: Any, path: Path) -> None:
 
 
 def load_learned(model: Any, path: Path) -> None:
-    """Put what `save_learned` wrote into the model. Raises InputError where the names or shapes are others."""
+    """Load what `save_learned` wrote into the model. Raises InputError where names or shapes differ."""
     saved = load_file(path)
     own = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     shapes = {name: tuple(weight.shape) for name, weight in own.items()}
@@ -36,12 +36,12 @@ def load_learned(model: Any, path: Path) -> None:
 
 
 def mark_whole(checkpoint: Path) -> None:
-    """All of this checkpoint is written."""
+    """Mark this checkpoint as completely written."""
     (checkpoint / _WHOLE).touch()
 
 
 def last_whole(folder: Path) -> Path | None:
-    """The newest checkpoint in `folder` that is whole; None without one."""
+    """Return the newest complete checkpoint in `folder`; None without one."""
     steps = {
         int(found[1]): path
         for path in folder.glob("checkpoint-*")

@@ -1,7 +1,7 @@
-"""What a trained model answers on held-out pictures, beside the most frequent answer and pictures that were swapped.
+"""Evaluation on held-out pictures, compared with the most frequent answer and with swapped pictures.
 
-One question a picture, the first of its conversation, as extraction would ask it. Answers that no rule can judge are
-unknown and count in no accuracy, so sources of long answers have none.
+One question a picture, the first of its conversation, is asked as extraction would ask it. Answers that no rule can
+judge are unknown and count in no accuracy, so sources of long answers have none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLUMNS = ("source", "key", "question", "truth", "answer", "right", "answer_swap
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One held-out question; `swapped` is of the same question with another picture, "" where there is no other."""
+    """Held-out question; `…_swapped` belong to the same question with another picture, "" where there is no other."""
 
     source: str
     key: str
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """In the order of COLUMNS."""
+        """Cells in the order of COLUMNS."""
         rights = ["" if right is None else str(int(right)) for right in (self.right, self.right_swapped)]
         return (
             self.source, self.key, self.question, self.truth, self.answer, rights[0], self.answer_swapped, rights[1]
@@ -56,23 +56,23 @@ def ask(
     *,
     batch_size: int,
     max_new_tokens: int,
-    stopped: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Row] | None:
-    """Greedy answers to conversations' first questions, each with its own picture and then with another one.
+    """Answer conversations' first questions greedily, each with its own picture and then with another one.
 
-    The other is the next one's of another content; the first follows the last. None when `stopped` said so on the way.
+    The other picture is the next one of another content, cyclically. Returns None when `should_stop` ended it early.
     """
-    asked = [conversation for conversation in held_out if conversation.image is not None]
-    images = [conversation.image for conversation in asked if conversation.image is not None]
+    conversations = [conversation for conversation in held_out if conversation.image is not None]
+    images = [conversation.image for conversation in conversations if conversation.image is not None]
     others = _others(images)
-    pairs = [(each, other) for each, other in zip(asked, others, strict=True) if other is not None]
-    shown = [*zip(asked, images, strict=True), *pairs]
-    answers = iter(_answers(loaded, shown, batch_size, max_new_tokens, stopped))
-    own = [answer for _, answer in zip(asked, answers, strict=False)]
-    given = list(answers)
-    if len(own) + len(given) < len(shown):
+    pairs = [(each, other) for each, other in zip(conversations, others, strict=True) if other is not None]
+    shown = [*zip(conversations, images, strict=True), *pairs]
+    answers = iter(_answers(loaded, shown, batch_size, max_new_tokens, should_stop))
+    own = [answer for _, answer in zip(conversations, answers, strict=False)]
+    swapped_answers = list(answers)
+    if len(own) + len(swapped_answers) < len(shown):
         return None
-    swapped = ["" if other is None else given.pop(0) for other in others]
+    swapped = ["" if other is None else swapped_answers.pop(0) for other in others]
     return [
         Row(
             source=conversation.source,
@@ -84,23 +84,23 @@ def ask(
             answer_swapped=answer_swapped,
             right_swapped=_is_right(answer_swapped, first.answer, first.question),
         )
-        for conversation, answer, answer_swapped in zip(asked, own, swapped, strict=True)
+        for conversation, answer, answer_swapped in zip(conversations, own, swapped, strict=True)
     ]
 
 
 def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """By source: how many were judged, accuracy, that of the most frequent true answer, that with swapped pictures.
+    """Return by source: number judged, accuracy, that of the most frequent true answer, that with swapped pictures.
 
-    Each accuracy is of the answers that were judged; the most frequent answer is right where the rules say so.
+    Each accuracy is over the answers that were judged; the rules also judge the most frequent answer.
     The 95 % interval (Wilson) takes questions as independent: each has a picture of its own.
     """
     return {
-        source: _of_source([row for row in rows if row.source == source])
+        source: _source_summary([row for row in rows if row.source == source])
         for source in dict.fromkeys(row.source for row in rows)
     }
 
 
-def _of_source(rows: Sequence[Row]) -> dict[str, Any]:
+def _source_summary(rows: Sequence[Row]) -> dict[str, Any]:
     judged = [row for row in rows if row.right is not None]
     found: dict[str, Any] = {"questions": len(rows), "judged": len(judged)}
     if not judged:
@@ -124,7 +124,7 @@ def _right(row: Row) -> bool:
 
 
 def _others(images: Sequence[Path]) -> list[Path | None]:
-    """For each the next one of another content; None where all have the same."""
+    """Return, for each image, the next one of another content; None where all have the same."""
     contents = [content_of(image) for image in images]
     return [
         next((images[n % len(images)] for n in range(k + 1, k + len(images)) if contents[n % len(images)] != own), None)
@@ -134,12 +134,12 @@ def _others(images: Sequence[Path]) -> list[Path | None]:
 
 def _answers(
     loaded: LoadedModel,
-    asked: Sequence[tuple[Conversation, Path]],
+    conversations: Sequence[tuple[Conversation, Path]],
     batch_size: int,
     max_new_tokens: int,
-    stopped: Callable[[], bool],
+    should_stop: Callable[[], bool],
 ) -> Iterator[str]:
-    """Of each conversation's first question with the picture beside it, until `stopped`."""
+    """Yield the answer to each conversation's first question with the picture beside it, until `should_stop`."""
     engine = Engine(loaded, CaptureSpec((), max_new_tokens))
     prompter = Prompter(checkpoint=loaded.checkpoint, answer_tokens=max_new_tokens)
     prompts = (
@@ -149,10 +149,10 @@ def _answers(
             ),
             load_image(path),
         )
-        for own, path in asked
+        for own, path in conversations
     )
     for batch in _in_batches(prompts, batch_size):
-        if stopped():
+        if should_stop():
             return
         yield from (row.answer for row in engine.run(batch))
 

@@ -1,4 +1,4 @@
-"""A run's conversations: read from their data sets, in a training and a held-out part, checked one by one."""
+"""Gathering of a run's conversations: read from their data sets, split into training and held-out part, checked."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from halp_probe.finetuning.options import DataOptions
 from halp_probe.finetuning.records import Conversation, LeftOut, Source
 from halp_probe.progress import Progress, silent
 
-SHAPES_FOLDER = "shapes_images"  # of the pictures that are drawn
+SHAPES_FOLDER = "shapes_images"  # folder of the drawn pictures
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a stage learns from, and the pictures that are kept for its evaluation."""
+    """Training part of a stage's sources, and the part held out for evaluation."""
 
     train: tuple[Source, ...]
     held_out: tuple[Source, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gathered:
-    """Of every stage, by its number."""
+class GatheredData:
+    """Conversations of every stage, by its number."""
 
     stages: Mapping[int, Parts]
-    contents: Mapping[Path, bytes]  # of every picture, as `content_of` tells them
+    contents: Mapping[Path, bytes]  # result of `content_of` for every picture
     left_out: tuple[LeftOut, ...]
 
 
@@ -43,15 +43,15 @@ def gather(
     seed: int,
     check: Checker,
     progress: Progress = silent,
-) -> Gathered:
+) -> GatheredData:
     """Read, split by picture and check the sources of these stages; pictures of ShapesVQA are drawn into `folder`.
 
-    Raises InputError for files that cannot be used, and for a source of which nothing is left to train on.
+    Raises InputError for files that cannot be used, and for a source with nothing left to train on.
     """
     left_out: list[LeftOut] = []
     by_stage, contents = {}, dict[Path, bytes]()
     for stage in stages:
-        sources = [_checked(_read(name, data, folder, progress), check) for name in data.names(stage)]
+        sources = [_check_source(_read(name, data, folder, progress), check) for name in data.names(stage)]
         left_out += [sample for source in sources for sample in source.left_out]
         shown = {each.image for source in sources for each in source.conversations if each.image is not None}
         contents |= {image: mixing.content_of(image) for image in shown - contents.keys()}
@@ -60,7 +60,7 @@ def gather(
             if not part.train.conversations:
                 raise InputError(f"{part.train.name} has no conversation to train on; lower `held_out`")
         by_stage[stage] = Parts(tuple(part.train for part in splits), tuple(part.held_out for part in splits))
-    return Gathered(stages=by_stage, contents=contents, left_out=tuple(left_out))
+    return GatheredData(stages=by_stage, contents=contents, left_out=tuple(left_out))
 
 
 def _read(name: str, data: DataOptions, folder: Path, progress: Progress) -> Source:
@@ -73,9 +73,9 @@ def _read(name: str, data: DataOptions, folder: Path, progress: Progress) -> Sou
         return text_vqa.read(*files)
     if name == "viz_wiz":
         return viz_wiz.read(*files)
-    return llava_instruct.read(*files, name=name, text_alone=name != "captions")  # a connector learns nothing of it
+    return llava_instruct.read(*files, name=name, text_alone=name != "captions")  # no text alone for a connector
 
 
-def _checked(source: Source, check: Checker) -> Source:
+def _check_source(source: Source, check: Checker) -> Source:
     usable, others = check(source.conversations)
     return Source(name=source.name, conversations=tuple(usable), left_out=(*source.left_out, *others))

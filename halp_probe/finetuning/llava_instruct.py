@@ -1,7 +1,7 @@
-"""LLaVA's JSON (LLaVA-Instruct, LLaVA-Pretrain and all in their format): conversations of several turns.
+r"""LLaVA's JSON (LLaVA-Instruct, LLaVA-Pretrain and others in their format): conversations of several turns.
 
 [{"id": "000000033471", "image": "000000033471.jpg",
-  "conversations": [{"from": "human", "value": "<image>\\nWhat …?"}, {"from": "gpt", "value": "The …"}, …]}, …]
+  "conversations": [{"from": "human", "value": "<image>\nWhat …?"}, {"from": "gpt", "value": "The …"}, …]}, …]
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _HUMAN, _MODEL = "human", "gpt"
 
 
 def read(json_path: Path, images_dir: Path, name: str = NAME, *, text_alone: bool = True) -> Source:
-    """The file's conversations; one without `image`, or with null, is text alone.
+    """Read the file's conversations; one without `image`, or with null, is text alone.
 
-    Left out are entries whose speakers do not take turns, human first, with a blank text, or with an image and not
-    exactly one marker, at an end of the first question (and those with a marker but no image); without `text_alone`
-    also those of text alone. Entries with one id are told apart by numbers. Raises InputError for a file of another
+    Left out are entries whose speakers do not alternate, human first; entries with a blank text; entries with an image
+    and not exactly one marker, at the beginning or end of the first question; those with a marker but no image; and,
+    without `text_alone`, those of text alone. Repeated ids get numbers. Raises InputError for a file of another
     structure.
     """
 
@@ -38,13 +38,13 @@ def _image(entry: Entry) -> str | None:
 
 
 def _turns(entry: Entry) -> tuple[Turn, ...]:
-    said = [(message.text("from"), message.text("value")) for message in entry.entries("conversations")]
-    for number, (speaker, _) in enumerate(said):
+    messages = [(message.text("from"), message.text("value")) for message in entry.entries("conversations")]
+    for number, (speaker, _) in enumerate(messages):
         if speaker != (expected := (_HUMAN, _MODEL)[number % 2]):
             raise Unusable(f"message {number + 1} is from {speaker!r}, not from {expected!r}: they must take turns")
-    if not said or len(said) % 2:
-        raise Unusable("the last question has no answer" if said else "no messages")
-    texts = [value for _, value in said]
+    if not messages or len(messages) % 2:
+        raise Unusable("the last question has no answer" if messages else "no messages")
+    texts = [value for _, value in messages]
     _check_markers(texts, 0 if _image(entry) is None else 1)
     texts[0] = texts[0].replace(_MARKER, "")
     return tuple(turn(question, answer) for question, answer in zip(texts[::2], texts[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""One answer to learn from the answers of several people."""
+"""Majority answer of several people, to learn from."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 
 def majority(answers: Iterable[str]) -> str | None:
-    """The most frequent answer, as it was written first, without space around it; of equals the one that came first.
+    """Return the most frequent answer, stripped, as it was first written; of equals the one that came first.
 
-    Case and outer space make no difference, blank answers do not count. None where there is no answer.
+    Case and outer space are ignored, blank answers do not count. None where there is no answer.
     """
     written = [answer.strip() for answer in answers if answer.strip()]
     votes = Counter(answer.lower() for answer in written)  # in the order of their first appearance

@@ -1,4 +1,4 @@
-"""What a training run was made with: `run.json`, which guards its folder."""
+"""Manifest of a training run, `run.json`, which guards its folder against other settings."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from typing import Any
 import torch
 
 from halp_probe.errors import InputError
-from halp_probe.finetuning.gather import Gathered
+from halp_probe.finetuning.gather import GatheredData
 from halp_probe.finetuning.mixing import content_of
 from halp_probe.finetuning.options import TrainOptions
 from halp_probe.finetuning.records import Source
-from halp_probe.finetuning.start import Start, resolved
+from halp_probe.finetuning.start import Start, resolve_device
 from halp_probe.json_files import read_json, write_json
 from halp_probe.settings import differences
 
 MANIFEST_FILE = "run.json"
-_DATA = "_data"  # ends the names of digests in it
+_DATA = "_data"  # suffix of the digests' names in it
 
 
 def settings_of(options: TrainOptions, start: Start) -> dict[str, Any]:
-    """All that shows in the trained weights and is known before the data are checked; a run that goes on must agree."""
-    device, dtype = resolved(options.machine)
+    """Return the settings that affect the trained weights and are known before the data are checked.
+
+    A resumed run must have the same.
+    """
+    device, dtype = resolve_device(options.machine)
     schedule = {name: value for name, value in asdict(options.schedule).items() if name != "workers"}
     return {
         **start.identity,
@@ -44,8 +47,8 @@ def settings_of(options: TrainOptions, start: Start) -> dict[str, Any]:
     }
 
 
-def digests(gathered: Gathered) -> dict[str, str]:
-    """Of what each stage learns from and is evaluated on, pictures included, wherever they lie."""
+def digests(gathered: GatheredData) -> dict[str, str]:
+    """Return digests of what each stage learns from and is evaluated on: texts and pictures, not their paths."""
     return {
         f"stage{number}{_DATA}": _digest((*parts.train, *parts.held_out), gathered.contents)
         for number, parts in gathered.stages.items()
@@ -62,13 +65,16 @@ def _digest(sources: Sequence[Source], contents: Mapping[Path, bytes]) -> str:
 
 
 def guard(folder: Path, settings: dict[str, Any]) -> None:
-    """Write the folder's run.json; InputError where it is of another run."""
+    """Write the folder's run.json; raise InputError where it belongs to another run."""
     if not refuse_another(folder, settings):
         write_json(folder / MANIFEST_FILE, settings)
 
 
 def refuse_another(folder: Path, settings: dict[str, Any]) -> bool:
-    """Whether the folder has a run.json; InputError where it is of another run. Digests that are not known yet pass."""
+    """Return whether the folder has a run.json; raise InputError where it belongs to another run.
+
+    Digests that are not known yet pass.
+    """
     path = folder / MANIFEST_FILE
     if not path.is_file():
         return False

@@ -1,4 +1,4 @@
-"""Which conversations are held out, and in which order and how often the others are learned."""
+"""Choice of the held-out conversations, and the order and frequency in which the others are learned."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RANGE = 2**64
 
 @dataclass(frozen=True)
 class Split:
-    """A source in two."""
+    """Source in two parts."""
 
     train: Source
     held_out: Source
@@ -26,13 +26,13 @@ class Split:
 def split(source: Source, share: float, seed: int, contents: Mapping[Path, bytes] | None = None) -> Split:
     """Hold out about `share` (0 to 1) of the images with all conversations on them, and of those of text alone.
 
-    Whether an image is held out follows from its file's content and the seed alone: it is in all sources and stages, in
-    any folder, under any name; `contents` are those that are known already. Conversations keep their order; what was
-    left out stays with the training part. Raises InputError for an image that cannot be read.
+    Whether an image is held out depends on its file's content and the seed alone, so it is the same in all sources and
+    stages, in any folder, under any name; `contents` are those already computed. Conversations keep their order; what
+    was left out stays with the training part. Raises InputError for an image that cannot be read.
     """
     if not 0 <= share < 1:
         raise InputError(f"a held-out share of {share}: it must be at least 0 and below 1")
-    known, groups = contents or {}, dict[Path, bool]()
+    digests, groups = contents or {}, dict[Path, bool]()
     parts: dict[bool, list[Conversation]] = {False: [], True: []}
     for conversation in source.conversations:
         image = conversation.image
@@ -40,7 +40,7 @@ def split(source: Source, share: float, seed: int, contents: Mapping[Path, bytes
             held = _chance(f"{source.name}\0{conversation.key}".encode(), seed) < share
         else:
             if image not in groups:
-                groups[image] = share > 0 and _chance(known.get(image) or content_of(image), seed) < share
+                groups[image] = share > 0 and _chance(digests.get(image) or content_of(image), seed) < share
             held = groups[image]
         parts[held].append(conversation)
     return Split(
@@ -50,28 +50,28 @@ def split(source: Source, share: float, seed: int, contents: Mapping[Path, bytes
 
 
 def mix(sources: Sequence[Source], weights: Mapping[str, float] | None, seed: int) -> list[Conversation]:
-    """One epoch, in the order in which it is learned.
+    """Return one epoch of conversations, in the order in which they are learned.
 
-    Without weights it is every conversation once. With weights, by the sources' names, it is as long as that, and each
-    source's share of it is its weight's share of all weights, to within one conversation. What is asked of a source
-    comes in passes over all of it, each shuffled anew: none a second time before all have come once. Raises InputError
-    for two sources of one name, for weights that are no positive numbers or do not name the sources, and for a source
-    without conversations that has a weight.
+    Without weights, every conversation occurs once. With weights, by the sources' names, the epoch has the same length,
+    and each source's share of it is its weight's share of all weights, to within one conversation. A source is used in
+    passes over all of it, each shuffled anew: no conversation occurs a second time before all have occurred once.
+    Raises InputError for two sources of one name, for weights that are not positive numbers or do not name the sources,
+    and for a source without conversations that has a weight.
     """
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
-        raise InputError(f"two sources have one name ({', '.join(sorted(names))}); give each its own")
+        raise InputError(f"two sources have the same name ({', '.join(sorted(names))}); give each its own")
     sizes = {source.name: len(source.conversations) for source in sources}
-    asked = sizes if weights is None else _quotas(weights, sizes)
-    passes = {source.name: _passes(source, asked[source.name], seed) for source in sources}
-    order = [name for name in names for _ in range(asked[name])]
+    quotas = sizes if weights is None else _quotas(weights, sizes)
+    passes = {source.name: _passes(source, quotas[source.name], seed) for source in sources}
+    order = [name for name in names for _ in range(quotas[name])]
     random.Random(f"{seed} order").shuffle(order)
     places = {name: iter(passes[name]) for name in names}
     return [next(places[name]) for name in order]
 
 
 def content_of(path: Path) -> bytes:
-    """What tells a file's content from another's. Raises InputError for one that cannot be read."""
+    """Return a digest of the file's content. Raises InputError for a file that cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).digest()
     except OSError as error:
@@ -79,7 +79,7 @@ def content_of(path: Path) -> bytes:
 
 
 def _quotas(weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
-    """How many conversations of each source: whole numbers whose sum is that of the sizes (largest remainders)."""
+    """Return the number of conversations of each source; they add up to the sum of the sizes (largest remainders)."""
     if set(weights) != set(sizes):
         raise InputError(
             f"there are weights for {', '.join(sorted(weights)) or 'nothing'}, but the sources are "
@@ -99,18 +99,18 @@ def _quotas(weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str,
     return quotas
 
 
-def _passes(source: Source, asked: int, seed: int) -> list[Conversation]:
+def _passes(source: Source, count: int, seed: int) -> list[Conversation]:
     drawn: list[Conversation] = []
     number = 0
-    while len(drawn) < asked:
+    while len(drawn) < count:
         once = list(source.conversations)
         random.Random(f"{seed} {number} {source.name}").shuffle(once)
-        drawn += once[: asked - len(drawn)]
+        drawn += once[: count - len(drawn)]
         number += 1
     return drawn
 
 
 def _chance(identity: bytes, seed: int) -> float:
-    """A number from 0 to 1 that follows from both alone."""
+    """Return a number from 0 to 1 that depends on both arguments alone."""
     digest = hashlib.sha256(f"{seed}\0".encode() + identity).digest()
     return int.from_bytes(digest[:8], "big") / _RANGE

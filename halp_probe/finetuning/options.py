@@ -1,4 +1,4 @@
-"""The flags of `halp-probe train-vlm` and what they make; nothing here loads torch."""
+"""Options of `halp-probe train-vlm`; nothing here loads torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STAGE_2 = ("llava_instruct", "text_vqa", "viz_wiz", "shapes")
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """Which data sets, in which proportions."""
+    """Options of the data sets and their proportions."""
 
     files: Mapping[str, tuple[Path, Path]]  # name -> JSON, folder of its images
     shapes: int | None  # scenes of ShapesVQA
@@ -24,14 +24,14 @@ class DataOptions:
     max_tokens: int  # longer samples are left out
 
     def names(self, stage: int) -> list[str]:
-        """The sources of a stage."""
+        """Return the sources of a stage."""
         own = STAGE_1 if stage == 1 else STAGE_2
         return [name for name in own if name in self.files or (name.startswith("shapes") and self.shapes)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where and in which numbers the model is trained."""
+    """Device and number format of training."""
 
     device: str
     dtype: str
@@ -41,10 +41,10 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """All of a run."""
+    """Options of a training run."""
 
     output_dir: Path
-    model: str | None  # a fused model to go on with, and not of these parts
+    model: str | None  # a fused model to start from, instead of the parts
     parts: FusedParts
     cache_dir: str
     data: DataOptions

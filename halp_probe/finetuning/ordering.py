@@ -1,4 +1,4 @@
-"""Samples of like length together, so that little of a batch is padding."""
+"""Order in which samples of similar length come together, so that little of a batch is padding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _WINDOW = 64  # batches
 
 
 def by_length(lengths: Sequence[int], batch_size: int, seed: int) -> list[int]:
-    """The places 0 … N - 1 in an order in which every `batch_size` of them have like `lengths`.
+    """Return the places 0 … N - 1 in an order in which every `batch_size` of them have similar `lengths`.
 
     A sample moves only within its window of 64 batches, and the batches of a window stand in an order drawn by `seed`.
     """

@@ -1,4 +1,4 @@
-"""What a run tells of itself: the losses of every step, and the answers to held-out questions."""
+"""Outputs of a run: the losses of every step, and the answers to held-out questions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from halp_probe.fused.options import ADAPTER as ADAPTER
 from halp_probe.fused.options import MODEL as MODEL
 from halp_probe.json_files import write_json
 
-ORIGINAL = "original"  # beside MODEL and ADAPTER
+ORIGINAL = "original"  # folder beside MODEL and ADAPTER
 EVALUATION = "evaluation.json"
 _LOSSES = ("stage", "step", "loss", "learning_rate", "grad_norm", "held_out_loss")
 
 
 def write_losses(folder: Path, logs: Mapping[str, StageLog]) -> None:
-    """`losses.csv`, one row a step and one an evaluation on the held-out part."""
+    """Write `losses.csv`, with one row a step and one an evaluation on the held-out part."""
     with atomic_text(folder / "losses.csv") as file:
         writer = csv.writer(file)
         writer.writerow(_LOSSES)
@@ -29,7 +29,7 @@ def write_losses(folder: Path, logs: Mapping[str, StageLog]) -> None:
 
 
 def write_evaluation(folder: Path, rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """`evaluation.csv` with every answer and `evaluation.json` with what it comes to, which is returned."""
+    """Write `evaluation.csv` with every answer and `evaluation.json` with their summary; return the summary."""
     with atomic_text(folder / "evaluation.csv") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -39,17 +39,17 @@ def write_evaluation(folder: Path, rows: Sequence[Row]) -> dict[str, dict[str, A
     return found
 
 
-def evaluated(folder: Path) -> bool:
-    """Whether `write_evaluation` has finished here."""
+def has_evaluation(folder: Path) -> bool:
+    """Return whether `write_evaluation` has finished here."""
     return (folder / EVALUATION).is_file()
 
 
-def told(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """The evaluation in words, a line a source."""
-    return "\n".join(_told_of(source, values) for source, values in found.items())
+def evaluation_text(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the evaluation in words, a line a source."""
+    return "\n".join(_source_text(source, values) for source, values in found.items())
 
 
-def _told_of(source: str, found: Mapping[str, Any]) -> str:
+def _source_text(source: str, found: Mapping[str, Any]) -> str:
     if found["accuracy"] is None:
         return f"{source}: {found['questions']} held-out questions, none of which a rule can judge"
     low, high = found["accuracy_95"]

@@ -1,4 +1,4 @@
-"""What a training run does: its stages, and what all of them have in common."""
+"""Plan of a training run: its stages, and the schedule that they share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Lora:
     rank: int = 64
     alpha: int = 128
     dropout: float = 0.05
-    mlp: bool = False  # beside the attention's q, k, v and o also gate, up and down
+    mlp: bool = False  # gate, up and down too, besides the attention's q, k, v and o
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What is learned on which data: the connector, and with `lora` an adapter of the language model."""
+    """Stage of training: the connector is learned, and with `lora` an adapter of the language model."""
 
     number: int  # 1: connector on captions; 2: connector and LoRA on conversations
     learning_rate: float  # peak
@@ -26,13 +26,13 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """Of its folder and in messages."""
+        """Name of its folder and in messages."""
         return f"stage{self.number}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How every stage is trained."""
+    """Schedule of every stage."""
 
     batch_size: int = 4  # conversations a forward pass
     accumulation: int = 16  # forward passes a step

@@ -1,4 +1,4 @@
-"""What a VLM is trained on: conversations about a picture, and what was left out of them, and why."""
+"""Records of training data: conversations about a picture, and what was left out, with the reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Turn:
-    """A question of the user's and the answer that is to be learned."""
+    """Question of the user and the answer that is to be learned."""
 
     question: str
     answer: str
@@ -16,7 +16,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
-    """One training sample: turns about one picture, or about none."""
+    """Training sample: turns about one picture, or about none."""
 
     source: str  # llava_instruct, text_vqa, viz_wiz, captions, shapes, …
     key: str  # unique within its source
@@ -26,7 +26,7 @@ class Conversation:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A sample that is not trained on."""
+    """Sample that is not trained on."""
 
     source: str
     key: str
@@ -36,7 +36,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """All conversations of one data set, in its order."""
+    """Conversations of one data set, in its order."""
 
     name: str
     conversations: tuple[Conversation, ...]

@@ -1,4 +1,4 @@
-"""The trained model on disk: `model/` with the connector, `adapter/` with LoRA on it, and the original's files."""
+"""Saving of the trained model: `model/` with the connector, `adapter/` with LoRA for it, and the original's files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from halp_probe.files import whole_folder
 from halp_probe.finetuning.options import TrainOptions
 from halp_probe.finetuning.outputs import ADAPTER, MODEL, ORIGINAL
 from halp_probe.finetuning.stages import Learning, connector_weights
-from halp_probe.finetuning.start import Start, unquantized
+from halp_probe.finetuning.start import Start, read_unquantized
 from halp_probe.fused.model import Fused, save
 from halp_probe.fused.original_lora import write_original
 from halp_probe.json_files import read_json, write_json
@@ -20,8 +20,8 @@ from halp_probe.models.adapters import CONFIG_FILE
 _SAVED = "saved.json"  # written last
 
 
-def saved(folder: Path) -> bool:
-    """Whether `write_model` has finished here."""
+def has_model(folder: Path) -> bool:
+    """Return whether `write_model` has finished here."""
     return (folder / _SAVED).is_file()
 
 
@@ -30,22 +30,22 @@ def write_model(options: TrainOptions, start: Start, learned: Learning) -> None:
     folder = options.output_dir
     lora = learned.model is not learned.fused
     if lora:
-        _rewritten(folder / ADAPTER, lambda path: _save_adapter(learned.model, path, folder / MODEL))
+        _rewrite(folder / ADAPTER, lambda path: _save_adapter(learned.model, path, folder / MODEL))
         learned.model.unload()
     model = learned.fused
     if options.machine.quantization:
-        model = unquantized(options, start.checkpoint)
+        model = read_unquantized(options, start.checkpoint)
     for weight, trained in zip(connector_weights(model), connector_weights(learned.fused), strict=True):
         weight.data = trained.data.to("cpu" if options.machine.quantization else trained.device, model.dtype)
-    _rewritten(folder / MODEL, lambda path: save(Fused(model, start.checkpoint.processor), path))
+    _rewrite(folder / MODEL, lambda path: save(Fused(model, start.checkpoint.processor), path))
     if model.config.model_type == "llava":
         adapter = folder / ADAPTER if lora else None
-        _rewritten(folder / ORIGINAL, lambda path: write_original(model, path, adapter=adapter))
+        _rewrite(folder / ORIGINAL, lambda path: write_original(model, path, adapter=adapter))
     write_json(folder / _SAVED, {"model": MODEL, "adapter": ADAPTER if lora else None})
 
 
-def _rewritten(folder: Path, write: Callable[[Path], None]) -> None:
-    """Anew, also where a run that was killed left it."""
+def _rewrite(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write the folder anew, also if a killed run left an unfinished one."""
     shutil.rmtree(folder, ignore_errors=True)
     with whole_folder(folder) as partial:
         write(partial)

@@ -1,4 +1,4 @@
-"""ShapesVQA to learn from: captions and questions on scenes that the demo and the tests never use."""
+"""ShapesVQA for training: captions and questions on scenes that the demo and the tests never use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CAPTIONS, QUESTIONS = "shapes_captions", "shapes"
 def read_captions(
     folder: Path, n_scenes: int, first_seed: int = FIRST_TUNING_SEED, progress: Progress = silent
 ) -> Source:
-    """One conversation a scene, which lists its shapes by place. See `draw` for the pictures and what is raised."""
+    """Return one conversation a scene, which lists its shapes by place. See `draw` for the pictures and errors."""
     drawn = draw(folder, n_scenes, first_seed, progress)
     conversations = [
         Conversation(
@@ -41,13 +41,13 @@ def read_questions(
     first_seed: int = FIRST_TUNING_SEED,
     progress: Progress = silent,
 ) -> Source:
-    """One conversation a scene with a turn a question, in the scene's order; with `one_turn` one a question.
+    """Return one conversation a scene with a turn a question, in the scene's order; with `one_turn` one a question.
 
-    See `draw` for the pictures and what is raised.
+    See `draw` for the pictures and errors.
     """
     conversations: list[Conversation] = []
     for scene, path in draw(folder, n_scenes, first_seed, progress):
-        turns = tuple(Turn(asked.text, asked.answer) for asked in questions.ask(scene, questions_a_scene))
+        turns = tuple(Turn(each.text, each.answer) for each in questions.ask(scene, questions_a_scene))
         if one_turn:
             named = ((f"{path.stem}_{number}", (each,)) for number, each in enumerate(turns))
             conversations += (Conversation(source=QUESTIONS, key=key, image=path, turns=alone) for key, alone in named)
@@ -59,10 +59,10 @@ def read_questions(
 def draw(
     folder: Path, n_scenes: int, first_seed: int = FIRST_TUNING_SEED, progress: Progress = silent
 ) -> list[tuple[scenes.Scene, Path]]:
-    """Scenes `first_seed … first_seed + n_scenes - 1` and their pictures, `scene_SEED.png` in `folder`.
+    """Return scenes `first_seed … first_seed + n_scenes - 1` and draw their pictures, `scene_SEED.png` in `folder`.
 
-    Pictures that are there already are kept. Raises InputError for seeds of the demo's and the tests' scenes, and for a
-    folder whose first picture is another one.
+    Existing pictures are kept. Raises InputError for seeds of the demo's and the tests' scenes, and for a folder whose
+    first picture is of another scene.
     """
     if first_seed < FIRST_TUNING_SEED:
         raise InputError(
@@ -84,7 +84,7 @@ def draw(
 
 
 def _check_kept(drawn: list[tuple[scenes.Scene, Path]]) -> None:
-    """Raise InputError where the first picture that is there is not its scene's: drawn by another release, perhaps."""
+    """Raise InputError where the first existing picture is not its scene's, as from another release."""
     there = next((each for each in drawn if each[1].is_file()), None)
     if there is not None:
         scene, path = there

@@ -1,4 +1,4 @@
-"""One stage of training: what is learned, and the run over its data, from its last whole checkpoint on."""
+"""Stage of training: what is learned, and the run over its data, resumed from the last complete checkpoint."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _FINISHED = "finished.json"  # written last
 
 @dataclass(frozen=True)
 class Learning:
-    """A model ready for a stage."""
+    """Model ready for a stage."""
 
-    model: Any  # what is trained: the fused model, or PEFT's around it
+    model: Any  # the model to train: the fused model, or PEFT's around it
     fused: Any  # the fused model itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What a stage sees."""
+    """Data of a stage."""
 
     train: Dataset[Any]  # in the order of training
     held_out: Dataset[Any] | None
@@ -53,15 +53,15 @@ class StageLog:
 
 
 def connector_weights(fused: Any) -> list[torch.nn.Parameter]:
-    """The connector's, and where pictures are tiles the embedding that ends a row of them."""
+    """Return the connector's weights and, where pictures are tiled, the embedding that ends a row of tiles."""
     newline = getattr(fused.model, "image_newline", None)
     return [*connector(fused).parameters(), *([] if newline is None else [newline])]
 
 
-def learning(fused: Any, stage: Stage) -> Learning:
+def make_trainable(fused: Any, stage: Stage) -> Learning:
     """Freeze all but what the stage learns: the connector, in float32, and new LoRA weights on the language model.
 
-    The LoRA weights begin with torch's global random state.
+    The LoRA weights are drawn from torch's global random state.
     """
     fused.requires_grad_(False)
     for weight in connector_weights(fused):
@@ -82,17 +82,17 @@ def run(
     data: Data,
     folder: Path,
     *,
-    told: Callable[[int, int, float], None],
-    stopped: Callable[[], bool],
+    on_step: Callable[[int, int, float], None],
+    should_stop: Callable[[], bool],
 ) -> StageLog | None:
-    """Train, or go on from the folder's last whole checkpoint; None when `stopped` said so before the end.
+    """Train, or resume from the folder's last complete checkpoint; None when `should_stop` ended it early.
 
-    `told` is called with the step, their number and the loss. A finished stage is read from the folder. Raises
-    InputError for a loss that is no number.
+    `on_step` is called with the step, the number of steps and the loss. A finished stage is read from the folder.
+    Raises InputError for a loss that is not finite.
     """
     checkpoints = folder / "checkpoints"
     if (folder / _FINISHED).is_file():
-        shutil.rmtree(checkpoints, ignore_errors=True)  # of a run that was killed while it removed them
+        shutil.rmtree(checkpoints, ignore_errors=True)  # left by a run that was killed while removing them
         load_learned(learned.model, folder / LEARNED)
         return StageLog(tuple(read_json(folder / _FINISHED)))
     trainer = VlmTrainer(
@@ -101,15 +101,15 @@ def run(
         train_dataset=data.train,
         eval_dataset=data.held_out,
         data_collator=data.collate,
-        callbacks=[Watch(told, stopped)],
+        callbacks=[Watch(on_step, should_stop)],
     )
-    trainer.remove_callback(PrinterCallback)  # a dictionary a step
+    trainer.remove_callback(PrinterCallback)  # prints a dictionary a step
     if schedule.gradient_checkpointing:
         checkpoint_activations(learned.fused)
     _train(trainer, last_whole(checkpoints))
     if trainer.state.global_step < trainer.state.max_steps:
         return None
-    if data.held_out is not None and not _evaluated(trainer.state):
+    if data.held_out is not None and not _has_evaluation(trainer.state):
         trainer.evaluate()
     log = StageLog(tuple(filter(None, map(_row, trainer.state.log_history))))
     save_learned(learned.model, folder / LEARNED)
@@ -119,7 +119,7 @@ def run(
 
 
 def _train(trainer: VlmTrainer, before: Path | None) -> None:
-    """From the beginning, or from a checkpoint on; one of the last step is taken as it is.
+    """Train from the beginning, or from a checkpoint; a checkpoint of the last step is taken as it is.
 
     The Trainer would make one more step from there where `max_steps` ended the run within an epoch.
     """
@@ -132,8 +132,8 @@ def _train(trainer: VlmTrainer, before: Path | None) -> None:
     trainer.train(resume_from_checkpoint=None if before is None else str(before))
 
 
-def _evaluated(state: TrainerState) -> bool:
-    """Whether the held-out loss of the last step is there; some releases of transformers see to it themselves."""
+def _has_evaluation(state: TrainerState) -> bool:
+    """Return whether the held-out loss of the last step is there; some releases of transformers compute it."""
     return any("eval_loss" in logged and logged["step"] == state.global_step for logged in state.log_history)
 
 
@@ -147,7 +147,7 @@ def _with_lora(fused: Any, lora: Lora) -> Any:
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PEFT asks the model by a name that transformers will drop
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT uses a name that transformers will drop
         return peft.get_peft_model(fused, config)
 
 

@@ -1,4 +1,4 @@
-"""The model that a training run begins with: put together from parts, or a fused one that is there."""
+"""Model at the start of a training run: built from parts, or an existing fused one."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """A model on its device, before training."""
+    """Model on its device, before training."""
 
     model: Any
     checkpoint: Checkpoint
-    identity: dict[str, Any]  # what run.json says of it
+    identity: dict[str, Any]  # its entries in run.json
 
 
 def open_start(options: TrainOptions) -> Start:
-    """Load or build it. Raises ModelError for what cannot be trained as a fused model."""
-    device, dtype = resolved(options.machine)
+    """Load or build the model. Raises ModelError for a model that cannot be trained as a fused one."""
+    device, dtype = resolve_device(options.machine)
     if options.machine.quantization:
         return _of_model(options, device, dtype)
     start = _of_parts(options, dtype) if options.model is None else _of_model(options, device, dtype)
     return Start(model=start.model.to(device), checkpoint=start.checkpoint, identity=start.identity)
 
 
-def resolved(machine: Machine) -> tuple[str, str]:
-    """Device and dtype of training; raises as `device_and_dtype` does."""
+def resolve_device(machine: Machine) -> tuple[str, str]:
+    """Return device and dtype of training; raises as `device_and_dtype` does."""
     return device_and_dtype(machine.device, machine.dtype)
 
 
-def unquantized(options: TrainOptions, checkpoint: Checkpoint) -> Any:
-    """The same model's weights as its folder has them, on the CPU."""
+def read_unquantized(options: TrainOptions, checkpoint: Checkpoint) -> Any:
+    """Read the same model's weights as its folder has them, onto the CPU."""
     return read_weights(checkpoint, cache_dir=options.cache_dir, dtype="auto")
 
 

@@ -16,7 +16,7 @@ NAME = "text_vqa"
 
 
 def read(json_path: Path, images_dir: Path, name: str = NAME) -> Source:
-    """One conversation of one turn a question, with the answer that most people gave; images are IMAGE_ID.jpg.
+    """Read one conversation of one turn a question, with the answer that most people gave; images are IMAGE_ID.jpg.
 
     Raises InputError for a file of another structure, such as the test split, which has no answers.
     """

@@ -1,4 +1,4 @@
-"""A conversation as the model reads it, and which of its tokens are learned: the answers and what ends each.
+"""Tokens of a conversation as the model reads it; learned are the answers and the token that ends each.
 
 Legend: T tokens of one unpadded conversation.
 """
@@ -22,48 +22,48 @@ IGNORED = -100  # label of a token that is not learned
 
 
 class TooLongError(PromptError):
-    """A conversation of more tokens than are allowed; nothing is ever cut off."""
+    """The conversation has more tokens than are allowed; nothing is ever cut off."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokenized:
-    """One conversation, ready for a batch."""
+class TokenizedConversation:
+    """Conversation ready for a batch."""
 
     input_ids: torch.Tensor  # [T] int64
     labels: torch.Tensor  # [T] int64: the token's own id where it is learned, else IGNORED (the model shifts them)
-    token_types: torch.Tensor | None  # [T] int64, as the family's row says; None where it has none
+    token_types: torch.Tensor | None  # [T] int64, by the family's row; None for families without
     images: dict[str, torch.Tensor]  # pixel_values, image_sizes, …, of one image; empty without
-    answer_tokens: int  # how many are learned
+    answer_tokens: int  # number of learned tokens
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
 
 @dataclass(frozen=True)
-class _Answered:
-    """A turn's answer, and what the chat template writes between it and the next answer (the last time: its end)."""
+class _AnswerPiece:
+    """Answer of a turn, and what the chat template writes between it and the next answer (at the last: its end)."""
 
     answer: str
-    behind: str
+    suffix: str
 
 
 @dataclass(frozen=True)
 class ConversationTokenizer:
-    """Makes samples for one checkpoint, through the prompts that extraction makes; call it with one after the other.
+    """Callable that makes samples for one checkpoint, through extraction's prompts, from one conversation each.
 
-    `max_tokens` bounds a conversation, image tokens included; None: the model's context alone does.
+    `max_tokens` limits a conversation, image tokens included; None: only the model's context does.
     """
 
     checkpoint: Checkpoint
     max_tokens: int | None = None
 
-    def __call__(self, conversation: Conversation, image: LoadedImage | None) -> Tokenized:
-        """The whole conversation; `image` is its picture, decoded, or None where it has none.
+    def __call__(self, conversation: Conversation, image: LoadedImage | None) -> TokenizedConversation:
+        """Tokenize the whole conversation; `image` is its picture, decoded, or None where it has none.
 
-        The tokens up to the first answer are those of extraction's prompt for the same image and question. An answer's
-        are those of the answer alone, so that none holds a piece of the prompt too. Raises PromptError for texts with
-        special tokens or that the template loses and for a picture of extreme shape, TooLongError, and ModelError for a
-        chat template that cannot be learned from.
+        The tokens up to the first answer are those of extraction's prompt for the same image and question. An answer is
+        tokenized alone, so that no token spans prompt and answer. Raises PromptError for texts with special tokens or
+        that the template drops, and for a picture of extreme shape; TooLongError; and ModelError for a chat template
+        that cannot be learned from.
         """
         if (image is None) != (conversation.image is None):
             raise ValueError(
@@ -73,14 +73,14 @@ class ConversationTokenizer:
         prompt = self._prompt(conversation, image)
         ids, labels = prompt.input_ids.tolist(), [IGNORED] * len(prompt)
         for number, piece in enumerate(pieces, start=1):
-            answer, behind = self._ids(piece.answer), self._ids(piece.behind)
-            self._check_answer(number, answer, behind)
+            answer, suffix = self._ids(piece.answer), self._ids(piece.suffix)
+            self._check_answer(number, answer, suffix)
             if number == len(pieces):
-                behind = behind[:1]  # a line break may follow the end; there is nothing to learn from it
-            ids += [*answer, *behind]
-            labels += [*answer, behind[0], *[IGNORED] * (len(behind) - 1)]
+                suffix = suffix[:1]  # a line break may follow the end token; it is not learned
+            ids += [*answer, *suffix]
+            labels += [*answer, suffix[0], *[IGNORED] * (len(suffix) - 1)]
         self._check_length(len(ids))
-        return Tokenized(
+        return TokenizedConversation(
             input_ids=torch.tensor(ids),
             labels=torch.tensor(labels),
             token_types=self._token_types(prompt, len(ids)),
@@ -106,36 +106,36 @@ class ConversationTokenizer:
             )
         return prompter
 
-    def _pieces(self, conversation: Conversation) -> list[_Answered]:
-        """What follows the prompt, as texts."""
+    def _pieces(self, conversation: Conversation) -> list[_AnswerPiece]:
+        """Return the texts that follow the prompt."""
         messages: list[dict[str, Any]] = []
-        before = ""  # all up to the answer, and the answer
-        pieces: list[_Answered] = []
+        before = ""  # all text up to and including the previous answer
+        pieces: list[_AnswerPiece] = []
         for number, turn in enumerate(conversation.turns, start=1):
             shown = [{"type": "image"}] if number == 1 and conversation.image is not None else []
             messages.append({"role": "user", "content": [*shown, _part(turn.question)]})
-            asked = self._rendered(messages, generation_prompt=True)
-            if pieces:  # the prompt looks at the first question itself
+            prompt = self._render(messages, generation_prompt=True)
+            if pieces:  # the prompt checks the first question itself
                 self._check_special(f"question {number}", self._ids(turn.question))
-                pieces[-1] = self._answered(pieces[-1].answer, before, asked)
-                if turn.question.strip() not in pieces[-1].behind:
+                pieces[-1] = self._answer_piece(pieces[-1].answer, before, prompt)
+                if turn.question.strip() not in pieces[-1].suffix:
                     raise PromptError(f"the model's chat template leaves question {number} out, or changes it")
             messages.append({"role": "assistant", "content": [_part(turn.answer)]})
-            pieces.append(_Answered(turn.answer, ""))
-            before = asked + turn.answer
-        pieces[-1] = self._answered(pieces[-1].answer, before, self._rendered(messages, generation_prompt=False))
+            pieces.append(_AnswerPiece(turn.answer, ""))
+            before = prompt + turn.answer
+        pieces[-1] = self._answer_piece(pieces[-1].answer, before, self._render(messages, generation_prompt=False))
         return pieces
 
-    def _answered(self, answer: str, before: str, text: str) -> _Answered:
+    def _answer_piece(self, answer: str, before: str, text: str) -> _AnswerPiece:
         if not text.startswith(before):
             raise ModelError(
                 f"the chat template of {self.checkpoint.name!r} does not write a conversation as the prompt for an "
-                f"answer and then the answer ({answer[:40]!r}), so what is learned would not be what is asked later; "
-                "mend the checkpoint's chat_template.jinja"
+                f"answer and then the answer ({answer[:40]!r}), so what is learned would differ from later prompts; "
+                "correct the checkpoint's chat_template.jinja"
             )
-        return _Answered(answer, text[len(before) :])
+        return _AnswerPiece(answer, text[len(before) :])
 
-    def _rendered(self, messages: list[dict[str, Any]], *, generation_prompt: bool) -> str:
+    def _render(self, messages: list[dict[str, Any]], *, generation_prompt: bool) -> str:
         text: str = self.checkpoint.processor.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=generation_prompt
         )
@@ -147,14 +147,14 @@ class ConversationTokenizer:
             token = self.checkpoint.processor.tokenizer.convert_ids_to_tokens(min(found))
             raise PromptError(f"{what} holds the model's special token {token!r}; remove it from the text")
 
-    def _check_answer(self, number: int, answer: list[int], behind: list[int]) -> None:
+    def _check_answer(self, number: int, answer: list[int], suffix: list[int]) -> None:
         self._check_special(f"answer {number}", answer)
         if not answer:
             raise PromptError(f"answer {number} has no tokens")
-        if not behind or behind[0] not in self._special_ids:
+        if not suffix or suffix[0] not in self._special_ids:
             raise ModelError(
                 f"the chat template of {self.checkpoint.name!r} does not end an answer with a special token, so the "
-                "model could not learn where to stop; mend the checkpoint's chat_template.jinja"
+                "model could not learn where to stop; correct the checkpoint's chat_template.jinja"
             )
 
     def _check_length(self, tokens: int) -> None:
@@ -165,13 +165,13 @@ class ConversationTokenizer:
                 raise TooLongError(f"{tokens} tokens, {whose} allows {limit}")
 
     def _token_types(self, prompt: Prompt, tokens: int) -> torch.Tensor | None:
-        """The prompt's, and that of plain text for what follows."""
+        """Return the prompt's token types, followed by that of plain text for the rest."""
         types = self.checkpoint.family.token_types
         if types is None or prompt.token_types is None:
             return None
-        told = torch.full((tokens,), types.padding)
-        told[: len(prompt)] = torch.from_numpy(prompt.token_types)
-        return told
+        types_of_all = torch.full((tokens,), types.padding)
+        types_of_all[: len(prompt)] = torch.from_numpy(prompt.token_types)
+        return types_of_all
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.checkpoint.processor.tokenizer(text, add_special_tokens=False).input_ids

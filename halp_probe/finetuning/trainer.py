@@ -1,4 +1,4 @@
-"""transformers' Trainer, whose checkpoints hold the learned weights alone and which stops where a loss is no number."""
+"""Trainer of transformers with checkpoints of the learned weights alone; it stops where a loss is not finite."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ from halp_probe.finetuning.plan import Schedule, Stage
 
 
 class VlmTrainer(Trainer):
-    """Takes the samples in the data set's order, which is shuffled already."""
+    """Trainer that takes the samples in the data set's order, which is already shuffled."""
 
     def train(self, *args: Any, **how: Any) -> Any:
+        """Train, and report the death of a process that reads pictures."""
         with death_told("reads pictures", "with fewer `workers`"):
             return super().train(*args, **how)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of the training data."""
         return self._loader(self.train_dataset, self.args.per_device_train_batch_size)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Return the loader of the held-out data."""
         return self._loader(eval_dataset or self.eval_dataset, self.args.per_device_eval_batch_size)
 
     def _loader(self, data: Any, batch_size: int) -> DataLoader[Any]:
-        """In order. A signal to the whole group ends none of its workers, which the next checkpoint still needs."""
+        """Return a loader in order; its workers ignore signals to the group: the next checkpoint needs them."""
         loader: DataLoader[Any] = self.accelerator.prepare(
             DataLoader(
                 data,
@@ -54,41 +57,44 @@ class VlmTrainer(Trainer):
 
 
 class Watch(TrainerCallback):
-    """Marks whole checkpoints, tells of every step, and ends the stage on a signal or a loss that is no number."""
+    """Callback that marks complete checkpoints, reports every step, and ends the stage on a signal or a bad loss."""
 
-    def __init__(self, told: Callable[[int, int, float], None], stopped: Callable[[], bool]) -> None:
-        self._told, self._stopped = told, stopped
+    def __init__(self, on_step: Callable[[int, int, float], None], should_stop: Callable[[], bool]) -> None:
+        self._on_step, self._should_stop = on_step, should_stop
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
+        """Report the step's loss. Raises InputError for a loss that is not finite."""
         if "loss" not in (logs or {}):
             return
         if not math.isfinite(logs["loss"]):
             raise InputError(
-                f"the loss of step {state.global_step} is {logs['loss']}; lower the learning rate, or take bfloat16 or "
+                f"the loss of step {state.global_step} is {logs['loss']}; lower the learning rate, or use bfloat16 or "
                 "float32 as `dtype`, in another `output_dir`"
             )
-        self._told(state.global_step, state.max_steps, logs["loss"])
+        self._on_step(state.global_step, state.max_steps, logs["loss"])
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        if self._stopped():
+        """Save and stop when asked to."""
+        if self._should_stop():
             control.should_training_stop = True
             control.should_save = True
         return control
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Mark the checkpoint as complete."""
         mark_whole(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
 
 
 def arguments(stage: Stage, schedule: Schedule, folder: Path, fused: Any, *, evaluates: bool) -> Any:
-    """The Trainer's own arguments for a stage of the model `fused`, whose checkpoints go to `folder`.
+    """Return the Trainer's own arguments for a stage of the model `fused`, with checkpoints in `folder`.
 
-    Where the frozen weights are in half precision so is the computation; learned weights are float32 in any case.
+    The computation has the precision of the frozen weights; learned weights are always float32.
     """
-    made = TrainingArguments(
+    settings = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=schedule.batch_size,
         per_device_eval_batch_size=schedule.batch_size,
@@ -97,7 +103,7 @@ def arguments(stage: Stage, schedule: Schedule, folder: Path, fused: Any, *, eva
         lr_scheduler_type="cosine",
         warmup_steps=schedule.warmup,
         weight_decay=schedule.weight_decay,
-        num_train_epochs=1,  # the data set holds all passes, each in an order of its own
+        num_train_epochs=1,  # the data set holds all epochs, each in its own order
         max_steps=schedule.max_steps or -1,
         optim="adamw_torch",
         bf16=fused.dtype == torch.bfloat16,
@@ -112,11 +118,11 @@ def arguments(stage: Stage, schedule: Schedule, folder: Path, fused: Any, *, eva
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=schedule.checkpoint_steps,
-        save_total_limit=2,  # while one is being written, the one before is whole
+        save_total_limit=2,  # while one is being written, the previous one is complete
         eval_strategy="steps" if evaluates else "no",
         eval_steps=schedule.checkpoint_steps,
         disable_tqdm=True,
         report_to="none",
     )
-    made._n_gpu = min(made.n_gpu, 1)  # several would become replicas of a DataParallel, each with part of a batch
-    return made
+    settings._n_gpu = min(settings.n_gpu, 1)  # with several, DataParallel would split each batch
+    return settings

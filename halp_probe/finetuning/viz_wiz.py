@@ -16,9 +16,9 @@ NAME = "viz_wiz"
 
 
 def read(json_path: Path, images_dir: Path, name: str = NAME) -> Source:
-    """One conversation of one turn an image, with the answer that most people gave, `unanswerable` as well as others.
+    """Read one conversation of one turn an image, with the answer that most people gave, even if it is `unanswerable`.
 
-    Its key is the image's name. Raises InputError for a file of another structure, such as the test split, which has no
+    The key is the image's name. Raises InputError for a file of another structure, such as the test split, which has no
     answers.
     """
     return source_of(name, images_dir, read_entries(json_path), _image, _image, _turns)
@@ -29,6 +29,6 @@ def _image(entry: Entry) -> str:
 
 
 def _turns(entry: Entry) -> tuple[Turn, ...]:
-    if (answer := majority(given.text("answer") for given in entry.entries("answers"))) is None:
+    if (answer := majority(each.text("answer") for each in entry.entries("answers"))) is None:
         raise Unusable("no answer")
     return (turn(entry.text("question"), answer),)

@@ -1,1 +1,1 @@
-"""What tasks read and write; no model."""
+"""Files that tasks read and write; no model."""

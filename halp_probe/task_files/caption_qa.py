@@ -13,7 +13,7 @@ from halp_probe.task_files.captionqa_rows import read_rows
 from halp_probe.tasks import caption_qa_results as results
 from halp_probe.tasks import captions
 from halp_probe.tasks.caption_qa import CAPTION_QA, CAPTION_QA_ON_CAPTIONS, QaItem
-from halp_probe.tasks.caption_qa_items import Asking, QaRow, make_items
+from halp_probe.tasks.caption_qa_items import AskingOptions, QaRow, make_items
 from halp_probe.tasks.letters import Choice
 from halp_probe.tasks.task import TaskInput
 
@@ -21,28 +21,35 @@ from halp_probe.tasks.task import TaskInput
 def read_questions(
     dataset: str, split: str, pictures: Path, *, shuffle: str, seed: int, captions_file: Path | None
 ) -> TaskInput[QaItem, Choice]:
-    """The split's questions, on images that are put into the folder `pictures`, or on the captions of a file.
+    """Read the split's questions, on images or on the captions of a file.
+
+    The images are written into the folder `pictures`.
 
     Raises InputError for a data set or captions that cannot be read, and for a split without rows.
     """
-    known = None if captions_file is None else read_captions(captions_file)
-    rows = list(read_rows(dataset, split, None if known is not None else pictures))
-    _some(rows, dataset, split)
-    if known is not None and not any(row.image_id in known for row in rows):
+    caption_texts = None if captions_file is None else read_captions(captions_file)
+    rows = list(read_rows(dataset, split, None if caption_texts is not None else pictures))
+    _check_rows(rows, dataset, split)
+    if caption_texts is not None and not any(row.image_id in caption_texts for row in rows):
         raise InputError(
             f"`captions` {captions_file} holds none of the images of `split` {split} (first: {rows[0].image_id!r}); "
             "pass the file that `halp-probe caption` wrote for this split"
         )
-    items, failures = make_items(rows, Asking(shuffle=shuffle, seed=seed, captions=known))
-    task = CAPTION_QA if known is None else CAPTION_QA_ON_CAPTIONS
-    about = {"split": split, "shuffle": shuffle, "shuffle_seed": seed, "shows": "image" if known is None else "caption"}
+    items, failures = make_items(rows, AskingOptions(shuffle=shuffle, seed=seed, captions=caption_texts))
+    task = CAPTION_QA if caption_texts is None else CAPTION_QA_ON_CAPTIONS
+    about = {
+        "split": split,
+        "shuffle": shuffle,
+        "shuffle_seed": seed,
+        "shows": "image" if caption_texts is None else "caption",
+    }
     return TaskInput(task=task, items=items, failures=failures, images_dir=pictures, about=about)
 
 
 def read_images(dataset: str, split: str, pictures: Path, prompt: str) -> TaskInput[captions.CaptionItem, str]:
-    """The split's images, each with the same prompt. Raises as `read_questions` does."""
+    """Read the split's images, each with the same prompt. Raises as `read_questions` does."""
     rows = list(read_rows(dataset, split, pictures))
-    _some(rows, dataset, split)
+    _check_rows(rows, dataset, split)
     items, failures = captions.make_caption_items(rows, prompt)
     return TaskInput(
         task=captions.CAPTION,
@@ -54,17 +61,17 @@ def read_images(dataset: str, split: str, pictures: Path, prompt: str) -> TaskIn
 
 
 def read_captions(path: Path) -> Mapping[str, str]:
-    """Image id -> caption. Raises InputError for a file that holds something else."""
+    """Read captions by image id. Raises InputError for a file that holds something else."""
     found = read_json(path, "`halp-probe caption` writes such a file")
     if not isinstance(found, dict):
-        raise InputError(f"`captions` {path} is no JSON object of image ids and captions")
+        raise InputError(f"`captions` {path} is not a JSON object of image ids and captions")
     if wrong := [image_id for image_id, caption in found.items() if not isinstance(caption, str)]:
-        raise InputError(f"`captions` {path}: {len(wrong)} captions are no text (first: that of {wrong[0]!r})")
+        raise InputError(f"`captions` {path}: {len(wrong)} captions are not text (first: that of {wrong[0]!r})")
     return found
 
 
 def write_results(output: Path, answers: Iterable[tuple[QaItem, str]], model: str, split: str) -> Mapping[str, Any]:
-    """The results and, beside them, their metrics, which are returned."""
+    """Write the results and, beside them, their metrics; return the metrics."""
     found = results.results(answers)
     metrics = results.metrics(found, model, split)
     for path, value in ((output, found), (metrics_path(output), metrics)):
@@ -74,17 +81,18 @@ def write_results(output: Path, answers: Iterable[tuple[QaItem, str]], model: st
 
 
 def metrics_path(output: Path) -> Path:
+    """Return the path of the metrics that belong to a file of results."""
     return output.with_name(f"{output.name.removesuffix('.json')}_metrics.json")
 
 
 def write_captions(output: Path, answers: Iterable[tuple[captions.CaptionItem, str]]) -> Mapping[str, str]:
-    """Image id -> caption, which are returned; those that are empty are left out."""
+    """Write and return the captions by image id; empty ones are left out."""
     found = captions.captions(answers)
     with atomic_text(output) as file:
         file.write(captions.as_json(found))
     return found
 
 
-def _some(rows: Sequence[QaRow], dataset: str, split: str) -> None:
+def _check_rows(rows: Sequence[QaRow], dataset: str, split: str) -> None:
     if not rows:
         raise InputError(f"`dataset` {dataset} has no rows in the split {split}")

@@ -1,4 +1,4 @@
-"""CaptionQA's data set as rows; each one's picture becomes a file."""
+"""Rows of CaptionQA's data set, whose pictures become files."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ DOMAINS = ("natural", "document", "ecommerce", "embodiedai")
 
 
 def read_rows(dataset: str, split: str, pictures: Path | None) -> Iterator[QaRow]:
-    """The rows of a split in order; each one's image becomes a file in the folder `pictures`, if one is given.
+    """Yield the rows of a split in order; each one's image becomes a file in the folder `pictures`, if there is one.
 
-    Where a data set has no split `all`, that is the four domains one after the other, and an id that several of them
-    have is called DOMAIN/ID. Raises what `open_splits` raises.
+    If the data set has no split `all`, the four domains are read one after the other, and an id that occurs in several
+    of them becomes DOMAIN/ID. Raises what `open_splits` raises.
     """
     splits = open_splits(dataset, split, DOMAINS)
-    several: Counter[str] = Counter()
+    domains: Counter[str] = Counter()
     for one in splits if len(splits) > 1 else ():
-        several.update({str(row.get("id")) for row in one.rows(["id"])})
+        domains.update({str(row.get("id")) for row in one.rows(["id"])})
     place = 0
     for one in splits:
         for row in one.rows():
             place += 1
-            given = None if row.get("id") is None else str(row["id"])
-            image_id = f"{one.name}/{given}" if given is not None and several[given] > 1 else given
+            row_id = None if row.get("id") is None else str(row["id"])
+            image_id = f"{one.name}/{row_id}" if row_id is not None and domains[row_id] > 1 else row_id
             yield _Row(row, one.name, one.folder).read(place, image_id, pictures)
 
 
 class _Row:
-    """One row as it is in the file; either `questions`, or one question's fields beside the image."""
+    """Row as it is in the file; either `questions`, or one question's fields beside the image."""
 
     def __init__(self, row: Mapping[str, Any], split: str, folder: Path) -> None:
         self._row, self._split, self._folder = row, split, folder
 
     def read(self, place: int, image_id: str | None, pictures: Path | None) -> QaRow:
+        """Read the row, and write its image into `pictures`, if there is such a folder."""
         questions = _records(self._row.get("questions") or [])
         alone = not questions and "question" in self._row
         images = self._images()
@@ -49,12 +50,12 @@ class _Row:
                 image = keep_picture(self._bytes(images[0]), image_id or f"row_{place}", pictures)
             except PictureError as error:
                 trouble = str(error)
-        asked = tuple(map(_question, [self._row] if alone else questions))
+        questions_read = tuple(map(_question, [self._row] if alone else questions))
         return QaRow(
             place=place,
             image_id=image_id,
             split=self._split,
-            questions=asked,
+            questions=questions_read,
             images=len(images),
             image=image,
             trouble=trouble,
@@ -62,14 +63,14 @@ class _Row:
         )
 
     def _images(self) -> list[Any]:
-        given = self._row.get("images")
-        given = self._row.get("image_paths") if given is None else given
-        if given is None:
+        value = self._row.get("images")
+        value = self._row.get("image_paths") if value is None else value
+        if value is None:
             return []
-        return given if isinstance(given, list) else [given]
+        return value if isinstance(value, list) else [value]
 
     def _bytes(self, image: Any) -> bytes:
-        """Of a picture in the row or of the file that it names, relative to the data set's folder."""
+        """Return the bytes of a picture in the row, or of the file that it names, relative to the data set's folder."""
         data, path = (image.get("bytes"), image.get("path")) if isinstance(image, Mapping) else (image, image)
         if isinstance(data, bytes):
             return data
@@ -83,33 +84,33 @@ class _Row:
             raise PictureError(f"its image {path!r} cannot be read: {error}") from error
 
 
-def _question(given: Any) -> QaQuestion:
-    """Blank where it is no record."""
-    if not isinstance(given, Mapping):
+def _question(value: Any) -> QaQuestion:
+    """Return the question; a blank one where the value is not a record."""
+    if not isinstance(value, Mapping):
         return QaQuestion(question="", choices=(), answer=None)
-    choices, answer = given.get("choices"), given.get("answer")
+    choices, answer = value.get("choices"), value.get("answer")
     return QaQuestion(
-        question=_text(given.get("question")),
+        question=_text(value.get("question")),
         choices=tuple(map(_text, choices if isinstance(choices, list) else ())),
         answer=answer if isinstance(answer, str) else None,
-        categories=_texts(given.get("category")),
-        source=_text(given.get("source")),
+        categories=_texts(value.get("category")),
+        source=_text(value.get("source")),
     )
 
 
-def _records(given: Any) -> list[Any]:
-    """A list of records, also where it is stored as a record of lists; anything else is one, if not a good one."""
-    if not isinstance(given, Mapping):
-        return given if isinstance(given, list) else [given]
-    columns = list(given.values())
+def _records(value: Any) -> list[Any]:
+    """Return a list of records, also where it is stored as a record of lists; wrap any other value in a list."""
+    if not isinstance(value, Mapping):
+        return value if isinstance(value, list) else [value]
+    columns = list(value.values())
     if not all(isinstance(values, list) and len(values) == len(columns[0]) for values in columns):
-        return [given]
-    return [dict(zip(given, values, strict=True)) for values in zip(*columns, strict=True)]
+        return [value]
+    return [dict(zip(value, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def _texts(given: Any) -> tuple[str, ...]:
-    return tuple(map(_text, given if isinstance(given, list) else [given] * (given is not None)))
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(_text, value if isinstance(value, list) else [value] * (value is not None)))
 
 
-def _text(given: Any) -> str:
-    return "" if given is None else str(given)
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,8 +1,8 @@
-"""Read what is to be captioned densely: records of images with or without their true objects, or a folder of images.
+"""Input of dense captioning: records of images with or without their true objects, or a folder of images.
 
-A record is a JSON object, one a line or in one list: `images` (file names), and where they are known `objects`, `id`,
-`width` and `height`. Objects as a list have pixel coordinates in the upright image; as grouped JSON, the form that
-replies have, coordinates from 0 to 1000. Other names, such as `summary`, are left alone.
+A record is a JSON object, one a line or in one list: `images` (file names), and optionally `objects`, `id`, `width`
+and `height`. Objects in a list have pixel coordinates in the upright image; objects as grouped JSON, the form of
+replies, have coordinates from 0 to 1000. Other names, such as `summary`, are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from halp_probe.task_files.stage_tree import natural_key
 from halp_probe.tasks.dense_caption import DenseItem, default_prompt
 from halp_probe.tasks.dense_object import faults, make_object
 from halp_probe.tasks.geometry import FULL, DenseObject
-from halp_probe.tasks.grouped_json import grouped, read_reply
+from halp_probe.tasks.grouped_json import group_by_image, read_reply
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _STAGE = "data"
@@ -31,7 +31,7 @@ _DECIMALS = 3  # of thousandths
 
 @dataclass(frozen=True, kw_only=True)
 class DenseInput:
-    """The items in the order of the file, the records that can be none, and where the images lie."""
+    """Items in the order of the file, records that cannot become items, and the folder of images."""
 
     items: tuple[DenseItem, ...]
     failures: tuple[Failure, ...]
@@ -39,11 +39,11 @@ class DenseInput:
 
 
 class _Unusable(ValueError):
-    """What is wrong with one record."""
+    """The record cannot be used; the message says why."""
 
 
 def read_records(path: Path, images_dir: Path | None, prompt: str | None, iou: float) -> DenseInput:
-    """The records of a JSONL file or a JSON list. Images lie in `images_dir`, or in the file's own folder.
+    """Read the records of a JSONL file or a JSON list. Images lie in `images_dir`, or in the file's own folder.
 
     A record's key is its `id`, or the names of its images. `prompt`: the user's text; None: the default. A record that
     cannot be used becomes a failure. Raises InputError for a file that cannot be read, and for two records of one key.
@@ -66,7 +66,7 @@ def read_records(path: Path, images_dir: Path | None, prompt: str | None, iou: f
         places[key] = place
         try:
             items.append(_item(key, record, folder, prompt, iou))
-        except (_Unusable, InputError) as error:  # the latter: an image
+        except (_Unusable, InputError) as error:  # InputError: from an image
             failures.append(Failure(question_id=key, stage=_STAGE, reason=f"{place}: {error}"))
     if not places and not failures:
         raise InputError(f"{path} holds no records")
@@ -74,9 +74,9 @@ def read_records(path: Path, images_dir: Path | None, prompt: str | None, iou: f
 
 
 def read_folder(images_dir: Path, prompt: str | None, iou: float) -> DenseInput:
-    """Every image in a folder (not in folders within), one a prompt, named by its file, img2 before img10.
+    """Read every image in a folder (not in its subfolders), one a prompt, in natural order: img2 before img10.
 
-    Raises InputError for a folder without images.
+    The file's name is the key. Raises InputError for a folder without images.
     """
     folder = _folder(images_dir)
     names = [each.name for each in folder.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES and each.name[0] != "."]
@@ -99,7 +99,7 @@ def _folder(path: Path) -> Path:
 
 
 def _records(path: Path) -> Iterator[tuple[str, Any]]:
-    """Each with its place, such as `line 3`."""
+    """Yield each record with its place, such as `line 3`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -107,25 +107,25 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     if text.lstrip().startswith("["):
-        yield from ((f"record {n}", record) for n, record in enumerate(_parsed(path, "it", text), start=1))
+        yield from ((f"record {n}", record) for n, record in enumerate(_parse(path, "it", text), start=1))
     else:
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
-                yield f"line {number}", _parsed(path, f"line {number}", line)
+                yield f"line {number}", _parse(path, f"line {number}", line)
 
 
-def _parsed(path: Path, place: str, text: str) -> Any:
+def _parse(path: Path, place: str, text: str) -> Any:
     try:
         parsed = json.loads(text, object_pairs_hook=unique_members)
-        json.dumps(parsed, ensure_ascii=False).encode()  # fails for half a surrogate pair, which no file could hold
+        json.dumps(parsed, ensure_ascii=False).encode()  # fails for half a surrogate pair, which no file can hold
         return parsed
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: {place} is no JSON that can be used: {error}") from error
+        raise InputError(f"{path}: {place} is not usable JSON: {error}") from error
 
 
 def _key(record: Any) -> str:
     if not isinstance(record, dict):
-        raise _Unusable("is no JSON object")
+        raise _Unusable("is not a JSON object")
     names = record.get("images")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise _Unusable("`images` must be a list of file names")
@@ -139,9 +139,9 @@ def _item(key: str, record: Mapping[str, Any], folder: Path, prompt: str | None,
     names: list[str] = record["images"]
     sizes = [upright_size(image_path(folder, name)) for name in names]
     for (width, height), name in zip(sizes, names, strict=True):
-        told = record.get("width", width), record.get("height", height)
-        if told != (width, height):
-            raise _Unusable(f"says {told[0]} × {told[1]} pixels, but {name} has {width} × {height}")
+        stated = record.get("width", width), record.get("height", height)
+        if stated != (width, height):
+            raise _Unusable(f"says {stated[0]} × {stated[1]} pixels, but {name} has {width} × {height}")
     widths, heights = zip(*sizes, strict=True)
     truth = _truth(record.get("objects"), sizes)
     return DenseItem(
@@ -156,26 +156,26 @@ def _item(key: str, record: Mapping[str, Any], folder: Path, prompt: str | None,
 
 
 def _truth(objects: Any, sizes: Sequence[tuple[int, int]]) -> str:
-    """As grouped JSON; "" without any."""
+    """Return the objects as grouped JSON; "" if there are none."""
     if objects is None:
         return ""
     if isinstance(objects, list):
-        given = json.dumps(grouped(list(chain.from_iterable(_from_pixels(objects, sizes))), len(sizes)))
+        text = json.dumps(group_by_image(list(chain.from_iterable(_from_pixels(objects, sizes))), len(sizes)))
     elif isinstance(objects, dict):
-        given = json.dumps(objects)
+        text = json.dumps(objects)
     else:
         raise _Unusable("`objects` must be a list (pixels) or an object of 图片_1, 图片_2, … (0 to 1000)")
-    reading = read_reply(given, len(sizes))
+    reading = read_reply(text, len(sizes))
     if reading.problems:
         raise _Unusable(f"`objects`: {reading.problems[0].place} {reading.problems[0].reason}")
-    return json.dumps(grouped(reading.objects, len(sizes)), ensure_ascii=False)
+    return json.dumps(group_by_image(reading.objects, len(sizes)), ensure_ascii=False)
 
 
 def _from_pixels(objects: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> list[list[DenseObject]]:
-    """For each image its objects in thousandths, counted in the list's order."""
+    """Return, for each image, its objects in thousandths, counted in the list's order."""
     found: list[list[DenseObject]] = [[] for _ in sizes]
-    for number, given in enumerate(objects, start=1):
-        members = dict(given) if isinstance(given, dict) else {}
+    for number, value in enumerate(objects, start=1):
+        members = dict(value) if isinstance(value, dict) else {}
         image = members.pop("image", 1 if len(sizes) == 1 else None)
         if isinstance(image, bool) or not isinstance(image, int) or not 1 <= image <= len(sizes):
             raise _Unusable(f"`objects`: object {number} must say its `image`, 1 to {len(sizes)}")
@@ -183,11 +183,11 @@ def _from_pixels(objects: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> li
         pairs = tuple(members.items())
         for fault in faults(pairs, right=width, bottom=height, line_points=False):
             raise _Unusable(f"`objects`: object {number} {fault} (pixels of {width} × {height})")
-        told = make_object(image, len(found[image - 1]) + 1, pairs)
+        in_pixels = make_object(image, len(found[image - 1]) + 1, pairs)
         points = tuple(
-            (round(x * FULL / width, _DECIMALS), round(y * FULL / height, _DECIMALS)) for x, y in told.points
+            (round(x * FULL / width, _DECIMALS), round(y * FULL / height, _DECIMALS)) for x, y in in_pixels.points
         )
         found[image - 1].append(
-            DenseObject(image=image, index=told.index, kind=told.kind, points=points, desc=told.desc)
+            DenseObject(image=image, index=in_pixels.index, kind=in_pixels.kind, points=points, desc=in_pixels.desc)
         )
     return found

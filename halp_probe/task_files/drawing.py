@@ -1,9 +1,9 @@
 """Paint objects on an image: described ones in full lines, true ones dashed, a legend of descriptions below.
 
-A described object is blue where it has a true one and orange where it has none (blue too where nothing is known); a
-true one is yellow on black. Numbers are those of `object_1`, `object_2`, …; those of true objects begin with T.
-Descriptions need a font with their characters: Pillow's own, or one of FONTS if this machine has it; where neither has
-them, the legend names the object instead.
+A described object is blue if it matches a true one and orange if it does not (blue too without a ground truth); a true
+one is yellow on black. Numbers are those of `object_1`, `object_2`, …; those of true objects begin with T.
+Descriptions need a font with their characters: Pillow's own, or one of FONTS if this machine has it; if neither has
+them, the legend gives the object's name instead.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FONTS = (  # with Chinese characters; Pillow looks through the system's own fold
     "simsun.ttc",
 )
 FOUND, INVENTED, TRUE, DARK, PAPER = (0, 90, 200), (230, 80, 0), (255, 220, 0), (0, 0, 0), (255, 255, 255)
-_NO_CHARACTER = "\U0010fffe"  # no font has it
+_NO_CHARACTER = "\U0010fffe"  # in no font
 _SMALLEST_FONT = 11  # pixels
 _DASH = 4  # in line widths
 
@@ -44,26 +44,35 @@ _Place = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Painted:
+class _PaintedObject:
+    """Object with its colour and line style."""
+
     item: DenseObject
     colour: Colour
     dashed: bool
 
     @property
     def number(self) -> str:
+        """Number of the object as painted; "T" and the number for a true one."""
         return f"T{self.item.index}" if self.dashed else str(self.item.index)
 
 
 def draw(
-    pixels: Image.Image, told: Sequence[DenseObject], true: Sequence[DenseObject], invented: Collection[DenseObject]
+    pixels: Image.Image,
+    described: Sequence[DenseObject],
+    true: Sequence[DenseObject],
+    invented: Collection[DenseObject],
 ) -> Image.Image:
-    """A copy with all objects of this one image painted and the legend below. `invented`: those of `told` without a
-    true one.
+    """Return a copy with all objects of this one image painted and the legend below.
+
+    `invented`: the described objects that match no true one.
     """
     width = max(2, round(max(pixels.size) / 400))
     fonts = _fonts(max(_SMALLEST_FONT, round(max(pixels.size) / 60)))
-    painted = [_Painted(item=one, colour=TRUE, dashed=True) for one in true]
-    painted += [_Painted(item=one, colour=INVENTED if one in invented else FOUND, dashed=False) for one in told]
+    painted = [_PaintedObject(item=one, colour=TRUE, dashed=True) for one in true]
+    painted += [
+        _PaintedObject(item=one, colour=INVENTED if one in invented else FOUND, dashed=False) for one in described
+    ]
     legend = _legend(painted, pixels.width, fonts)
     picture = Image.new("RGB", (pixels.width, pixels.height + legend.height), PAPER)
     picture.paste(pixels, (0, 0))
@@ -77,13 +86,13 @@ def draw(
 
 
 def save_png(picture: Image.Image, path: Path) -> None:
-    """Whole or not at all. Raises InputError where it cannot be written."""
+    """Write the picture whole or not at all. Raises InputError where it cannot be written."""
     encoded = io.BytesIO()
     picture.save(encoded, "PNG")
     write_bytes(path, encoded.getvalue())
 
 
-def _outline(canvas: ImageDraw.ImageDraw, each: _Painted, size: tuple[int, int], width: int) -> None:
+def _outline(canvas: ImageDraw.ImageDraw, each: _PaintedObject, size: tuple[int, int], width: int) -> None:
     points = to_pixels(each.item.points, *size)
     if each.item.kind == "bbox_2d":
         (left, top), (right, bottom) = points
@@ -106,8 +115,8 @@ def _dashes(path: Sequence[_Place], length: float) -> Iterator[list[_Place]]:
             yield [(ax + share * (bx - ax), ay + share * (by - ay)) for share in shares]
 
 
-def _number(canvas: ImageDraw.ImageDraw, each: _Painted, size: tuple[int, int], font: Font) -> None:
-    """At the object's first point; a true one's at a point across, so that both can be read."""
+def _number(canvas: ImageDraw.ImageDraw, each: _PaintedObject, size: tuple[int, int], font: Font) -> None:
+    """Paint the number at the object's first point; a true one's at a point across, so that both can be read."""
     points = to_pixels(each.item.points, *size)
     x, y = points[len(points) // 2 if each.dashed else 0]
     _, _, wide, high = _box(font, each.number)
@@ -118,8 +127,8 @@ def _number(canvas: ImageDraw.ImageDraw, each: _Painted, size: tuple[int, int], 
     canvas.text((x + 2, y + 2), each.number, TRUE if each.dashed else PAPER, font, anchor="lt")
 
 
-def _legend(painted: Sequence[_Painted], width: int, fonts: Sequence[Font]) -> Image.Image:
-    """One line an object, broken where it is wider than the image."""
+def _legend(painted: Sequence[_PaintedObject], width: int, fonts: Sequence[Font]) -> Image.Image:
+    """Return the legend, one line an object, broken where it is wider than the image."""
     lines = [(each, line, font) for each in painted for line, font in _lines(each, width, fonts)]
     step = math.ceil(max(_box(font, "Ägj中")[3] for font in fonts)) + 4
     strip = Image.new("RGB", (width, step * len(lines) + (4 if lines else 0)), PAPER)
@@ -130,7 +139,7 @@ def _legend(painted: Sequence[_Painted], width: int, fonts: Sequence[Font]) -> I
     return strip
 
 
-def _lines(each: _Painted, width: int, fonts: Sequence[Font]) -> Iterator[tuple[str, Font]]:
+def _lines(each: _PaintedObject, width: int, fonts: Sequence[Font]) -> Iterator[tuple[str, Font]]:
     text = f"{each.number}  {' '.join(each.item.desc.split())}"
     able = [font for font in fonts if not _lacks(font, text)]
     if not able:
@@ -146,7 +155,7 @@ def _lines(each: _Painted, width: int, fonts: Sequence[Font]) -> Iterator[tuple[
 
 
 def _fonts(size: int) -> list[Font]:
-    """Pillow's own, and the first of FONTS that this machine has."""
+    """Return Pillow's own font, and the first of FONTS that this machine has."""
     for name in FONTS:
         try:
             return [ImageFont.load_default(size), ImageFont.truetype(name, size)]

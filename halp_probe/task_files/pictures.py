@@ -1,4 +1,4 @@
-"""The pictures of a data set as files of one folder: named by their content, written once."""
+"""Pictures of a data set as files of one folder: named by their content, written once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from halp_probe.files import write_bytes
 
 _EXTENSIONS = {"JPEG": ".jpg", "TIFF": ".tif"}  # others: the format's own name
-_NAME = 60  # characters of an id that its file's name holds
+_NAME = 60  # characters of an id that go into its file's name
 
 
 class PictureError(ValueError):
-    """Bytes that are no picture."""
+    """The bytes are not a picture."""
 
 
 def keep_picture(data: bytes, image_id: str, folder: Path) -> str:
-    """The name of the file in `folder` that holds these bytes; written unless it is there.
+    """Write the bytes to a file in `folder` unless it is there, and return its name.
 
-    Raises PictureError for bytes that are no picture, and what `write_bytes` raises.
+    Raises PictureError for bytes that are not a picture, and what `write_bytes` raises.
     """
     from PIL import Image, UnidentifiedImageError
 

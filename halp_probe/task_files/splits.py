@@ -22,25 +22,25 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """A split's name, its files or its `datasets.Dataset`, and the folder that paths in its rows start from."""
+    """Split of a data set: its name, its files or `datasets.Dataset`, and the folder of relative paths in its rows."""
 
     name: str
     folder: Path
     source: Any
 
     def rows(self, columns: Sequence[str] | None = None) -> Iterator[Row]:
-        """All rows in order, of these columns at least. Raises InputError for a file that cannot be read."""
+        """Yield all rows in order, with at least these columns. Raises InputError for a file that cannot be read."""
         if isinstance(self.source, list):
             for path in self.source:
                 yield from _parquet(path, columns) if path.suffix == ".parquet" else _json(path)
             return
         data = self.source.select_columns(list(columns)) if columns else self.source
-        for block in data.with_format("arrow").iter(batch_size=_ROWS_AT_ONCE):  # as stored: nothing is decoded
+        for block in data.with_format("arrow").iter(batch_size=_ROWS_AT_ONCE):  # arrow keeps images encoded
             yield from block.to_pylist()
 
 
 def open_splits(dataset: str, split: str, parts: Sequence[str]) -> list[Split]:
-    """The split of that name; where there is no `all`, the `parts` that it is made of.
+    """Return the split of that name; where there is no `all`, the `parts` that it is made of.
 
     `dataset` is a hub name, a folder, or one parquet or JSON file, which is all of the split whatever its name. Raises
     InputError where there is no such data set or split, and where the package `datasets` is missing.
@@ -48,21 +48,21 @@ def open_splits(dataset: str, split: str, parts: Sequence[str]) -> list[Split]:
     path = Path(dataset)
     if path.is_file():
         if path.suffix not in _SUFFIXES:
-            raise InputError(f"`dataset` {dataset} is none of {', '.join(_SUFFIXES)}; export it as one of them")
+            raise InputError(f"`dataset` {dataset} must end in one of {', '.join(_SUFFIXES)}; export it as one of them")
         return [Split(name=split, folder=path.parent, source=[path])]
     if path.is_dir() and not any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
         files = {name: found for name in (*parts, ALL) if (found := _files(path, name))}
         return [
             Split(name=name, folder=path, source=files[name])
-            for name in _chosen(dataset, split, parts, files, _EXPECTED)
+            for name in _choose(dataset, split, parts, files, _EXPECTED)
         ]
-    loaded = _loaded(dataset, path, split)
+    loaded = _load(dataset, path, split)
     if not isinstance(loaded, dict):
         return [Split(name=split, folder=path, source=loaded)]
-    return [Split(name=name, folder=path, source=loaded[name]) for name in _chosen(dataset, split, parts, loaded)]
+    return [Split(name=name, folder=path, source=loaded[name]) for name in _choose(dataset, split, parts, loaded)]
 
 
-def _chosen(dataset: str, split: str, parts: Sequence[str], there: Mapping[str, Any], expected: str = "") -> list[str]:
+def _choose(dataset: str, split: str, parts: Sequence[str], there: Mapping[str, Any], expected: str = "") -> list[str]:
     wanted = [split] if split in there or split != ALL else list(parts)
     missing = [name for name in wanted if name not in there]
     if missing:
@@ -74,7 +74,7 @@ def _chosen(dataset: str, split: str, parts: Sequence[str], there: Mapping[str, 
 
 
 def _files(folder: Path, name: str) -> list[Path]:
-    """`natural-00000-of-00003.parquet`, …; `natural.json`; both also in `data/`."""
+    """Return `natural-00000-of-00003.parquet`, …, or `natural.json`; both may be in `data/`."""
     for place in (folder, folder / "data"):
         if shards := sorted(path for path in place.glob("*.parquet") if path.name.startswith(f"{name}-")):
             return shards
@@ -84,8 +84,8 @@ def _files(folder: Path, name: str) -> list[Path]:
     return []
 
 
-def _loaded(dataset: str, path: Path, split: str) -> Any:
-    """By the package `datasets`: its own folders, and the hub's data sets."""
+def _load(dataset: str, path: Path, split: str) -> Any:
+    """Load the data set by the package `datasets`: its own folders, and the hub's data sets."""
     try:
         import datasets
     except ImportError as error:
@@ -97,7 +97,7 @@ def _loaded(dataset: str, path: Path, split: str) -> Any:
             return datasets.load_from_disk(dataset)
         return datasets.load_dataset(dataset) if split == ALL else {split: datasets.load_dataset(dataset, split=split)}
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise InputError(f"`dataset` {dataset} is no file or folder here, and cannot be loaded: {error}") from error
+        raise InputError(f"`dataset` {dataset} is not a local file or folder, and cannot be loaded: {error}") from error
 
 
 def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
@@ -116,10 +116,10 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
 
 
 def _json(path: Path) -> Iterator[Row]:
-    """A list of rows, or a row a line."""
+    """Yield the rows of a JSON list, or of a file with one row a line."""
     rows = _lines(path) if path.suffix == ".jsonl" else read_json(path)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"{path} is no list of rows: each is an object with id, images and questions")
+        raise InputError(f"{path} is not a list of rows: each is an object with id, images and questions")
     yield from rows
 
 

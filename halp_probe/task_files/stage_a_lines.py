@@ -12,7 +12,7 @@ from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
 from halp_probe.task_files.json_lines import json_line, unique_members
 from halp_probe.tasks.missions import mission
-from halp_probe.tasks.stage_groups import FAIL, LABEL_FOLDERS, PASS, GroupLine, Summarised
+from halp_probe.tasks.stage_groups import FAIL, LABEL_FOLDERS, PASS, GroupLine, GroupSummaries
 
 IMAGE_KEYS = ("图片", "image")  # 图片_1 …, image_1 …
 _KEY = re.compile(rf"(?:{'|'.join(IMAGE_KEYS)})_([1-9][0-9]{{0,5}})")
@@ -20,8 +20,8 @@ _LABELS = {PASS: PASS, FAIL: FAIL, **LABEL_FOLDERS}
 
 
 def as_json(line: GroupLine, image_key: str) -> dict[str, Any]:
-    """The fields of a line. `problems` is there only where an image has no summary."""
-    images = [(f"{image_key}_{index}", image) for index, image in enumerate(line.described, start=1)]
+    """Return the fields of a line. `problems` is present only where an image has no summary."""
+    images = [(f"{image_key}_{index}", image) for index, image in enumerate(line.descriptions, start=1)]
     problems = {key: {"problem": image.problem, "reply": image.reply} for key, image in images if image.summary is None}
     return {
         "group_id": line.group_id,
@@ -42,24 +42,24 @@ def write_lines(path: Path, lines: Iterable[GroupLine], image_key: str) -> None:
 
 
 def append_line(path: Path, line: GroupLine, image_key: str) -> None:
-    """Add one line, in one write: a reader sees it whole."""
+    """Append one line in a single write, so that a reader sees it whole."""
     data = json_line(as_json(line, image_key)).encode()
     try:
         with path.open("ab", buffering=0) as file:
             file.write(data)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}; free space, then go on") from error
+        raise InputError(f"{path} cannot be written: {error.strerror}; free space, then run again") from error
 
 
-def read_files(paths: Sequence[Path]) -> list[Summarised]:
-    """The groups of all files, in their order; blank lines are passed over.
+def read_files(paths: Sequence[Path]) -> list[GroupSummaries]:
+    """Read the groups of all files, in their order; blank lines are skipped.
 
-    Both styles of image keys and both of labels ("pass", "审核通过") are read; `images`, `timestamp` and
-    `stage_a_complete` may be missing. Raises InputError that names file and line for anything else, and for a group
-    that is there twice.
+    Both styles of image keys and of labels ("pass", "审核通过") are read; `images`, `timestamp` and
+    `stage_a_complete` may be missing. Raises InputError with file and line for anything else, and for a group that
+    occurs twice.
     """
-    groups: list[Summarised] = []
-    seen: dict[tuple[str, str, str], str] = {}
+    groups: list[GroupSummaries] = []
+    places: dict[tuple[str, str, str], str] = {}
     for path in paths:
         before = len(groups)
         for number, row in enumerate(_text_of(path).split("\n"), start=1):
@@ -71,11 +71,11 @@ def read_files(paths: Sequence[Path]) -> list[Summarised]:
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{place}: {error}") from error
             key = (group.mission, group.label, group.group_id)
-            if key in seen:
+            if key in places:
                 raise InputError(
-                    f"{place}: group {group.group_id!r} is there already ({seen[key]}); delete one of them"
+                    f"{place}: group {group.group_id!r} occurs already ({places[key]}); delete one of them"
                 )
-            seen[key] = place
+            places[key] = place
             groups.append(group)
         if len(groups) == before:
             raise InputError(f"{path} holds no group; pass files that stage-a wrote")
@@ -91,10 +91,10 @@ def _text_of(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8 ({error}); pass files that stage-a wrote") from error
 
 
-def _group(record: Any) -> Summarised:
-    """Raises ValueError for a record that is no group, saying why."""
+def _group(record: Any) -> GroupSummaries:
+    """Return the group of a record. Raises ValueError, saying why, for a record that is not a group."""
     if not isinstance(record, dict):
-        raise ValueError("is no JSON object")
+        raise ValueError("is not a JSON object")
     group_id = _name(record, "group_id")
     name = mission(_name(record, "mission")).name
     label = record.get("label")
@@ -102,7 +102,7 @@ def _group(record: Any) -> Summarised:
         raise ValueError(f"label {label!r} is none of {', '.join(_LABELS)}")
     images = record.get("images", [])
     if not isinstance(images, list):
-        raise ValueError("images is no list of file names")
+        raise ValueError("images is not a list of file names")
     summaries = _summaries(record.get("per_image"))
     count = len(images) or max(summaries, default=0)
     if beyond := [index for index in summaries if index > count]:
@@ -111,12 +111,12 @@ def _group(record: Any) -> Summarised:
     lacking = (
         f"lacks a summary of image {', '.join(missing)} of {count}" if missing else "" if count else "has no image"
     )
-    told = record.get("stage_a_complete")
-    if told is True and lacking:
+    complete = record.get("stage_a_complete")
+    if complete is True and lacking:
         raise ValueError(f"says stage_a_complete, but {lacking}")
-    if told is False:
+    if complete is False:
         lacking = lacking or "says that it is not complete"
-    return Summarised(
+    return GroupSummaries(
         mission=name,
         label=_LABELS[label],
         group_id=group_id,
@@ -133,9 +133,9 @@ def _name(record: Mapping[str, Any], key: str) -> str:
 
 
 def _summaries(per_image: Any) -> dict[int, str]:
-    """Index -> text."""
+    """Return summaries by the image's index, from 1."""
     if not isinstance(per_image, dict):
-        raise ValueError("per_image is no JSON object")
+        raise ValueError("per_image is not a JSON object")
     found: dict[int, str] = {}
     for key, text in per_image.items():
         match = _KEY.fullmatch(key)
@@ -146,6 +146,6 @@ def _summaries(per_image: Any) -> dict[int, str]:
         if int(match[1]) in found:
             raise ValueError(f"per_image has image {match[1]} twice")
         if not isinstance(text, str) or len(text.splitlines()) != 1 or not text.strip():
-            raise ValueError(f"the summary of {key} is no line of text")
+            raise ValueError(f"the summary of {key} is not one line of text")
         found[int(match[1])] = text
     return found

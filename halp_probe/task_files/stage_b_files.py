@@ -1,4 +1,4 @@
-"""What Stage-B writes: `…_stage_b.jsonl`, one line a group, and `…_stage_b_metrics.json`."""
+"""Output of Stage-B: `…_stage_b.jsonl`, one line a group, and `…_stage_b_metrics.json`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 from halp_probe.files import atomic_text
 from halp_probe.task_files.json_lines import json_line
-from halp_probe.tasks.stage_b_metrics import Judged
+from halp_probe.tasks.stage_b_metrics import GroupVerdict
 
 
-def write_verdicts(path: Path, judged: Sequence[Judged]) -> None:
-    """Replace the file; one line for each group that has a reply."""
+def write_verdicts(path: Path, verdicts: Sequence[GroupVerdict]) -> None:
+    """Replace the file; it gets one line for each group that has a reply."""
     with atomic_text(path) as file:
-        file.writelines(json_line(as_json(each)) for each in judged)
+        file.writelines(json_line(as_json(each)) for each in verdicts)
 
 
-def as_json(judged: Judged) -> dict[str, Any]:
-    """The fields of a line; `verdict` is null and `problem` says why where the reply is not in the form."""
-    item, decision = judged.item, judged.decision
+def as_json(verdict: GroupVerdict) -> dict[str, Any]:
+    """Return the fields of a line; `verdict` is null, and `problem` says why, where the reply has another form."""
+    item, decision = verdict.item, verdict.decision
     return {
         "group_id": item.group_id,
         "mission": item.mission,
@@ -28,5 +28,5 @@ def as_json(judged: Judged) -> dict[str, Any]:
         "reason": decision.reason,
         "valid": decision.verdict is not None,
         "problem": decision.problem,
-        "reply": judged.reply,
+        "reply": verdict.reply,
     }

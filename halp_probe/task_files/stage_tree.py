@@ -1,4 +1,4 @@
-"""Read a tree of groups of images: `<root>/<mission>/{审核通过|审核不通过}/<group>/*.{jpg,jpeg,png}`."""
+"""Trees of groups of images: `<root>/<mission>/{审核通过|审核不通过}/<group>/*.{jpg,jpeg,png}`."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from halp_probe.tasks.missions import did_you_mean, missions, nfc
 from halp_probe.tasks.stage_groups import LABEL_FOLDERS, Group
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-_STAGE = "table"  # of a failure before any image is opened
+_STAGE = "table"  # stage of a failure before any image is opened
 
 
 @dataclass(frozen=True)
 class Tree:
-    """`groups` in the order of the output: by label, then as people count. `failures` are folders that are no group."""
+    """Groups of images by label, then in natural order; `failures` are folders that cannot become groups."""
 
     groups: tuple[Group, ...]
     failures: tuple[Failure, ...]
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Sorts `img2` before `img10`; names that differ in case or in zeros alone by what they are."""
+    """Return a sort key by which `img2` precedes `img10`; names that differ only in case or zeros stay distinct."""
     parts = re.split(r"(\d+)", name)
     return [int(part) if at % 2 else part.casefold() for at, part in enumerate(parts)], name
 
 
 def read_tree(root: Path, mission: str) -> Tree:
-    """The groups of one mission. Hidden files and files of other types are passed over.
+    """Read the groups of one mission. Hidden files and files of other types are skipped.
 
-    Raises InputError where the folders are not those of such a tree. A group without images, or one that cannot be read
-    or lies elsewhere, becomes a failure.
+    Raises InputError where the folders do not have this layout. A group without images, or one that cannot be read or
+    is a link out of the tree, becomes a failure.
     """
     folder = _mission_folder(root, mission)
     groups: list[Group] = []
@@ -58,7 +58,7 @@ def read_tree(root: Path, mission: str) -> Tree:
 
 def _mission_folder(root: Path, mission: str) -> Path:
     if not root.is_dir():
-        raise InputError(f"`data_root` {root} is no folder; pass the one that holds a folder for each mission")
+        raise InputError(f"`data_root` {root} is not a folder; pass the folder that holds one for each mission")
     there = {nfc(path.name): path for path in _entries(root) if path.is_dir()}
     if nfc(mission) in there:
         return _inside(root, there[nfc(mission)])
@@ -71,7 +71,10 @@ def _mission_folder(root: Path, mission: str) -> Path:
 
 
 def _label_folders(root: Path, mission_folder: Path) -> dict[str, Path]:
-    """Name -> folder. Raises InputError for a folder of another name: its groups would be left out silently."""
+    """Return the folders by label name.
+
+    Raises InputError for a folder of another name: its groups would be left out silently.
+    """
     found = {}
     for path in _entries(mission_folder):
         if not path.is_dir():
@@ -86,7 +89,7 @@ def _label_folders(root: Path, mission_folder: Path) -> dict[str, Path]:
 
 
 def _group(root: Path, path: Path, mission: str, label: str) -> Group | Failure | None:
-    """The group in a folder, or why it is none; None for a file that is no image."""
+    """Return the group in a folder, or why it cannot be one; None for a file that is not an image."""
     key = f"{label}/{_printable(path.name)}"
     if not path.is_dir():
         loose = path.is_symlink() or _is_image(path)
@@ -120,7 +123,7 @@ def _group(root: Path, path: Path, mission: str, label: str) -> Group | Failure 
 
 
 def _entries(folder: Path) -> Sequence[Path]:
-    """What a folder holds and does not hide, in natural order. Raises InputError where it cannot be read."""
+    """Return the visible entries of a folder, in natural order. Raises InputError where it cannot be read."""
     try:
         names = [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208
     except OSError as error:
@@ -133,7 +136,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _inside(root: Path, path: Path) -> Path:
-    """The path with its links followed. Raises InputError where that leaves the root."""
+    """Return the path with its links followed. Raises InputError where that leaves the root."""
     try:
         resolved = path.resolve()
     except (OSError, RuntimeError) as error:  # links in a circle
@@ -144,5 +147,5 @@ def _inside(root: Path, path: Path) -> Path:
 
 
 def _printable(name: str) -> str:
-    """The name with bytes that are not UTF-8 written out: no file of ours could hold them."""
+    """Return the name with bytes that are not UTF-8 escaped, since no file of ours could hold them."""
     return name.encode("utf-8", "backslashreplace").decode()

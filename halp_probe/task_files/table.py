@@ -1,4 +1,4 @@
-"""A VQA table and its folder of images, as the input of the task `vqa`."""
+"""VQA table and its folder of images, as the input of the task `vqa`."""
 
 from __future__ import annotations
 

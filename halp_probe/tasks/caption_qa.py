@@ -1,6 +1,6 @@
 """CaptionQA: multiple-choice questions on an image, or on a caption of it (arXiv 2511.21025).
 
-Pure: an item, its prompt, what a reply says, whether that is right and what it scores.
+Pure functions: an item's prompt, the option that a reply chooses, whether that is right, and its score.
 """
 
 from __future__ import annotations
@@ -10,23 +10,26 @@ from dataclasses import dataclass
 from halp_probe.labels.verdict import Verdict, compared, unknown
 from halp_probe.records import Sample
 from halp_probe.tasks.caption_qa_options import declines
-from halp_probe.tasks.letters import LETTERS, Choice, chosen
+from halp_probe.tasks.letters import LETTERS, Choice, read_choice
 from halp_probe.tasks.task import Task
 
-# The prompts are the benchmark's own, to the letter.
+# The prompts are the benchmark's own, character for character.
 SYSTEM_WITH_CAPTION = (
     "You are given a caption describing an image, and a question about the image. Answer with a SINGLE LETTER "
     "(A, B, C, ...), no explanation."
 )
-_ASKED = "Question:\n{question}\n\nOptions:\n{options}\n\n"
-_ON_IMAGE = _ASKED + "Answer with just the letter (A, B, C, etc.) of the correct option."
-_ON_CAPTION = "Caption:\n{caption}\n\n" + _ASKED + "Answer:"
+_QUESTION = "Question:\n{question}\n\nOptions:\n{options}\n\n"
+_ON_IMAGE = _QUESTION + "Answer with just the letter (A, B, C, etc.) of the correct option."
+_ON_CAPTION = "Caption:\n{caption}\n\n" + _QUESTION + "Answer:"
 _DECLINED_BONUS = 0.05  # declining scores this much above a blind guess
 
 
 @dataclass(frozen=True, kw_only=True)
 class QaItem:
-    """One question. `options` are what the prompt shows, in its order; `choices` and `answer` are the data set's."""
+    """Question with its options.
+
+    `options` are in the prompt's order; `choices` and `answer` are the data set's.
+    """
 
     image_id: str  # the row's id
     index: int  # of the question in its row
@@ -43,22 +46,23 @@ class QaItem:
 
     @property
     def key(self) -> str:
+        """Unique key: the row's id and the question's index in the row."""
         return f"{self.image_id}#{self.index}"
 
     @property
     def category(self) -> str:
-        """The first one; "" for none."""
+        """First category; "" if there is none."""
         return self.categories[0] if self.categories else ""
 
 
 def prompt(item: QaItem) -> Sample:
-    """The question with its options under A, B, …; a caption's item shows no image."""
+    """Return the question with its options under A, B, …; the prompt for an item with a caption shows no image."""
     lines = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, item.options, strict=False))
-    asked = _ON_IMAGE if item.caption is None else _ON_CAPTION
+    template = _ON_IMAGE if item.caption is None else _ON_CAPTION
     return Sample(
         question_id=item.key,
         image_id=item.image or item.image_id,
-        question=asked.format(question=item.question, options=lines, caption=item.caption),
+        question=template.format(question=item.question, options=lines, caption=item.caption),
         answer=item.options[item.right],
         extra={
             "category": item.category,
@@ -72,29 +76,32 @@ def prompt(item: QaItem) -> Sample:
 
 
 def parse(item: QaItem, reply: str) -> Choice:
-    """The option that the reply chooses."""
-    return chosen(reply, item.options)
+    """Return the option that the reply chooses."""
+    return read_choice(reply, item.options)
 
 
 def verdict(item: QaItem, choice: Choice) -> Verdict:
-    """Right or wrong by the option; unknown where none could be read and where the reply declines to answer."""
+    """Judge by the chosen option; unknown where none could be read and where the reply declines to answer."""
     truth = item.options[item.right]
     if choice.index is None:
         return unknown("choice", truth, choice.reason)
     said = item.options[choice.index]
-    if declined(item, choice):
+    if declines_wrongly(item, choice):
         return unknown("choice", truth, "declines to answer", said)
     return compared("choice", said, truth)
 
 
-def declined(item: QaItem, choice: Choice) -> bool:
-    """Whether the reply chooses to say that it cannot answer, where that is not the right answer."""
+def declines_wrongly(item: QaItem, choice: Choice) -> bool:
+    """Return whether the reply chooses "Cannot answer from …" although another option is right."""
     return choice.index is not None and choice.index != item.right and declines(item.options[choice.index])
 
 
 def score(item: QaItem, choice: Choice) -> float:
-    """1 for the right option; declining 1/n + 0.05 with n the data set's choices; else 0, also where none was read."""
-    if declined(item, choice):
+    """Return 1 for the right option, 1/n + 0.05 for declining, else 0.
+
+    n is the number of the data set's choices. A reply from which no option could be read scores 0.
+    """
+    if declines_wrongly(item, choice):
         return 1 / len(item.choices) + _DECLINED_BONUS
     return float(choice.index == item.right)
 

@@ -1,4 +1,4 @@
-"""CaptionQA: rows of the data set to items; a question that can be none is named and shifts no other."""
+"""CaptionQA: items from rows of the data set; a question that cannot be asked is named and shifts no other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from halp_probe.tasks.caption_qa_options import (
     CANNOT_FROM_IMAGE,
     Order,
     asks_for_no_other,
-    originally_yes_no,
+    is_yes_no_by_benchmark,
     sequential_order,
     shown_options,
     stable_order,
@@ -25,7 +25,10 @@ STAGE = "data"
 
 @dataclass(frozen=True, kw_only=True)
 class QaQuestion:
-    """One question as the data set holds it; `answer` is the text of one of the choices, None for no text."""
+    """Question as the data set holds it.
+
+    `answer` is the text of one of the choices; None if the data set holds no text there.
+    """
 
     question: str
     choices: tuple[str, ...]
@@ -36,37 +39,41 @@ class QaQuestion:
 
 @dataclass(frozen=True, kw_only=True)
 class QaRow:
-    """One row of the data set."""
+    """Row of the data set."""
 
-    place: int  # from 1
+    place: int  # in the data set, from 1
     image_id: str | None
     split: str
     questions: tuple[QaQuestion, ...]
-    images: int = 1  # that the row holds
+    images: int = 1  # number of images in the row
     image: str | None = None  # its file in the images' folder
-    trouble: str = ""  # why there is no such file though there is an image
-    alone: bool = False  # one question a row: other rows may have the same id, for the same image
+    trouble: str = ""  # why there is no file although there is an image
+    alone: bool = False  # the data set has one question a row: rows on one image share its id
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking:
-    """How questions are asked. `captions`: image id -> the caption to show instead of the image."""
+class AskingOptions:
+    """Options of how questions are asked.
+
+    `captions`: image id -> the caption to show instead of the image.
+    """
 
     shuffle: str = "stable"  # one of SHUFFLES
     seed: int = 0
     captions: Mapping[str, str] | None = None
 
     def order(self) -> Order:
+        """Return the function that orders a question's options."""
         return stable_order(self.seed) if self.shuffle == "stable" else sequential_order(self.seed)
 
     def options(self, question: QaQuestion) -> tuple[str, ...]:
-        """In the data set's order."""
+        """Return the question's options in the data set's order."""
         cannot = CANNOT_FROM_IMAGE if self.captions is None else CANNOT_FROM_CAPTION
-        yes_no = asks_for_no_other if self.shuffle == "stable" else originally_yes_no
+        yes_no = asks_for_no_other if self.shuffle == "stable" else is_yes_no_by_benchmark
         return shown_options(question.question, question.choices, cannot, yes_no)
 
     def draws(self, row: QaRow, question: QaQuestion) -> bool:
-        """Whether the benchmark's own code asks this question, and so draws an order for it."""
+        """Return whether the benchmark's own code asks this question, and so draws an order for it."""
         shown = row.images > 0 if self.captions is None else row.image_id in self.captions
         options = question.choices if self.captions is None else self.options(question)
         return row.image_id is not None and shown and len(options) >= 2 and bool(_matches(question))
@@ -74,7 +81,10 @@ class Asking:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedRow:
-    """A row with what its questions' keys begin with, and why none of them can be asked, "" if they can."""
+    """Row with its name, and why its questions cannot be asked ("" if they can).
+
+    `name` is the beginning of its questions' keys.
+    """
 
     row: QaRow
     name: str
@@ -82,8 +92,8 @@ class NamedRow:
     trouble: str
 
 
-def make_items(rows: Iterable[QaRow], asking: Asking) -> tuple[list[QaItem], list[Failure]]:
-    """The questions that can be asked, in order, and why the others cannot."""
+def make_items(rows: Iterable[QaRow], asking: AskingOptions) -> tuple[list[QaItem], list[Failure]]:
+    """Return the questions that can be asked, in order, and why the others cannot."""
     items, failures = [], []
     order = asking.order()
     for named in named_rows(rows, images=asking.captions is None):
@@ -102,24 +112,24 @@ def make_items(rows: Iterable[QaRow], asking: Asking) -> tuple[list[QaItem], lis
 
 
 def named_rows(rows: Iterable[QaRow], *, images: bool) -> Iterator[NamedRow]:
-    """All rows, in order; with `images`, each needs one."""
+    """Yield all rows with their names, in order; with `images`, each row needs exactly one image to be usable."""
     first: dict[str, QaRow] = {}
-    asked: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for row in rows:
         image_id = row.image_id or ""
         if not image_id.strip() or "\n" in image_id:
             yield NamedRow(row=row, name=f"row {row.place}", first=0, trouble="it has no id of one line")
             continue
-        known = first.setdefault(image_id, row)
-        if known is not row and not (known.alone and row.alone and known.image == row.image):
-            trouble = f"row {known.place} has the same id"
+        earlier = first.setdefault(image_id, row)
+        if earlier is not row and not (earlier.alone and row.alone and earlier.image == row.image):
+            trouble = f"row {earlier.place} has the same id"
             yield NamedRow(row=row, name=f"{image_id} (row {row.place})", first=0, trouble=trouble)
             continue
-        yield NamedRow(row=row, name=image_id, first=asked[image_id], trouble=_image_trouble(row) if images else "")
-        asked[image_id] += len(row.questions)
+        yield NamedRow(row=row, name=image_id, first=counts[image_id], trouble=_image_trouble(row) if images else "")
+        counts[image_id] += len(row.questions)
 
 
-def _item(row: QaRow, index: int, question: QaQuestion, options: tuple[str, ...], asking: Asking) -> QaItem:
+def _item(row: QaRow, index: int, question: QaQuestion, options: tuple[str, ...], asking: AskingOptions) -> QaItem:
     image_id, answer = row.image_id or "", question.answer or ""
     return QaItem(
         image_id=image_id,
@@ -138,7 +148,7 @@ def _item(row: QaRow, index: int, question: QaQuestion, options: tuple[str, ...]
 
 
 def _matches(question: QaQuestion) -> int:
-    """How many choices the answer is."""
+    """Return how many of the choices equal the answer."""
     if question.answer is None:
         return 0
     return [choice.strip() for choice in question.choices].count(question.answer.strip())
@@ -150,14 +160,14 @@ def _image_trouble(row: QaRow) -> str:
     return row.trouble
 
 
-def _caption_trouble(row: QaRow, asking: Asking) -> str:
+def _caption_trouble(row: QaRow, asking: AskingOptions) -> str:
     if asking.captions is None or asking.captions.get(row.image_id or "", "").strip():
         return ""
     return "there is no caption of this image"
 
 
 def _trouble(question: QaQuestion, options: Sequence[str]) -> str:
-    """Why a question cannot be asked; "" if it can."""
+    """Return why a question cannot be asked; "" if it can."""
     matches = _matches(question)
     if not question.question.strip():
         return "blank question"
@@ -166,7 +176,7 @@ def _trouble(question: QaQuestion, options: Sequence[str]) -> str:
     if not all(choice.strip() for choice in question.choices):
         return "one of its choices is blank"
     if not (question.answer or "").strip():
-        return "its answer is no text"
+        return "its answer is not text"
     if matches != 1:
         return f"the answer {question.answer!r} is {'several' if matches else 'none'} of the choices"
     if len(options) > len(LETTERS):

@@ -1,4 +1,4 @@
-"""CaptionQA: the results of a run and their metrics, in the benchmark's own format. Made of items and replies alone."""
+"""CaptionQA: results of a run and their metrics, in the benchmark's own format, from items and replies alone."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from halp_probe.tasks.caption_qa import QaItem, declined, parse, score
+from halp_probe.tasks.caption_qa import QaItem, declines_wrongly, parse, score
 
 Entry = dict[str, Any]
 Results = Mapping[str, Sequence[Entry]]  # image id -> its questions' entries, both in the data set's order
 
 
 def entry(item: QaItem, reply: str) -> Entry:
-    """One question's result."""
+    """Return one question's result."""
     choice = parse(item, reply)
     return {
         "question": item.question,
@@ -22,14 +22,14 @@ def entry(item: QaItem, reply: str) -> Entry:
         "model_answer": None if choice.index is None else item.options[choice.index],
         "model_response": reply,
         "is_correct": choice.index == item.right,
-        "is_cannot_answer": declined(item, choice),
+        "is_cannot_answer": declines_wrongly(item, choice),
         "score": round(score(item, choice), 4),
         "category": item.category,
     }
 
 
 def results(answers: Iterable[tuple[QaItem, str]]) -> Results:
-    """Of each item and the reply to it."""
+    """Return the results by image, from each item and the reply to it."""
     found: dict[str, list[Entry]] = {}
     for item, reply in answers:
         found.setdefault(item.image_id, []).append(entry(item, reply))
@@ -37,9 +37,12 @@ def results(answers: Iterable[tuple[QaItem, str]]) -> Results:
 
 
 def metrics(found: Results, model: str, split: str) -> dict[str, Any]:
-    """Accuracy, scores and how often the model declined, overall and by category; rounded as the benchmark does."""
+    """Return accuracy, scores and how often the model declined, overall and by category.
+
+    Rounded as the benchmark rounds.
+    """
     entries = [each for image in found.values() for each in image]
-    # image by image, as the benchmark adds: the same digits
+    # summed image by image, as in the benchmark, so that the digits are the same
     total_score = sum(sum(each["score"] for each in image) for image in found.values())
     correct = sum(each["is_correct"] for each in entries)
     return {
@@ -56,12 +59,12 @@ def metrics(found: Results, model: str, split: str) -> dict[str, Any]:
 
 
 def as_json(value: object) -> str:
-    """As the benchmark writes its files: indented by two, without a last line's end."""
+    """Encode as the benchmark writes its files: indented by two, without a newline at the end."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def summary(found: Mapping[str, Any]) -> str:
-    """The metrics as a few lines of text."""
+    """Return the metrics as a few lines of text."""
     total = found["total_questions"]
     lines = [
         f"{total} questions: accuracy {found['overall_accuracy']:.2%}, average score {found['average_score']:.4f}, "
@@ -78,14 +81,14 @@ def summary(found: Mapping[str, Any]) -> str:
 
 
 class Tally:
-    """What a run has scored so far, for its progress line."""
+    """Scores of a run so far, for its progress line."""
 
     def __init__(self, items: Iterable[QaItem]) -> None:
         self._items = {item.key: item for item in items}
         self._entries: dict[str, tuple[float, bool, bool]] = {}
 
     def add(self, key: str, reply: str) -> None:
-        """Count this reply, in the place of an earlier one to the same item."""
+        """Count this reply; it replaces an earlier one to the same item."""
         each = entry(self._items[key], reply)
         self._entries[key] = each["score"], each["is_correct"], each["is_cannot_answer"]
 

@@ -1,4 +1,4 @@
-"""Captions of images, one each, to be answered from in CaptionQA; nothing says whether a caption is right."""
+"""Captions of images, one each, from which CaptionQA can be answered; there is no ground truth for a caption."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROMPT_STYLES: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionItem:
-    """One image to describe."""
+    """Image to describe."""
 
     image_id: str  # the row's id
     image: str  # file in the images' folder
@@ -33,7 +33,7 @@ class CaptionItem:
 
 
 def make_caption_items(rows: Iterable[QaRow], prompt_text: str) -> tuple[list[CaptionItem], list[Failure]]:
-    """One item an image, in the data set's order, and why other rows have none."""
+    """Return one item an image, in the data set's order, and why other rows have none."""
     items: dict[str, CaptionItem] = {}
     failures = []
     for named in named_rows(rows, images=True):
@@ -48,18 +48,19 @@ def make_caption_items(rows: Iterable[QaRow], prompt_text: str) -> tuple[list[Ca
 
 
 def prompt(item: CaptionItem) -> Sample:
+    """Return the prompt that asks for the caption."""
     return Sample(
         question_id=item.image_id, image_id=item.image, question=item.prompt, answer="", extra={"split": item.split}
     )
 
 
 def parse(_item: CaptionItem, reply: str) -> str:
-    """What follows the model's thinking; "" where it never got past it."""
+    """Return the text after the model's thinking; "" if the thinking never ends."""
     return after_thinking(reply) or ""
 
 
 def verdict(_item: CaptionItem, caption: str) -> Verdict:
-    """Unknown: there is nothing to compare a caption with."""
+    """Return an unknown verdict: there is nothing to compare a caption with."""
     return unknown("caption", "", "a caption has no ground truth" if caption else EMPTY_ANSWER, caption)
 
 
@@ -67,11 +68,11 @@ CAPTION = Task(name="caption", item_type=CaptionItem, prompt=prompt, parse=parse
 
 
 def captions(answers: Iterable[tuple[CaptionItem, str]]) -> dict[str, str]:
-    """Image id -> caption, without those that are empty."""
+    """Return captions by image id; empty ones are left out."""
     found = {item.image_id: parse(item, reply) for item, reply in answers}
     return {image_id: caption for image_id, caption in found.items() if caption}
 
 
 def as_json(found: Mapping[str, str]) -> str:
-    """As the benchmark writes its captions: ASCII, indented by two, without a last line's end."""
+    """Encode as the benchmark writes its captions: ASCII, indented by two, without a newline at the end."""
     return json.dumps(found, indent=2)

@@ -1,9 +1,9 @@
 """Dense captioning: name every object of one or more images, with its place, as grouped JSON.
 
-Label 1 (hallucinated): an object was described where no true one is, at the item's IoU. 0: each described object has
-a true one of its own there, and all of the reply could be read. None: anything else, and where there is no ground
-truth. Labels are about places: whether the descriptions say the same is in the metrics. What a reply leaves out shows
-there too, as recall; it is no hallucination.
+Label 1 (hallucinated): some described object matches no true object at the item's IoU. 0: each described object
+matches a true one of its own, and all of the reply could be read. None: anything else, including items without ground
+truth. Labels are about places; the metrics compare descriptions. An object that the reply leaves out lowers recall
+and is not a hallucination.
 """
 
 from __future__ import annotations
@@ -35,23 +35,24 @@ _SEVERAL_IMAGES = "这里有 {count} 张图片，请按图片顺序找出每张�
 
 @dataclass(frozen=True, kw_only=True)
 class DenseItem:
-    """One prompt: its images, of width × height pixels each, and what is truly there."""
+    """Prompt with its images, of width × height pixels each, and the true objects."""
 
     key: str
     images: tuple[str, ...]  # files
     widths: tuple[int, ...]
     heights: tuple[int, ...]
-    truth: str  # grouped JSON, as `read_reply` reads it without a problem; "" where it is not known
+    truth: str  # grouped JSON that `read_reply` reads without a problem; "" where it is not known
     prompt: str  # the user's text
-    iou: float  # from which two objects count as one
+    iou: float  # least overlap at which two objects count as one
 
 
 def default_prompt(images: int) -> str:
-    """The user's text for so many images."""
+    """Return the user's text for a number of images."""
     return _ONE_IMAGE if images == 1 else _SEVERAL_IMAGES.format(count=images)
 
 
 def prompt(item: DenseItem) -> Sample:
+    """Return the prompt that shows the item's images."""
     several = len(item.images) > 1
     image_id = " + ".join(item.images)
     return Sample(
@@ -64,41 +65,42 @@ def prompt(item: DenseItem) -> Sample:
 
 
 def parse(item: DenseItem, reply: str) -> Reading:
+    """Read the objects that the reply describes."""
     return read_reply(reply, len(item.images))
 
 
 def true_objects(item: DenseItem) -> tuple[DenseObject, ...]:
-    """None where the truth is not known, as where there is nothing."""
+    """Return the true objects; empty also where the truth is not known."""
     return read_reply(item.truth, len(item.images)).objects if item.truth else ()
 
 
 def judge(item: DenseItem, reading: Reading) -> Verdict:
-    """By place alone: see the module."""
+    """Judge by place alone: see the module."""
     true = true_objects(item)
-    told, there = _named(reading.objects), _named(true)
+    described, truth = _descriptions(reading.objects), _descriptions(true)
     if not item.truth:
-        return unknown(RULE, "", NO_TRUTH, told)
-    found = {id(pair.told) for pair in match(reading.objects, true, item.iou)}
-    misplaced = [one for one in reading.objects if id(one) not in found]
+        return unknown(RULE, "", NO_TRUTH, described)
+    matched = {id(pair.described) for pair in match(reading.objects, true, item.iou)}
+    misplaced = [one for one in reading.objects if id(one) not in matched]
     if misplaced:
         counts = f"{len(misplaced)} of {len(reading.objects)} objects are not there"
-        return wrong(RULE, told, there, f"{counts} at IoU {item.iou:g} (first: {place_of(misplaced[0])})")
+        return wrong(RULE, described, truth, f"{counts} at IoU {item.iou:g} (first: {place_of(misplaced[0])})")
     if reading.cut_off:
-        return unknown(RULE, there, "cut off, nothing wrong so far", told)
+        return unknown(RULE, truth, "cut off, nothing wrong so far", described)
     if reading.problems:
         place, reason = reading.problems[0].place, reading.problems[0].reason
-        return unknown(RULE, there, f"not all could be read (first problem: {place} {reason})", told)
+        return unknown(RULE, truth, f"not all could be read (first problem: {place} {reason})", described)
     if not reading.objects:
-        return unknown(RULE, there, "describes nothing")
-    return right(RULE, told, there, f"each of {len(reading.objects)} objects is there at IoU {item.iou:g}")
+        return unknown(RULE, truth, "describes nothing")
+    return right(RULE, described, truth, f"each of {len(reading.objects)} objects is there at IoU {item.iou:g}")
 
 
 def place_of(one: DenseObject) -> str:
-    """How problems and matches name an object."""
+    """Return the object's name in problems and matches."""
     return f"图片_{one.image}/object_{one.index}"
 
 
-def _named(objects: tuple[DenseObject, ...]) -> str:
+def _descriptions(objects: tuple[DenseObject, ...]) -> str:
     return "; ".join(one.desc for one in objects)
 
 

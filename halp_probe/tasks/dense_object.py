@@ -1,4 +1,4 @@
-"""One object of a dense caption: exactly one geometry and a description; what is wrong with it, in words."""
+"""Objects of a dense caption: exactly one geometry and a description each; faults of an object in words."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from halp_probe.tasks.geometry import FULL, KINDS, DenseObject, Kind, Point, are
 
 _NAMES = (*KINDS, "line_points", "desc")
 _LENGTHS = {"bbox_2d": 4, "quad": 8}
-_NOTHING = 1e-6  # of an area: what rounding leaves of corners on one line
-_HALF = re.compile("[\ud800-\udfff]")  # half a surrogate pair: no character
+_NOTHING = 1e-6  # an area below this is rounding error of corners on one line
+_HALF = re.compile("[\ud800-\udfff]")  # half a surrogate pair, which is not a character
 
 Members = Sequence[tuple[str, Any]]
 
 
 def faults(members: Any, *, right: float = FULL, bottom: float = FULL, line_points: bool = True) -> Iterator[str]:
-    """All that is wrong with an object's JSON, given as pairs so that a repeated name shows.
+    """Yield all that is wrong with an object's JSON, given as pairs so that a repeated name shows.
 
     Coordinates lie between 0 and `right`, or `bottom`; without `line_points` a line may leave them out.
     """
@@ -27,8 +27,8 @@ def faults(members: Any, *, right: float = FULL, bottom: float = FULL, line_poin
         yield "is no JSON object"
         return
     names = [name for name, _ in members]
-    yield from (f"has {_quoted(name)} twice" for name in sorted({name for name in names if names.count(name) > 1}))
-    yield from (f"has {_quoted(name)}, which is not known" for name in names if name not in _NAMES)
+    yield from (f"has {_quote(name)} twice" for name in sorted({name for name in names if names.count(name) > 1}))
+    yield from (f"has {_quote(name)}, which is not known" for name in names if name not in _NAMES)
     of = dict(members)
     if "desc" not in of:
         yield "has no description"
@@ -40,13 +40,13 @@ def faults(members: Any, *, right: float = FULL, bottom: float = FULL, line_poin
     if "line_points" in of and "line" not in of:
         yield "has line_points without a line"
     for kind in kinds:
-        yield from (f"{kind} {fault}" for fault in _misplaced(kind, of[kind], right, bottom))
+        yield from (f"{kind} {fault}" for fault in _geometry_faults(kind, of[kind], right, bottom))
     if "line" in of and ("line_points" in of or line_points):
-        yield from _miscounted(of["line"], of.get("line_points"))
+        yield from _count_faults(of["line"], of.get("line_points"))
 
 
 def make_object(image: int, index: int, members: Members) -> DenseObject:
-    """From members without faults."""
+    """Make an object from members without faults."""
     of = dict(members)
     kind = next(kind for kind in KINDS if kind in of)
     return DenseObject(image=image, index=index, kind=kind, points=_pairs(of[kind]), desc=of["desc"])
@@ -56,23 +56,23 @@ def _pairs(numbers: Sequence[float]) -> tuple[Point, ...]:
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def _misplaced(kind: Kind, numbers: Any, right: float, bottom: float) -> Iterator[str]:
+def _geometry_faults(kind: Kind, numbers: Any, right: float, bottom: float) -> Iterator[str]:
     if not isinstance(numbers, list):
         yield "is no list"
         return
     strange = [number for number in numbers if isinstance(number, bool) or not isinstance(number, int | float)]
     if strange:
-        yield f"holds {_named(strange[0])} where a number is due"
+        yield f"holds {_type_name(strange[0])} where a number is due"
     length = _LENGTHS.get(kind)
     if length and len(numbers) != length:
         yield f"holds {len(numbers)} numbers, not {length}"
     elif not length and (len(numbers) < 4 or len(numbers) % 2):
         yield f"holds {len(numbers)} numbers, not an even count of 4 or more"
     elif not strange:
-        yield from _outside(kind, numbers, right, bottom)
+        yield from _coordinate_faults(kind, numbers, right, bottom)
 
 
-def _outside(kind: Kind, numbers: list[float], right: float, bottom: float) -> Iterator[str]:
+def _coordinate_faults(kind: Kind, numbers: list[float], right: float, bottom: float) -> Iterator[str]:
     if not all(map(math.isfinite, numbers)):
         yield "holds a number that is not finite"
         return
@@ -89,7 +89,7 @@ def _outside(kind: Kind, numbers: list[float], right: float, bottom: float) -> I
         yield "has no length"
 
 
-def _miscounted(line: Any, count: Any) -> Iterator[str]:
+def _count_faults(line: Any, count: Any) -> Iterator[str]:
     if count is None:
         yield "has a line without line_points"
     elif isinstance(count, bool) or not isinstance(count, int):
@@ -98,10 +98,10 @@ def _miscounted(line: Any, count: Any) -> Iterator[str]:
         yield f"has {len(line)} numbers in its line, but line_points {count}"
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return repr(name if len(name) <= 40 else name[:40] + "…")
 
 
-def _named(value: Any) -> str:
+def _type_name(value: Any) -> str:
     kinds = {bool: "true or false", str: "a text", list: "a list", tuple: "an object", type(None): "null"}
     return kinds[type(value)]

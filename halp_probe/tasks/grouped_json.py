@@ -1,7 +1,7 @@
 """Objects as JSON, by image: {"图片_1": {"object_1": {"bbox_2d": [x1, y1, x2, y2], "desc": "…"}, …}, "图片_2": …}.
 
-Read from what a model said, which may have prose and code fences around it, be cut off, or be no JSON at all. An
-object counts once its closing brace is there and nothing is wrong with it; what is wrong is told, never mended.
+Read from a model's reply, which may have prose and code fences around it, be cut off, or not be JSON at all. An object
+counts if it is closed and has no fault; faults are reported, never repaired.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from halp_probe.reply_text import after_thinking
 from halp_probe.tasks.dense_object import faults, make_object
 from halp_probe.tasks.geometry import DenseObject
 
-_START = re.compile(r'\{\s*("(?:[^"\\]|\\.){1,64}")\s*:')  # by its first name
+_START = re.compile(r'\{\s*("(?:[^"\\]|\\.){1,64}")\s*:')  # an object's brace and first name
 _CUT_START = re.compile(r'\{\s*(?:"[^"]{0,64}"?\s*)?\Z')  # the text ends within or after the first name
 _NO_MEMBERS = re.compile(r"\s*(?:```\w*\s*)?\{\s*\}\s*(?:```\s*)?\Z")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_TOKEN = re.compile(r'"(?:[^"\\]*(?:\\.[^"\\]*)*")?|[{}\[\]]', re.DOTALL)  # a lone quote: a string without an end
-_WRAPPED = re.compile(r'(?:"\s*:|\[)\s*\Z')  # before the JSON of objects: it is a value in other JSON
+_TOKEN = re.compile(r'"(?:[^"\\]*(?:\\.[^"\\]*)*")?|[{}\[\]]', re.DOTALL)  # a lone quote begins a string without an end
+_WRAPPED = re.compile(r'(?:"\s*:|\[)\s*\Z')  # text before the objects' JSON if that is a value in other JSON
 _SCALAR = re.compile(r'[^\s,{}\[\]":]+')
 _SPACE = re.compile(r"\s*")
 _IMAGE = re.compile(r"(?:图片|image)_([1-9][0-9]{0,5})", re.ASCII)
 _OBJECT = re.compile(r"object_([1-9][0-9]{0,5})", re.ASCII)
-_LONGEST_SHOWN = 64  # characters of what is quoted
-_LONGEST_INT = 20  # digits; a longer one is no coordinate, and int() would refuse very long ones
+_LONGEST_SHOWN = 64  # characters of a quotation
+_LONGEST_INT = 20  # digits; a longer one is not a coordinate, and int() would refuse very long ones
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong and where: an object (`图片_1/object_2`), an image's group (`图片_1`), or the `reply`."""
+    """Fault and its place: an object (`图片_1/object_2`), an image's group (`图片_1`), or the `reply`."""
 
     place: str
     reason: str
@@ -40,7 +40,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The objects without a problem in the reply's order, all problems, and whether the JSON ends before its end."""
+    """Objects without a fault in the reply's order, all problems, and whether the JSON is cut off."""
 
     objects: tuple[DenseObject, ...]
     problems: tuple[Problem, ...]
@@ -48,13 +48,13 @@ class Reading:
 
 
 def read_reply(text: str, images: int) -> Reading:
-    """What a reply to a prompt of so many images says, for any text at all.
+    """Read the objects in a reply to a prompt of so many images, for any text at all.
 
-    With one image its group may be left out: {"object_1": …}. Thoughts up to `</think>` are no part of the reply.
+    With one image its group may be left out: {"object_1": …}. Text up to `</think>` is not part of the reply.
     """
     text = after_thinking(text) or ""
     for start in _START.finditer(text):
-        if _shaped(_decoded(start[1])):
+        if _is_expected_name(_decode(start[1])):
             return _Reader(text, images).read(start.start())
     if _NO_MEMBERS.match(text):
         return Reading(objects=(), problems=(), cut_off=False)
@@ -65,8 +65,8 @@ def read_reply(text: str, images: int) -> Reading:
     )
 
 
-def grouped(objects: Sequence[DenseObject], images: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """As `read_reply` reads it, every image with its group."""
+def group_by_image(objects: Sequence[DenseObject], images: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the objects as JSON that `read_reply` reads, with a group for every image."""
     return {
         f"图片_{image}": {f"object_{one.index}": as_member(one, one.points) for one in objects if one.image == image}
         for image in range(1, images + 1)
@@ -74,21 +74,21 @@ def grouped(objects: Sequence[DenseObject], images: int) -> dict[str, dict[str, 
 
 
 def as_member(item: DenseObject, points: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """An object's own JSON, with points in any unit."""
+    """Return an object's own JSON, with points in any unit."""
     count = {"line_points": len(points)} if item.kind == "line" else {}
     return {item.kind: [number for point in points for number in point], **count, "desc": item.desc}
 
 
-class _End(Exception):
-    """The text ends before what was begun."""
+class _EndError(Exception):
+    """The text ends inside a JSON value."""
 
 
-class _Malformed(Exception):
-    """No JSON; nothing after it can be told apart."""
+class _MalformedError(Exception):
+    """The text is not JSON; the rest of it cannot be read."""
 
 
 class _Reader:
-    """Goes through the text once; `_at` is the next character."""
+    """Reader that goes through the text once; `_at` is the index of the next character."""
 
     def __init__(self, text: str, images: int) -> None:
         self._text, self._images = text, images
@@ -97,19 +97,20 @@ class _Reader:
         self._problems: list[Problem] = []
 
     def read(self, start: int) -> Reading:
+        """Read the JSON that begins at `start`."""
         self._at, cut_off = start, False
         if _WRAPPED.search(self._text, 0, start):
-            self._tell("reply", "holds the objects inside other JSON")
+            self._report("reply", "holds the objects inside other JSON")
         try:
             self._root()
-        except _End:
-            self._tell(self._place, "cut off")
+        except _EndError:
+            self._report(self._place, "cut off")
             cut_off = True
-        except _Malformed as error:
-            self._tell(self._place, f"{error}; what follows is not read")
+        except _MalformedError as error:
+            self._report(self._place, f"{error}; what follows is not read")
         return Reading(objects=tuple(self._objects), problems=tuple(self._problems), cut_off=cut_off)
 
-    def _tell(self, place: str, reason: str) -> None:
+    def _report(self, place: str, reason: str) -> None:
         self._problems.append(Problem(place, reason))
 
     def _root(self) -> None:
@@ -125,16 +126,16 @@ class _Reader:
             else:
                 self._skip(key)
         for number in range(due.last + 1, self._images + 1) if groups else ():
-            self._tell(f"图片_{number}", "is missing")
-        if any(_shaped(_decoded(again[1])) for again in _START.finditer(self._text, self._at)):
-            self._tell("reply", "holds JSON of objects more than once; only the first is read")
+            self._report(f"图片_{number}", "is missing")
+        if any(_is_expected_name(_decode(again[1])) for again in _START.finditer(self._text, self._at)):
+            self._report("reply", "holds JSON of objects more than once; only the first is read")
 
     def _group(self, key: str, image: int, fault: str) -> None:
         fault = fault if image <= self._images else f"is none of the images shown: {self._images} in all"
         if fault:
-            self._tell(key, fault)
+            self._report(key, fault)
         if self._peek() != "{":
-            self._tell(key, "is no JSON object")
+            self._report(key, "is no JSON object")
             self._value()
             return
         count = _Count()
@@ -146,19 +147,19 @@ class _Reader:
                 self._object(f"{key}/{name}", image, int(index[1]), count.fault(int(index[1])), fault)
 
     def _object(self, place: str, image: int, index: int, fault: str, group_fault: str = "") -> None:
-        members, unread = _loaded(self._value())
+        members, unread = _load(self._value())
         reasons = [fault, unread] if unread else [fault, *faults(members)]
         for reason in filter(None, reasons):
-            self._tell(place, reason)
+            self._report(place, reason)
         if not any(reasons) and not group_fault:
             self._objects.append(make_object(image, index, members))
 
     def _skip(self, place: str) -> None:
-        self._tell(_short(place), "is no name that is known here")
+        self._report(_shorten(place), "is no name that is known here")
         self._value()
 
     def _members(self, outer: str) -> Iterator[str]:
-        """The keys of the JSON object that begins here; the caller reads each value before the next."""
+        """Yield the keys of the JSON object that begins here; the caller reads each value before the next."""
         self._at += 1
         first = True
         while self._peek() != "}":
@@ -166,7 +167,7 @@ class _Reader:
                 self._take(",")
             key = self._key()
             self._take(":")
-            self._place = f"{outer}/{_short(key)}" if outer else _short(key)
+            self._place = f"{outer}/{_shorten(key)}" if outer else _shorten(key)
             self._peek()
             yield key
             self._place, first = outer or "reply", False
@@ -176,37 +177,37 @@ class _Reader:
         space = _SPACE.match(self._text, self._at)
         self._at = space.end() if space else self._at
         if self._at == len(self._text):
-            raise _End
+            raise _EndError
         return self._text[self._at]
 
     def _take(self, mark: str) -> None:
         if self._peek() != mark:
-            raise _Malformed(f"{_short(self._text[self._at])!r} where {mark!r} is due")
+            raise _MalformedError(f"{_shorten(self._text[self._at])!r} where {mark!r} is due")
         self._at += 1
 
     def _key(self) -> str:
         if self._peek() != '"':
-            raise _Malformed(f"{self._text[self._at]!r} where a name in quotes is due")
+            raise _MalformedError(f"{self._text[self._at]!r} where a name in quotes is due")
         literal = _STRING.match(self._text, self._at)
         if literal is None:
-            raise _End
+            raise _EndError
         self._at = literal.end()
-        key = _decoded(literal[0])
+        key = _decode(literal[0])
         if key is None:
-            raise _Malformed(f"{_short(literal[0])} is no JSON string")
+            raise _MalformedError(f"{_shorten(literal[0])} is no JSON string")
         return key
 
     def _value(self) -> str:
-        """The text of the value that begins here, by its brackets and quotes alone."""
+        """Return the text of the value that begins here, found by its brackets and quotes alone."""
         begin, opening = self._at, self._peek()
         if opening in "{[":
             self._at = self._closing(opening, {"{": "}", "[": "]"}[opening])
         else:
             found = (_STRING if opening == '"' else _SCALAR).match(self._text, self._at)
             if found is None and opening == '"':
-                raise _End
+                raise _EndError
             if found is None:
-                raise _Malformed(f"{opening!r} where a value is due")
+                raise _MalformedError(f"{opening!r} where a value is due")
             self._at = found.end()
         return self._text[begin : self._at]
 
@@ -218,28 +219,29 @@ class _Reader:
                 return token.end()
             if token[0] == '"':
                 break
-        raise _End
+        raise _EndError
 
 
 class _Count:
-    """Numbers that should come as 1, 2, 3."""
+    """Checks that numbers come as 1, 2, 3."""
 
     def __init__(self) -> None:
         self.last = 0
-        self._seen: set[int] = set()
+        self._numbers: set[int] = set()
 
     def fault(self, number: int) -> str:
+        """Return what is wrong with the next number; "" if it is the expected one."""
         due, self.last = self.last + 1, number
-        repeated = number in self._seen
-        self._seen.add(number)
+        repeated = number in self._numbers
+        self._numbers.add(number)
         return "occurs twice" if repeated else "" if number == due else f"comes where number {due} is due"
 
 
-def _shaped(key: str | None) -> bool:
+def _is_expected_name(key: str | None) -> bool:
     return key is not None and (_IMAGE.fullmatch(key) or _OBJECT.fullmatch(key)) is not None
 
 
-def _decoded(literal: str) -> str | None:
+def _decode(literal: str) -> str | None:
     try:
         decoded: str = json.loads(literal)
     except ValueError:
@@ -247,8 +249,8 @@ def _decoded(literal: str) -> str | None:
     return decoded
 
 
-def _loaded(text: str) -> tuple[Any, str]:
-    """JSON with objects as tuples of pairs, so that a repeated name shows; or None and what is wrong."""
+def _load(text: str) -> tuple[Any, str]:
+    """Decode JSON with objects as tuples of pairs, so that a repeated name shows; or return None and the fault."""
     try:
         return json.loads(text, object_pairs_hook=tuple, parse_int=_integer, parse_constant=float), ""
     except json.JSONDecodeError as error:
@@ -261,6 +263,6 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _LONGEST_INT else float(digits)
 
 
-def _short(text: str) -> str:
-    text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair could not be written down
+def _shorten(text: str) -> str:
+    text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair could not be encoded
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"

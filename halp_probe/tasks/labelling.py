@@ -32,14 +32,14 @@ def label(
     shards
         Opened shards, or the path of a shard or a folder of them.
     rule
-        The rule that judges; None: each ground truth's shape picks its own. Answers to a task are judged by it.
+        The rule that judges; None: chosen by each ground truth's form. Answers to a task are judged by the task.
     table, column
-        A CSV of labels made elsewhere and its column of labels, matched by question_id.
+        A CSV of existing labels and its column of labels, matched by question_id.
     judge
         A judge model, asked about all answers or only those that the rules leave unknown. Its verdicts are kept in
         `judge.cache`; where that is None, in `labels.verdicts.jsonl` beside the shards.
     progress
-        Of the judge, as in `extract`.
+        Progress of the judge, as in `extract`.
 
     Raises
     ------
@@ -71,8 +71,8 @@ def label(
             with shown(progress) as report:
                 run = ask_judge(rows, questions, answers, truths, judge, cache, progress=report)
             rows, record = run.rows, judge_record(judge, run)
-            notes += [_asked(run, cache), *run.notes]
-    notes += [*opened.notes, *_cut_off(opened)]
+            notes += [_judge_note(run, cache), *run.notes]
+    notes += [*opened.notes, *_cut_off_note(opened)]
     return Labels(rows=tuple(with_texts(rows, questions, answers, truths)), notes=tuple(notes), judge_record=record)
 
 
@@ -83,7 +83,7 @@ def judge_task(shards: Shards, name: str, rule: str | None = None) -> list[Label
     if name not in TASKS:
         raise LabelError(f"{shards.files[0]} was captured for the task {name!r}, which this version does not know")
     task = TASKS[name]
-    cells = zip(shards.question_ids, shards.text(ITEM_COLUMN), answers_of(shards), _finished(shards), strict=True)
+    cells = zip(shards.question_ids, shards.text(ITEM_COLUMN), answers_of(shards), _finished_flags(shards), strict=True)
     return [
         row(question_id, task.verdict(task.item(item), answer, finished=finished))
         for question_id, item, answer, finished in cells
@@ -108,18 +108,18 @@ def _check_sources(
         )
 
 
-def _asked(run: JudgeRun, cache: Path) -> str:
-    return f"the judge was asked about {run.asked} texts, {run.cached} verdicts stood in {cache} already"
+def _judge_note(run: JudgeRun, cache: Path) -> str:
+    return f"the judge was asked about {run.asked} texts, {run.cached} verdicts were in {cache} already"
 
 
-def _cut_off(shards: Shards) -> list[str]:
-    """A note on answers that were as long as they were allowed to be."""
-    long, limit = _finished(shards).count(False), shards.attributes.get("max_new_tokens")
+def _cut_off_note(shards: Shards) -> list[str]:
+    """Return a note on answers that reach the token limit, if there are any."""
+    long, limit = _finished_flags(shards).count(False), shards.attributes.get("max_new_tokens")
     return [f"{long} answers reach the limit of {limit} tokens and may be cut off before their verdict"] if long else []
 
 
-def _finished(shards: Shards) -> list[bool]:
-    """False for answers of as many tokens as were allowed: whether the last one was an end token is not known."""
+def _finished_flags(shards: Shards) -> list[bool]:
+    """Return False for answers of as many tokens as were allowed: whether they ended there is not known."""
     limit = shards.attributes.get("max_new_tokens")
     if not limit or not shards.has("answer_tokens"):
         return [True] * len(shards.question_ids)

@@ -1,7 +1,7 @@
-"""Which of the lettered options a reply chooses.
+"""Reading of the lettered option that a reply chooses.
 
 An explicit declaration ("the answer is (B)") wins, then a bare letter, then an option's number, then its text: all of
-the reply, or the one text that the reply mentions. Where the evidence is missing or conflicts, no option is chosen.
+the reply, or the one text that the reply mentions. Where the evidence is missing or conflicts, no option is read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from halp_probe.labels.normalise import clean, sentences
 from halp_probe.labels.refusal import refused
 from halp_probe.labels.verdict import CONFLICT, EMPTY_ANSWER, REFUSAL
 from halp_probe.tasks.option_head import letters, number, same_text
-from halp_probe.tasks.option_mentions import mentioned
+from halp_probe.tasks.option_mentions import find_mentions
 
 LETTERS = string.ascii_uppercase
 DECLARED, LETTER, NUMBER, TEXT = "declared", "letter", "number", "text"
@@ -23,7 +23,7 @@ DECLARED, LETTER, NUMBER, TEXT = "declared", "letter", "number", "text"
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """`index` of the chosen option from 0, and `how` it was said; or None and the `reason`."""
+    """Option that a reply chooses: its `index` from 0, and `how` it was stated; or None and the `reason`."""
 
     index: int | None
     how: str = ""
@@ -31,11 +31,14 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Declared:
-    """One place where a reply declares its answer: at `start`, and `final` where it says that this is its last word."""
+class _Declaration:
+    """Place where a reply declares its answer.
+
+    `start` is its index in the reply; `final` is True where it is called the final answer.
+    """
 
     start: int
-    options: frozenset[int]  # none where what is declared could not be read
+    options: frozenset[int]  # empty where the declared option could not be read
     payload: str
     final: bool
 
@@ -56,7 +59,7 @@ _MARKER = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_WEAK_MARKER = re.compile(  # so few words that only a letter behind them makes a declaration
+_WEAK_MARKER = re.compile(  # weak wording: a declaration only if a letter follows
     r"""
     \b (?:I|we) (?: 'd | 'll | \s would | \s will )? \s
         (?:think|believe|guess|say|answer|choose|chose|pick|picked|select|go\ with) \s (?: that \s )?
@@ -93,32 +96,32 @@ _REFUTED = re.compile(
     re.I,
 )
 _MARK = re.compile(r"(?:^|(?<=\s))[\[(]?([A-Z])[\]).:]\s*(?=\S)")
-_TOLD = re.compile(  # an option of which something is told: "A is red", "option A: red", "选项A是红色"
+_DESCRIBED_OPTION = re.compile(  # an option that is described: "A is red", "option A: red", "选项A是红色"
     r"(?:^|(?<=[\s,;。]))(?:(?i:option|choice)\s+|选项\s*)?[\[(]?([A-Z])(?:[\]).:]|\s(?:is|says|shows|means)\b|\s?[=是为])"
 )
 _SECOND_THOUGHT = re.compile(r"\b(?:wait|hmm+|actually|on second thought|correction|scratch that)\b|等等", re.I)
 _ANY_LETTER = re.compile(r"(?<![\w'&.-])(?:([B-HJ-Z])(?![\w'&+-])|([AI])(?=\s*(?:[.,;:)!。]|$)))")
 _ALONE = re.compile(r"[\[(\"']*([A-Z])[\])\"']*[.。、]?")
-_NEAR = 80  # characters before a declaration in which a doubt counts
-_LINE = 400  # characters of a declaration's line that are read
+_NEAR = 80  # characters before a declaration in which words of doubt count
+_LINE = 400  # characters that are read of a declaration's line
 
 
-def chosen(reply: str, options: Sequence[str]) -> Choice:
-    """The option that `reply` chooses among `options`, which the prompt showed in this order under A, B, …"""
-    said = clean(reply)
-    if not said:
+def read_choice(reply: str, options: Sequence[str]) -> Choice:
+    """Return the option that `reply` chooses among `options`, which the prompt showed as A, B and so on."""
+    reply_text = clean(reply)
+    if not reply_text:
         return Choice(index=None, reason="it never got past its thinking" if "<think>" in reply else EMPTY_ANSWER)
-    found = sorted([*_declared(said, options), *_confirmed(said)], key=lambda one: one.start)
+    found = sorted([*_declarations(reply_text, options), *_confirmations(reply_text)], key=lambda one: one.start)
     if declared := [one for one in found if one.options]:
-        return _of(_agreed(declared, said, options), DECLARED, options)
-    first = _leading(said, options) | _first_line(said)
-    if bare := first | _last_line(said) | _concluded(said, options):
-        return _of(bare | (_second_thoughts(said, options) if first else frozenset()), LETTER, options)
-    if named := _named(said, options):
+        return _of(_agreement(declared, reply_text, options), DECLARED, options)
+    first = _leading_letter(reply_text, options) | _first_line(reply_text)
+    if bare := first | _last_line(reply_text) | _concluded_options(reply_text, options):
+        return _of(bare | (_second_thoughts(reply_text, options) if first else frozenset()), LETTER, options)
+    if named := _named_options(reply_text, options):
         return _of(named, LETTER, options)
-    if numbered := number(said, options):
+    if numbered := number(reply_text, options):
         return _of(numbered, NUMBER, options)
-    return _by_text(found[-1].payload if found else said, said, options)
+    return _by_text(found[-1].payload if found else reply_text, reply_text, options)
 
 
 def _of(found: frozenset[int], how: str, options: Sequence[str]) -> Choice:
@@ -133,80 +136,82 @@ def _of(found: frozenset[int], how: str, options: Sequence[str]) -> Choice:
     return Choice(index=min(found), how=how)
 
 
-def _by_text(text: str, said: str, options: Sequence[str]) -> Choice:
-    """The one option that `text`, the reply or what it declares, is or mentions."""
-    found = same_text(text, options) or mentioned(text, options)
+def _by_text(text: str, reply_text: str, options: Sequence[str]) -> Choice:
+    """Return the one option that `text`, the reply or a declaration in it, equals or mentions."""
+    found = same_text(text, options) or find_mentions(text, options)
     if not found:
-        return Choice(index=None, reason=REFUSAL if refused(said) else "no option could be read")
-    if len(found) == 1 and refused(said) and not refused(options[min(found)]):
+        return Choice(index=None, reason=REFUSAL if refused(reply_text) else "no option could be read")
+    if len(found) == 1 and refused(reply_text) and not refused(options[min(found)]):
         return Choice(index=None, reason=REFUSAL)
     return _of(found, TEXT, options)
 
 
-def _declared(said: str, options: Sequence[str]) -> Iterator[_Declared]:
-    """What follows each "the answer is", "Answer:", boxed; without options where that is no option's."""
-    for match in _MARKER.finditer(said):
-        rest = said[match.end() : match.end() + _LINE].lstrip()
-        if _doubted(said, match) or _lists(rest):
+def _declarations(reply_text: str, options: Sequence[str]) -> Iterator[_Declaration]:
+    r"""Yield the text after each "the answer is", "Answer:", boxed; its options are empty if they cannot be read."""
+    for match in _MARKER.finditer(reply_text):
+        rest = reply_text[match.end() : match.end() + _LINE].lstrip()
+        if _is_doubted(reply_text, match) or _begins_with_list(rest):
             continue
         payload = rest.partition("}" if match[0].startswith("\\") else "\n")[0]
-        named = letters(payload, options, declared=True) or _said(payload, options)
+        named = letters(payload, options, declared=True) or _declared_options(payload, options)
         if payload and (named or match["answer"] or match["chinese"]):
             final = bool(match["final"] or match["final_chinese"])
-            yield _Declared(start=match.start(), options=named, payload=payload, final=final)
+            yield _Declaration(start=match.start(), options=named, payload=payload, final=final)
 
 
-def _said(payload: str, options: Sequence[str]) -> frozenset[int]:
-    """The option whose text or number a declaration begins with, before anything that explains it."""
+def _declared_options(payload: str, options: Sequence[str]) -> frozenset[int]:
+    """Return the option whose text or number a declaration begins with, before any explanation."""
     whole = same_text(payload, options) or number(payload, options)
     sentence, clause = re.split(r"[.;。](?:\s|$)", payload)[0], re.split(r"[.,;。](?:\s|$)", payload)[0]
     first = same_text(clause, options)
-    return whole or number(sentence, options) or (first if mentioned(payload, options) <= first else frozenset())
+    return whole or number(sentence, options) or (first if find_mentions(payload, options) <= first else frozenset())
 
 
-def _confirmed(said: str) -> Iterator[_Declared]:
-    """ "Option B is correct"."""
-    for match in _CONFIRMED.finditer(said):
-        if not _doubted(said, match):
+def _confirmations(reply_text: str) -> Iterator[_Declaration]:
+    """Yield declarations such as "Option B is correct"."""
+    for match in _CONFIRMED.finditer(reply_text):
+        if not _is_doubted(reply_text, match):
             named = (match["named"] or match["letter"]).upper() + re.sub(r"[^A-Z]", "", match["others"])
-            yield _Declared(
+            yield _Declaration(
                 start=match.start(), options=frozenset(map(LETTERS.index, named)), payload=match[0], final=False
             )
 
 
-def _agreed(declared: Sequence[_Declared], said: str, options: Sequence[str]) -> frozenset[int]:
-    """What all declarations name, with a letter alone in the first line; the final ones alone if the last is one."""
+def _agreement(declared: Sequence[_Declaration], reply_text: str, options: Sequence[str]) -> frozenset[int]:
+    """Return all options that are declared or stand alone in the first line; only final ones if the last is final."""
     if declared[-1].final:
         return frozenset().union(*(one.options for one in declared if one.final))
-    later = _second_thoughts(said[declared[-1].start :], options)
-    return _first_line(said).union(later, *(one.options for one in declared))
+    later = _second_thoughts(reply_text[declared[-1].start :], options)
+    return _first_line(reply_text).union(later, *(one.options for one in declared))
 
 
-def _second_thoughts(said: str, options: Sequence[str]) -> frozenset[int]:
-    """The options whose letters stand behind a "wait" or "actually"."""
-    thought = _SECOND_THOUGHT.search(said)
+def _second_thoughts(reply_text: str, options: Sequence[str]) -> frozenset[int]:
+    """Return the options whose letters follow a "wait" or "actually"."""
+    thought = _SECOND_THOUGHT.search(reply_text)
     if thought is None:
         return frozenset()
-    found = {LETTERS.index(match[1] or match[2]) for match in _ANY_LETTER.finditer(said, thought.end())}
+    found = {LETTERS.index(match[1] or match[2]) for match in _ANY_LETTER.finditer(reply_text, thought.end())}
     return frozenset(index for index in found if index < len(options))
 
 
-def _leading(said: str, options: Sequence[str]) -> frozenset[int]:
-    """The letter with which the reply begins, unless it begins with a list of the options."""
-    if _lists(said) or (_TOLD.match(said) and _TOLD.findall(said)[:2] == ["A", "B"]):
+def _leading_letter(reply_text: str, options: Sequence[str]) -> frozenset[int]:
+    """Return the letter with which the reply begins, unless it begins with a list of the options."""
+    if _begins_with_list(reply_text) or (
+        _DESCRIBED_OPTION.match(reply_text) and _DESCRIBED_OPTION.findall(reply_text)[:2] == ["A", "B"]
+    ):
         return frozenset()
-    return letters(said.partition("\n")[0], options, declared=False)
+    return letters(reply_text.partition("\n")[0], options, declared=False)
 
 
-def _first_line(said: str) -> frozenset[int]:
-    """The letter that is all of the first line."""
-    alone = _ALONE.fullmatch(said.partition("\n")[0].strip())
+def _first_line(reply_text: str) -> frozenset[int]:
+    """Return the letter that is all of the first line."""
+    alone = _ALONE.fullmatch(reply_text.partition("\n")[0].strip())
     return frozenset((LETTERS.index(alone[1]),)) if alone else frozenset()
 
 
-def _last_line(said: str) -> frozenset[int]:
-    """The letter that is all of the last line, unless it is the next of a list that was cut off."""
-    before, _, last = said.rpartition("\n")
+def _last_line(reply_text: str) -> frozenset[int]:
+    """Return the letter that is all of the last line, unless it is the next of a list that was cut off."""
+    before, _, last = reply_text.rpartition("\n")
     alone = _ALONE.fullmatch(last.strip())
     if alone is None:
         return frozenset()
@@ -215,31 +220,31 @@ def _last_line(said: str) -> frozenset[int]:
     return frozenset() if marks and LETTERS.index(marks[-1]) + 1 == index else frozenset((index,))
 
 
-def _concluded(said: str, options: Sequence[str]) -> frozenset[int]:
-    """ "I think B", "so it is (B)"."""
+def _concluded_options(reply_text: str, options: Sequence[str]) -> frozenset[int]:
+    """Return options after phrases such as "I think B", "so it is (B)"."""
     found = frozenset[int]()
-    for match in _WEAK_MARKER.finditer(said):
-        payload = said[match.end() : match.end() + _LINE].partition("\n")[0]
-        if not _doubted(said, match):
+    for match in _WEAK_MARKER.finditer(reply_text):
+        payload = reply_text[match.end() : match.end() + _LINE].partition("\n")[0]
+        if not _is_doubted(reply_text, match):
             found |= letters(payload, options, declared=False)
     return found
 
 
-def _named(said: str, options: Sequence[str]) -> frozenset[int]:
-    """ "option B" anywhere, in a sentence that rejects nothing."""
+def _named_options(reply_text: str, options: Sequence[str]) -> frozenset[int]:
+    """Return options named as "option B" anywhere, in a sentence that rejects nothing."""
     found = frozenset[int]()
-    for sentence in sentences(said):
+    for sentence in sentences(reply_text):
         if not _REFUTED.search(sentence) and not sentence.endswith("?"):
             for match in _NAMED.finditer(sentence):
                 found |= letters(sentence[match.start() :], options, declared=False)
     return found
 
 
-def _doubted(said: str, match: re.Match[str]) -> bool:
-    return _DOUBTED.search(said[max(0, match.start() - _NEAR) : match.start()]) is not None
+def _is_doubted(reply_text: str, match: re.Match[str]) -> bool:
+    return _DOUBTED.search(reply_text[max(0, match.start() - _NEAR) : match.start()]) is not None
 
 
-def _lists(text: str) -> bool:
-    """Whether it begins with options one after the other, "A. red", "B. blue"."""
+def _begins_with_list(text: str) -> bool:
+    """Return whether the text begins with options one after the other, "A. red", "B. blue"."""
     first = _MARK.match(text)
     return first is not None and chr(ord(first[1]) + 1) in _MARK.findall(text)

@@ -1,4 +1,4 @@
-"""Which described object is which true one: at most one each, on one image, by how much they overlap."""
+"""Matching of described objects with true ones: one to one, on one image, by how much they overlap."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from halp_probe.tasks.geometry import DenseObject, iou
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """A described and a true object that overlap enough."""
+    """Pair of a described and a true object that overlap enough."""
 
-    told: DenseObject
+    described: DenseObject
     true: DenseObject
     iou: float
 
 
-def match(told: Sequence[DenseObject], true: Sequence[DenseObject], threshold: float) -> tuple[Match, ...]:
-    """Pairs with an IoU of `threshold` (above 0) or more: as many as can be, and of these the highest sum of IoUs.
+def match(described: Sequence[DenseObject], true: Sequence[DenseObject], threshold: float) -> tuple[Match, ...]:
+    """Return pairs with an IoU of at least `threshold` (above 0): as many as possible, with the highest sum of IoUs.
 
-    In the order of `told`. Descriptions play no part.
+    In the order of `described`. Descriptions play no part.
     """
     from scipy.optimize import linear_sum_assignment
 
-    if not told or not true:
+    if not described or not true:
         return ()
-    overlaps = np.array([[iou(one, other) for other in true] for one in told])
+    overlaps = np.array([[iou(one, other) for other in true] for one in described])
     enough = overlaps >= threshold
     more_than_any_sum = min(overlaps.shape) + 1
     rows, columns = linear_sum_assignment(np.where(enough, more_than_any_sum + overlaps, 0.0), maximize=True)
     return tuple(
-        Match(told=told[row], true=true[column], iou=float(overlaps[row, column]))
+        Match(described=described[row], true=true[column], iou=float(overlaps[row, column]))
         for row, column in zip(rows, columns, strict=True)
         if enough[row, column]
     )

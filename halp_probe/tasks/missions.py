@@ -1,4 +1,4 @@
-"""The missions of a quality check: what an image of each is looked at for, and when a group of images passes."""
+"""Missions of a quality check: what to look at in an image, and when a group of images passes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from halp_probe.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Mission:
-    """`focus`: what to look at in an image; `requirement`: when the whole group passes. Both in Chinese."""
+    """Mission of a quality check, with texts in Chinese.
+
+    `focus`: what to look at in an image; `requirement`: when the whole group passes.
+    """
 
     name: str  # in Unicode's NFC
     focus: str
@@ -25,13 +28,16 @@ class Mission:
 
 @cache
 def missions() -> Mapping[str, Mission]:
-    """Name -> mission, in the order of the data file."""
+    """Return missions by name, in the order of the data file."""
     text = resources.files("halp_probe.tasks").joinpath("missions.json").read_text(encoding="utf-8")
     return MappingProxyType({name: Mission(name=name, **texts) for name, texts in json.loads(text).items()})
 
 
 def mission(name: str) -> Mission:
-    """The mission of this name, in whichever Unicode normal form. Raises InputError for another, with the nearest."""
+    """Return the mission of this name, in any Unicode normal form.
+
+    Raises InputError for an unknown name, with the nearest known one.
+    """
     found = missions().get(nfc(name))
     if found is None:
         raise InputError(f"no mission {name!r}{did_you_mean(name, missions())}; supported are {', '.join(missions())}")
@@ -39,22 +45,22 @@ def mission(name: str) -> Mission:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """ ", did you mean …?" with the name that looks most like this one; "" where none does.
+    """Return ", did you mean …?" with the most similar name; "" where none is similar.
 
-    Brackets and letters of full and half width look alike and are different names.
+    Full-width and half-width brackets and letters look alike but make different names.
     """
-    folded = {_folded(each): each for each in names}
-    same = folded.get(_folded(name))
+    folded = {_fold(each): each for each in names}
+    same = folded.get(_fold(name))
     if same is not None:
         return f", did you mean {same!r}? (letters, brackets or spaces differ in width)"
-    near = difflib.get_close_matches(_folded(name), folded, n=1)
+    near = difflib.get_close_matches(_fold(name), folded, n=1)
     return f", did you mean {folded[near[0]]!r}?" if near else ""
 
 
 def nfc(name: str) -> str:
-    """The name in the normal form by which names are compared: a file system may hold it decomposed."""
+    """Return the name in the normal form in which names are compared: a file system may hold it decomposed."""
     return unicodedata.normalize("NFC", name)
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     return "".join(unicodedata.normalize("NFKC", name).casefold().split())

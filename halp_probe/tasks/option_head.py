@@ -1,4 +1,4 @@
-"""What a piece of text names first: the letter of an option, its text or its number."""
+"""Option that a piece of text names first: by its letter, its text or its number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ANOTHER = re.compile(
     """,
     re.VERBOSE,
 )
-_GOES_ON = re.compile(  # what may follow a letter that is an option's
+_GOES_ON = re.compile(  # what may follow the letter of an option
     r"""
     ["')\]}]* \s* (?: $ | [.,;:)\]}。、,;!] | [—–-] \s | [(（] | [一-鿿]
     | (?:because|since|as|for|which|so|but|and|or|due|based|given) \b )
@@ -54,10 +54,10 @@ _EITHER = re.compile(r"\s*(?:either|both|neither|not|n't|never|不|非)", re.IGN
 
 
 def letters(text: str, options: Sequence[str], *, declared: bool) -> frozenset[int]:
-    """The options, from 0, whose letters stand at the beginning of `text`, a single line; mostly one or none.
+    """Return the options, from 0, whose letters stand at the beginning of `text`, a single line; mostly one or none.
 
-    Those beyond the options too, for the caller to refuse. The article "a" and, unless it is `declared` to be the
-    answer, the pronoun "I" are none. A letter with the text of another option behind it names both.
+    Letters beyond the options are included, for the caller to refuse. The article "a" and, unless the text is
+    `declared` to be the answer, the pronoun "I" do not count. A letter followed by another option's text names both.
     """
     head = _LETTER.match(text)
     if head is None or _EITHER.match(text):
@@ -67,48 +67,48 @@ def letters(text: str, options: Sequence[str], *, declared: bool) -> frozenset[i
     another = _ANOTHER.match(rest)
     if another:
         return frozenset((index, ord(another["bracketed"] or another["plain"]) - ord("A")))
-    behind = _AFTER_LETTER.sub("", rest, count=1)
-    if _DENIED.match(rest) or _SUPPOSED.match(rest) or (index < len(options) and _denies(behind, options[index])):
+    rest_of_text = _AFTER_LETTER.sub("", rest, count=1)
+    if _DENIED.match(rest) or _SUPPOSED.match(rest) or (index < len(options) and _denies(rest_of_text, options[index])):
         return frozenset()
-    if index < len(options) and same_text(behind, options) == {index}:
+    if index < len(options) and same_text(rest_of_text, options) == {index}:
         return frozenset((index,))
     pronoun = letter.upper() == "I" and not declared and not head["bracketed"]
     goes_on = head["bracketed"] or _GOES_ON.match(rest)
     if not goes_on or (pronoun and rest.strip() and not re.match(r"\s*[:)]", rest)):
         return frozenset()
-    return frozenset((index,)) | same_text(behind, options)
+    return frozenset((index,)) | same_text(rest_of_text, options)
 
 
-def _denies(behind: str, option: str) -> bool:
-    """Whether what stands behind a letter is its option's text and that this is wrong."""
-    return behind.casefold().startswith(option.casefold()) and bool(_DENIED_TEXT.match(behind, len(option)))
+def _denies(rest_of_text: str, option: str) -> bool:
+    """Return whether the text after a letter is its option's text, said to be wrong."""
+    return rest_of_text.casefold().startswith(option.casefold()) and bool(_DENIED_TEXT.match(rest_of_text, len(option)))
 
 
 def number(text: str, options: Sequence[str]) -> frozenset[int]:
-    """The option whose number, from 1, is all of `text`, or stands before an option's text; both where they differ.
+    """Return the option whose number, from 1, is all of `text` or precedes an option's text; both where they differ.
 
-    None where an option holds a number: "2" may then be meant as what is counted.
+    Empty where an option holds a number: "2" may then mean a count.
     """
     head = _NUMBER.match(text)
     if head is None or any(numerals(option) for option in options):
         return frozenset()
     index = int(head[1]) - 1
-    behind = _AFTER_LETTER.sub("", head["rest"], count=1).strip()
-    other = same_text(behind, options)
-    return frozenset((index,)) | other if index < len(options) and (other or not behind) else frozenset()
+    rest_of_text = _AFTER_LETTER.sub("", head["rest"], count=1).strip()
+    other = same_text(rest_of_text, options)
+    return frozenset((index,)) | other if index < len(options) and (other or not rest_of_text) else frozenset()
 
 
 def same_text(text: str, options: Sequence[str]) -> frozenset[int]:
-    """The options whose text is `text`: to the letter but for case, else without punctuation and articles."""
-    said = _folded(text)
+    """Return the options that equal `text` but for case; failing that, but for punctuation and articles."""
+    said = _fold(text)
     if not said:
         return frozenset()
-    same = frozenset(index for index, option in enumerate(options) if _folded(option) == said)
+    same = frozenset(index for index, option in enumerate(options) if _fold(option) == said)
     return same or frozenset(index for index, option in enumerate(options) if _bare(option) == _bare(said))
 
 
 @lru_cache(maxsize=1024)
-def _folded(text: str) -> str:
+def _fold(text: str) -> str:
     return plain(text).casefold().strip(" \n.。!\"'")
 
 

@@ -1,4 +1,4 @@
-"""Which options a text mentions by their own words, and does not reject."""
+"""Options that a text mentions by their own words and does not reject."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _REACH = 200  # characters before a mention in which a negation counts
 _POLAR = NEGATORS | {"yes"}
 
 
-def mentioned(text: str, options: Sequence[str]) -> frozenset[int]:
-    """The options whose text stands in `text` as a whole phrase and is not negated; questions do not count.
+def find_mentions(text: str, options: Sequence[str]) -> frozenset[int]:
+    """Return the options whose text occurs in `text` as a whole phrase, not negated; questions do not count.
 
-    A text within a longer one that is an option too ("red" in "dark red") is not mentioned by it. Words as "yes" and
-    "no" count only where the text begins with them.
+    A mention of a longer option ("dark red") is not a mention of a shorter one within it ("red"). Words such as "yes"
+    and "no" count only where the text begins with them.
     """
     found: set[int] = set()
     by_length = sorted(range(len(options)), key=lambda index: len(options[index]), reverse=True)
@@ -43,9 +43,9 @@ def mentioned(text: str, options: Sequence[str]) -> frozenset[int]:
             polar = options[index].casefold().strip(" .!") in _POLAR
             for match in pattern.finditer(left):
                 first = place == 0 and not re.search(r"\w", left[: match.start()])
-                if first if polar else not _negated(left, match):
+                if first if polar else not _is_negated(left, match):
                     found.add(index)
-            left = pattern.sub(lambda match: "\0" * len(match[0]), left)  # not to be found again in a shorter text
+            left = pattern.sub(lambda match: "\0" * len(match[0]), left)  # so that no shorter option is found in it
     return frozenset(found)
 
 
@@ -60,7 +60,7 @@ def _phrase(option: str) -> re.Pattern[str] | None:
     return re.compile(before + r"[^\w\n]+".join(map(re.escape, words)) + after)
 
 
-def _negated(sentence: str, match: re.Match[str]) -> bool:
+def _is_negated(sentence: str, match: re.Match[str]) -> bool:
     reached = sentence[max(0, match.start() - _REACH) : match.start()]
     before = _BREAK.split(reached)[-1]
     return (

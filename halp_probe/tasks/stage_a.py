@@ -1,4 +1,4 @@
-"""Stage-A: one line on what an image of a group shows. It has no ground truth: a summary is well formed or not."""
+"""Stage-A: one line on what an image of a group shows. There is no ground truth: a summary is well formed or not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from halp_probe.labels.verdict import Verdict, unknown
 from halp_probe.records import Sample
 from halp_probe.reply_text import CUT_OFF
 from halp_probe.tasks.missions import mission
-from halp_probe.tasks.stage_groups import Described, Group
+from halp_probe.tasks.stage_groups import Group, ImageDescription
 from halp_probe.tasks.summary import IRRELEVANT, Problem, Summary, summary
 from halp_probe.tasks.task import Task
 
@@ -28,31 +28,35 @@ _UNFINISHED = Summary("", Problem(CUT_OFF, "写得太长，没有写完"))
 
 @dataclass(frozen=True, kw_only=True)
 class ImageItem:
-    """One image of a group."""
+    """Image of a group."""
 
     mission: str
     label: str  # of the group: "pass" or "fail"
     group_id: str
     image: str  # file below the data root
-    focused: bool = True  # whether the prompt says what the mission looks at
+    focused: bool = True  # whether the prompt states the mission's focus
 
     @property
     def key(self) -> str:
-        """The label tells groups of one id apart; the file's name stays when others are added to the group."""
+        """Unique key, with the label, since groups of one id may stand under both, and the file's name.
+
+        The key stays the same when other files are added to the group.
+        """
         return image_key(self.label, self.group_id, self.image.rpartition("/")[2])
 
 
 def image_key(label: str, group_id: str, name: str) -> str:
+    """Return the key of an image of a group."""
     return f"{label}/{group_id}/{name}"
 
 
 def image_keys(group: Group) -> list[str]:
-    """The key of each image, in order."""
+    """Return the key of each image, in order."""
     return [image_key(group.label, group.group_id, name) for name in group.images]
 
 
 def items_of(group: Group, *, focused: bool) -> list[ImageItem]:
-    """One item an image, in order."""
+    """Return one item an image, in order."""
     return [
         ImageItem(
             mission=group.mission,
@@ -66,7 +70,7 @@ def items_of(group: Group, *, focused: bool) -> list[ImageItem]:
 
 
 def prompt(item: ImageItem) -> Sample:
-    """Raises InputError for a mission without a focus, where the item wants one."""
+    """Return the prompt. Raises InputError for a mission without a focus, where the item wants one."""
     parts = [_ASKED, _FORM]
     if item.focused:
         parts.insert(1, _MISSION.format(name=item.mission, focus=mission(item.mission).focus))
@@ -75,30 +79,34 @@ def prompt(item: ImageItem) -> Sample:
 
 
 def parse(item: ImageItem, reply: str) -> Summary:
+    """Return the summary in the reply, or what is wrong with it."""
     return summary(reply)
 
 
 def judge(item: ImageItem, parsed: Summary) -> Verdict:
-    """Always unknown: nobody has written down what the image shows."""
+    """Return an unknown verdict: there is no ground truth for what the image shows."""
     reason = "well formed" if parsed.problem is None else parsed.problem.reason
     return unknown(NAME, "", reason, parsed.text)
 
 
 def again(item: ImageItem, parsed: Summary) -> Sample | None:
-    """The same prompt with what was wrong: a greedy model would say the same to the same words."""
+    """Return the same prompt with the problem of the first reply added; None if it had none.
+
+    A greedy model would answer the same prompt in the same way.
+    """
     if parsed.problem is None:
         return None
     sample = prompt(item)
     return replace(sample, question=f"{sample.question}\n{_AGAIN.format(hint=parsed.problem.hint)}")
 
 
-def described(reply: str, *, finished: bool, date: str) -> Described:
-    """What a reply says of its image. One that was cut off is no summary, however it looks."""
+def read_description(reply: str, *, finished: bool, date: str) -> ImageDescription:
+    """Return what a reply says of its image. A reply that was cut off is no summary, whatever it says."""
     found = summary(reply) if finished else _UNFINISHED
     return (
-        Described(summary=None, problem=found.problem.reason, reply=reply, date=date)
+        ImageDescription(summary=None, problem=found.problem.reason, reply=reply, date=date)
         if found.problem
-        else Described(summary=found.text, date=date)
+        else ImageDescription(summary=found.text, date=date)
     )
 
 

@@ -1,4 +1,4 @@
-"""Stage-B: does a group pass its mission's check? Asked with its images' summaries alone, answered in two lines."""
+"""Stage-B: whether a group passes its mission's check, asked with its images' summaries alone; two lines answer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from halp_probe.tasks.stage_groups import FAIL, PASS
 from halp_probe.tasks.task import Task
 
 NAME = "stage-b"
-SAID = {"通过": PASS, "不通过": FAIL}
-WORDS = {label: word for word, label in SAID.items()}
+LABELS_BY_WORD = {"通过": PASS, "不通过": FAIL}
+WORDS = {label: word for word, label in LABELS_BY_WORD.items()}
 SYSTEM = "你是通信机房施工质量检查的审核员。你看不到图片，只能依据每张图片的文字记录，判断这一组图片是否通过检查。"
 _ASKED = """\
 检查任务：{name}
@@ -30,7 +30,7 @@ _REASON = re.compile(r"理由[:：](.*)")
 
 @dataclass(frozen=True, kw_only=True)
 class GroupItem:
-    """One group with the summaries of its images, in order."""
+    """Group with the summaries of its images, in order."""
 
     mission: str
     label: str  # what people decided: "pass" or "fail"
@@ -39,13 +39,16 @@ class GroupItem:
 
     @property
     def key(self) -> str:
-        """Mission and label tell groups of one id apart."""
+        """Unique key, with mission and label, since groups of different missions and labels may share an id."""
         return group_key(self.mission, self.label, self.group_id)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """`verdict`: "pass", "fail" or None where the reply is not in the form; `problem` then says why."""
+    """Decision in a reply.
+
+    `verdict`: "pass", "fail", or None where the reply does not have the required form; `problem` then says why.
+    """
 
     verdict: str | None
     reason: str = ""
@@ -53,16 +56,17 @@ class Decision:
 
 
 def group_key(mission_name: str, label: str, group_id: str) -> str:
+    """Return the key of a group."""
     return f"{mission_name}/{label}/{group_id}"
 
 
 def prompt(item: GroupItem) -> Sample:
-    """Raises InputError for a mission that is none."""
-    asked_for = mission(item.mission)
+    """Return the prompt. Raises InputError for an unknown mission."""
+    wanted = mission(item.mission)
     question = _ASKED.format(
-        name=asked_for.name,
-        focus=asked_for.focus,
-        requirement=asked_for.requirement,
+        name=wanted.name,
+        focus=wanted.focus,
+        requirement=wanted.requirement,
         count=len(item.summaries),
         summaries="\n".join(f"图片_{index}：{text}" for index, text in enumerate(item.summaries, start=1)),
     )
@@ -78,24 +82,25 @@ def prompt(item: GroupItem) -> Sample:
 
 
 def parse(item: GroupItem, reply: str) -> Decision:
+    """Return the decision in the reply."""
     return decision(reply)
 
 
 def decision(reply: str) -> Decision:
-    """The verdict in a reply, for any text, without raising; nothing but the two lines is a verdict.
+    """Return the verdict in a reply, for any text, without raising; nothing but the two lines is a verdict.
 
-    What counts follows the last `</think>`, without outer space: first "通过" or "不通过" and nothing else, then
-    "理由:" (or "理由：") with a reason.
+    Only the text after the last `</think>` counts, stripped: first "通过" or "不通过" and nothing else, then "理由:"
+    (or "理由：") with a reason.
     """
     said = after_thinking(reply)
     if said is None:
         return Decision(verdict=None, problem="its thinking never ends")
-    lines = said.splitlines() if "\n" in said else [said]  # rarer line breaks alone do not make two lines
+    lines = said.splitlines() if "\n" in said else [said]  # rarer line breaks alone do not separate lines
     if len(lines) != 2:
         return Decision(
             verdict=None, problem=f"has {len(lines)} line{'s'[: len(lines) != 1]}, not two" if said else "empty"
         )
-    verdict = SAID.get(lines[0])
+    verdict = LABELS_BY_WORD.get(lines[0])
     if verdict is None:
         return Decision(verdict=None, problem="the first line is neither 通过 nor 不通过")
     reason = _REASON.fullmatch(lines[1])
@@ -107,7 +112,7 @@ def decision(reply: str) -> Decision:
 
 
 def judge(item: GroupItem, parsed: Decision) -> Verdict:
-    """Right where the verdict is the group's label; unknown without a verdict."""
+    """Return right where the verdict is the group's label; unknown without a verdict."""
     truth = WORDS[item.label]
     if parsed.verdict is None:
         return unknown(NAME, truth, parsed.problem)

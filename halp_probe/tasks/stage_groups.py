@@ -1,4 +1,4 @@
-"""Groups of images of one mission, and what was said of their images: what Stage-A writes and Stage-B reads."""
+"""Groups of images of one mission, and the descriptions of their images, which Stage-A writes and Stage-B reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LABEL_FOLDERS: Mapping[str, str] = {"审核不通过": FAIL, "审核通过": PAS
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One folder of images. The same id may stand under both labels: the two are different groups."""
+    """Folder of images. One id may stand under both labels: these are two different groups."""
 
     mission: str
     label: str  # PASS or FAIL
@@ -21,35 +21,35 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Described:
-    """What became of one image: a summary, or why there is none."""
+class ImageDescription:
+    """Outcome for one image: a summary, or why there is none."""
 
     summary: str | None
     problem: str = ""
-    reply: str | None = None  # as it came, where it is no summary; None where none came
+    reply: str | None = None  # as received, where it is not a summary; None where there was none
     date: str | None = None  # of the reply: ISO 8601, UTC
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupLine:
-    """One line of Stage-A's output. `described` has an entry for each image."""
+    """Line of Stage-A's output, with a description for each image."""
 
     group_id: str
     mission: str
     label: str  # PASS or FAIL
-    images: tuple[str, ...]  # file names; () where a file of other code does not tell
-    described: tuple[Described, ...]
+    images: tuple[str, ...]  # file names; () where a file by other code does not list them
+    descriptions: tuple[ImageDescription, ...]
     timestamp: str | None  # of the last reply: ISO 8601
 
     @property
     def complete(self) -> bool:
-        """Whether every image has a summary."""
-        return all(image.summary is not None for image in self.described)
+        """True if every image has a summary."""
+        return all(image.summary is not None for image in self.descriptions)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summarised:
-    """A group as it was read from Stage-A's output."""
+class GroupSummaries:
+    """Group as read from Stage-A's output."""
 
     mission: str
     label: str  # PASS or FAIL
@@ -58,17 +58,17 @@ class Summarised:
     lacking: str  # why the group is not complete; "" where it is
 
 
-def group_line(group: Group, described: Sequence[Described | None]) -> GroupLine | None:
-    """The line of a group; None while an image has neither a reply nor a failure. `described`: one for each image."""
-    known = tuple(image for image in described if image is not None)
-    if len(known) < len(group.images):
+def group_line(group: Group, descriptions: Sequence[ImageDescription | None]) -> GroupLine | None:
+    """Return the line of a group, from one description an image; None while some image has no reply and no failure."""
+    complete = tuple(image for image in descriptions if image is not None)
+    if len(complete) < len(group.images):
         return None
-    dates = [image.date for image in known if image.date is not None]
+    dates = [image.date for image in complete if image.date is not None]
     return GroupLine(
         group_id=group.group_id,
         mission=group.mission,
         label=group.label,
         images=group.images,
-        described=known,
+        descriptions=complete,
         timestamp=max(dates, default=None),
     )

@@ -1,4 +1,4 @@
-"""Whether a reply is a summary of one image: one line, not empty, its objects numbered without a gap."""
+"""Summaries of one image in replies: one line, not empty, with its objects numbered without a gap."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from halp_probe.reply_text import after_thinking, without_fence
 
-IRRELEVANT = "无关图片"  # all that a summary says of an image that shows nothing of the kind
-_HEADER = re.compile(r"<DOMAIN=[^<>\n]*>[,，]\s*<TASK=[^<>\n]*>[ \t]*\r?\n")  # fine-tuned models write it first
-_OF_THE_IMAGE = ("图片_1", "image_1")  # {"图片_1": "…"}: the summary is the value
+IRRELEVANT = "无关图片"  # the whole summary of an image that has nothing to do with the check
+_HEADER = re.compile(r"<DOMAIN=[^<>\n]*>[,，]\s*<TASK=[^<>\n]*>[ \t]*\r?\n")  # fine-tuned models begin with this line
+_OF_THE_IMAGE = ("图片_1", "image_1")  # {"图片_1": "…"}: the value is the summary
 _OBJECT_KEY = re.compile(r"(?:object|物体|对象)_?(\d{1,6})", re.IGNORECASE)
 # "物体_2" where an item begins, "物体2:" anywhere; not "物体2个".
 _NAMED = re.compile(
@@ -19,12 +19,12 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _COUNTED = re.compile(r"[(（]?(\d{1,6})([.．、)）:：])(?!\d)")  # "1. " at the line's beginning; not "1.5"
-_SHOWN = 12  # numbers of a wrong numbering
+_SHOWN = 12  # numbers quoted of a wrong numbering
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a reply: in English for people, in Chinese for the model that is asked again."""
+    """Fault of a reply: `reason` in English for people, `hint` in Chinese for the model that is asked again."""
 
     reason: str
     hint: str
@@ -32,7 +32,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Summary:
-    """`text`: the one line, "" where there is a problem."""
+    """Summary of an image; `text` is one line, "" where there is a problem."""
 
     text: str
     problem: Problem | None = None
@@ -40,16 +40,16 @@ class Summary:
 
 @dataclass(frozen=True)
 class _Object:
-    """A JSON object with all its pairs, repeated keys too."""
+    """JSON object with all its pairs, repeated keys included."""
 
     pairs: tuple[tuple[str, object], ...]
 
 
 def summary(reply: str) -> Summary:
-    """The summary in a reply, or what is wrong with it; for any text, without raising.
+    """Return the summary in a reply, or what is wrong with it; for any text, without raising.
 
-    What counts follows the last `</think>`; a code fence around all of it, a first line "<DOMAIN=…>, <TASK=…>" and a
-    JSON object that holds only the one image's text are taken off. "无关图片" and JSON on one line are summaries.
+    Only the text after the last `</think>` counts; a code fence around all of it, a first line "<DOMAIN=…>, <TASK=…>"
+    and a JSON object that holds only the one image's text are removed. "无关图片" and JSON on one line are summaries.
     """
     said = after_thinking(reply)
     if said is None:
@@ -84,7 +84,7 @@ def _json_problem(text: str) -> Problem | None:
         return None
     parsed = _json_object(text)
     if parsed is None:
-        return Problem("begins like JSON and is none", "JSON不完整或格式有误")
+        return Problem("begins like JSON but is not JSON", "JSON不完整或格式有误")
     if not parsed.pairs:
         return Problem("is JSON without an object", "JSON里没有内容")
     match parsed.pairs:
@@ -102,13 +102,13 @@ def _json_object(text: str) -> _Object | None:
         return None
     try:
         parsed = json.loads(text, object_pairs_hook=lambda pairs: _Object(tuple(pairs)))
-    except (ValueError, RecursionError):  # ValueError: no JSON, or a number of thousands of digits
+    except (ValueError, RecursionError):  # ValueError: not JSON, or a number of thousands of digits
         return None
     return parsed if isinstance(parsed, _Object) else None
 
 
 def _numbers(line: str) -> list[int]:
-    """The numbers of the objects in a plain line, in its order; none where it does not number them."""
+    """Return the numbers of the objects in a plain line, in order; empty where it does not number them."""
     if line.startswith("{"):
         return []
     first = _COUNTED.match(line)

@@ -1,4 +1,4 @@
-"""All tasks by name."""
+"""Table of all tasks by name."""
 
 from __future__ import annotations
 

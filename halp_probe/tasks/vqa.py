@@ -9,17 +9,17 @@ from halp_probe.tasks.task import Task
 
 
 def prompt(item: Sample) -> Sample:
-    """The sample as it is."""
+    """Return the sample as it is."""
     return item
 
 
 def parse(_item: Sample, reply: str) -> str:
-    """The reply as it is: the rules read it beside the ground truth."""
+    """Return the reply as it is: the rules read it beside the ground truth."""
     return reply
 
 
 def verdict(item: Sample, reply: str) -> Verdict:
-    """By the rule that fits the ground truth's shape."""
+    """Judge by the rule that fits the ground truth's form."""
     return judge(reply, item.answer, question=item.question)
 
 

@@ -1,4 +1,4 @@
-"""A `report.json` as the page shows it: headline, AUROC by representation, heatmap cells, the riskiest examples."""
+"""Contents of a `report.json` for the page: headline, AUROC by representation, heatmap cells, riskiest examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from halp_probe.app.shards_found import picture_inside
+from halp_probe.app.shards_contents import picture_inside
 from halp_probe.bootstrap import Estimate
 from halp_probe.engine.images import ImageError, LoadedImage
 from halp_probe.errors import InputError
@@ -20,7 +20,7 @@ from halp_probe.report.reading import read_report
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """The probe that the report is about, against its best baseline where there is one."""
+    """Probe that the report is about, against its best baseline if there is one."""
 
     title: str
     auroc: Estimate
@@ -31,19 +31,19 @@ class Headline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedRow:
-    """One representation, alone."""
+class RepresentationRow:
+    """Result of one representation."""
 
     title: str
     position: str
-    layer: int | None  # None of the two vision means
+    layer: int | None  # None for the two vision means
     auroc: Estimate
-    picked_in: int | None  # folds in which it was chosen; None where nothing was
+    picked_in: int | None  # number of folds that chose it; None where none chooses
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One question with its out-of-fold risk, and whether the answer was judged wrong."""
+    """Question with its out-of-fold risk, and whether the answer was judged wrong."""
 
     question_id: str
     image_id: str
@@ -52,12 +52,12 @@ class Example:
     truth: str
     risk: float
     wrong: bool
-    image_sha256: str | None  # of the image's file; None where the report does not tell
+    image_sha256: str | None  # of the image's file; None where the report does not record it
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportFound:
-    """All that the tab shows of a report; `content` is the whole of it, for `report.html.render_report`."""
+class ReportContents:
+    """Contents of a report that the tab shows; `content` is all of it, for `report.html.render_report`."""
 
     path: Path
     content: Mapping[str, Any]
@@ -68,87 +68,87 @@ class ReportFound:
     images: int
     folds: int
     headline: Headline
-    representations: tuple[JudgedRow, ...]
+    representations: tuple[RepresentationRow, ...]
     most_risky: tuple[Example, ...]
     least_risky: tuple[Example, ...]
     warnings: tuple[Finding, ...]
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """Position × layer, for `report.heatmap.heatmap_png` or a chart; nan where an AUROC is unknown."""
+        """Cells of position × layer, for `report.heatmap.heatmap_png` or a chart; nan for an unknown AUROC."""
         return tuple(
             Cell(position=row.position, layer=row.layer, auroc=row.auroc.value, low=row.auroc.low, high=row.auroc.high)
             for row in self.representations
         )
 
     @property
-    def best(self) -> JudgedRow | None:
-        """The representation that was chosen in most folds, of equals that of the highest AUROC."""
+    def best(self) -> RepresentationRow | None:
+        """Representation that most folds chose; of equals the one of highest AUROC."""
         picked = [row for row in self.representations if row.picked_in]
         return max(picked, key=lambda row: (row.picked_in or 0, row.auroc.value), default=None)
 
 
-def report_found(path: Path) -> ReportFound:
-    """Raises InputError when the file is no report of this version, or lacks what it should hold."""
+def open_report(path: Path) -> ReportContents:
+    """Read a report. Raises InputError when the file is not a report of this version, or is incomplete."""
     content = read_report(path)
     try:
-        return _found(path, content)
+        return _contents(path, content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path} is damaged: a part is missing or of another kind ({error}); run train_probes.py again"
         ) from error
 
 
-def example_picture(found: ReportFound, question_id: str, images_dir: Path) -> LoadedImage:
-    """The picture of one of the report's examples, out of this folder, with the content that was captured.
+def example_picture(contents: ReportContents, question_id: str, images_dir: Path) -> LoadedImage:
+    """Read the picture of one of the report's examples from this folder, with the content that was captured.
 
     Raises ImageError when it is not there, leads out of the folder or has changed.
     """
-    examples = (*found.most_risky, *found.least_risky)
+    examples = (*contents.most_risky, *contents.least_risky)
     example = next((example for example in examples if example.question_id == question_id), None)
     if example is None:
         raise InputError(f"no question {question_id!r} among the report's examples; choose one that is shown")
     image = picture_inside(images_dir, example.image_id)
     if example.image_sha256 not in (None, image.sha256):
-        raise ImageError(f"{example.image_id} has changed since it was captured; pass the folder of that time")
+        raise ImageError(f"{example.image_id} has changed since it was captured; pass the folder with the original")
     return image
 
 
-def _found(path: Path, content: Mapping[str, Any]) -> ReportFound:
-    data, made = content["data"], content["made"]
+def _contents(path: Path, content: Mapping[str, Any]) -> ReportContents:
+    data, run = content["data"], content["made"]
     shown = {kind: results for kind, _heading, results in by_kind(content["results"])}
-    return ReportFound(
+    return ReportContents(
         path=path,
         content=content,
-        model=str(data["model_name"] or "not told"),
-        date=str(made["date"]),
+        model=str(data["model_name"] or "not recorded"),
+        date=str(run["date"]),
         questions=int(data["n"]),
         wrong=int(data["n_positive"]),
         images=int(data["n_images"]),
-        folds=int(made["folds"]),
+        folds=int(run["folds"]),
         headline=_headline(content["headline"]),
-        representations=tuple(map(_judged, shown.get("representation", []))),
+        representations=tuple(map(_representation_row, shown.get("representation", []))),
         most_risky=tuple(map(_example, content["examples"]["most_risky"])),
         least_risky=tuple(map(_example, content["examples"]["least_risky"])),
         warnings=tuple(Finding(str(each["level"]), str(each["text"])) for each in content["warnings"]),
     )
 
 
-def _headline(told: Mapping[str, Any]) -> Headline:
-    baseline, difference = told["best_baseline"], told["difference"]
+def _headline(values: Mapping[str, Any]) -> Headline:
+    baseline, difference = values["best_baseline"], values["difference"]
     return Headline(
-        title=str(told["title"]),
-        auroc=_estimate(told["auroc"]),
+        title=str(values["title"]),
+        auroc=_estimate(values["auroc"]),
         baseline=str(baseline["title"]) if baseline else None,
         baseline_auroc=_estimate(baseline["auroc"]) if baseline else None,
         difference=_estimate(difference) if difference else None,
-        note=str(told["note"]),
+        note=str(values["note"]),
     )
 
 
-def _judged(result: Result) -> JudgedRow:
+def _representation_row(result: Result) -> RepresentationRow:
     layer, picked = result["layer"], result["selected_in"]
-    return JudgedRow(
+    return RepresentationRow(
         title=str(result["title"]),
         position=str(result["position"]),
         layer=None if layer is None else int(layer),
@@ -157,13 +157,13 @@ def _judged(result: Result) -> JudgedRow:
     )
 
 
-def _example(told: Mapping[str, Any]) -> Example:
-    texts = {name: str(told[name]) for name in ("question_id", "image_id", "question", "answer", "truth")}
-    digest = told.get("image_sha256")
-    return Example(**texts, risk=float(told["risk"]), wrong=bool(told["label"]), image_sha256=digest)
+def _example(values: Mapping[str, Any]) -> Example:
+    texts = {name: str(values[name]) for name in ("question_id", "image_id", "question", "answer", "truth")}
+    digest = values.get("image_sha256")
+    return Example(**texts, risk=float(values["risk"]), wrong=bool(values["label"]), image_sha256=digest)
 
 
-def _estimate(told: Mapping[str, Any]) -> Estimate:
-    """Nan for null."""
-    value, low, high = (nan if told[name] is None else float(told[name]) for name in ("value", "low", "high"))
-    return Estimate(value=value, low=low, high=high, note=str(told["note"]))
+def _estimate(values: Mapping[str, Any]) -> Estimate:
+    """Return the estimate, with nan for null."""
+    value, low, high = (nan if values[name] is None else float(values[name]) for name in ("value", "low", "high"))
+    return Estimate(value=value, low=low, high=high, note=str(values["note"]))

@@ -1,4 +1,4 @@
-"""A folder of shards as the page shows it: facts, pages of questions, the riskiest by a probe, and their pictures.
+"""Contents of a folder of shards for the page: facts, pages of questions, the riskiest by a probe, their pictures.
 
 Legend: N questions, D width of a representation.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from halp_probe.app.uploads import checked_image
+from halp_probe.app.uploads import check_image
 from halp_probe.engine.images import ImageError, LoadedImage, content_sha256, image_path
 from halp_probe.errors import InputError
 from halp_probe.probes.card import check_same_states
@@ -29,7 +29,7 @@ _SHOWN = ("image_id", "question", "answer", "ground_truth_answer")  # of the tex
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionRow:
-    """One question. A text that the shards lack is blank, a number None."""
+    """Question with its answer. A text that the shards lack is blank, a number None."""
 
     question_id: str
     image_id: str
@@ -37,22 +37,22 @@ class QuestionRow:
     answer: str  # the model's
     truth: str
     confidence: float | None  # probability of the likeliest first token
-    risk: float | None = None  # by the probe that was asked
+    risk: float | None = None  # by the chosen probe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Riskiest:
-    """The questions of highest risk, the highest first."""
+    """Questions of highest risk, the highest first."""
 
     rows: tuple[QuestionRow, ...]
-    scored: int  # questions
-    unscored: int  # questions without a vector that could be scored
-    trained_on: int | None  # images of the shards that the probe was trained on; None where images cannot be told
+    scored: int  # number of questions with a risk
+    unscored: int  # number of questions without a vector that could be scored
+    trained_on: int | None  # number of the shards' images that the probe was trained on; None if images are not known
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardsFound:
-    """What the shards say of themselves, and the way to their questions."""
+class ShardsContents:
+    """Facts that the shards record, and access to their questions."""
 
     path: Path
     shards: Shards
@@ -60,57 +60,60 @@ class ShardsFound:
 
     @property
     def rows(self) -> int:
-        """N."""
+        """Number N of questions."""
         return len(self.shards.question_ids)
 
     @property
     def representations(self) -> tuple[str, ...]:
+        """Names of the representations."""
         return self.shards.representations
 
     @property
     def layers(self) -> tuple[int, ...]:
+        """Layers of the representations, ascending."""
         return tuple(sorted({layer for name in self.representations if (layer := layer_of(name)) is not None}))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Such as that the run has not ended."""
+        """Notes such as that the run has not ended."""
         return self.shards.notes
 
     @property
     def model(self) -> str:
+        """Name of the model."""
         return self._fact("model_name")
 
     @property
     def dtype(self) -> str:
-        """In which the model ran."""
+        """Dtype in which the model ran."""
         return self._fact("dtype")
 
     @property
     def created(self) -> str:
-        """Of the first shard, in ISO 8601."""
+        """Creation time of the first shard, in ISO 8601."""
         return self._fact("created_at")
 
     def _fact(self, name: str) -> str:
-        return str(self.shards.attributes.get(name) or "not told")
+        return str(self.shards.attributes.get(name) or "not recorded")
 
 
-def shards_found(path: Path) -> ShardsFound:
-    """A shard or a folder of them. Raises what `open_shards` and `read_failures` raise."""
+def open_shards_contents(path: Path) -> ShardsContents:
+    """Open a shard or a folder of them. Raises what `open_shards` and `read_failures` raise."""
     shards = open_shards(path)
-    return ShardsFound(path=path, shards=shards, failures=len(read_failures(shards.files[0].parent)))
+    return ShardsContents(path=path, shards=shards, failures=len(read_failures(shards.files[0].parent)))
 
 
-def question_rows(found: ShardsFound, start: int, count: int) -> list[QuestionRow]:
-    """Questions `start`, `start` + 1, … in shard order; fewer at the end. Only their files are read."""
-    return _rows(found, range(max(start, 0), min(start + count, found.rows)))
+def question_rows(contents: ShardsContents, start: int, count: int) -> list[QuestionRow]:
+    """Read questions `start`, `start` + 1, … in shard order; fewer at the end. Only their files are read."""
+    return _rows(contents, range(max(start, 0), min(start + count, contents.rows)))
 
 
-def riskiest(found: ShardsFound, probe: SavedProbe, count: int) -> Riskiest:
-    """By the probe's risk over its representation; of equal risks the first in shard order.
+def riskiest(contents: ShardsContents, probe: SavedProbe, count: int) -> Riskiest:
+    """Return the questions of highest risk by the probe; of equal risks the first in shard order.
 
     Raises InputError when the probe reads other states than these.
     """
-    shards, representation = found.shards, str(probe.metadata.get("representation"))
+    shards, representation = contents.shards, str(probe.metadata.get("representation"))
     check_same_states(probe.metadata, shards.attributes)
     if representation not in shards.representations:
         raise InputError(
@@ -121,28 +124,28 @@ def riskiest(found: ShardsFound, probe: SavedProbe, count: int) -> Riskiest:
     if vectors.shape[1] != probe.width:
         raise InputError(
             f"the probe reads vectors of width {probe.width}, {representation} of these shards has {vectors.shape[1]}: "
-            "it is of another model; choose one that was trained on this one"
+            "it belongs to another model; choose one that was trained on this one"
         )
-    known = np.flatnonzero(np.isfinite(vectors).all(axis=1))
-    risk = probe.risk(vectors[known]) if len(known) else np.empty(0)
+    complete = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+    risk = probe.risk(vectors[complete]) if len(complete) else np.empty(0)
     order = np.argsort(-risk, kind="stable")[: max(count, 0)]
-    rows = _rows(found, known[order].tolist())
+    rows = _rows(contents, complete[order].tolist())
     return Riskiest(
         rows=tuple(replace(row, risk=float(risk[place])) for row, place in zip(rows, order, strict=True)),
-        scored=len(known),
-        unscored=found.rows - len(known),
+        scored=len(complete),
+        unscored=contents.rows - len(complete),
         trained_on=_trained_on(shards, probe),
     )
 
 
-def pictures(found: ShardsFound, question_id: str, images_dir: Path) -> list[LoadedImage]:
-    """The images that the question was asked about, out of this folder; none for a question without an image.
+def pictures(contents: ShardsContents, question_id: str, images_dir: Path) -> list[LoadedImage]:
+    """Read the images of the question from this folder; [] for a question without an image.
 
     Only files that the shards name are served, from inside the folder, and only with the content that was captured.
     Raises ImageError otherwise.
     """
-    row = _place(found, question_id)
-    path, first = _file_of(found, row)
+    row = _place(contents, question_id)
+    path, first = _file_of(contents, row)
     part = open_shards(path)
     texts = {name: part.text(name)[row - first] for name in ("image_id", "image_sha256", IMAGES) if part.has(name)}
     image_id = texts.get("image_id", "")
@@ -150,34 +153,37 @@ def pictures(found: ShardsFound, question_id: str, images_dir: Path) -> list[Loa
     shown = [picture_inside(images_dir, file) for file in files]
     captured = texts.get("image_sha256")
     if captured and shown and captured != content_sha256(image_id, [image.sha256 for image in shown]):
-        raise ImageError(f"{', '.join(files)} has changed since it was captured; pass the folder of that time")
+        raise ImageError(f"{', '.join(files)} has changed since it was captured; pass the folder with the original")
     return shown
 
 
 def picture_inside(images_dir: Path, file: str) -> LoadedImage:
-    """A file of the folder; ImageError when it leads out of it, or is no picture within the page's limits."""
+    """Read a file of the folder.
+
+    Raises ImageError when it leads out of the folder, or is not a picture within the page's limits.
+    """
     path = image_path(images_dir, file)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{file} cannot be read: {error.strerror}") from error
-    return checked_image(content, file)
+    return check_image(content, file)
 
 
-def _rows(found: ShardsFound, wanted: Sequence[int]) -> list[QuestionRow]:
-    """These rows, in this order; each file that holds one is read once."""
-    made: dict[int, QuestionRow] = {}
-    for path, first, end in zip(found.shards.files, *_bounds(found), strict=True):
+def _rows(contents: ShardsContents, wanted: Sequence[int]) -> list[QuestionRow]:
+    """Return these rows, in this order; each file that holds one is read once."""
+    found: dict[int, QuestionRow] = {}
+    for path, first, end in zip(contents.shards.files, *_bounds(contents), strict=True):
         here = [row for row in wanted if first <= row < end]
         if not here:
             continue
         part = open_shards(path)
-        if part.question_ids != found.shards.question_ids[first:end]:
+        if part.question_ids != contents.shards.question_ids[first:end]:
             raise InputError(f"{path} has changed since it was opened; open it again")
         texts = {name: part.text(name) if part.has(name) else [""] * (end - first) for name in _SHOWN}
         confidence = np.exp(part.numbers(LOGPROB)) if part.has(LOGPROB) else np.full(end - first, np.nan)
         for k in (row - first for row in here):
-            made[first + k] = QuestionRow(
+            found[first + k] = QuestionRow(
                 question_id=part.question_ids[k],
                 image_id=texts["image_id"][k],
                 question=texts["question"][k],
@@ -185,30 +191,30 @@ def _rows(found: ShardsFound, wanted: Sequence[int]) -> list[QuestionRow]:
                 truth=texts["ground_truth_answer"][k],
                 confidence=float(confidence[k]) if np.isfinite(confidence[k]) else None,
             )
-    return [made[row] for row in wanted]
+    return [found[row] for row in wanted]
 
 
-def _bounds(found: ShardsFound) -> tuple[list[int], list[int]]:
-    """The first row of each file, and the row behind its last."""
-    ends = list(accumulate(found.shards.counts))
+def _bounds(contents: ShardsContents) -> tuple[list[int], list[int]]:
+    """Return the first row of each file, and the row after its last."""
+    ends = list(accumulate(contents.shards.counts))
     return [0, *ends[:-1]], ends
 
 
-def _place(found: ShardsFound, question_id: str) -> int:
-    if question_id not in found.shards.question_ids:
-        raise InputError(f"no question {question_id!r} in {found.path}; choose one that is shown")
-    return found.shards.question_ids.index(question_id)
+def _place(contents: ShardsContents, question_id: str) -> int:
+    if question_id not in contents.shards.question_ids:
+        raise InputError(f"no question {question_id!r} in {contents.path}; choose one that is shown")
+    return contents.shards.question_ids.index(question_id)
 
 
-def _file_of(found: ShardsFound, row: int) -> tuple[Path, int]:
-    """The file that holds a row, and the file's first row."""
-    bounds = zip(found.shards.files, *_bounds(found), strict=True)
+def _file_of(contents: ShardsContents, row: int) -> tuple[Path, int]:
+    """Return the file that holds a row, and the file's first row."""
+    bounds = zip(contents.shards.files, *_bounds(contents), strict=True)
     return next((path, first) for path, first, end in bounds if row < end)
 
 
 def _trained_on(shards: Shards, probe: SavedProbe) -> int | None:
     try:
-        names, _told_by, _note = image_names(shards, np.arange(len(shards.question_ids)))
-    except ProbeError:  # nothing tells the images of these shards apart
+        names, _identified_by, _note = image_names(shards, np.arange(len(shards.question_ids)))
+    except ProbeError:  # the shards do not identify their images
         return None
     return int(np.isin(image_keys(names), probe.training_images).sum())
