@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import norm
 from shard_data import ATTRIBUTES, columns
 
+from halp_probe.bootstrap import Draws
 from halp_probe.errors import InputError
 from halp_probe.interventions.directions import direction_of
 from halp_probe.interventions.effects import Runs, effects, mean_estimates, read_runs
@@ -78,7 +79,7 @@ def test_questions_are_paired_by_their_ids(runs: Runs, probe: SavedProbe, tmp_pa
 
 
 def test_effects_are_means_and_paired_differences(runs: Runs) -> None:
-    found = {effect.measure: effect for effect in effects(runs, n_draws=100)}
+    found = {effect.measure: effect for effect in effects(runs, Draws(count=100, seed=0))}
     assert list(found) == ["changed", "wrong", "risk", "entropy", "logprob"]
     assert found["changed"].questions == 6 and found["wrong"].questions == 5
     assert {name: e.value for name, e in found["changed"].mean.items()} == pytest.approx(
@@ -95,7 +96,7 @@ def test_effects_are_means_and_paired_differences(runs: Runs) -> None:
     with_no_truth = replace(
         runs, of={n: replace(r, values={**r.values, "wrong": np.full(6, np.nan)}) for n, r in runs.of.items()}
     )
-    assert "wrong" not in [effect.measure for effect in effects(with_no_truth, n_draws=100)]
+    assert "wrong" not in [effect.measure for effect in effects(with_no_truth, Draws(count=100, seed=0))]
 
 
 def test_runs_with_nothing_in_common_are_refused(runs: Runs, probe: SavedProbe, tmp_path: Path) -> None:
@@ -116,14 +117,14 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         image = rng.standard_normal(60)[images]  # [N]
         one, other = (image + rng.standard_normal(len(images)) > level for level in (1.0, 1.3))
         drawn = np.stack([one, one.astype(float) - other, image + rng.standard_normal(len(images))])
-        found = mean_estimates(drawn, [True, False, False], images, k, 300)
+        found = mean_estimates(drawn, [True, False, False], images, Draws(count=300, seed=k))
         held[k] = [e.low <= t <= e.high for e, t in zip(found, truth, strict=True)]
     assert ((held.mean(axis=0) > 0.92) & (held.mean(axis=0) < 0.98)).all()
 
 
 def test_a_share_of_changed_answers_has_an_interval_even_at_zero(runs: Runs) -> None:
     still = replace(runs.of["ablated"], values={**runs.of["ablated"].values, "changed": np.zeros(6)})
-    changed = effects(replace(runs, of={**runs.of, "ablated": still}), n_draws=100)[0]
+    changed = effects(replace(runs, of={**runs.of, "ablated": still}), Draws(count=100, seed=0))[0]
     assert changed.difference["ablated", "plain"] == changed.mean["ablated"]
     assert changed.mean["ablated"].high == pytest.approx(1 - 0.025 ** (1 / 3))  # three images without a change
 
@@ -132,7 +133,7 @@ def test_no_difference_is_not_certainty() -> None:
     images = np.repeat(np.arange(30), 2)
     none, one = np.zeros(60), np.eye(60)[0]
     share, rare, difference, rare_difference = mean_estimates(
-        np.stack([none, one, none, -one]), [True, True, False, False], images, 0, 50
+        np.stack([none, one, none, -one]), [True, True, False, False], images, Draws(count=50, seed=0)
     )
     assert (share.value, share.low) == (0, 0) and share.high == pytest.approx(1 - 0.025 ** (1 / 30))
     for estimate in (rare, difference, rare_difference):
@@ -151,7 +152,7 @@ def test_how_far_the_states_moved(runs: Runs, probe: SavedProbe) -> None:
 
 
 def test_files_hold_every_question_and_every_estimate(runs: Runs, probe: SavedProbe, tmp_path: Path) -> None:
-    found = effects(runs, n_draws=100)
+    found = effects(runs, Draws(count=100, seed=0))
     write_csv(tmp_path / "ablation.csv", runs)
     write_json(tmp_path / "ablation.json", {"probe": "p"}, runs, found)
     with (tmp_path / "ablation.csv").open() as file:

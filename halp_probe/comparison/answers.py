@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate
-from halp_probe.comparison.measures import share_over_images
+from halp_probe.bootstrap import Draws, Estimate
+from halp_probe.comparison.measures import DRAWS, share_over_images
 from halp_probe.comparison.pairing import Pair
 
 
@@ -29,7 +29,7 @@ class AnswerChanges:
     changed: tuple[ChangedAnswer, ...]
 
 
-def answer_changes(pair: Pair, draws: int = 1000, seed: int = 0) -> tuple[AnswerChanges | None, str]:
+def answer_changes(pair: Pair, draws: Draws = DRAWS) -> tuple[AnswerChanges | None, str]:
     """The changes, or None and why they cannot be told."""
     if why := _not_comparable(pair):
         return None, f"answers are not compared: {why}"
@@ -46,7 +46,7 @@ def answer_changes(pair: Pair, draws: int = 1000, seed: int = 0) -> tuple[Answer
         )
         for row in np.flatnonzero(flags)
     )
-    return AnswerChanges(rows=len(pair), share=share_over_images(flags, pair.images, draws, seed), changed=changed), ""
+    return AnswerChanges(rows=len(pair), share=share_over_images(flags, pair.images, draws), changed=changed), ""
 
 
 def _not_comparable(pair: Pair) -> str:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate, joined
+from halp_probe.bootstrap import Draws, Estimate, joined
 from halp_probe.comparison.answers import AnswerChanges, answer_changes
 from halp_probe.comparison.cka import linear_cka
 from halp_probe.comparison.conditions import notes, other_architecture
-from halp_probe.comparison.measures import mean_over_images, row_distances
+from halp_probe.comparison.measures import DRAWS, mean_over_images, row_distances
 from halp_probe.comparison.pairing import Pair
 from halp_probe.shards.names import layer_of
 
@@ -64,19 +64,19 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-def compare(pair: Pair, *, draws: int = 1000, seed: int = 0) -> Comparison:
+def compare(pair: Pair, draws: Draws = DRAWS) -> Comparison:
     """Measure every representation that both have; two of them are in memory at a time."""
-    answers, why = answer_changes(pair, draws, seed)
+    answers, why = answer_changes(pair, draws)
     return Comparison(
         rows=len(pair),
         images=len(np.unique(pair.images)),
-        movements=tuple(movement(pair, name, draws=draws, seed=seed) for name in pair.representations),
+        movements=tuple(movement(pair, name, draws) for name in pair.representations),
         answers=answers,
         notes=(*notes(pair), *filter(None, [why])),
     )
 
 
-def movement(pair: Pair, representation: str, *, draws: int = 1000, seed: int = 0) -> Movement:
+def movement(pair: Pair, representation: str, draws: Draws = DRAWS) -> Movement:
     """From A to B. Rows without a finite vector on either side are left out and counted in the note."""
     a, b = pair.vectors(representation)
     finite = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)  # [N]
@@ -86,16 +86,16 @@ def movement(pair: Pair, representation: str, *, draws: int = 1000, seed: int = 
     other_space = _other_space(pair, a, b)
     moved = None if other_space else row_distances(a, b)
     relative_l2, cosine = (moved.relative_l2, moved.cosine) if moved else 2 * (np.full(len(a), np.nan),)
-    aligned = linear_cka(a, b, images, seed)
+    aligned = linear_cka(a, b, images, draws.seed)
     return Movement(
         representation=representation,
         rows=len(a),
         images=len(np.unique(images)),
         identical=int(moved.identical.sum()) if moved else None,
-        relative_l2=mean_over_images(relative_l2, images, low=0, draws=draws, seed=seed),
+        relative_l2=mean_over_images(relative_l2, images, draws, low=0),
         relative_l2_median=_of_known(relative_l2, np.median),
         relative_l2_max=_of_known(relative_l2, np.max),
-        cosine=mean_over_images(cosine, images, low=-1, high=1, draws=draws, seed=seed),
+        cosine=mean_over_images(cosine, images, draws, low=-1, high=1),
         cosine_min=_of_known(cosine, np.min),
         cka=aligned.value,
         note=joined(_lost(finite), other_space or _without_length(cosine), aligned.reason),

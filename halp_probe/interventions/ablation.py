@@ -18,7 +18,7 @@ from halp_probe.extraction.options import ExtractOptions
 from halp_probe.extraction.outcome import Extraction
 from halp_probe.interventions import outputs
 from halp_probe.interventions.directions import control_direction, direction_of, layer_read
-from halp_probe.interventions.effects import ABLATED, CONTROL, PLAIN, Effect, Runs, effects, read_runs
+from halp_probe.interventions.effects import ABLATED, CONTROL, DRAWS, PLAIN, Effect, Runs, effects, read_runs
 from halp_probe.interventions.steering import ablate_direction
 from halp_probe.locking import locked
 from halp_probe.models.loading import LoadedModel
@@ -94,7 +94,7 @@ def ablate(
                 return Ablation(extractions=extractions)
         shards = {plan.name: open_shards(folder / plan.name) for plan in plans}
         runs = read_runs(shards, probe, design.rule)
-        found = tuple(effects(runs, design.seed))
+        found = tuple(effects(runs, replace(DRAWS, seed=design.seed)))
         moved = {plan.name: outputs.moved_by(runs, plan.name) for plan in plans}
         outputs.write_csv(folder / outputs.CSV_FILE, runs)
         about = {**_about(probe, probe_name, design, plans, shards), "moved": moved}

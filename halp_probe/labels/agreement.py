@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate, image_draws, interval
+from halp_probe.bootstrap import Draws, Estimate, image_draws, interval
+
+DRAWS = Draws(count=2000, seed=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +42,7 @@ def agreement(
     first: Sequence[int | None],
     second: Sequence[int | None],
     units: Sequence[str],
-    draws: int = 2000,
-    seed: int = 0,
+    draws: Draws = DRAWS,
     unit: str = "image",
 ) -> Agreement:
     """Compare two labellings of the same N questions; `units` [N] names what is drawn as one, and `unit` its kind.
@@ -55,7 +56,7 @@ def agreement(
     compared = confusion[:2, :2]
     known = (sides < 2).all(axis=0)  # [N]
     own = np.array(units, dtype=str)[known]
-    drawn = _draws(sides[:, known], own, draws, seed)  # [B, 2, 2]
+    drawn = _draws(sides[:, known], own, draws)  # [B, 2, 2]
     agreeing = _agreement(compared, drawn, len(np.unique(own)), unit)
     return Agreement(
         confusion=tuple((int(a), int(b), int(c)) for a, b, c in confusion),
@@ -80,13 +81,13 @@ def kappas(counts: np.ndarray) -> np.ndarray:
     return _ratio(agreeing * totals - by_chance, totals**2 - by_chance)
 
 
-def _draws(sides: np.ndarray, units: np.ndarray, draws: int, seed: int) -> np.ndarray:
+def _draws(sides: np.ndarray, units: np.ndarray, draws: Draws) -> np.ndarray:
     """[B, 2, 2] counts of each draw; `sides` [2, n] labels and `units` [n] of the compared questions."""
     if not len(units):
         return np.zeros((0, 2, 2), dtype=int)
     cells = np.eye(4, dtype=int)[2 * sides[0] + sides[1]]  # [n, 4]
-    counts = [weights @ cells for weights in image_draws(units, draws, seed)]
-    return np.concatenate(counts).reshape(draws, 2, 2)
+    counts = [weights @ cells for weights in image_draws(units, draws)]
+    return np.concatenate(counts).reshape(draws.count, 2, 2)
 
 
 def _agreement(compared: np.ndarray, drawn: np.ndarray, n_units: int, unit: str) -> Estimate:

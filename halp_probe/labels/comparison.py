@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from halp_probe.bootstrap import Estimate
+from halp_probe.bootstrap import Draws, Estimate
 from halp_probe.files import atomic_text
-from halp_probe.labels.agreement import Agreement, agreement
+from halp_probe.labels.agreement import DRAWS, Agreement, agreement
 from halp_probe.labels.table import ID_COLUMN, LabelError, LabelRow, checked_meaning, read_labels
 
 DISAGREEMENTS = "disagreements.csv"
@@ -55,8 +55,7 @@ def compare(
     labels: str | os.PathLike[str],
     person: Reference,
     images: Mapping[str, str] | None = None,
-    draws: int = 2000,
-    seed: int = 0,
+    draws: Draws = DRAWS,
 ) -> Comparison:
     """Compare labels.csv with a person's labels, matched by question_id.
 
@@ -78,8 +77,8 @@ def compare(
     rules = sorted({row.rule for row in both})
     unit = "question" if images is None else "image"
     return Comparison(
-        whole=agreement([row.label for row in both], theirs, units, draws, seed, unit),
-        rules={rule: _of_rule(rule, both, theirs, units, draws, seed, unit) for rule in rules},
+        whole=agreement([row.label for row in both], theirs, units, draws, unit),
+        rules={rule: _of_rule(rule, both, theirs, units, draws, unit) for rule in rules},
         disagreements=tuple(
             (row, own)
             for row, own in zip(both, theirs, strict=True)
@@ -131,12 +130,11 @@ def _of_rule(
     rows: Sequence[LabelRow],
     theirs: Sequence[int | None],
     units: Sequence[str],
-    draws: int,
-    seed: int,
+    draws: Draws,
     unit: str,
 ) -> Agreement:
     own = [n for n, row in enumerate(rows) if row.rule == rule]
-    return agreement([rows[n].label for n in own], [theirs[n] for n in own], [units[n] for n in own], draws, seed, unit)
+    return agreement([rows[n].label for n in own], [theirs[n] for n in own], [units[n] for n in own], draws, unit)
 
 
 def _notes(rows: Sequence[LabelRow], both: Sequence[LabelRow], person: Reference, path: Path) -> tuple[str, ...]:

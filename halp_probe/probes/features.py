@@ -15,6 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.fitting.splits import Folds
+from halp_probe.probes.judging.rows import Rows
 from halp_probe.shards.columns import CORE_TEXTS, IMAGES, image_files
 
 ENTROPY, LOGPROB = "first_token_entropy", "first_token_logprob"
@@ -70,8 +72,12 @@ class LabelledRows:
         """[N] int, equal for rows of the same image."""
         return np.unique(np.asarray(self.images), return_inverse=True)[1]
 
+    def tested(self, folds: Folds) -> Rows:
+        """Return the rows that some fold tests, to be judged on."""
+        return Rows(y=self.y, fold=folds.fold, images=self.image_codes).take(folds.tested)
+
     def vectors(self, shards: ShardSource, representation: str) -> np.ndarray:
-        """[N, D] float32, these rows of one representation."""
+        """Return [N, D] float32: these rows of one representation."""
         return shards.vectors(representation)[self.index]
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from halp_probe.bootstrap import Estimate
 from halp_probe.probes.baselines import LOOKUP
-from halp_probe.probes.controls import CHANCE, RANDOM_BY_IMAGE_ROWS
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds, images_on_both_sides
 from halp_probe.probes.judging.groups import Grouped
@@ -49,7 +48,7 @@ def findings(
         *_choice(judgement, swept, folds),
         *_lookups(judgement),
         *_baselines(judgement),
-        *_controls(judgement),
+        *_controls(judgement, swept),
         *_within_groups(judgement, groups),
         *_transfers(transfers, rows),
         *_few_rows(rows, folds),
@@ -150,17 +149,18 @@ def _baselines(judgement: Judgement) -> Iterator[Finding]:
         )
 
 
-def _controls(judgement: Judgement) -> Iterator[Finding]:
-    for result in judgement.of_kind("control"):
+def _controls(judgement: Judgement, swept: Sweep) -> Iterator[Finding]:
+    for control in swept.controls:
+        result = judgement.result(control.name)
         auroc = result.auroc
-        if result.name == RANDOM_BY_IMAGE_ROWS:
+        if control.expected is None:
             if auroc.low > 0.5:
                 yield Finding(
                     NOTE,
                     f"Split by row instead of by image, a probe of random labels would reach {_estimate(auroc)}: so "
                     "much it can remember of the images.",
                 )
-        elif CHANCE in result.note and (auroc.low > 0.5 or auroc.high < 0.5):
+        elif auroc.low > control.expected or auroc.high < control.expected:
             yield Finding(
                 CAUTION,
                 f"The control with {result.title} gives {_estimate(auroc)} instead of .5. Chance does this once in "
@@ -203,8 +203,7 @@ def _transfers(transfers: Sequence[Transfer], rows: LabelledRows) -> Iterator[Fi
 
 
 def _few_rows(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
-    tested = folds.tested
-    if reason := too_narrow(rows.y[tested], rows.image_codes[tested], folds.count):
+    if reason := too_narrow(rows.tested(folds), folds.count):
         yield Finding(SERIOUS, f"{reason[0].upper()}{reason[1:]}.")
     for k in range(folds.count):
         counts = np.bincount(rows.y[folds.fold == k], minlength=2)

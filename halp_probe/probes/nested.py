@@ -105,7 +105,7 @@ def _best(fitted: Fitted, y: np.ndarray, folds: Folds, sets: Mapping[int, int]) 
     if not judging:
         return len(fitted.candidates) // 2, np.nan
     logits = fitted.logit[[sets[j] for j in judging]]  # [J, S, N]
-    choice = best_candidate(y, logits, [np.flatnonzero(folds.fold == j) for j in judging])
+    choice = best_candidate(logits, y, [np.flatnonzero(folds.fold == j) for j in judging])
     return choice.index, float(choice.auroc[choice.index])
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate
+from halp_probe.bootstrap import Draws, Estimate
 from halp_probe.probes.controls import RANDOM_BY_IMAGE, Control
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.judging.intervals import MOST_SPREAD
 from halp_probe.probes.judging.measures import MEASURES
 from halp_probe.probes.judging.metrics import Judged, judge, judge_measures
+from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.nested import spread
 from halp_probe.probes.sweep import Sweep
 from halp_probe.shards.names import layer_of
@@ -89,8 +90,8 @@ class Judgement:
         return self.judged["auroc"][name].minus(self.judged["auroc"][other])
 
 
-def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, n_draws: int, seed: int) -> Judgement:
-    """AUROC and its companions for everything, with intervals on the same bootstrap draws."""
+def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) -> Judgement:
+    """Judge everything by AUROC and its companions, with intervals on the same bootstrap draws."""
     scores = {SELECTED: swept.selected.score} if swept.selected else {}
     scores |= {name: fit.score for name, fit in swept.fits.items()}
     scores |= {baseline.name: baseline.score for baseline in swept.baselines}
@@ -98,11 +99,10 @@ def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, n_draws: int, se
     models |= {name: fit.models for name, fit in swept.fits.items()}
     models |= {baseline.name: baseline.models for baseline in swept.baselines if baseline.models is not None}
     spreads = {name: spread(each, rows.y) for name, each in models.items()}
-    tested = folds.tested
-    where = (rows.y[tested], folds.fold[tested], rows.image_codes[tested], n_draws, seed, spreads)
-    judged = judge_measures(_OF_SCORES, {name: score[tested] for name, score in scores.items()}, *where)
+    tested, here = rows.tested(folds), folds.tested
+    judged = judge_measures(_OF_SCORES, {name: score[here] for name, score in scores.items()}, tested, draws, spreads)
     if swept.selected:
-        judged |= judge_measures(_OF_RISKS, {SELECTED: swept.selected.risk[tested]}, *where)
+        judged |= judge_measures(_OF_RISKS, {SELECTED: swept.selected.risk[here]}, tested, draws, spreads)
     reasons = list(folds.unjudged.values())
 
     def result(name: str, kind: str, notes: Sequence[str], **about: Any) -> Result:
@@ -124,22 +124,22 @@ def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, n_draws: int, se
         results.append(result(name, "representation", reasons, selected_in=chosen_in, chosen=fit.chosen))
     results += [result(baseline.name, "baseline", [baseline.note, *reasons]) for baseline in swept.baselines]
     whole = judged["auroc"][swept.leading].value
-    results += [_control(control, whole, rows, n_draws, seed) for control in swept.controls]
+    results += [_control(control, whole, rows.image_codes, draws) for control in swept.controls]
     return Judgement(
         results=tuple(results),
         scores=scores,
         judged=judged,
-        n=int(tested.sum()),
-        n_positive=int(rows.y[tested].sum()),
-        n_images=len(np.unique(rows.image_codes[tested])),
+        n=len(tested),
+        n_positive=int(tested.y.sum()),
+        n_images=len(np.unique(tested.images)),
     )
 
 
-def _control(control: Control, whole: float, rows: LabelledRows, n_draws: int, seed: int) -> Result:
-    """`whole`: the AUROC that the same representation reaches on the true labels."""
+def _control(control: Control, whole: float, images: np.ndarray, draws: Draws) -> Result:
+    """Judge a control; `whole` is the AUROC that the same representation reaches on the true labels."""
     tested = control.folds.tested
-    fold, images = control.folds.fold[tested], rows.image_codes[tested]
-    judged = judge({control.name: control.score[tested]}, control.y[tested], fold, images, n_draws, seed)
+    rows = Rows(y=control.y, fold=control.folds.fold, images=images).take(tested)
+    judged = judge({control.name: control.score[tested]}, rows, draws)
     found = judged[control.name].control
     note = f"{control.note}; selectivity {whole - found.value:.3f}" if control.name == RANDOM_BY_IMAGE else control.note
     return Result(name=control.name, kind="control", auroc=found, spread=MOST_SPREAD, note=note)

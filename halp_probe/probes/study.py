@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from halp_probe.bootstrap import Draws
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.features import LabelledRows, ShardSource, choose_representations, join
 from halp_probe.probes.findings import Finding, findings
@@ -75,6 +76,11 @@ class Design:
     preset: str | None = None
     seed: int = 0
     device: str = "cpu"
+
+    @property
+    def draws(self) -> Draws:
+        """Draws of the bootstrap that all intervals come from."""
+        return Draws(count=self.bootstrap, seed=self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,18 +195,14 @@ def study(
     folds, fit = _folds(rows, design), _fitter(rows, design)
     with shown(progress) as report:
         swept = sweep(shards, rows, folds, fit, calibration=design.calibration, seed=design.seed, progress=report)
-    judgement = judge_sweep(swept, rows, folds, design.bootstrap, design.seed)
-    tested = folds.tested
-    score = judgement.scores[judgement.headline.name]
+    judgement = judge_sweep(swept, rows, folds, design.draws)
+    score = judgement.scores[judgement.headline.name][folds.tested]
     groups = {
         column: by_group(
-            rows.y[tested],
-            score[tested],
-            folds.fold[tested],
-            np.asarray(values)[tested].tolist(),
-            rows.image_codes[tested],
-            design.bootstrap,
-            design.seed,
+            score,
+            rows.tested(folds),
+            np.asarray(values)[folds.tested].tolist(),
+            design.draws,
             spread=judgement.headline.spread,
         )
         for column, values in rows.groups.items()
@@ -209,7 +211,7 @@ def study(
         representation=swept.leading, X=rows.vectors(shards, swept.leading), fit=fit, whole=swept.fits[swept.leading]
     )
     transfers = tuple(
-        transfer(task, column, values, rows.y, folds, rows.image_codes, design.bootstrap, design.seed)
+        transfer(task, column, values, rows.y, folds, rows.image_codes, design.draws)
         for column, values in rows.groups.items()
         if 2 <= len(set(values)) <= MOST_GROUPS
     )

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from halp_probe.probes.judging.curves import precision_recall, reliability, risk_coverage, roc
+from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.study import Study
 
 
@@ -24,12 +25,12 @@ def plotted(found: Study) -> dict[str, Any]:
     drawn: dict[str, Any] = {"roc": [], "pr": [], "risk_coverage": [], "calibration": _calibration(found)}
     for result in filter(None, (judgement.headline, judgement.best_baseline)):
         score = judgement.scores[result.name]
-        known = _known(found, score)  # [T]
-        y, rank = found.rows.y[known], ranks_within(found.folds.fold[known], score[known])
-        if len(np.unique(y)) < 2:
+        rows = _scored(found, score)
+        rank = ranks_within(rows.fold, score[_known(found, score)])
+        if len(np.unique(rows.y)) < 2:
             continue
-        rates, precisions = roc(y, rank), precision_recall(y, rank)
-        errors = risk_coverage(y, rank, *_how(found, known))
+        rates, precisions = roc(rank, rows.y), precision_recall(rank, rows.y)
+        errors = risk_coverage(rank, rows, found.design.draws)
         drawn["roc"].append(_line(result.title, rates.fpr, rates.tpr))
         drawn["pr"].append(_line(result.title, precisions.recall, precisions.precision))
         band = {"low": _numbers(errors.low), "high": _numbers(errors.high)}
@@ -50,8 +51,8 @@ def _calibration(found: Study) -> dict[str, list[Any]] | None:
     """Of the selected probe's risk; None where there is none."""
     if found.sweep.selected is None:
         return None
-    known = _known(found, found.risk)
-    bins = reliability(found.rows.y[known], found.risk[known], *_how(found, known))
+    risk = found.risk[_known(found, found.risk)]
+    bins = reliability(risk, _scored(found, found.risk), found.design.draws)
     return {
         "risk": _numbers(bins.risk),
         "rate": _numbers(bins.observed),
@@ -62,13 +63,13 @@ def _calibration(found: Study) -> dict[str, list[Any]] | None:
 
 
 def _known(found: Study, score: np.ndarray) -> np.ndarray:
-    """[T] rows."""
+    """Return the numbers [T] of the tested rows that have a score."""
     return np.flatnonzero(found.folds.tested & np.isfinite(score))
 
 
-def _how(found: Study, known: np.ndarray) -> tuple[np.ndarray, int, int]:
-    """What a band is drawn with: images [T], bootstrap draws, seed."""
-    return found.rows.image_codes[known], found.design.bootstrap, found.design.seed
+def _scored(found: Study, score: np.ndarray) -> Rows:
+    """Return the T rows that some fold tests and that have a score."""
+    return Rows(y=found.rows.y, fold=found.folds.fold, images=found.rows.image_codes).take(_known(found, score))
 
 
 def _line(title: str, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:

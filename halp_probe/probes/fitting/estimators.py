@@ -155,7 +155,7 @@ class LinearProbe(DirectionProbe):
         found = solve_logistic(X, target, _masks(splits, len(target)), Cs, max_iter=self.max_iter)
         index, self.inner_scores_ = 0, np.full(len(self.Cs), np.nan)
         if splits:
-            choice = best_candidate(target, found.logit[:-1], [split.test for split in splits])
+            choice = best_candidate(found.logit[:-1], target, [split.test for split in splits])
             index, self.inner_scores_ = choice.index, choice.auroc
         self.adopt(found, -1, index)
         self.C_, self.classes_ = Cs[index], classes

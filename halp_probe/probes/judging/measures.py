@@ -36,9 +36,9 @@ class Measure:
     by_fold: bool  # the mean over test folds, since two models' scores need not lie on one scale; False: pooled
     note: str
 
-    def __call__(self, y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """[B] under each draw's weights; `y` [N] of 0 and 1, `score` [N] finite, `weights` [B, N] >= 0."""
-        return self.of(tally(y, score, weights))
+    def __call__(self, score: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Measure [B] of `score` [N] finite and `y` [N] of 0 and 1, under each draw's `weights` [B, N] >= 0."""
+        return self.of(tally(score, y, weights))
 
 
 def auroc(rows: Tally) -> np.ndarray:

@@ -34,7 +34,7 @@ class Tally:
         return self.negative.sum(axis=0)
 
 
-def tally(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Tally:
+def tally(score: np.ndarray, y: np.ndarray, weights: np.ndarray) -> Tally:
     """Gather `y` [N] of 0 and 1 and `weights` [B, N] by `score` [N], finite; fastest with `weights.T` contiguous."""
     order = np.argsort(score, kind="stable")
     ordered = score[order]
