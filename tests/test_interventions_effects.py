@@ -175,7 +175,7 @@ def test_files_hold_every_question_and_every_estimate(runs: Runs, probe: SavedPr
     said = " ".join(summary(runs, found, {"ablated": 0.04, "control": 0.12}, "removed").split())
     for text in ("answers changed", "+0.667", "by construction", "2 questions are not in all runs", "12.00%"):
         assert text in said
-    assert "a random direction, taken out:" in said and "--control moved" in said
+    assert "a random direction, taken out:" in said and "`control='moved'`" in said
     assert "ablated: 1 went from right to wrong, 1 from wrong to right; control: 1 went" in said
     for moved, how in (({"ablated": 0.1, "control": 0.12}, "removed"), ({"ablated": 0.04, "control": 0.12}, "moved")):
         assert "differ in size" not in summary(runs, found, moved, how)

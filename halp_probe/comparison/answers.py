@@ -1,4 +1,4 @@
-"""Which answers changed from A to B. Legend: N paired rows."""
+"""Answers that changed from A to B. Legend: N paired rows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from halp_probe.comparison.pairing import Pair
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedAnswer:
+    """Question whose answer changed, with both answers."""
+
     question_id: str
     question: str
     ground_truth: str
@@ -22,7 +24,7 @@ class ChangedAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerChanges:
-    """`share` of the `rows` questions whose answer is another text."""
+    """Changed answers, and their `share` of the `rows` questions: those whose answer is another text."""
 
     rows: int
     share: Estimate
@@ -30,7 +32,7 @@ class AnswerChanges:
 
 
 def answer_changes(pair: Pair, draws: Draws = DRAWS) -> tuple[AnswerChanges | None, str]:
-    """The changes, or None and why they cannot be told."""
+    """Compare the answers; return None and the reason where they cannot be compared."""
     if why := _not_comparable(pair):
         return None, f"answers are not compared: {why}"
     a, b = pair.texts("answer")

@@ -1,4 +1,4 @@
-"""What training did to each representation, from two folders of shards.
+"""Comparison of two folders of shards: what training did to each representation.
 
 Legend: N rows, D and E widths of the representation in A and in B.
 """
@@ -21,10 +21,11 @@ from halp_probe.shards.names import layer_of
 
 @dataclass(frozen=True, kw_only=True)
 class Movement:
-    """One representation. `relative_l2`: the mean of |b − a| / |a|, `cosine`: of their cosine, over rows.
+    """Movement of one representation from A to B.
 
-    `identical`: rows whose difference is exactly zero; None where vectors of A and B cannot be subtracted.
-    A number that cannot be known is nan, and `note` says why.
+    `relative_l2` is the mean of |b − a| / |a| over rows, and `cosine` that of their cosine. `identical` counts the
+    rows whose difference is exactly zero; None where vectors of A and B cannot be subtracted. A number that cannot
+    be known is nan, and `note` says why.
     """
 
     representation: str
@@ -41,21 +42,26 @@ class Movement:
 
     @property
     def position(self) -> str:
+        """Position of the representation in the prompt."""
         return self.representation.split("/")[0]
 
     @property
     def layer(self) -> int | None:
+        """Layer of the representation; None for the vision means."""
         return layer_of(self.representation)
 
     @property
     def unmoved(self) -> bool:
-        """Whether the difference is exactly zero in every row."""
+        """True if the difference is exactly zero in every row."""
         return self.rows > 0 and self.identical == self.rows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """`movements` in reading order; `answers` is None where a side has none; `notes`: what a reader must know."""
+    """Movements of all representations, in reading order, and changed answers.
+
+    `answers` is None where a side has no answers; `notes` are what a reader must know.
+    """
 
     rows: int
     images: int
@@ -65,7 +71,7 @@ class Comparison:
 
 
 def compare(pair: Pair, draws: Draws = DRAWS) -> Comparison:
-    """Measure every representation that both have; two of them are in memory at a time."""
+    """Measure every representation that both folders have; two representations are in memory at a time."""
     answers, why = answer_changes(pair, draws)
     return Comparison(
         rows=len(pair),
@@ -77,7 +83,10 @@ def compare(pair: Pair, draws: Draws = DRAWS) -> Comparison:
 
 
 def movement(pair: Pair, representation: str, draws: Draws = DRAWS) -> Movement:
-    """From A to B. Rows without a finite vector on either side are left out and counted in the note."""
+    """Measure one representation from A to B.
+
+    Rows without a finite vector on either side are left out and counted in the note.
+    """
     a, b = pair.vectors(representation)
     finite = np.isfinite(a).all(axis=1) & np.isfinite(b).all(axis=1)  # [N]
     if not finite.all():
@@ -103,7 +112,7 @@ def movement(pair: Pair, representation: str, draws: Draws = DRAWS) -> Movement:
 
 
 def _other_space(pair: Pair, a: np.ndarray, b: np.ndarray) -> str:
-    """Why `a` [N, D] and `b` [N, E] cannot be subtracted; "" when they can."""
+    """Say why `a` [N, D] and `b` [N, E] cannot be subtracted; "" when they can."""
     if a.shape[1] != b.shape[1]:
         return f"only CKA: the width is {a.shape[1]} in A and {b.shape[1]} in B"
     differing = other_architecture(pair)

@@ -1,4 +1,4 @@
-"""What beside the weights differs between two folders, so that nobody takes it for training."""
+"""Differences between two folders beside the weights, so that nobody takes them for training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENCODINGS = {"uint16": "bfloat16"}  # HDF5 has no bfloat16: see the shard forma
 
 
 def other_architecture(pair: Pair) -> str:
-    """Why vectors of A and B cannot be subtracted even where they are equally wide; "" when they can."""
+    """Say why vectors of A and B cannot be subtracted even where they are equally wide; "" when they can."""
     told = [
         f"{name} is {a} in A and {b} in B"
         for name in _ARCHITECTURE
@@ -35,7 +35,7 @@ def other_architecture(pair: Pair) -> str:
 
 
 def notes(pair: Pair) -> list[str]:
-    """What a reader must know before trusting the numbers, one sentence each."""
+    """Return what a reader must know before trusting the numbers, one sentence each."""
     told = [f"{side}: {note}" for side, shards in _sides(pair) for note in shards.notes]
     if alone := alone_in_one(pair):
         told.append(f"left out: {alone}")
@@ -74,7 +74,7 @@ def _computed_differently(pair: Pair) -> str:
 
 
 def _stored_as(shards: Shards) -> str:
-    """The dtypes of the vectors on disk; the files of one run may differ."""
+    """Return the dtypes of the vectors on disk; the files of one run may differ."""
     found = set()
     for path in shards.files:
         with h5py.File(path, "r") as file:

@@ -1,4 +1,4 @@
-"""How far each row's vector moved from A to B, and means over rows with intervals over images. No files.
+"""Movement of each row's vector from A to B, and means over rows with intervals over images. No files.
 
 Legend: N rows, D width.
 """
@@ -19,9 +19,10 @@ _VALUES_AT_ONCE = 4_000_000  # float64 values of a block of rows: 32 MB
 
 @dataclass(frozen=True, kw_only=True)
 class RowDistances:
-    """`relative_l2`: |b − a| / |a|, nan where a alone is zero; `cosine`: nan where a or b is zero; both [N] float64.
+    """Distances between the vectors of A and B in each row, [N] float64.
 
-    `identical` [N] bool: rows whose difference is exactly zero. There relative_l2 is exactly 0 and cosine exactly 1.
+    `relative_l2` is |b − a| / |a|, nan where only a is zero; `cosine` is nan where a or b is zero. `identical` [N]
+    bool marks rows whose difference is exactly zero. There relative_l2 is exactly 0 and cosine exactly 1.
     """
 
     relative_l2: np.ndarray
@@ -30,7 +31,7 @@ class RowDistances:
 
 
 def row_distances(a: np.ndarray, b: np.ndarray) -> RowDistances:
-    """`a` and `b` [N, D], finite; computed in float64, in blocks of rows."""
+    """Compute the distances of `a` and `b` [N, D], finite, in float64 and in blocks of rows."""
     relative_l2, cosine = np.empty(len(a)), np.empty(len(a))
     identical = np.empty(len(a), dtype=bool)
     for rows in _blocks(len(a), a.shape[1]):
@@ -49,7 +50,7 @@ def row_distances(a: np.ndarray, b: np.ndarray) -> RowDistances:
 def mean_over_images(
     values: np.ndarray, images: np.ndarray, draws: Draws = DRAWS, *, low: float, high: float = np.inf
 ) -> Estimate:
-    """The mean of `values` [N], nan left out, with a 95 % interval from a bootstrap over `images` [N].
+    """Return the mean of `values` [N], nan left out, with a 95 % interval from a bootstrap over `images` [N].
 
     `low` and `high` bound the values, and so the interval.
     """

@@ -1,4 +1,4 @@
-"""A comparison as files and as text: comparison.csv, changed_answers.csv, and the table that is printed."""
+"""Files and text of a comparison: comparison.csv, changed_answers.csv, and the table that is printed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REVISION = 12  # characters that tell one from another
 
 
 def side_name(shards: Shards) -> str:
-    """The model, its revision, the adapters on it, and what was done to its states."""
+    """Name the model, its revision, the adapters on it, and what was done to its states."""
     told = shards.attributes
     adapters = json.loads(told.get("adapter_names", "[]"))
     revision = f" at {str(told['revision'])[:_REVISION]}" if "revision" in told else ""
@@ -39,19 +39,22 @@ def side_name(shards: Shards) -> str:
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """One line for each representation, numbers in full; empty where there is none. low, high: the 95 % interval."""
+    """Write one line for each representation.
+
+    Numbers are in full, and empty where there is no number; low and high are the ends of the 95 % interval.
+    """
     _write(path, _HEADER, (_line(movement) for movement in comparison.movements))
 
 
 def write_changed_answers(path: Path, comparison: Comparison) -> None:
-    """One line for each question whose answer changed."""
+    """Write one line for each question whose answer changed."""
     changed = comparison.answers.changed if comparison.answers else ()
     header = ("question_id", "question", "ground_truth", "answer_a", "answer_b")
     _write(path, header, ([getattr(answer, name) for name in header] for answer in changed))
 
 
 def table(comparison: Comparison) -> str:
-    """What moved, what did not, the answers, and what a reader must know."""
+    """Format what moved, what did not, the answers, and what a reader must know."""
     lines = [
         f"{comparison.rows} questions on {comparison.images} images",
         "",
@@ -64,7 +67,7 @@ def table(comparison: Comparison) -> str:
 
 
 def summary(comparison: Comparison) -> list[str]:
-    """The findings in words, one each."""
+    """Return the findings in words, one each."""
     movements = comparison.movements
     told = [
         f"{m.representation}: identical, the difference is exactly 0 in all {m.rows} rows"
@@ -96,7 +99,7 @@ def _short(number: float) -> str:
 
 
 def _cosine(number: float, digits: int = 5) -> str:
-    """Rounded down, so that only what is exactly 1 is shown as 1."""
+    """Round down, so that only what is exactly 1 is shown as 1."""
     if not np.isfinite(number) or number == 1:
         return _short(number)
     return f"{np.floor(number * 10**digits) / 10**digits:.{digits}f}"

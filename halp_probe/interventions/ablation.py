@@ -1,4 +1,4 @@
-"""Ablate a probe's direction: answer a table with it taken out at its layer, and compare with the plain answers.
+"""Ablation of a probe's direction: answer a table with it taken out at its layer, and compare with the plain answers.
 
 Three extractions of one layer, each batched and resumable: as the model is, without the probe's direction, and, as a
 control, the same with a random direction.
@@ -32,7 +32,7 @@ from halp_probe.tasks.task import TaskInput
 
 @dataclass(frozen=True, kw_only=True)
 class AblationDesign:
-    """What is taken out, what it is compared with, and how answers are judged."""
+    """Design of an ablation: what is taken out, what it is compared with, and how answers are judged."""
 
     to: Literal["zero", "mean"] = "zero"  # component that is left: none, or that of the mean of the training states
     control: Literal["removed", "moved"] = "removed"  # random direction taken out, or states moved along it as far
@@ -42,7 +42,7 @@ class AblationDesign:
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """Effects of taking the direction out; `runs` and `effects` are None where a run did not come to its end."""
+    """Effects of taking the direction out; `runs` and `effects` are None where a run did not finish."""
 
     extractions: Mapping[str, Extraction]  # by the run's name, as far as they came
     runs: Runs | None = None
@@ -52,7 +52,7 @@ class Ablation:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """One of the three runs."""
+    """Plan of one of the three runs."""
 
     name: str
     direction: np.ndarray | None = None  # [D] of unit length, to take out; None: nothing
@@ -74,8 +74,8 @@ def ablate(
 ) -> Ablation:
     """Ablate into the folder that `options`, made by `probe_options`, name: ablation.csv, ablation.json, three runs.
 
-    `probe_name` is told in ablation.json. Raises InputError for a probe without a direction, or that was not fitted on
-    such states of this model, and what an extraction raises.
+    `probe_name` is recorded in ablation.json. Raises InputError for a probe without a direction, or that was not
+    fitted on such states of this model, and what an extraction raises.
     """
     layer, plans = layer_read(probe), _plans(probe, design)
     folder = options.output_dir
@@ -103,7 +103,10 @@ def ablate(
 
 
 def _plans(probe: SavedProbe, design: AblationDesign) -> list[_Plan]:
-    """The three runs. A shard of the last two tells by its attributes that its states are no plain ones."""
+    """Plan the three runs.
+
+    Attributes of the last two runs' shards say that their states are not the plain ones.
+    """
 
     def left(direction: np.ndarray) -> float:
         return float(probe.estimator.mean_ @ direction) if design.to == "mean" else 0.0
@@ -134,7 +137,7 @@ def _intervention(loaded: LoadedModel, layer: int, plan: _Plan) -> AbstractConte
 def _about(
     probe: SavedProbe, name: str, design: AblationDesign, plans: list[_Plan], shards: Mapping[str, Shards]
 ) -> dict[str, Any]:
-    """What ablation.json says of the runs."""
+    """Return what ablation.json says of the runs."""
     return {
         "probe": name,
         "probe_sha256": probe.metadata["tensors_sha256"],

@@ -1,4 +1,4 @@
-"""What an intervention did: the same questions with and without it, compared pair by pair.
+"""Effects of an intervention: the same questions with and without it, compared pair by pair.
 
 Legend: N questions that all runs have, B bootstrap draws.
 """
@@ -26,7 +26,7 @@ DRAWS = Draws(count=2000, seed=0)
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The questions of one run, in the order of all runs."""
+    """Questions of one run, in the order of all runs."""
 
     answers: list[str]  # N
     values: Mapping[str, np.ndarray]  # measure -> [N] float64; nan: unknown. `wrong` is the label, 1 = hallucinated
@@ -35,7 +35,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """The N questions that are in every run."""
+    """Questions (N) that are in every run."""
 
     question_ids: list[str]
     image_ids: list[str]
@@ -48,7 +48,10 @@ class Runs:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One measure over the questions for which every run knows it; intervals are of a bootstrap over images."""
+    """Effect on one measure, over the questions for which every run knows it.
+
+    Intervals are of a bootstrap over images.
+    """
 
     measure: str
     questions: int
@@ -80,7 +83,7 @@ def read_runs(shards: Mapping[str, Shards], probe: SavedProbe, rule: str = "auto
 
 
 def effects(runs: Runs, draws: Draws = DRAWS) -> list[Effect]:
-    """Every measure that is known for any question: means of the runs, and their paired differences."""
+    """Estimate every measure that is known for any question: means of the runs, and their paired differences."""
     found = []
     for measure in MEASURES:
         values = {name: run.values[measure] for name, run in runs.of.items()}
@@ -123,7 +126,7 @@ def mean_estimates(columns: np.ndarray, shares: Sequence[bool], images: np.ndarr
 
 
 def _weighted_means(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[K, b] from `columns` [K, N] and `weights` [b, N]."""
+    """Return [K, b] from `columns` [K, N] and `weights` [b, N]."""
     return columns @ weights.T / weights.sum(axis=1)
 
 

@@ -1,4 +1,4 @@
-"""What an ablation leaves behind: `ablation.csv`, `ablation.json`, and the summary that is printed. N questions."""
+"""Files and text of an ablation: `ablation.csv`, `ablation.json`, and the summary that is printed. N questions."""
 
 from __future__ import annotations
 
@@ -44,16 +44,20 @@ _ALIKE = 1.5  # a control that moves the states more or less than so many times 
 
 
 def moved_by(runs: Runs, run: str) -> float:
-    """How far this run's states are from the plain ones where the probe reads, over their length (root mean squares).
+    """Return how far this run's states are from the plain ones where the probe reads, relative to their length.
 
-    The states themselves are compared, so it also tells that the intervention took place.
+    Both are root mean squares. The states themselves are compared, so this also shows that the intervention took
+    place.
     """
     plain, changed = (runs.of[name].vectors.astype(np.float64) for name in (PLAIN, run))  # [N, D]
     return float(np.sqrt(((changed - plain) ** 2).sum() / (plain**2).sum()))
 
 
 def write_csv(path: Path, runs: Runs) -> None:
-    """One line a question; a label that is unknown, and a change of the plain run against itself, are left blank."""
+    """Write one line a question.
+
+    A label that is unknown is left blank, and so is a change of the plain run against itself.
+    """
     header = ["question_id", "image_id", "question", "ground_truth_answer"]
     header += [f"answer_{name}" for name in RUNS]
     columns: list[Sequence[Any]] = [runs.question_ids, runs.image_ids, runs.questions, runs.truths]
@@ -69,7 +73,7 @@ def write_csv(path: Path, runs: Runs) -> None:
 
 
 def write_json(path: Path, about: Mapping[str, Any], runs: Runs, found: Sequence[Effect]) -> None:
-    """`about` says what was done (JSON); then every estimate. There is null for what is not known."""
+    """Write `about`, which says what was done (JSON), then every estimate; null for what is not known."""
     record = {
         **about,
         "questions": len(runs.question_ids),
@@ -83,7 +87,7 @@ def write_json(path: Path, about: Mapping[str, Any], runs: Runs, found: Sequence
 
 
 def turned(runs: Runs, run: str) -> dict[str, int]:
-    """How many verdicts went from right to wrong and back, among the questions with a verdict in both runs."""
+    """Count the verdicts that went from right to wrong and back, among the questions with a verdict in both runs."""
     before, after = (runs.of[name].values[WRONG] for name in (PLAIN, run))
     known = np.isfinite(before) & np.isfinite(after)
     return {
@@ -94,7 +98,7 @@ def turned(runs: Runs, run: str) -> dict[str, int]:
 
 
 def summary(runs: Runs, found: Sequence[Effect], moved: Mapping[str, float], how: str) -> str:
-    """The effects as aligned text, and below them what a reader must know.
+    """Format the effects as aligned text, and below them what a reader must know.
 
     `moved` is each run's `moved_by`; `how` is the control, removed or moved.
     """
@@ -167,7 +171,7 @@ def _plain(estimate: Estimate) -> dict[str, Any]:
 
 
 def _cell(value: float, measure: str) -> str:
-    """In full, so that it can be read back exactly."""
+    """Format in full, so that the number can be read back exactly."""
     if np.isnan(value):
         return ""
     return str(int(value)) if measure in (CHANGED, WRONG) else repr(float(value))

@@ -1,4 +1,4 @@
-"""Change what a decoder block passes on, while a context lasts: add a direction to it, or take one out.
+"""Change the output of a decoder block while a context lasts: add a direction to it, or take one out.
 
 Layer k is the output of decoder block k, before any DeepStack addition and before the final norm. An intervention acts
 in every forward pass and at every position: image and text tokens, padding, each answer token. It acts before all other
@@ -144,7 +144,7 @@ def _block(model: LoadedModel | nn.Module, layer: int) -> nn.Module:
 
 
 def _checked(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
-    """[D] float64 on the CPU."""
+    """Return the direction as [D] float64 on the CPU."""
     if isinstance(direction, torch.Tensor):
         vector = direction.detach().to("cpu", torch.float64)
     else:
@@ -160,7 +160,7 @@ def _checked(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
 
 
 def _parts(model: LoadedModel | nn.Module) -> tuple[Any, nn.ModuleList]:
-    """Its config and its decoder blocks."""
+    """Return the model's config and its decoder blocks."""
     plain: Any = model
     if isinstance(model, LoadedModel):
         plain, family = model.model, model.checkpoint.family
@@ -176,7 +176,7 @@ def _parts(model: LoadedModel | nn.Module) -> tuple[Any, nn.ModuleList]:
 
 
 def _unit(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
-    """[D] float32 of unit length on the CPU."""
+    """Return the direction as [D] float32 of unit length on the CPU."""
     vector = _checked(model, direction)
     length = float(vector.norm())
     if not length > 0:
@@ -192,6 +192,6 @@ def _float32(vector: torch.Tensor, what: str) -> torch.Tensor:
 
 
 def _on_device(vector: torch.Tensor) -> Change:
-    """The vector in the dtype and on the device of the tensor that it is used with, copied there once."""
+    """Return a function that gives the vector in the dtype and on the device of a tensor, copied there once."""
     copy = functools.cache(lambda device, dtype: vector.to(device, dtype))
     return lambda hidden: copy(hidden.device, hidden.dtype)

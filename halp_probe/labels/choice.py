@@ -33,7 +33,10 @@ _ALSO = re.compile(r"\s*(?:,|/|&|\bor\b|\band\b)\s*[\[(]?[A-H]\b(?!\s+[a-z])")
 
 
 def judge_choice(answer: str, truth: str, question: str) -> Verdict:
-    """`answer` is clean. Declarations win over a leading letter; without either, one option's exact text counts."""
+    """Judge a clean `answer` by the option letter that it gives.
+
+    A declared letter wins over a leading one; without either, the exact text of one option counts.
+    """
     wanted = letter_of(truth)
     if wanted is None:
         return unknown("choice", bare(truth), "the ground truth is no option letter")
@@ -54,13 +57,16 @@ def judge_choice(answer: str, truth: str, question: str) -> Verdict:
 
 
 def letter_of(truth: str) -> str | None:
-    """The option letter a ground truth is: "B", "(b)", "B."; None if it is none."""
+    """Return the option letter of a ground truth such as "B", "(b)" or "B."; None for any other text."""
     match = re.fullmatch(r"[\[(]?\s*([A-Ha-h])\s*[\])]?[.:]?", plain(truth))
     return match[1].upper() if match else None
 
 
 def options(question: str) -> dict[str, str]:
-    """The options a question lists ("A. cat B. dog"), letter -> text; {} unless they run A, B, … without a gap."""
+    """Read the options that a question lists, letter -> text; {} unless they run A, B, … without a gap.
+
+    An example of such a question is "Which animal? A. cat B. dog".
+    """
     marks = _marks(question)
     letters = [mark[1] for mark in marks]
     if len(letters) < 2 or letters != list("ABCDEFGH"[: len(letters)]):
@@ -107,7 +113,7 @@ def _leading(answer: str) -> set[str]:
 
 
 def _named(answer: str) -> set[str]:
-    """Letters named as "option B", unless the sentence rejects them."""
+    """Return the letters named as "option B", unless the sentence rejects them."""
     found = set()
     for match in _NAMED.finditer(answer):
         start = max(answer.rfind(stop, 0, match.start()) for stop in (".", ";", "\n")) + 1
@@ -126,7 +132,7 @@ def _by_text(answer: str, texts: dict[str, str]) -> set[str]:
 
 
 def _contradicting(answer: str, letters: set[str], texts: dict[str, str]) -> set[str]:
-    """ "A. dog" where the question says A is the cat: the text's letter speaks against the letter."""
+    """Return the letter whose text follows another letter: "A. dog" where the question says that A is the cat."""
     if len(letters) != 1:
         return set()
     rest = re.match(r"\W*[A-Ha-h]\W+(.+)$", answer.strip())

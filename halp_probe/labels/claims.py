@@ -1,4 +1,4 @@
-"""What an answer without a yes or no claims about a yes/no question.
+"""Claims about a yes/no question in an answer that has no yes or no.
 
 Only a clause that restates all of the question, in its order, with nothing foreign in between, is evidence; so is a
 negation right before what the question is about. Everything else says nothing: a missed claim costs one label, a
@@ -47,7 +47,7 @@ _LONGEST_REACH = 4  # words from a negation to what it negates; all of them must
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A yes/no question: its content words in order, and what a direct negation of denies the whole."""
+    """Content words of a yes/no question, in order, and the words whose direct negation denies the whole."""
 
     words: tuple[str, ...]
     heads: tuple[str, ...]
@@ -56,11 +56,15 @@ class Asked:
     any_order: bool
 
     def index(self, word: str) -> int | None:
+        """Return the place of a content word, in any of its forms; None if the question lacks it."""
         return next((i for i, own in enumerate(self.words) if same_word(own, word)), None)
 
 
 def asked(question: str) -> Asked | None:
-    """None where claims cannot be judged: no yes/no question, a negated one, or one with "or"."""
+    """Parse a yes/no question.
+
+    Returns None where claims cannot be judged: for any other question, a negated one, or one with "or".
+    """
     parts = [s for s in sentences(question) if not _INSTRUCTION.search(s)]
     questions = [s for s in parts if s.endswith("?")] or parts
     if not questions:
@@ -92,7 +96,7 @@ def _heads(words: list[str], content: list[str], existential: bool, related: boo
 
 
 def claimed(answer: str, question: str) -> set[str]:
-    """The polarities ("yes", "no") of the answer's claims on the question; empty where there are none."""
+    """Return the polarities ("yes", "no") of the answer's claims on the question; empty if it makes none."""
     about = asked(question)
     if about is None:
         return set()
@@ -146,13 +150,13 @@ def _of_clause(clause: Clause, about: Asked) -> set[str]:
 
 
 def _target(words: tuple[str, ...], negator: int) -> int | None:
-    """Where the first word stands that the negation is about; None: it ends the clause ("is not visible")."""
+    """Return the place of the first word that a negation is about; None if it ends the clause ("is not visible")."""
     rest = range(negator + 1, len(words))
     return next((i for i in rest if words[i] not in NEUTRAL and words[i] not in _LINKS | {"in"}), None)
 
 
 def _denies(words: tuple[str, ...], at: int, about: Asked) -> bool:
-    """Is the negation at `at` directly on what the question is about, in a clause about nothing else?"""
+    """Check that the negation at `at` is directly on what the question is about, in a clause about nothing else."""
     last_too = about.existential and words[at] in ("no", "without", "neither", "nor")
     heads = (*about.heads, about.words[-1]) if last_too else about.heads
     reach = range(at + 1, min(len(words), at + 1 + _LONGEST_REACH))
@@ -170,7 +174,10 @@ def _denies(words: tuple[str, ...], at: int, about: Asked) -> bool:
 
 
 def _same_subject(before: tuple[str, ...], spot: int, words: tuple[str, ...], about: Asked) -> bool:
-    """Nothing foreign before the negation, unless all of the question is there ("the floor is clean with no dirt")."""
+    """Check that nothing foreign precedes the negation, unless all of the question does.
+
+    An example of the latter is "the floor is clean with no dirt".
+    """
     strange = [w for w in before if about.index(w) is None and w not in NEUTRAL and not _adverb(w)]
     if not strange:
         return True
@@ -184,14 +191,17 @@ def _same_subject(before: tuple[str, ...], spot: int, words: tuple[str, ...], ab
 
 
 def _same_place(after: tuple[str, ...], about: Asked) -> bool:
-    """No foreign place or partner behind: "no dirt on the wall" says nothing of the floor."""
+    """Check that no foreign place or partner follows: "no dirt on the wall" says nothing of the floor."""
     preposition = next((i for i, w in enumerate(after) if w in RELATIONS), len(after))
     free = _LINKS if about.related else _LINKS | {"in", "on", "to"}
     return all(w in NEUTRAL or w in free or about.index(w) is not None for w in after[preposition:])
 
 
 def _restated(words: tuple[str, ...], about: Asked) -> list[int] | None:
-    """Where the clause restates each of the question's words, sorted; None if it does not, or says more in between."""
+    """Return the sorted places where the clause restates each of the question's words.
+
+    Returns None if it does not, or says more in between.
+    """
     spots: list[int] = []
     start = 0
     for own in about.words:
@@ -228,7 +238,10 @@ def _passes(word: str, about: Asked, in_order: bool) -> bool:
 
 
 def _fits_subject(before: tuple[str, ...], about: Asked) -> bool:
-    """Words before the restatement: none that make it about another thing ("the owner of the dog is running")."""
+    """Check the words before the restatement.
+
+    None may make it about another thing ("the owner of the dog is running").
+    """
     foreign = [w for w in before if w not in NEUTRAL and w not in NEGATORS and not _adverb(w)]
     if about.existential:
         return not _NOT_SEEN & set(before)
@@ -238,7 +251,7 @@ def _fits_subject(before: tuple[str, ...], about: Asked) -> bool:
 
 
 def _ends_phrase(words: tuple[str, ...], spot: int) -> bool:
-    """No noun follows that makes the word its modifier ("beach umbrella", "stair railing")."""
+    """Check that no noun follows that makes the word its modifier ("beach umbrella", "stair railing")."""
     if spot + 1 >= len(words):
         return True
     follower = words[spot + 1]

@@ -1,4 +1,4 @@
-"""labels.csv against a person's labels: agreement, per rule too, and the questions they disagree on."""
+"""Comparison of labels.csv with a person's labels: agreement, per rule too, and the questions they disagree on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIDES = ("right", "hallucinated", "unknown")
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A person's labels: `labels` by question_id, of column `column` of the table at `path`."""
+    """Labels by a person: `labels` by question_id, from column `column` of the table at `path`."""
 
     path: Path
     column: str
@@ -29,9 +29,10 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """`whole`: over all rules; `rules`: by the rule of labels.csv; `disagreements`: rows with the other label.
+    """Agreement with a person over all rules (`whole`) and by the rule of labels.csv (`rules`).
 
-    `unit`: what the bootstrap drew ("image" or "question"); `notes`: what was left out.
+    `disagreements` are the rows with the other label; `unit` is what the bootstrap drew ("image" or "question");
+    `notes` say what was left out.
     """
 
     whole: Agreement
@@ -90,7 +91,7 @@ def compare(
 
 
 def write_disagreements(path: Path, comparison: Comparison) -> None:
-    """A row for each question with two different labels, with the texts that labels.csv has of it."""
+    """Write a row for each question with two different labels, with the texts that labels.csv has of it."""
     with atomic_text(path) as file:
         writer = csv.writer(file)
         writer.writerow(_FIELDS)
@@ -100,7 +101,7 @@ def write_disagreements(path: Path, comparison: Comparison) -> None:
 
 
 def summary(comparison: Comparison, person: Reference) -> str:
-    """A few lines for a person: per cent, kappa, the counts, the rules, what was left out."""
+    """Summarise in a few lines for a person: per cent, kappa, the counts, the rules, what was left out."""
     whole = comparison.whole
     lines = [
         f"{whole.compared} answers compared with column {person.column!r} of {person.path.name}: "
@@ -169,7 +170,7 @@ def _image(question_id: str, images: Mapping[str, str], path: Path) -> str:
 
 
 def _shown(share: Estimate, times: int = 1) -> str:
-    """ "94.6 [92.1, 97.0]" in per cent, "0.876 [0.812, 0.930]" else; without brackets where there is no interval."""
+    """Format a share: "94.6 [92.1, 97.0]" in per cent, "0.876 [0.812, 0.930]" else; no brackets without an interval."""
     digits = 1 if times == 100 else 3
     value, low, high = (f"{times * part:.{digits}f}" for part in (share.value, share.low, share.high))
     return value if "nan" in (low, high) else f"{value} [{low}, {high}]"

@@ -1,4 +1,4 @@
-"""Cut what is not the answer: an echoed prompt, chat markers, turns the model invented, its thinking."""
+"""Cut whatever is not the answer: an echoed prompt, chat markers, turns that the model invented, its thinking."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.IGNORECASE | re.DOT
 
 
 def without_prompt(text: str, question: str) -> str:
-    """Only what the model said in answer to `question`; "" if it never got past its thinking."""
+    """Return only what the model said in answer to `question`; "" if it never got past its thinking."""
     text = _model_turn(text, question)
     text = without_thinking(text)  # never closed: cut off while thinking, so it gave no answer
     tagged = _ANSWER_TAG.findall(text)

@@ -24,13 +24,13 @@ _BE = word_set("is are was were be does do did can")
 
 
 def judge_exact(answer: str, truth: str, question: str = "") -> Verdict:
-    """Equal after case, punctuation, articles and white space; `answer` is clean."""
+    """Judge a clean `answer` as right if it equals the truth after case, punctuation, articles and white space."""
     verdict = compared("exact", bare(answer), bare(truth))
     return unknown("exact", verdict.truth, REFUSAL) if verdict.label == 1 and refused(answer) else verdict
 
 
 def judge_contains(answer: str, truth: str, question: str) -> Verdict:
-    """Is the truth said in the answer, as whole words one after the other, and not denied? `answer` is clean.
+    """Judge if a clean `answer` says the truth, as whole words one after the other, and does not deny it.
 
     A sentence that names the truth among other things ("a red car and a blue bus") counts as saying it; only an answer
     that is nothing but a list ("red, blue and green") is unknown.
@@ -50,7 +50,7 @@ def judge_contains(answer: str, truth: str, question: str) -> Verdict:
 
 
 def says(text: str, truth: str) -> bool:
-    """Do the truth's words stand in the text, one after the other?"""
+    """Check that the truth's words stand in the text, one after the other."""
     return bool(_spans(_words(text), _words(truth)))
 
 
@@ -75,7 +75,7 @@ def _judge_mentions(answer: str, said: str, wanted: str, question: str) -> Verdi
 
 
 def _mentions(clause: Clause, truth: list[str], question: str) -> set[str]:
-    """For each place that names the truth: "said", "denied" or "unclear"."""
+    """Classify each place that names the truth: "said", "denied" or "unclear"."""
     words = _folded(clause.words)
     return {_mention(words, start, stop, question) for start, stop in _spans(words, truth)}
 
@@ -99,7 +99,10 @@ def _mention(words: list[str], start: int, stop: int, question: str) -> str:
 
 
 def _judge_nothing(answer: str, said: str, wanted: str, question: str) -> Verdict:
-    """The truth is that there is none: right only if said plainly, wrong if the answer knows of no negation."""
+    """Judge where the truth is that there is nothing.
+
+    The answer is right only if it says so plainly, and wrong if it has no negation.
+    """
     for sentence in sentences(answer):
         if _PLAIN_NOTHING.fullmatch(re.split(r"[,;.!]", sentence)[0].strip()):
             return right("contains", said, wanted)
@@ -115,7 +118,10 @@ def _judge_nothing(answer: str, said: str, wanted: str, question: str) -> Verdic
 
 
 def _says_there_is_no(clause: Clause, question: str) -> bool:
-    """Does it say "no star", "there isn't a star"? The thing must be one that the question names, if that is known."""
+    """Check for "no star", "there isn't a star".
+
+    The thing must be one that the question names, if the question is known.
+    """
     words = list(clause.words)
     at = next(iter(clause.negators()), None)
     if (
@@ -133,7 +139,7 @@ def _says_there_is_no(clause: Clause, question: str) -> bool:
 
 
 def _offers(answer: str, truth: list[str]) -> bool:
-    """Is the truth one of several offers ("red or blue")?"""
+    """Check if the truth is one of several offers ("red or blue")."""
     for sentence in sentences(answer):
         words = _words(sentence, keep_articles=True)
         for start, stop in _spans(words, truth):
@@ -144,14 +150,17 @@ def _offers(answer: str, truth: list[str]) -> bool:
 
 
 def _mere_list(answer: str, truth: list[str]) -> bool:
-    """Nothing but items of a word or two, one of them the truth ("red, blue and green")."""
+    """Check for nothing but items of a word or two, one of them the truth ("red, blue and green")."""
     items = [_words(item) for item in re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+|\s*&\s*", answer.strip(" ."))]
     listed = len(items) > 2 or (len(items) == 2 and bool(re.search(r"\band\b|&", answer)))
     return listed and all(0 < len(item) <= 2 for item in items) and truth in items
 
 
 def _spans(words: list[str], truth: list[str]) -> list[tuple[int, int]]:
-    """Where `words` say the truth; word breaks inside it do not matter ("t shirt" ~ "tshirt"), nor a last plural."""
+    """Find where `words` say the truth.
+
+    Word breaks inside it do not matter ("t shirt" ~ "tshirt"), nor does a last plural.
+    """
     if not truth:
         return []
     joined, ending = "".join(truth), "".join([*truth[:-1], singular(truth[-1])])
@@ -170,13 +179,13 @@ def _words(text: str, keep_articles: bool = False) -> list[str]:
 
 
 def _folded(words: list[str] | tuple[str, ...]) -> list[str]:
-    """Without accents, number words as digits."""
+    """Remove accents and write number words as digits."""
     plain_words = ("".join(c for c in unicodedata.normalize("NFKD", w) if not unicodedata.combining(c)) for w in words)
     return [str(NUMBER_WORDS.get(word, word)) for word in plain_words]
 
 
 def _another_script(answer: str, truth: str) -> bool:
-    """The truth's letters are Latin and the answer has none, or one of them needs no spaces between its words."""
+    """Check if the truth's letters are Latin and the answer's are not, or if one has no spaces between words."""
     if any("\u0e00" <= c <= "\u0eff" or "\u3040" <= c <= "\u9fff" for c in answer + truth):
         return True
     latin = [any(c.isalpha() and unicodedata.name(c, "").startswith("LATIN") for c in text) for text in (answer, truth)]

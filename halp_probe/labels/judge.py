@@ -1,4 +1,4 @@
-"""Let a judge model give the verdicts: all of them, or only where the rules found none."""
+"""Verdicts of a judge model: on all answers, or only where the rules found none."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _FLAGS = EndpointFlags(
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeConfig:
-    """Which judge is asked what, and how hard."""
+    """Options of a judge: which model is asked about which rows, and how."""
 
     which: str  # "all" answers, or only those the rules leave "unknown"
     url: str  # of an OpenAI-compatible endpoint, up to and with /v1
@@ -68,7 +68,7 @@ class JudgeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a judge is asked about. `answer` is the model's, without an echoed prompt and thinking."""
+    """Question put to a judge. `answer` is the model's, without an echoed prompt and thinking."""
 
     question: str
     truth: str
@@ -77,7 +77,10 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeRun:
-    """The rows with their verdicts. Of the different texts to judge, `asked` were asked now, `failed` without reply."""
+    """Rows with the judge's verdicts.
+
+    Of the different texts to judge, `asked` is the number sent now and `failed` the number without a reply.
+    """
 
     rows: list[LabelRow]
     asked: int
@@ -99,9 +102,10 @@ def ask_judge(
 ) -> JudgeRun:
     """Ask about the rows that `config.which` names; the others stay as the rules left them. All sequences have N items.
 
-    An answer without text and a row without ground truth stay unknown unasked. Verdicts go to `cache` as they come, and
-    what stands there is not asked again; a failure is not kept. Raises LabelError without the openai client, if the
-    endpoint wants a key or knows no such model, and if it fails for ten questions in a row.
+    An answer without text and a row without ground truth stay unknown and are not asked about. Verdicts go to
+    `cache` as they come, and those already there are not asked for again; a failure is not cached. Raises
+    LabelError without the openai client, if the endpoint wants a key or has no such model, and if it fails for ten
+    questions in a row.
     """
     about = {
         n: Question(question=question, truth=truth, answer=without_prompt(answer, question).strip())
@@ -161,7 +165,7 @@ def _to_ask(row: LabelRow, truth: str, which: str) -> bool:
 
 
 def _row(row: LabelRow, about: Question, found: Kept | Failed, model: str) -> LabelRow:
-    """The row with the judge's verdict; a failure and a reply without verdict leave it unknown."""
+    """Return the row with the judge's verdict; a failure and a reply without verdict leave it unknown."""
     shown = shortened(about.answer)
     if isinstance(found, Failed):
         label, reason = None, f"{model} failed: {found.reason}"
@@ -174,7 +178,7 @@ def _row(row: LabelRow, about: Question, found: Kept | Failed, model: str) -> La
 
 
 class _Asking:
-    """One run against the endpoint."""
+    """Requests of one run to the endpoint."""
 
     def __init__(self, config: JudgeConfig, cache: VerdictCache, prompt_hash: str) -> None:
         self._config = config
@@ -191,7 +195,10 @@ class _Asking:
         )
 
     def all(self, new: dict[str, Question], progress: Counter) -> dict[str, Failed]:
-        """Ask each; what failed, by key. Whatever ends it early, Ctrl-C too, the verdicts so far are in the cache."""
+        """Ask each; return the failures by key.
+
+        If it ends early, also by Ctrl-C, the verdicts so far are in the cache.
+        """
         failed: dict[str, Failed] = {}
         patience = Patience()
         asked = ask_all(lambda key: self._one(key, new[key]), new, self._endpoint.stop, at_once=self._config.workers)
@@ -211,7 +218,7 @@ class _Asking:
         return failed
 
     def _one(self, key: str, about: Question) -> Failed | None:
-        """Ask, and keep the verdict here, in the thread that asks: whatever ends the run, it has been paid for."""
+        """Ask, and store the verdict here, in the thread that asks: it has been paid for, even if the run ends now."""
         said_to = user_message(about.question, about.truth, about.answer)
         messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": said_to}]
         reply = self._endpoint.ask(messages, temperature=TEMPERATURE, max_tokens=self._config.max_tokens)

@@ -1,4 +1,4 @@
-"""What a judge model is shown, and what counts as its verdict. Nothing here asks anybody."""
+"""Prompt of a judge model, and the parsing of its verdict. Nothing here sends requests."""
 
 from __future__ import annotations
 
@@ -43,31 +43,34 @@ _ONE_WORD = re.compile(r"[\"'*`]*(right|wrong|unknown)[\"'*`]*\.?[\"'*`]*", re.I
 
 @dataclass(frozen=True)
 class Said:
-    """`verdict`: one of VERDICTS; `problem`: why it is unknown although the judge did not say so, or ""."""
+    """Verdict in a judge's reply: one of VERDICTS.
+
+    `problem` says why it is unknown although the judge did not say so, or is "".
+    """
 
     verdict: str
     problem: str = ""
 
 
 def prompt_sha256(max_tokens: int) -> str:
-    """Of all that shapes a verdict beside the model and the texts: the prompt, the cut and the sampling settings."""
+    """Hash all that shapes a verdict beside the model and the texts: the prompt, the cut and the sampling settings."""
     return _sha256([PROMPT, TEMPERATURE, max_tokens, _LONGEST, _ENDING])
 
 
 def verdict_key(prompt_hash: str, model: str, question: str, truth: str, answer: str) -> str:
-    """The name under which a verdict is kept: sha256 of everything it depends on."""
+    """Return the cache key of a verdict: the sha256 of everything it depends on."""
     return _sha256([prompt_hash, model, question, truth, answer])
 
 
 def user_message(question: str, truth: str, answer: str) -> str:
-    """The three texts as one JSON object, whose escaping no text can break out of; a JSON list stays a list."""
+    """Return the three texts as one JSON object, so that no text can break out of it; a JSON list stays a list."""
     humans = human_answers(truth)
     shown = {"question": question, "ground_truth": truth if humans is None else humans, "answer": shortened(answer)}
     return json.dumps(shown, ensure_ascii=False)
 
 
 def shortened(answer: str) -> str:
-    """The answer, or its beginning and end around a mark that says how much is missing."""
+    """Return the answer, or its beginning and end around a mark that says how much is missing."""
     if len(answer) <= _LONGEST:
         return answer
     start, end = answer[: _LONGEST - _ENDING], answer[-_ENDING:]
@@ -75,7 +78,7 @@ def shortened(answer: str) -> str:
 
 
 def parse(reply: Completion) -> Said:
-    """One word, or JSON {"verdict": word}, after what it thought; nothing else is a verdict."""
+    """Parse one word, or JSON {"verdict": word}, after any thinking; nothing else is a verdict."""
     if reply.refusal or reply.finish == "content_filter":
         return Said(UNKNOWN, "refused to judge")
     if reply.finish == "length":
@@ -89,7 +92,7 @@ def parse(reply: Completion) -> Said:
 
 
 def _json_verdict(text: str) -> str:
-    """The word of {"verdict": word}, in lower case; "" for anything else, a key given twice included."""
+    """Return the word of {"verdict": word} in lower case; "" for anything else, also for a key given twice."""
     try:
         pairs = json.loads(text, object_pairs_hook=list) if text.startswith("{") else []
     except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""English negation: which words negate, which words a negation looks through, how text falls into clauses."""
+"""English negation: which words negate, which words a negation looks through, how text splits into clauses."""
 
 from __future__ import annotations
 
@@ -57,29 +57,33 @@ _BREAK = re.compile(
 
 @dataclass(frozen=True)
 class Clause:
-    """`words` in lower case; `after`: what parts it from the clause before ("" at a sentence's start)."""
+    """Words of a clause, in lower case.
+
+    `after` is what separates it from the clause before ("" at a sentence's start).
+    """
 
     words: tuple[str, ...]
     after: str
 
     def negators(self) -> list[int]:
+        """Places of the words that negate."""
         return [i for i, word in enumerate(self.words) if word in NEGATORS]
 
 
 def without_scene(text: str) -> str:
-    """Without "in this image", "based on the photo": words about the picture, not about what it shows."""
+    """Remove words about the picture itself, such as "in this image" and "based on the photo"."""
     return _SCENE.sub(" ", text)
 
 
 def spelled_out(text: str) -> str:
-    """Every negation as one of NEGATORS; idioms that negate nothing removed ("not only", "no doubt")."""
+    """Write every negation as one of NEGATORS, and remove idioms that negate nothing ("not only", "no doubt")."""
     text = _NO_MATTER.sub(" ", _NO_NEGATION.sub(" ", text))
     text = _X_FREE.sub(lambda m: f"no {m[1] or m[2]}", text)
     return _NEGATING_PHRASE.sub(" without ", text)
 
 
 def clauses(text: str) -> list[list[Clause]]:
-    """Per sentence, its clauses."""
+    """Split each sentence into its clauses."""
     return [_clauses_of(sentence) for sentence in sentences(text)]
 
 

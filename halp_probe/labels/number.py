@@ -43,7 +43,7 @@ _NO_COUNT = re.compile(
 
 
 def judge_number(answer: str, truth: str, question: str) -> Verdict:
-    """`answer` is clean. Unknown unless it gives one number, or declares one among several."""
+    """Judge a clean `answer`; unknown unless it gives one number, or declares one among several."""
     wanted = _only_number(truth)
     if wanted is None:
         return unknown("number", bare(truth), "the ground truth is no number")
@@ -62,6 +62,7 @@ def judge_number(answer: str, truth: str, question: str) -> Verdict:
 
 
 def is_number(truth: str) -> bool:
+    """Check if a ground truth is one number and nothing else."""
     return whole_numeral(truth) is not None
 
 
@@ -73,7 +74,7 @@ def _only_number(truth: str) -> Numeral | None:
 
 
 def _undeclared(answer: str, question: str) -> tuple[list[Numeral], str]:
-    """The number that the answer is about, or why there is none."""
+    """Return the number that the answer is about, or why there is no such number."""
     found = numerals(answer)
     if not found:
         return ([_ZERO], "") if _says_none(answer, question) else ([], "no number could be read")
@@ -89,7 +90,7 @@ def _undeclared(answer: str, question: str) -> tuple[list[Numeral], str]:
 
 
 def _repeated(sentence: str, found: list[Numeral]) -> bool:
-    """Twice the same number in a sentence ("two here and two there"), other than "three (3)"."""
+    """Check for the same number twice in a sentence ("two here and two there"), other than "three (3)"."""
     return any(sentence[one.end : other.start].strip() not in ("(", "") for one, other in pairwise(found))
 
 
@@ -108,7 +109,7 @@ def _before(answer: str, number: Numeral) -> str:
 
 
 def _stands_alone(answer: str, number: Numeral) -> bool:
-    """A line that is only the number, or a number word as a sentence of its own ("1." may number a list)."""
+    """Check for a line that is only the number, or a number word as its own sentence ("1." may number a list)."""
     start = answer.rfind("\n", 0, number.start) + 1
     line = answer[start:].partition("\n")[0]
     said = answer[number.start : number.end]
@@ -118,7 +119,10 @@ def _stands_alone(answer: str, number: Numeral) -> bool:
 
 
 def _says_none(answer: str, question: str) -> bool:
-    """Zero: "no dogs", "there are none". If the question is known, "no X" must be about a thing that it names."""
+    """Check if the answer says zero: "no dogs", "there are none".
+
+    If the question is known, "no X" must be about a thing that it names.
+    """
     answer = re.sub(r"n't\b", " not", answer)
     answer = re.sub(r"^no\s*[,.;:]\s*", "", answer, flags=re.IGNORECASE)
     asked = [word for word in words_of(question) if len(word) > 2]
@@ -133,7 +137,10 @@ def _says_none(answer: str, question: str) -> bool:
 
 
 def _differs_by_scale(said: Numeral, wanted: Numeral) -> bool:
-    """Is it 50% against 0.5, or 2 million against 2? Right in another unit, or wrong: strings cannot tell."""
+    """Check for 50% against 0.5, or 2 million against 2.
+
+    The text does not show if that is the right value in another unit, or a wrong value.
+    """
     if said.scaled == wanted.scaled or said.value == wanted.value or not said.value or not wanted.value:
         return False
     small, large = sorted((abs(said.value), abs(wanted.value)))

@@ -1,4 +1,4 @@
-"""Does the answer say that it cannot say?"""
+"""Refusals: answers that say that they cannot say."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ _UNCERTAIN = re.compile(
 
 
 def refused(text: str) -> bool:
-    """A refusal ("I can't help with that") or a confession of ignorance ("it is unclear")."""
+    """Check for a refusal ("I can't help with that") or a confession of ignorance ("it is unclear")."""
     return bool(_REFUSED.search(text) or _UNCERTAIN.search(text))

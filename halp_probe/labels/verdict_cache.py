@@ -13,7 +13,7 @@ from halp_probe.labels.table import LabelError
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """One line of the file. `key`: see `verdict_key`; `problem`: as in `Said`; `reply`: the judge's own words."""
+    """Line of the file. `key`: see `verdict_key`; `problem`: as in `ParsedVerdict`; `reply`: the judge's own words."""
 
     key: str
     verdict: str
@@ -26,10 +26,10 @@ class Kept:
 
 
 class VerdictCache:
-    """The verdicts of one file; `add` may be called from several threads.
+    """Verdicts of one file; `add` may be called from several threads.
 
-    A last line that a killed run left half-written is cut off (`note` tells); the first verdict of a key stands. Raises
-    LabelError for any other line that is none of ours.
+    A last line that a killed run left half-written is cut off, and `note` then says so; the first verdict of a key
+    counts. Raises LabelError for any other line that is not a cached verdict.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,10 +40,11 @@ class VerdictCache:
         self._read()
 
     def get(self, key: str) -> Kept | None:
+        """Return the verdict of a key; None if there is none yet."""
         return self._kept.get(key)
 
     def add(self, kept: Kept) -> None:
-        """Keep a verdict, on the disk too before this returns."""
+        """Store a verdict; it is on disk before this returns."""
         line = json.dumps(asdict(kept), ensure_ascii=False) + "\n"
         with self._lock:
             self._kept.setdefault(kept.key, kept)

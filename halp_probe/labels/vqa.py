@@ -28,9 +28,10 @@ _CONTRACTIONS = {
 
 
 def judge_vqa(answer: str, truth: str, question: str = "") -> Verdict:
-    """`answer` is clean; `truth` is one text (equality) or a JSON list of human answers (min(1, matches / 3)).
+    """Judge a clean `answer` as the VQA benchmark does.
 
-    Right at accuracy 1, wrong at 0, unknown between; with fewer than three human answers one match is enough.
+    `truth` is one text (equality) or a JSON list of human answers (min(1, matches / 3)). The answer is right at
+    accuracy 1, wrong at 0, unknown between; with fewer than three human answers one match is enough.
     """
     humans = human_answers(truth)
     if humans is None:
@@ -48,7 +49,10 @@ def judge_vqa(answer: str, truth: str, question: str = "") -> Verdict:
 
 
 def judge_vqa_sentence(answer: str, truth: str, question: str = "") -> Verdict:
-    """As `judge_vqa`, but a longer text that holds a human answer is unknown: its equality is for short answers."""
+    """Judge as `judge_vqa`, but a longer text that holds a human answer is unknown.
+
+    The equality of the benchmark is for short answers.
+    """
     verdict = judge_vqa(answer, truth, question)
     if verdict.label == 1 and any(says(verdict.answer, human) for human in human_answers(truth) or ()):
         return unknown("vqa", verdict.truth, "a longer text that holds a human answer", verdict.answer)
@@ -56,7 +60,7 @@ def judge_vqa_sentence(answer: str, truth: str, question: str = "") -> Verdict:
 
 
 def human_answers(truth: str) -> list[str] | None:
-    """The texts of a JSON list; None if `truth` is no such list."""
+    """Return the texts of a JSON list; None if `truth` is not such a list."""
     if not truth.lstrip().startswith("["):
         return None
     try:
@@ -68,7 +72,7 @@ def human_answers(truth: str) -> list[str] | None:
 
 
 def official(text: str) -> str:
-    """The benchmark's processPunctuation and processDigitArticle, after lower case and single spaces."""
+    """Apply the benchmark's processPunctuation and processDigitArticle, after lower case and single spaces."""
     text = " ".join(plain(text).lower().split())
     inside_number = re.search(r"\d,\d", text) is not None  # the benchmark then drops every mark instead of spacing it
     out = text

@@ -1,4 +1,4 @@
-"""Rule yes_no: a yes or no said outright, and claims that amount to one, all of which must agree."""
+"""Rule yes_no: a yes or no stated outright, and claims that amount to one, all of which must agree."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _POLITE = re.compile(
 
 
 def judge_yes_no(answer: str, truth: str, question: str) -> Verdict:
-    """`answer` is clean. Unknown unless every yes/no that can be read in it says the same."""
+    """Judge a clean `answer`; unknown unless every yes/no that can be read in it says the same."""
     wanted = _NAMES.get(bare(truth))
     if wanted is None:
         return unknown("yes_no", bare(truth), "the ground truth is no yes/no")
@@ -60,7 +60,7 @@ def judge_yes_no(answer: str, truth: str, question: str) -> Verdict:
 
 
 def outright(answer: str) -> set[str]:
-    """The polarities said outright: leading, declared, concluding."""
+    """Return the polarities that are stated outright: leading, declared, concluding."""
     whole = bare(answer)
     if whole in _NAMES:
         return {_NAMES[whole]}
@@ -84,13 +84,13 @@ def _matches(sentence: str) -> list[re.Match[str]]:
 
 
 def _withdrawn(sentence: str, match: re.Match[str]) -> bool:
-    """Under a condition ("if so, yes"), or taken back in the same sentence ("No, it is impossible to tell")."""
+    """Check for a condition ("if so, yes") or a withdrawal in the sentence ("No, it is impossible to tell")."""
     before, after = sentence[: match.start(1)], sentence[match.end(1) :]
     return bool(re.search(r"\b(?:if|whether|unless)\b", before, re.I)) or refused(after) or bool(_POLITE.match(after))
 
 
 def _without_lead(answer: str) -> str:
-    """Without the outright yes/no that opens a sentence, so that it negates nothing there."""
+    """Remove the outright yes/no that opens a sentence, so that it negates nothing there."""
     kept = []
     for sentence in sentences(answer):
         match = _LEADING.match(sentence)

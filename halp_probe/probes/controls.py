@@ -1,4 +1,4 @@
-"""What a probe must not find: labels that say nothing about the answer.
+"""Controls: probes of labels that say nothing about the answer, which must not be found.
 
 Legend: N rows.
 """
@@ -23,7 +23,7 @@ _LOOKED_UP = "what a split by row lets a probe look up of an image"
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """A probe of made-up labels: judge `score` against `y` on these folds, never against the true labels."""
+    """Probe of made-up labels: judge `score` against `y` on these folds, never against the true labels."""
 
     name: str
     score: np.ndarray  # [N]
@@ -34,7 +34,9 @@ class Control:
 
 
 def controls(fit: Fitter, X: np.ndarray, y: np.ndarray, images: np.ndarray, folds: Folds, seed: int) -> list[Control]:
-    """Probes of one representation `X` [N, D] on labels that cannot be known, split as `folds` is; `images` [N] int.
+    """Fit probes of one representation `X` [N, D] on labels that cannot be known, split as `folds` is.
+
+    `images` [N] int.
 
     Random labels per image are the control task of Hewitt & Liang 2019 (arXiv 1909.03368), with the image in the place
     of the word type. Split by image, it cannot be solved; split by row, it shows how much a probe can look up when it
@@ -64,12 +66,15 @@ def controls(fit: Fitter, X: np.ndarray, y: np.ndarray, images: np.ndarray, fold
 
 
 def shuffled(y: np.ndarray, seed: int) -> np.ndarray:
-    """[N] the same labels on random rows."""
+    """Return [N], the same labels on random rows."""
     return np.random.default_rng(seed).permutation(y)
 
 
 def random_per_image(y: np.ndarray, images: np.ndarray, seed: int) -> np.ndarray:
-    """[N] one random label for all rows of an image; 1 for as large a share of the images as it has of the rows."""
+    """Return [N], one random label for all rows of an image.
+
+    It is 1 for as large a share of the images as it has of the rows.
+    """
     codes = np.unique(images, return_inverse=True)[1]
     n_images = int(codes.max()) + 1
     ones = min(max(round(y.mean() * n_images), 1), n_images - 1)

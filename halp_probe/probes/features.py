@@ -27,25 +27,40 @@ _NUMBERS = (ENTROPY, LOGPROB, ANSWER_LOGPROB, ANSWER_TOKENS)
 
 
 class ShardSource(Protocol):
-    """What is asked of shards; `halp_probe.shards.reader.Shards` is one."""
+    """Source of vectors and columns: the part of `halp_probe.shards.reader.Shards` that a study reads."""
 
     @property
-    def question_ids(self) -> tuple[str, ...]: ...
+    def question_ids(self) -> tuple[str, ...]:
+        """Ids of the M questions."""
+
     @property
-    def representations(self) -> tuple[str, ...]: ...
+    def representations(self) -> tuple[str, ...]:
+        """Representations that have vectors."""
+
     @property
-    def text_columns(self) -> tuple[str, ...]: ...
+    def text_columns(self) -> tuple[str, ...]:
+        """Names of the text columns."""
+
     @property
-    def attributes(self) -> dict[str, Any]: ...
-    def has(self, name: str) -> bool: ...
-    def text(self, name: str) -> list[str]: ...
-    def numbers(self, name: str) -> np.ndarray: ...
-    def vectors(self, representation: str) -> np.ndarray: ...
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the files: the model, its prompt, the run."""
+
+    def has(self, name: str) -> bool:
+        """Check for a column."""
+
+    def text(self, name: str) -> list[str]:
+        """Return a text column, M values."""
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return a column of numbers [M]."""
+
+    def vectors(self, representation: str) -> np.ndarray:
+        """Return [M, D] float32."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A sample of the shards that is not used, and why."""
+    """Sample of the shards that is not used, and why."""
 
     question_id: str
     reason: str
@@ -53,7 +68,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledRows:
-    """The rows that every representation, baseline and fold uses alike; nothing here is larger than a column."""
+    """Rows that every representation, baseline and fold uses alike; nothing here is larger than a column."""
 
     index: np.ndarray  # [N] int, rows of the shards
     question_ids: tuple[str, ...]  # N
@@ -69,7 +84,7 @@ class LabelledRows:
 
     @property
     def image_codes(self) -> np.ndarray:
-        """[N] int, equal for rows of the same image."""
+        """Codes [N] int, equal for rows of the same image."""
         return np.unique(np.asarray(self.images), return_inverse=True)[1]
 
     def tested(self, folds: Folds) -> Rows:
@@ -87,7 +102,7 @@ def join(
     representations: Sequence[str],
     group_columns: Sequence[str] = (),
 ) -> LabelledRows:
-    """The rows with a label of 0 or 1 and with a vector in every one of the representations.
+    """Select the rows with a label of 0 or 1 and with a vector in every one of the representations.
 
     Raises ProbeError when labels and shards share no id, a vector is damaged, fewer than two classes are left, or there
     is no such group column.
@@ -118,7 +133,7 @@ def join(
 
 
 def choose_representations(available: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The wanted representations in the shards' order, all of them when none is named."""
+    """Return the wanted representations in the shards' order, all of them when none is named."""
     if not available:
         raise ProbeError("the shards hold no representation; run extract.py again with this output folder empty")
     unknown = sorted(set(wanted or ()) - set(available))
@@ -128,7 +143,7 @@ def choose_representations(available: Sequence[str], wanted: Sequence[str] | Non
 
 
 def _strangers(question_ids: Sequence[str], labels: Mapping[str, int | None]) -> list[str]:
-    """A note on labels whose ids the shards do not have."""
+    """Note the labels whose ids the shards do not have."""
     known = set(question_ids)
     strangers = [question_id for question_id in labels if question_id not in known]
     if len(strangers) == len(labels):
@@ -143,7 +158,7 @@ def _strangers(question_ids: Sequence[str], labels: Mapping[str, int | None]) ->
 
 
 def _label_reasons(question_ids: Sequence[str], labels: Mapping[str, int | None]) -> list[str]:
-    """[M] why a sample cannot be used as far as labels go; "" when it can."""
+    """Return [M] reasons why a sample cannot be used as far as labels go; "" when it can."""
     reasons = []
     for question_id in question_ids:
         label = labels.get(question_id)
@@ -162,7 +177,7 @@ def _add_vector_reasons(reasons: list[str], shards: ShardSource, representations
 
 
 def _missing(vectors: np.ndarray, question_ids: Sequence[str], representation: str) -> np.ndarray:
-    """Rows that are NaN throughout. Raises ProbeError for any other non-finite value."""
+    """Mark rows that are NaN throughout. Raises ProbeError for any other non-finite value."""
     suspect = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     damaged = suspect[~np.isnan(vectors[suspect]).all(axis=1)]
     if len(damaged):
@@ -174,7 +189,7 @@ def _missing(vectors: np.ndarray, question_ids: Sequence[str], representation: s
 
 
 def _summary(left_out: Sequence[LeftOut]) -> list[str]:
-    """One line a reason, with the first few ids."""
+    """Return one line a reason, with the first few ids."""
     lines = []
     for reason, count in Counter(item.reason for item in left_out).most_common():
         ids = [item.question_id for item in left_out if item.reason == reason][:3]
@@ -195,7 +210,7 @@ def _need_both_classes(y: np.ndarray, left_out: Sequence[LeftOut]) -> None:
 
 
 def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
-    """A lookup of the answer or of the image would be no lookup of what kind of question it is."""
+    """Refuse a lookup of the answer or of the image, which would not show what kind of question it is."""
     further = [name for name in shards.text_columns if name not in (*CORE_TEXTS, IMAGES)]
     for name in group_columns:
         if name not in further:
@@ -209,7 +224,7 @@ def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
 
 
 def image_names(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], str, str]:
-    """A name for each row's image, what these names are, and a note that says so."""
+    """Return a name for each row's image, what these names are, and a note that says so."""
     hashes = _pick(shards.text("image_sha256"), index) if shards.has("image_sha256") else ()
     if hashes and shards.has(BOUNDARY) and (shards.numbers(BOUNDARY)[index] == -1).all():
         note = f"no prompt shows an image: {len(set(hashes))} images are here what image_id names"
@@ -236,7 +251,7 @@ def image_names(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...]
 
 
 def _joined(hashes: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
-    """For each row the content of the first one that it hangs together with: by content, or by any file shown."""
+    """Return for each row the first content that it is connected with: by content, or by any shared file."""
     rows = [[content, *image_files(files)] for content, files in zip(hashes, images, strict=True)]
     things = {thing: len(rows) + k for k, thing in enumerate(dict.fromkeys(thing for row in rows for thing in row))}
     edges = [(k, things[thing]) for k, row in enumerate(rows) for thing in row]

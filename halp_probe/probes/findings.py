@@ -1,4 +1,4 @@
-"""What a sceptical reader must know before believing the numbers, in plain words.
+"""Findings: what a sceptical reader must know before believing the numbers, in plain words.
 
 Legend: N rows, K folds.
 """
@@ -29,6 +29,8 @@ MUCH_LOST_WITHIN = 0.05  # AUROC, from the whole to the mean within groups
 
 @dataclass(frozen=True)
 class Finding:
+    """Remark on a study and how serious it is."""
+
     level: str  # one of LEVELS
     text: str
 
@@ -42,7 +44,7 @@ def findings(
     transfers: Sequence[Transfer] = (),
     preset: str | None = None,
 ) -> list[Finding]:
-    """All of them, the most serious first."""
+    """Return all findings, the most serious first."""
     found = [
         *_split(rows, folds, preset),
         *_choice(judgement, swept, folds),
@@ -115,7 +117,7 @@ def _choice(judgement: Judgement, swept: Sweep, folds: Folds) -> Iterator[Findin
 
 
 def _lookups(judgement: Judgement) -> Iterator[Finding]:
-    """Is the label told by what kind of row it is?"""
+    """Find lookups of a column that predict the label."""
     vision = [
         r for r in judgement.of_kind("representation") if r.position != "query_token" and np.isfinite(r.auroc.value)
     ]
@@ -223,7 +225,7 @@ def _left_out(rows: LabelledRows) -> Iterator[Finding]:
 
 
 def _number(value: float) -> str:
-    """.83 of 0.83: two digits."""
+    """Format with two digits: .83 for 0.83."""
     return f"{value:.2f}".removeprefix("0")
 
 

@@ -1,4 +1,4 @@
-"""Judge a sweep: each representation, the selected probe, each baseline and control, and how they differ.
+"""Results of a sweep: each representation, the selected probe, each baseline and control, and how they differ.
 
 Legend: N rows, T of them tested, K folds, B bootstrap draws.
 """
@@ -30,7 +30,7 @@ _OF_RISKS = tuple(name for name, measure in MEASURES.items() if measure.needs_pr
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How well one score tells hallucinated from right answers."""
+    """Result of one score: how well it separates hallucinated from right answers."""
 
     name: str
     kind: str  # selected, representation, baseline or control
@@ -43,22 +43,24 @@ class Result:
 
     @property
     def position(self) -> str | None:
-        """vision_only, vision_encoder, vision_token or query_token; None where it is no representation."""
+        """Position vision_only, vision_encoder, vision_token or query_token; None for what is not a representation."""
         return self.name.split("/")[0].removesuffix("_representation") if self.kind == "representation" else None
 
     @property
     def layer(self) -> int | None:
+        """Layer of the representation; None for what has no layer."""
         return layer_of(self.name)
 
     @property
     def title(self) -> str:
+        """Name in words."""
         words = (self.position or self.name).replace("_", " ")
         return words if self.layer is None else f"{words}, layer {self.layer}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """All results on the same rows, and what they were made from."""
+    """Results of all scores on the same rows, and what they were made from."""
 
     results: tuple[Result, ...]  # the selected probe, representations in reading order, baselines, controls
     scores: Mapping[str, np.ndarray]  # name -> [N] out-of-fold score, controls left out
@@ -68,25 +70,27 @@ class Judgement:
     n_images: int
 
     def of_kind(self, kind: str) -> list[Result]:
+        """Return the results of one kind, in order."""
         return [result for result in self.results if result.kind == kind]
 
     def result(self, name: str) -> Result:
+        """Return the result of this name."""
         return next(result for result in self.results if result.name == name)
 
     @property
     def headline(self) -> Result:
-        """The selected probe; without one, the representation that is best on the rows that judge it."""
+        """Result of the selected probe; without one, of the representation that is best on the rows that judge it."""
         selected = self.of_kind("selected")
         return selected[0] if selected else _best(self.of_kind("representation"))
 
     @property
     def best_baseline(self) -> Result | None:
-        """The baseline with the highest AUROC; None when there is none with one."""
+        """Baseline with the highest AUROC; None where no baseline has one."""
         known = [result for result in self.of_kind("baseline") if np.isfinite(result.auroc.value)]
         return _best(known) if known else None
 
     def difference(self, name: str, other: str) -> Estimate:
-        """The paired difference of two AUROCs."""
+        """Return the paired difference of two AUROCs."""
         return self.judged["auroc"][name].minus(self.judged["auroc"][other])
 
 

@@ -1,4 +1,4 @@
-"""The probes of a study as files: one for each representation, and the one to use."""
+"""Files of a study's probes: one for each representation, and the one to use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from halp_probe.version import __version__
 def save_probes(
     folder: Path, found: Study, attributes: Mapping[str, Any], labels_file: str, max_error: float | None
 ) -> None:
-    """A pair of files for each representation, fitted on all rows; pairs that an earlier run left there go.
+    """Write a pair of files for each representation, fitted on all rows; pairs of an earlier run are removed.
 
     `selected_probe` is the representation that is best over all folds; its card has the AUROC of the nested choice,
     which is what such a choice is worth. `attributes` are those of the shards.

@@ -1,4 +1,4 @@
-"""From shards and labels to everything that is known of the probes: one call, for the command line and for notebooks.
+"""Study of shards and labels: all that is known of the probes in one call, for the command line and for notebooks.
 
 Legend: N rows, K folds.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """How probes are trained and judged.
+    """Design of a study: how probes are trained and judged.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Design:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What was found, and all that it was found from.
+    """Results of a study, and all that they come from.
 
     Attributes
     ----------
@@ -124,11 +124,17 @@ class Study:
 
     @property
     def risk(self) -> np.ndarray:
-        """[N] out-of-fold risk of the headline probe: calibrated to one scale over all folds where it is selected."""
+        """Out-of-fold risk [N] of the headline probe.
+
+        It is calibrated to one scale over all folds where the probe is selected.
+        """
         return self.sweep.selected.risk if self.sweep.selected else self.judgement.scores[self.judgement.headline.name]
 
     def frame(self) -> pd.DataFrame:
-        """A DataFrame of the results, by name: kind, layer, AUROC with its 95 % interval, and the further measures."""
+        """Return a DataFrame of the results, by name.
+
+        Columns: kind, layer, AUROC with its 95 % interval, and the further measures.
+        """
         import pandas as pd
 
         def row(result: Result) -> dict[str, Any]:

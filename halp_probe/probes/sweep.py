@@ -1,4 +1,4 @@
-"""Every representation, baseline and control on the same outer folds; each test fold is scored once.
+"""Sweep: every representation, baseline and control on the same outer folds; each test fold is scored once.
 
 Legend: N rows, D width, K folds.
 """
@@ -21,6 +21,8 @@ from halp_probe.progress import Counter, Progress, silent
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
+    """Probes of all representations, the selected probe, baselines and controls."""
+
     fits: dict[str, CrossFit]  # by representation
     selected: Selected | None  # None where there are no inner folds to select by
     baselines: tuple[Baseline, ...]
@@ -28,12 +30,12 @@ class Sweep:
 
     @property
     def leading(self) -> str:
-        """The representation that the most folds chose; without inner folds, the best on the rows that judge it."""
+        """Representation that the most folds chose; without inner folds, the best on the rows that judge it."""
         return self.selected.most_chosen if self.selected else self.best_over_all
 
     @property
     def best_over_all(self) -> str:
-        """The representation with the highest mean AUROC over all folds: the one to use, not one to quote."""
+        """Representation with the highest mean AUROC over all folds: the one to use, not one to quote."""
         return max(self.fits, key=lambda name: np.nan_to_num(self.fits[name].final_auroc, nan=-1.0))
 
 
@@ -47,7 +49,7 @@ def sweep(
     seed: int,
     progress: Progress = silent,
 ) -> Sweep:
-    """All representations, one in memory at a time; then what they are compared with."""
+    """Fit all representations, one in memory at a time; then what they are compared with."""
     sets = training_sets(rows.y, folds)
     fits = {}
     counter = Counter(progress, len(rows.representations), unit="representation")

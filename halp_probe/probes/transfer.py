@@ -1,4 +1,4 @@
-"""Does a probe trained on one group of rows (one source of questions, say) tell the errors of another?
+"""Transfer of a probe trained on one group of rows (one source of questions, say) to the errors of another.
 
 Legend: N rows, K folds, G groups, R training sets.
 """
@@ -23,7 +23,10 @@ MOST_GROUPS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Trained on the rows of one group, judged on those of another (or of the same): mean AUROC over the test folds."""
+    """Result of training on the rows of one group and judging on those of another, or of the same.
+
+    The AUROC is the mean over the test folds.
+    """
 
     auroc: Estimate  # with the reason where there is none
     n_train: int  # of the smallest training set
@@ -33,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """`cells[a][b]`: trained on `values[a]`, judged on `values[b]`."""
+    """Transfers between all groups of a column; `cells[a][b]` is trained on `values[a]` and judged on `values[b]`."""
 
     column: str
     representation: str
@@ -43,7 +46,7 @@ class Transfer:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferTask:
-    """The representation that is tried, and how its candidates were chosen on the whole data."""
+    """Representation to transfer, and how its candidates were chosen on the whole data."""
 
     representation: str
     X: np.ndarray  # [N, D]

@@ -1,4 +1,4 @@
-"""The report's plots, each with the legend that stands under it. A curve is {"title", "x", "y"}, numbers or None."""
+"""Plots of the report, each with the legend below it. A curve is {"title", "x", "y"}, numbers or None."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ Curves = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing and its legend: pairs of (a short line in the curve's style, title)."""
+    """Drawing and its legend: pairs of (a short line in the curve's style, title)."""
 
     svg: Markup
     legend: tuple[tuple[Markup, str], ...]
 
 
 def roc(curves: Curves) -> Chart:
-    """Draw the share of wrong answers flagged by that of right ones, with guessing as the diagonal."""
+    """Draw the share of wrong answers flagged against that of right ones, with guessing as the diagonal."""
     x, y = Axis(title="share of right answers flagged"), Axis(title="share of wrong answers flagged")
     return _curves(x, y, curves, "ROC curves", lambda frame: frame.line([0, 1], [0, 1], _CHANCE, "chance"), "guessing")
 
@@ -97,12 +97,12 @@ class IntervalBars:
 
     @staticmethod
     def of(estimates: Sequence[Mapping[str, Any]]) -> IntervalBars:
-        """The smallest scale in steps of .1 that holds all the intervals, and chance."""
+        """Return the smallest scale in steps of .1 that holds all the intervals, and chance."""
         numbers = [e[key] for e in estimates for key in ("value", "low") if is_known(e[key])]
         return IntervalBars(int(10 * max(0.0, min([CHANCE - 0.1, *numbers])) + 1e-9) / 10)
 
     def bar(self, estimate: Mapping[str, Any], kind: str) -> Markup:
-        """Draw one; `kind` is a result's, for the colour. Nothing is drawn without a value."""
+        """Draw an interval; `kind` is a result's, for the colour. Nothing is drawn without a value."""
         if not is_known(estimate["value"]):
             return Markup()
         whisker, mark = _INTERVALS.get(kind, _INTERVAL)
@@ -115,12 +115,12 @@ class IntervalBars:
         return _lines(lines, _BAR_WIDTH, _BAR_HEIGHT, "bar")
 
     def _place(self, value: float) -> float:
-        """From 0, the picture's left edge, to 1."""
+        """Convert to a place from 0, the picture's left edge, to 1."""
         return (_BAR_EDGE + (value - self.low) / (1 - self.low) * (_BAR_WIDTH - 2 * _BAR_EDGE)) / _BAR_WIDTH
 
 
 def _curves(x: Axis, y: Axis, curves: Curves, what: str, under: Callable[[Frame], None], guess: str) -> Chart:
-    """The curves above what `under` draws, the first on top; `guess` is said of the dotted line."""
+    """Draw the curves above what `under` draws, the first on top; `guess` is the title of the dotted line."""
     titles = [str(curve["title"]) for curve in curves]
     with new_frame(x, y, _INK) as frame:
         under(frame)
@@ -141,14 +141,14 @@ def _stroke(number: int) -> Stroke:
 
 @cache
 def _swatch(stroke: Stroke) -> Markup:
-    """A short line for a legend."""
+    """Draw a short line for a legend."""
     edge = 1 / _SWATCH_WIDTH
     line = stroke.line([edge, 1 - edge], [0.5, 0.5], "line")
     return _lines([line], _SWATCH_WIDTH, _SWATCH_HEIGHT, "swatch")
 
 
 def _lines(lines: Sequence[Line2D], width: int, height: int, css_class: str) -> Markup:
-    """A picture of nothing but lines, whose places run from 0 to 1; it repeats what stands beside it."""
+    """Draw a picture of nothing but lines, whose places run from 0 to 1; it repeats the text beside it."""
     with new_figure(width * UNIT, height * UNIT) as figure:
         for line in lines:
             figure.add_artist(line)

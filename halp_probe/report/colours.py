@@ -15,7 +15,7 @@ UNKNOWN = "#eeeeee"
 
 
 def fill(auroc: float | None) -> str:
-    """The colour of an AUROC as #rrggbb, to be written on in black; grey for None and nan.
+    """Return the colour of an AUROC as #rrggbb, to be written on in black; grey for None and nan.
 
     The scale does not depend on the other numbers: noise about chance stays pale, and a difference too small for the
     interval does not look like one.

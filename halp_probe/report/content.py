@@ -1,4 +1,4 @@
-"""What report.json holds: a study in plain JSON, nothing that the page would have to compute.
+"""Content of report.json: a study in plain JSON, with nothing that the page would have to compute.
 
 Legend: N rows, T of them tested.
 """
@@ -30,10 +30,10 @@ FORMAT, FORMAT_VERSION = "halp_probe.report", 1
 
 
 def report_content(found: Study, texts: Mapping[str, Sequence[str]], about: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole of report.json.
+    """Return the whole of report.json.
 
-    `texts`: N values each of image_id, question, answer and ground_truth_answer, where the shards have them; `about`:
-    model_name, revision, shards, labels, seconds.
+    `texts` are N values each of image_id, question, answer and ground_truth_answer, where the shards have them;
+    `about` has model_name, revision, shards, labels, seconds.
     """
     judgement, design = found.judgement, found.design
     best = judgement.best_baseline
@@ -89,7 +89,7 @@ def report_content(found: Study, texts: Mapping[str, Sequence[str]], about: Mapp
 
 
 def estimate(value: Estimate) -> dict[str, Any]:
-    """null for nan."""
+    """Return the estimate as JSON, with null for nan."""
     numbers = {name: _number(getattr(value, name)) for name in ("value", "low", "high")}
     return {**numbers, "note": value.note}
 
@@ -120,7 +120,7 @@ def _result(result: Result, found: Study) -> dict[str, Any]:
 
 
 def _abstain(found: Study) -> dict[str, Any]:
-    """What it brings to leave the riskiest fifth unanswered, in each fold by its own scores."""
+    """Estimate the gain from leaving the riskiest fifth unanswered, in each fold by its own scores."""
     name = found.judgement.headline.name
     before, after = (found.judgement.judged[measure][name] for measure in ("prevalence", "error_80"))
     return {

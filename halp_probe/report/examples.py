@@ -1,4 +1,4 @@
-"""The questions of highest and of lowest risk, for a person to look at.
+"""Questions of highest and of lowest risk, for a person to look at.
 
 Legend: N rows.
 """
@@ -17,7 +17,7 @@ _TEXTS = {"image_id": "image_id", "question": "question", "answer": "answer", "t
 
 
 def examples(found: Study, texts: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
-    """By the selected probe's out-of-fold risk, at most one question an image; none without a selected probe.
+    """Choose by the selected probe's out-of-fold risk, at most one question an image; none without a selected probe.
 
     `texts`: N values by column; a column that the shards lack is blank.
     """

@@ -1,4 +1,4 @@
-"""The points of the report's curves: of the headline probe and of its best baseline.
+"""Points of the report's curves: of the headline probe and of its best baseline.
 
 Legend: T tested rows with a score.
 """
@@ -16,10 +16,11 @@ from halp_probe.probes.study import Study
 
 
 def plotted(found: Study) -> dict[str, Any]:
-    """ROC, precision-recall and risk-coverage of the headline probe and its best baseline; calibration of the former.
+    """Return the curves of the headline probe and its best baseline.
 
-    Rows of all folds are drawn together by their rank within their own fold: scores of two folds' models need not lie
-    on one scale. Only the calibration, which is about the risk itself, takes the risk as it is.
+    They are ROC, precision-recall and risk-coverage of both, and the calibration of the headline probe. Rows of all
+    folds are drawn together by their rank within their own fold: scores of two folds' models need not lie on one
+    scale. Only the calibration, which is about the risk itself, takes the risk as it is.
     """
     judgement = found.judgement
     drawn: dict[str, Any] = {"roc": [], "pr": [], "risk_coverage": [], "calibration": _calibration(found)}
@@ -39,7 +40,7 @@ def plotted(found: Study) -> dict[str, Any]:
 
 
 def ranks_within(fold: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """[T] from 0 to 1: the share of the row's own fold that scores lower, ties counting half."""
+    """Return [T] from 0 to 1: the share of the row's own fold that scores lower, ties counting half."""
     rank = np.empty(len(score))
     for k in np.unique(fold):
         inside = fold == k
@@ -48,7 +49,7 @@ def ranks_within(fold: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def _calibration(found: Study) -> dict[str, list[Any]] | None:
-    """Of the selected probe's risk; None where there is none."""
+    """Return the calibration of the selected probe's risk; None without a selected probe."""
     if found.sweep.selected is None:
         return None
     risk = found.risk[_known(found, found.risk)]
@@ -77,5 +78,5 @@ def _line(title: str, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:
-    """Five digits are more than can be drawn; None for nan."""
+    """Round to five digits, more than can be drawn; None for nan."""
     return [round(float(value), 5) if np.isfinite(value) else None for value in values]

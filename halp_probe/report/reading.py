@@ -1,4 +1,4 @@
-"""Read a `report.json` again, of this release's version alone."""
+"""Reader of `report.json`, of this release's version alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPORT_FILE = "report.json"
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """What the file holds. Raises InputError when it cannot be read, is cut short, or of another format or version."""
+    """Read a report. Raises InputError when the file cannot be read, is cut short, or of another format or version."""
     report = read_json(path, "run train_probes.py again, which writes it")
     if not isinstance(report, dict):
         raise InputError(f"{path} is no report; pass a {REPORT_FILE} that train_probes.py wrote")

@@ -1,4 +1,7 @@
-"""Whether a saved probe may read a model's states: it was fitted on those of one model, one prompt and one place."""
+"""Checks that a saved probe may read a model's states.
+
+It was fitted on those of one model, one prompt and one place.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,7 @@ def check_shows(card: Mapping[str, Any], *, images: bool) -> None:
 def check_same_prompts(cards: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise InputError, naming the difference, when probes were trained on prompts that were made in several ways.
 
-    Whether model and template are those of the model at hand is for `check_fits` to say.
+    `check_fits` compares model and template with those of the loaded model.
     """
     identities = {name: StateIdentity.of_card(card) for name, card in cards.items()}
     named = iter(identities.items())
@@ -91,19 +94,22 @@ def check_same_prompts(cards: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def layer_to_read(representation: str) -> int:
-    """The layer to capture for it; for the vision means, which need none, the first."""
+    """Return the layer to capture for a representation; for the vision means, which need none, the first."""
     return layer_of(representation) or 0
 
 
 def trained_revision(card: Mapping[str, Any], model: str) -> str | None:
-    """The hub's commit that the probe was trained on, when this is its model; None for a folder or another model."""
+    """Return the hub's commit that the probe was trained on, when this is its model.
+
+    None for a folder or another model.
+    """
     revision = card.get("revision")
     same = model == card.get("model_name") and revision is not None and not revision.startswith("local-")
     return str(revision) if same else None
 
 
 def trained_adapters(card: Mapping[str, Any]) -> list[str]:
-    """The names of the adapters, in order, that the model had whose states the probe was trained on."""
+    """Return the names, in order, of the adapters on the model that the probe was trained on."""
     names: list[str] = json.loads(card.get("adapter_names") or "[]")
     return names
 

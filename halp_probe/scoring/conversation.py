@@ -1,4 +1,4 @@
-"""A conversation with a model whose states several probes read: each question's risks first, then its answer.
+"""Conversation with a model whose states several probes read: each question's risks first, then its answer.
 
 Risks and answer come from one prefill. Questions of several threads, and the tokens of their answers, wait for each
 other: hooks read the states of whatever runs through the model.
@@ -31,7 +31,7 @@ _ONE_AT_A_TIME = threading.RLock()  # of all models: two chats may have one mode
 
 
 class Asked:
-    """A question with its risks, known before its first token, and the answer, which may come later or never.
+    """Risks of a question, known before its first token, and the answer, which may come later or never.
 
     Until the answer has ended, or this is dropped, the prompt's cache stays in the device's memory.
     """
@@ -50,29 +50,29 @@ class Asked:
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """Of the answer as far as it has come, its end token included."""
+        """Token ids of the answer so far, its end token included."""
         return tuple(self._ids)
 
     @property
     def cut_off(self) -> bool:
-        """Whether the answer, as far as it has come, lacks its end: at its last token, that it was too long."""
+        """True if the answer so far lacks its end; once the answer has ended, this means that it was too long."""
         return bool(self._ids) and self._ids[-1] not in self._end_ids
 
     def stream(self) -> Iterator[str]:
-        """The answer's text in pieces, as its tokens come. Raises InputError when called a second time."""
+        """Yield the answer's text in pieces, as its tokens come. Raises InputError when called a second time."""
         if self._streamed:
             raise InputError("this answer was streamed already; `answer` gives its text")
         self._streamed = True
         return pieces(self._tokenizer, self._tokens())
 
     def answer(self) -> str:
-        """The whole text, to the end of what is not computed yet; blank where no answer was asked for."""
+        """Return the whole text, computing what is missing; blank where no answer was asked for."""
         for _ in self._tokens():
             pass
         return answer_text(self._tokenizer, self._ids)
 
     def _tokens(self) -> Iterator[int]:
-        """Those that are not computed yet."""
+        """Yield the tokens that are not computed yet."""
         while True:
             with self._guard:
                 step = next(self._steps, None)
@@ -183,6 +183,7 @@ class ProbedChat:
 
 
 def representation_of(probe: SavedProbe) -> str:
+    """Return the name of the representation that the probe reads."""
     return str(probe.metadata["representation"])
 
 

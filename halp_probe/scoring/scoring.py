@@ -47,7 +47,7 @@ class Risks:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """How scoring a table ended: its extraction, and the risks once that has come to its end."""
+    """Result of scoring a table: its extraction, and the risks once that has finished."""
 
     extraction: Extraction
     risks: Risks | None
@@ -106,7 +106,7 @@ def read_risks(folder: Path, probe: SavedProbe, abstain_above: float | None) -> 
 
 
 def probe_options(probe: SavedProbe, model: ModelOptions, output_dir: Path, **options: Any) -> ExtractOptions:
-    """Options of an extraction that reads the probe's states as they were read for its training.
+    """Return options of an extraction that reads the probe's states as they were read for its training.
 
     `model` as the user names it: without a name it is the card's model, loaded as it was then. Raises InputError for a
     probe of prompts without an image, since a row of the table shows one, and where neither names a model.

@@ -22,19 +22,20 @@ _HALVINGS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Problems:
-    """What is minimised: the sum over rows of weight × loss, plus half the squared length of the coefficients."""
+    """Problems to minimise: the sum over rows of weight × loss, plus half the squared length of the coefficients."""
 
     sets: Any  # [F] int, row of the design
     weight: Any  # [F, N] C in the training set, 0 outside
     sign: Any  # [N] -1 or +1
 
     def kept(self, keep: Any) -> Problems:
+        """Return the problems of the mask `keep`."""
         return replace(self, sets=self.sets[keep], weight=self.weight[keep])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optima:
-    """Where the iterations ended."""
+    """Optima, or where the iterations ended."""
 
     coef: np.ndarray  # [F, D] float64
     intercept: np.ndarray  # [F] float64
@@ -44,7 +45,7 @@ class Optima:
 
     @classmethod
     def at(cls, coef: np.ndarray, intercept: np.ndarray) -> Optima:
-        """Where iterations begin: nothing is solved."""
+        """Return the points where iterations begin: nothing is solved."""
         count = len(coef)
         return cls(
             coef=coef,
@@ -55,12 +56,16 @@ class Optima:
         )
 
     def taken(self, which: np.ndarray) -> Optima:
+        """Return the optima of some problems."""
         return Optima(**{each.name: getattr(self, each.name)[which] for each in fields(self)})
 
 
 @dataclass(kw_only=True)
 class _State:
-    """Every array's first axis is F, so that solved problems are dropped from all at once."""
+    """State of the iterations.
+
+    The first axis of every array is F, so that solved problems are dropped from all at once.
+    """
 
     number: Any  # [F] which problem
     coef: Any  # [F, D]
@@ -81,7 +86,7 @@ class _State:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pair:
-    """A step and what it changed in the gradient."""
+    """Step, and the change in the gradient that it made."""
 
     step: Any  # [F, D]
     change: Any  # [F, D]
@@ -90,7 +95,7 @@ class _Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class _Along:
-    """The objective at a step length and an intercept, with its derivatives by both; [F] float64 but for `slope`."""
+    """Objective at a step length and an intercept, with its derivatives by both; [F] float64 but for `slope`."""
 
     length: Any
     intercept: Any
@@ -109,7 +114,7 @@ class Minimiser:
     def __init__(
         self, design: ScaledInputs, loss: Loss, problems: Problems, inverse: Preconditioner, rows: float, xp: Any
     ) -> None:
-        """`rows` is the sum of the row weights that `inverse` was made with."""
+        """Prepare to minimise; `rows` is the sum of the row weights that `inverse` was made with."""
         self.design = design
         self.loss = loss
         self.problems = problems
@@ -118,7 +123,10 @@ class Minimiser:
         self.xp = xp
 
     def run(self, coef: Any, intercept: Any, tolerance: float, max_iter: int, give_up: bool) -> Optima:
-        """From `coef` [F, D] and `intercept` [F] float64. `give_up`: stop problems that make no more progress."""
+        """Minimise from `coef` [F, D] and `intercept` [F] float64.
+
+        `give_up`: stop problems that make no more progress.
+        """
         xp, count = self.xp, coef.shape[0]
         result = Optima.at(np.zeros(coef.shape), np.zeros(count))
         state = self._started(coef, intercept)
@@ -176,7 +184,7 @@ class Minimiser:
         state.gradient = gradient
 
     def _direction(self, state: _State) -> Any:
-        """[F, D] downhill; the two loops of L-BFGS around the preconditioner."""
+        """Return [F, D] downhill; the two loops of L-BFGS around the preconditioner."""
         xp = self.xp
         ahead, shares = state.gradient, []
         for pair in reversed(state.steps):
@@ -189,7 +197,7 @@ class Minimiser:
         return -ahead
 
     def _search(self, coef: Any, score: Any, intercept: Any, direction: Any, along: Any, goal: Any) -> _Along:
-        """The best step length and intercept together, by Newton's method; costs no product with the inputs.
+        """Find the best step length and intercept together, by Newton's method; costs no product with the inputs.
 
         `goal` [F]: the derivative by the intercept is made this small, that by the length a hundredth of what it was.
         """
@@ -210,7 +218,7 @@ class Minimiser:
         return here
 
     def _newton(self, at: Any, here: _Along) -> _Along:
-        """One step, shortened where the objective would rise by more than rounding."""
+        """Take one step, shortened where the objective would rise by more than rounding."""
         xp = self.xp
         moving = here.length_length > 0
         ll = xp.where(moving, here.length_length, 1.0)
@@ -256,7 +264,7 @@ class Minimiser:
         )
 
     def _rounding(self) -> Any:
-        """[F] what float64 leaves of a gradient that is zero."""
+        """Return [F], what float64 leaves of a gradient that is zero."""
         return 1e-15 * self.xp.sum(self.problems.weight, axis=1, dtype=self.xp.float64)
 
     def _record(self, result: Optima, state: _State, norm: Any, solved: Any, ended: Any, iteration: int) -> None:
@@ -270,12 +278,12 @@ class Minimiser:
 
 
 def host(array: Any) -> np.ndarray:
-    """A numpy array, from a device too."""
+    """Return a numpy array, from a device too."""
     return np.asarray(array if isinstance(array, np.ndarray) else array.cpu())
 
 
 def _length(array: Any, xp: Any) -> Any:
-    """[F] float64"""
+    """Return [F] float64 lengths."""
     double = _double(array, xp)
     return xp.sqrt(xp.sum(double * double, axis=1))
 

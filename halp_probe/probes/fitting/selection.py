@@ -15,7 +15,7 @@ from halp_probe.probes.judging.metrics import auroc
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen candidate, and how well each did."""
+    """Choice of a candidate, and how well each candidate did."""
 
     index: int  # of the candidate
     auroc: np.ndarray  # [S] mean over the splits

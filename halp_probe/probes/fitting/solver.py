@@ -1,4 +1,4 @@
-"""Linear probes for all training sets and strengths at once, as products with one copy of the inputs.
+"""Solver of linear probes for all training sets and strengths at once, as products with one copy of the inputs.
 
 Legend: N rows, D width, R training sets, S strengths, F = R × S problems.
 """
@@ -28,7 +28,7 @@ _SMALL = 2_000_000  # numbers in X up to which float64 costs nothing worth savin
 
 @dataclass(frozen=True, kw_only=True)
 class Solutions:
-    """R training sets × S strengths, each the optimum of its own standardised problem."""
+    """Solutions of R training sets × S strengths, each the optimum of its own standardised problem."""
 
     mean: np.ndarray  # [R, D] float64, of each training set
     scale: np.ndarray  # [R, D] float64; 1 for a feature that is constant in that training set
@@ -49,7 +49,7 @@ def solve_logistic(
     max_iter: int = 1000,
     device: str | None = None,
 ) -> Solutions:
-    """Logistic regression on inputs standardised by each training set, for every training set and every C.
+    """Fit logistic regression on inputs standardised by each training set, for every training set and every C.
 
     X [N, D] float32 or float64, y [N] of 0 and 1, train [R, N] bool, Cs [S] as in scikit-learn: each problem is
     `StandardScaler` and `LogisticRegression(C=C)` on its training rows. Other rows have no influence and are scored.
@@ -78,15 +78,16 @@ def solve_ridge(
     max_iter: int = 1000,
     device: str | None = None,
 ) -> Solutions:
-    """Least squares on targets -1 and +1: `StandardScaler` and `RidgeClassifier(alpha=1 / C)`, intercept unpenalised.
+    """Fit least squares on targets -1 and +1: `StandardScaler` and `RidgeClassifier(alpha=1 / C)`.
 
-    All else is as in `solve_logistic`; `logit` holds the predicted targets, which are no log-odds.
+    The intercept is unpenalised. All else is as in `solve_logistic`; `logit` holds the predicted targets, which are
+    not log-odds.
     """
     return _solve(SQUARED, X, y, train, Cs, tolerance, max_iter, device)
 
 
 def difference_of_means(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Solutions:
-    """The direction from the mean of label 0 to that of label 1 on standardised inputs, S = 1.
+    """Return the direction from the mean of label 0 to that of label 1 on standardised inputs, S = 1.
 
     Marks & Tegmark 2023 (arXiv 2310.06824), who call it the mass-mean probe. The score is 0 half way between the means.
     """
@@ -153,7 +154,7 @@ def _solve(
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """Everything but the dtype, which may have to be tried twice."""
+    """Inputs of the solver, without the dtype: two may have to be tried."""
 
     loss: Loss
     X: np.ndarray  # [N, D]
@@ -168,9 +169,10 @@ class _Work:
     def minimised(
         self, rest: np.ndarray, coef: np.ndarray, intercept: np.ndarray, dtype: str, tolerance: float
     ) -> tuple[Optima, np.ndarray]:
-        """The optima of the problems `rest` [f], and their scores [f, N] without intercept.
+        """Return the optima of the problems `rest` [f], and their scores [f, N] without intercept.
 
-        Problems that take long go on one by one, with a factorisation of their own Hessian, renewed now and then.
+        Problems that take long are solved one by one, with a factorisation of their own Hessian, renewed now
+        and then.
         """
         xp, device = _namespace(self.device)
 
@@ -226,7 +228,7 @@ def _warn_of_unsolved(optima: Optima, sets: np.ndarray, C: np.ndarray) -> None:
 
 
 def _checked(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The three as arrays that fit together. Raises ValueError."""
+    """Return the three as arrays that fit together. Raises ValueError."""
     X, y, train = np.asarray(X), np.asarray(y), np.asarray(train)
     if X.ndim != 2 or X.dtype not in (np.float32, np.float64):
         raise ValueError(f"X is {X.dtype} {X.shape}; pass float32 or float64 [N, D]")
@@ -247,7 +249,7 @@ def _dtype(X: np.ndarray) -> str:
 
 
 def _namespace(device: str | None) -> tuple[Any, Any]:
-    """The array library to compute with, and its device."""
+    """Return the array library to compute with, and its device."""
     if device is None:
         return numpy_api, None
     import array_api_compat.torch as torch_api

@@ -1,4 +1,4 @@
-"""Which rows train and which rows test: stratified, shuffled, and never one image on both sides.
+"""Splits into training and test rows: stratified, shuffled, and never one image on both sides.
 
 Legend: N rows, K folds.
 """
@@ -26,7 +26,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Folds:
-    """The outer folds: each row is tested once, by a model that never saw its image."""
+    """Outer folds: each row is tested once, by a model that never saw its image."""
 
     fold: np.ndarray  # [N] int: the fold that tests the row
     count: int  # K
@@ -35,17 +35,19 @@ class Folds:
 
     @property
     def tested(self) -> np.ndarray:
-        """[N] bool: false for rows that no fold tests, which only train (fold -1)."""
+        """Mask [N] bool: false for rows that no fold tests, which only train (fold -1)."""
         return self.fold >= 0
 
     def split(self, fold: int) -> Split:
+        """Return the training and test rows of a fold."""
         return Split(train=np.flatnonzero(self.fold != fold), test=np.flatnonzero(self.fold == fold))
 
 
 def outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> Folds:
-    """Fold of each row; `y` [N] of 0 and 1, `images` [N] equal for rows of the same image (None: split by row).
+    """Return the fold of each row.
 
-    Raises ProbeError when there are fewer images, or fewer rows of either class, than folds.
+    `y` [N] of 0 and 1, `images` [N] equal for rows of the same image (None: split by row). Raises ProbeError when
+    there are fewer images, or fewer rows of either class, than folds.
     """
     n_images = len(y) if images is None else len(np.unique(images))
     if n_images < count:
@@ -63,7 +65,7 @@ def outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int)
 
 
 def folds_of(fold: np.ndarray, y: np.ndarray) -> Folds:
-    """Given the fold that tests each row ([N] int; -1: none), which folds can be fitted and judged."""
+    """Return the folds that test each row as `fold` says ([N] int; -1: none), with those that cannot be judged."""
     count = int(fold.max()) + 1
     untrainable, unjudged = {}, {}
     for number in range(count):
@@ -76,17 +78,17 @@ def folds_of(fold: np.ndarray, y: np.ndarray) -> Folds:
 
 
 def images_on_both_sides(folds: Folds, images: np.ndarray) -> int:
-    """How many images have rows that train for a fold and rows that it tests; `images` [N]."""
+    """Count the images that have rows that train for a fold and rows that it tests; `images` [N]."""
     codes = np.unique(images, return_inverse=True)[1]
     pairs = np.unique(np.column_stack([codes, folds.fold]), axis=0)  # each image with each fold that has rows of it
     return int((np.bincount(pairs[:, 0]) > 1).sum())
 
 
 def inner_splits(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> tuple[Split, ...]:
-    """Splits within a training set, by image when images are given; only those with both classes on both sides.
+    """Split within a training set, by image when images are given; only splits with both classes on both sides.
 
-    Empty when the rows are too few for `count` splits. Asked for the same rows again (by the next representation),
-    it answers from memory.
+    Empty when the rows are too few for `count` splits. The splits of the last rows are cached, for the next
+    representation.
     """
     codes = None if images is None else np.unique(images, return_inverse=True)[1].astype(np.int64).tobytes()
     return _remembered(y.astype(np.int8).tobytes(), codes, count, seed)

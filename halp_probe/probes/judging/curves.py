@@ -45,7 +45,7 @@ class PrecisionRecall:
 
 @dataclass(frozen=True, kw_only=True)
 class RiskCoverage:
-    """The error among the least risky share of the rows, with a pointwise 95 % band."""
+    """Error among the least risky share of the rows, with a pointwise 95 % band."""
 
     coverage: np.ndarray  # [P] up to 1
     error: np.ndarray  # [P]

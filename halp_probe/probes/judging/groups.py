@@ -1,4 +1,7 @@
-"""AUROC within the groups of a column, and its mean over them. Legend: N rows, G groups, B bootstrap draws."""
+"""Groups of a column: the AUROC within each, and its mean over them.
+
+Legend: N rows, G groups, B bootstrap draws.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ LEAST_IMAGES = 10  # with either label, for a group to have an AUROC
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One value of the column: counts of its rows that have a score, and their AUROC."""
+    """Counts of the rows of one value of the column that have a score, and their AUROC."""
 
     value: str
     n: int
@@ -29,7 +32,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Grouped:
-    """All groups of a column, also those too small to judge, and the mean over the others."""
+    """AUROC of every group, also of those too small to judge, and the mean over the others."""
 
     groups: tuple[Group, ...]  # by value
     macro: Estimate  # the plain mean of the groups' AUROCs; its note says which groups are not in it

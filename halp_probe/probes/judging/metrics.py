@@ -1,4 +1,4 @@
-"""Any measure of a score, judged on bootstrap draws of images, so that differences are paired.
+"""Judgement of scores by any measure, on bootstrap draws of images, so that differences are paired.
 
 Legend: N rows, K folds, B bootstrap draws.
 """

@@ -1,4 +1,4 @@
-"""The rows that a score is judged on. Legend: N rows."""
+"""Rows that a score is judged on. Legend: N rows."""
 
 from __future__ import annotations
 
