@@ -16,7 +16,7 @@ from halp_probe.bootstrap import Draws
 from halp_probe.errors import InputError
 from halp_probe.interventions.directions import direction_of
 from halp_probe.interventions.effects import Runs, effects, mean_estimates, read_runs
-from halp_probe.interventions.outputs import moved_by, summary, turned, write_csv, write_json
+from halp_probe.interventions.outputs import count_turns, measure_movement, summary, write_csv, write_json
 from halp_probe.probes.files import SavedProbe, load_probe, save_probe
 from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.shards.reader import open_shards
@@ -74,8 +74,8 @@ def test_questions_are_paired_by_their_ids(runs: Runs, probe: SavedProbe, tmp_pa
     assert list(runs.of["control"].values["changed"]) == [0, 0, 0, 1, 0, 1]
     assert runs.of["plain"].values["wrong"] == pytest.approx([0, 1, 0, 0, np.nan, 0], nan_ok=True)
     assert runs.of["ablated"].values["wrong"] == pytest.approx([1, 0, 0, 0, np.nan, 0], nan_ok=True)
-    assert turned(runs, "ablated") == {"right_to_wrong": 1, "wrong_to_right": 1, "without_verdict": 1}
-    assert turned(runs, "control") == {"right_to_wrong": 1, "wrong_to_right": 0, "without_verdict": 1}
+    assert count_turns(runs, "ablated") == {"right_to_wrong": 1, "wrong_to_right": 1, "without_verdict": 1}
+    assert count_turns(runs, "control") == {"right_to_wrong": 1, "wrong_to_right": 0, "without_verdict": 1}
 
 
 def test_effects_are_means_and_paired_differences(runs: Runs) -> None:
@@ -147,8 +147,8 @@ def test_how_far_the_states_moved(runs: Runs, probe: SavedProbe) -> None:
     projected = plain + np.outer(0.25 - plain @ direction, direction)
     after = {**runs.of, "ablated": replace(runs.of["ablated"], vectors=projected)}
     expected = np.sqrt(((0.25 - plain @ direction) ** 2).mean() / (plain**2).sum(axis=1).mean())
-    assert moved_by(replace(runs, of=after), "ablated") == pytest.approx(expected)
-    assert moved_by(runs, "plain") == 0
+    assert measure_movement(replace(runs, of=after), "ablated") == pytest.approx(expected)
+    assert measure_movement(runs, "plain") == 0
 
 
 def test_files_hold_every_question_and_every_estimate(runs: Runs, probe: SavedProbe, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_files_hold_every_question_and_every_estimate(runs: Runs, probe: SavedPr
         assert [float(line[f"entropy_{name}"]) for line in lines] == list(run.values["entropy"])
     record = json.loads((tmp_path / "ablation.json").read_text())
     assert (record["probe"], record["questions"], record["images"], record["left_out"]) == ("p", 6, 3, 2)
-    assert record["verdicts"]["ablated"] == turned(runs, "ablated")
+    assert record["verdicts"]["ablated"] == count_turns(runs, "ablated")
     for effect in found:
         told = record["effects"][effect.measure]
         assert told["difference"]["ablated - control"]["value"] == effect.difference["ablated", "control"].value

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from halp_probe.bootstrap import Draws
-from halp_probe.probes.judging.curves import precision_recall, reliability, risk_coverage, roc, thinned
+from halp_probe.probes.judging.curves import precision_recall, reliability, risk_coverage, roc, thin
 from halp_probe.probes.judging.measures import MEASURES
 from halp_probe.probes.judging.rows import Rows
 
@@ -51,14 +51,14 @@ def test_precision_recall_passes_scikit_learns_points(levels):
 def test_thinning_keeps_corners_and_drops_straight_stretches():
     x = np.concatenate([np.zeros(50), np.linspace(0, 1, 100)])
     y = np.concatenate([np.linspace(0, 0.7, 50), np.linspace(0.7, 1, 100)])
-    kept = thinned(x, y, 200)
+    kept = thin(x, y, 200)
     assert [(x[i], y[i]) for i in kept] == [(0, 0), (0, 0.7), (1, 1)]
 
 
 def test_thinning_stays_close_to_the_curve():
     x = np.linspace(0, 1, 5000)
     for y, error in ((np.sqrt(x), 1e-4), (np.sin(20 * x), 5e-3)):
-        kept = thinned(x, y, 200)
+        kept = thin(x, y, 200)
         assert len(kept) == 200
         assert np.abs(np.interp(x, x[kept], y[kept]) - y).max() < error
 

@@ -117,7 +117,7 @@ def test_prompts_that_share_one_of_several_images_are_of_one_set(shards):
     rows = join(shards, labels(shards), shards.representations)
     sets = [[0, 1, 2, 11], [3, 5], [4], [6, 7], [8], [9], [10]]
     assert [np.flatnonzero(rows.image_codes == code).tolist() for code in dict.fromkeys(rows.image_codes)] == sets
-    assert rows.images[3] == "of d" and rows.images_told_by == "image_sha256"
+    assert rows.images[3] == "of d" and rows.images_identified_by == "image_sha256"
     assert rows.notes[-1].startswith("7 sets of images")
 
 

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Answer and judge; the exit status is that of `run_task`."""
     from halp_probe.labels.labelling import summary
-    from halp_probe.labels.table import row, with_texts, write_labels
+    from halp_probe.labels.table import add_texts, row, write_labels
 
     options = answer_options(args)
     given = read_input(args)
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     items = [item for item in given.items if item.question_id in answered.replies]
     replies = [answered.replies[item.question_id].text for item in items]
     rows = [row(item.question_id, VQA.verdict(item, reply)) for item, reply in zip(items, replies, strict=True)]
-    rows = with_texts(rows, [item.question for item in items], replies, [item.answer for item in items])
+    rows = add_texts(rows, [item.question for item in items], replies, [item.answer for item in items])
     write_labels(output, rows)
     print(summary(rows, str(output)))
     return tell(ran)

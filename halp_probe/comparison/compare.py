@@ -102,12 +102,12 @@ def movement(pair: Pair, representation: str, draws: Draws = DRAWS) -> Movement:
         images=len(np.unique(images)),
         identical=int(moved.identical.sum()) if moved else None,
         relative_l2=mean_over_images(relative_l2, images, draws, low=0),
-        relative_l2_median=_of_known(relative_l2, np.median),
-        relative_l2_max=_of_known(relative_l2, np.max),
+        relative_l2_median=_summarise(relative_l2, np.median),
+        relative_l2_max=_summarise(relative_l2, np.max),
         cosine=mean_over_images(cosine, images, draws, low=-1, high=1),
-        cosine_min=_of_known(cosine, np.min),
+        cosine_min=_summarise(cosine, np.min),
         cka=aligned.value,
-        note=joined(_lost(finite), other_space or _without_length(cosine), aligned.reason),
+        note=joined(_describe_lost(finite), other_space or _describe_zero_length(cosine), aligned.reason),
     )
 
 
@@ -119,17 +119,17 @@ def _other_space(pair: Pair, a: np.ndarray, b: np.ndarray) -> str:
     return f"only CKA: {differing}" if differing else ""
 
 
-def _lost(finite: np.ndarray) -> str:
+def _describe_lost(finite: np.ndarray) -> str:
     lost = int((~finite).sum())
     return f"{lost} of {len(finite)} rows are left out: no finite vector on one side" if lost else ""
 
 
-def _without_length(cosine: np.ndarray) -> str:
+def _describe_zero_length(cosine: np.ndarray) -> str:
     count = int(np.isnan(cosine).sum())
     why = "a vector of length zero has no direction, and nothing is relative to it"
     return f"{count} rows have no cosine: {why}" if count else ""
 
 
-def _of_known(values: np.ndarray, summary: Callable[[np.ndarray], np.floating]) -> float:
+def _summarise(values: np.ndarray, summary: Callable[[np.ndarray], np.floating]) -> float:
     known = values[np.isfinite(values)]
     return float(summary(known)) if len(known) else float("nan")

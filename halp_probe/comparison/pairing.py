@@ -59,7 +59,7 @@ class Pair:
     def vectors(self, representation: str) -> tuple[np.ndarray, np.ndarray]:
         """Return [N, D] and [N, E] float32; a row of NaN is a sample without this vector."""
         a, b = self.a.vectors(representation), self.b.vectors(representation)
-        return _taken(a, self.rows_a), _taken(b, self.rows_b)
+        return _take(a, self.rows_a), _take(b, self.rows_b)
 
     def texts(self, column: str) -> tuple[list[str], list[str]]:
         """Return N and N strings of a column."""
@@ -99,7 +99,7 @@ def pair(a: Shards, b: Shards, *, common_only: bool = False) -> Pair:
             f"no question in common: A's first is {a.question_ids[0]!r}, B's {b.question_ids[0]!r}; "
             "extract both from the same table"
         )
-    if (alone := alone_in_one(found)) and not common_only:
+    if (alone := describe_unpaired(found)) and not common_only:
         raise PairError(f"{alone}; extract these too, or pass `common_only` to leave them out")
     if not found.representations:
         raise PairError(
@@ -111,17 +111,17 @@ def pair(a: Shards, b: Shards, *, common_only: bool = False) -> Pair:
     return found
 
 
-def alone_in_one(pair: Pair) -> str:
+def describe_unpaired(pair: Pair) -> str:
     """Name the questions that only one folder has, in words; "" when there are none."""
-    told = []
+    parts = []
     for name, shards, other in (("A", pair.a, pair.b), ("B", pair.b, pair.a)):
         known = set(other.question_ids)
         alone = [question_id for question_id in shards.question_ids if question_id not in known]
         if alone:
-            told.append(
+            parts.append(
                 f"{len(alone)} of {len(shards.question_ids)} questions are in {name} alone (first {alone[0]!r})"
             )
-    return " and ".join(told)
+    return " and ".join(parts)
 
 
 def _check_prompts(pair: Pair) -> None:
@@ -157,6 +157,6 @@ def _check_equal(pair: Pair, column: str, a: Sequence[str | int], b: Sequence[st
         )
 
 
-def _taken(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _take(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return [N, D]; no copy where all rows are taken in their order."""
     return vectors if np.array_equal(rows, np.arange(len(vectors))) else vectors[rows]

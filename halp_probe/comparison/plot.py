@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from halp_probe.bootstrap import Estimate
 from halp_probe.comparison.compare import Comparison, Movement
 from halp_probe.plotting.figures import new_figure, svg, svg_file
-from halp_probe.plotting.titles import shortened
+from halp_probe.plotting.titles import shorten
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 
 _SIZE = (11.0, 4.3)
@@ -45,7 +45,7 @@ def comparison_svg(comparison: Comparison, name_a: str, name_b: str) -> bytes:
     The same input gives the same bytes.
     """
     places = _Places.of(comparison.movements)
-    names = [f"{side}: {shortened(name, 120)}" for side, name in (("A", name_a), ("B", name_b))]
+    names = [f"{side}: {shorten(name, 120)}" for side, name in (("A", name_a), ("B", name_b))]
     counts = f"{comparison.rows} questions on {comparison.images} images"
     with new_figure(*_SIZE, "white") as figure:
         all_axes = figure.subplots(1, len(_PANELS))

@@ -57,13 +57,13 @@ class _Plan:
     name: str
     direction: np.ndarray | None = None  # [D] of unit length, to take out; None: nothing
     along: np.ndarray | None = None  # [D] of unit length, in which states are moved by as much instead
-    left: float = 0.0  # component that states have along `direction` afterwards, in the units of the residual stream
+    component: float = 0.0  # that states have along `direction` afterwards, in the units of the residual stream
     settings: Mapping[str, Any]  # for the folder's record, which refuses others
 
 
 def ablate(
     options: ExtractOptions,
-    given: TaskInput[Sample, str],
+    task_input: TaskInput[Sample, str],
     probe: SavedProbe,
     design: AblationDesign,
     *,
@@ -87,7 +87,13 @@ def ablate(
             own = replace(options, output_dir=folder / plan.name)
             with locked(own.output_dir), _intervention(loaded, layer, plan):
                 extraction = extract_with(
-                    own, given, loaded, prompter, gate_settings=plan.settings, progress=progress, stopping=stopping()
+                    own,
+                    task_input,
+                    loaded,
+                    prompter,
+                    gate_settings=plan.settings,
+                    progress=progress,
+                    stopping=stopping(),
                 )
             extractions[plan.name] = extraction
             if extraction.stopped or not extraction.captured + extraction.already_done:
@@ -95,7 +101,7 @@ def ablate(
         shards = {plan.name: open_shards(folder / plan.name) for plan in plans}
         runs = read_runs(shards, probe, design.rule)
         found = tuple(effects(runs, replace(DRAWS, seed=design.seed)))
-        moved = {plan.name: outputs.moved_by(runs, plan.name) for plan in plans}
+        moved = {plan.name: outputs.measure_movement(runs, plan.name) for plan in plans}
         outputs.write_csv(folder / outputs.CSV_FILE, runs)
         about = {**_about(probe, probe_name, design, plans, shards), "moved": moved}
         outputs.write_json(folder / outputs.JSON_FILE, about, runs, found)
@@ -108,7 +114,7 @@ def _plans(probe: SavedProbe, design: AblationDesign) -> list[_Plan]:
     Attributes of the last two runs' shards say that their states are not the plain ones.
     """
 
-    def left(direction: np.ndarray) -> float:
+    def component(direction: np.ndarray) -> float:
         return float(probe.estimator.mean_ @ direction) if design.to == "mean" else 0.0
 
     own, random = direction_of(probe), control_direction(probe, design.seed)
@@ -119,19 +125,19 @@ def _plans(probe: SavedProbe, design: AblationDesign) -> list[_Plan]:
         _Plan(
             name=ABLATED,
             direction=own,
-            left=left(own),
+            component=component(own),
             settings={"intervention": "the probe's direction: removed", **about},
         ),
-        _Plan(name=CONTROL, direction=random, left=left(random), settings=control)
+        _Plan(name=CONTROL, direction=random, component=component(random), settings=control)
         if design.control == "removed"
-        else _Plan(name=CONTROL, direction=own, along=random, left=left(own), settings=control),
+        else _Plan(name=CONTROL, direction=own, along=random, component=component(own), settings=control),
     ]
 
 
 def _intervention(loaded: LoadedModel, layer: int, plan: _Plan) -> AbstractContextManager[None]:
     if plan.direction is None:
         return nullcontext()
-    return ablate_direction(loaded, layer, plan.direction, to=plan.left, along=plan.along)
+    return ablate_direction(loaded, layer, plan.direction, to=plan.component, along=plan.along)
 
 
 def _about(
@@ -144,5 +150,5 @@ def _about(
         **{key: probe.metadata[key] for key in ("kind", "representation", "layer")},
         **{key: shards[PLAIN].attributes.get(key) for key in ("model_name", "revision", "dtype")},
         **{key: getattr(design, key) for key in ("to", "control", "rule", "seed")},
-        "left": {plan.name: plan.left for plan in plans if plan.direction is not None},
+        "left": {plan.name: plan.component for plan in plans if plan.direction is not None},
     }

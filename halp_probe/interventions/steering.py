@@ -64,12 +64,12 @@ def steer(model: LoadedModel | nn.Module, layer: int, direction: Any, strength: 
     >>> steered > plain
     True
     """
-    block, vector = _block(model, layer), _checked(model, direction)
+    block, vector = _block(model, layer), _check_direction(model, direction)
     if not math.isfinite(strength):
         raise InputError(f"strength {strength} is not finite; pass a number")
     shift = _float32(strength * vector, f"strength {strength:g} times the direction")  # [D]
-    there = _on_device(shift)
-    with _changed(block, lambda hidden: hidden + there(hidden)):
+    on_device = _on_device(shift)
+    with _change_output(block, lambda hidden: hidden + on_device(hidden)):
         yield
 
 
@@ -117,12 +117,12 @@ def ablate_direction(
     other = unit if along is None else _on_device(_unit(model, along))
     if not math.isfinite(to):
         raise InputError(f"to={to} is not finite; pass the component that the states should have")
-    with _changed(block, lambda hidden: hidden + (to - hidden @ unit(hidden))[..., None] * other(hidden)):
+    with _change_output(block, lambda hidden: hidden + (to - hidden @ unit(hidden))[..., None] * other(hidden)):
         yield
 
 
 @contextmanager
-def _changed(block: nn.Module, change: Change) -> Iterator[None]:
+def _change_output(block: nn.Module, change: Change) -> Iterator[None]:
     def hook(_module: nn.Module, _args: Any, output: Any) -> torch.Tensor:
         if not isinstance(output, torch.Tensor):
             raise TypeError(f"the block returns {type(output).__name__}, not one tensor of hidden states")
@@ -143,7 +143,7 @@ def _block(model: LoadedModel | nn.Module, layer: int) -> nn.Module:
     return blocks[layer]
 
 
-def _checked(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
+def _check_direction(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
     """Return the direction as [D] float64 on the CPU."""
     if isinstance(direction, torch.Tensor):
         vector = direction.detach().to("cpu", torch.float64)
@@ -177,7 +177,7 @@ def _parts(model: LoadedModel | nn.Module) -> tuple[Any, nn.ModuleList]:
 
 def _unit(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
     """Return the direction as [D] float32 of unit length on the CPU."""
-    vector = _checked(model, direction)
+    vector = _check_direction(model, direction)
     length = float(vector.norm())
     if not length > 0:
         raise InputError("the direction is zero: there is nothing to take out; pass another one")

@@ -11,7 +11,7 @@ from pathlib import Path
 from halp_probe.bootstrap import Draws, Estimate
 from halp_probe.files import atomic_text
 from halp_probe.labels.agreement import DRAWS, Agreement, agreement
-from halp_probe.labels.table import ID_COLUMN, LabelError, LabelRow, checked_meaning, read_labels
+from halp_probe.labels.table import ID_COLUMN, LabelError, LabelRow, check_meaning, read_labels
 
 DISAGREEMENTS = "disagreements.csv"
 _FIELDS = (ID_COLUMN, "label", "reviewed_label", "rule", "reason", "question", "model_answer", "ground_truth")
@@ -45,7 +45,7 @@ class Comparison:
 def reference(path: str | os.PathLike[str], column: str) -> Reference:
     """Read a person's labels. Raises LabelError as `read_labels` does, or if the column seems to say 1 = right."""
     path = Path(path)
-    checked_meaning(column)
+    check_meaning(column)
     labels = read_labels(path, column)
     if all(label is None for label in labels.values()):
         raise LabelError(f"{path} has no label in column {column!r}; pass a table that somebody has reviewed")
@@ -105,7 +105,7 @@ def summary(comparison: Comparison, person: Reference) -> str:
     whole = comparison.whole
     lines = [
         f"{whole.compared} answers compared with column {person.column!r} of {person.path.name}: "
-        f"{whole.agreeing} agree, {_shown(whole.agreement, 100)} %; Cohen's kappa {_shown(whole.kappa)}"
+        f"{whole.agreeing} agree, {_format(whole.agreement, 100)} %; Cohen's kappa {_format(whole.kappa)}"
     ]
     if whole.problem:
         lines.append(f"kappa is not defined: {whole.problem}")
@@ -120,7 +120,7 @@ def summary(comparison: Comparison, person: Reference) -> str:
     ]
     lines += [
         f"  {rule or '(no rule)':<9}{own.compared:>7} compared {own.agreeing:>7} agree, "
-        f"{_shown(own.agreement, 100)} %; kappa {_shown(own.kappa)}"
+        f"{_format(own.agreement, 100)} %; kappa {_format(own.kappa)}"
         for rule, own in comparison.rules.items()
     ]
     return "\n".join([*lines, *(f"note: {note}" for note in comparison.notes)])
@@ -169,7 +169,7 @@ def _image(question_id: str, images: Mapping[str, str], path: Path) -> str:
     return images[question_id]
 
 
-def _shown(share: Estimate, times: int = 1) -> str:
+def _format(share: Estimate, times: int = 1) -> str:
     """Format a share: "94.6 [92.1, 97.0]" in per cent, "0.876 [0.812, 0.930]" else; no brackets without an interval."""
     digits = 1 if times == 100 else 3
     value, low, high = (f"{times * part:.{digits}f}" for part in (share.value, share.low, share.high))

@@ -7,9 +7,9 @@ import unicodedata
 
 from halp_probe.labels.negation import NEGATORS, NEUTRAL, Clause, clauses
 from halp_probe.labels.normalise import bare, sentences, word_set, words_of
-from halp_probe.labels.refusal import refused
+from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import NUMBER_WORDS, same_word, singular
-from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compared, right, unknown, wrong
+from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compare_texts, right, unknown, wrong
 
 _ARTICLES = ("a", "an", "the")
 _NOTHING = frozenset(("none", "nothing", "nobody", "no one"))
@@ -25,8 +25,8 @@ _BE = word_set("is are was were be does do did can")
 
 def judge_exact(answer: str, truth: str, question: str = "") -> Verdict:
     """Judge a clean `answer` as right if it equals the truth after case, punctuation, articles and white space."""
-    verdict = compared("exact", bare(answer), bare(truth))
-    return unknown("exact", verdict.truth, REFUSAL) if verdict.label == 1 and refused(answer) else verdict
+    verdict = compare_texts("exact", bare(answer), bare(truth))
+    return unknown("exact", verdict.truth, REFUSAL) if verdict.label == 1 and is_refusal(answer) else verdict
 
 
 def judge_contains(answer: str, truth: str, question: str) -> Verdict:
@@ -38,7 +38,7 @@ def judge_contains(answer: str, truth: str, question: str) -> Verdict:
     said, wanted = bare(answer), bare(truth)
     if said == wanted:
         return right("contains", said, wanted)
-    if refused(answer):
+    if is_refusal(answer):
         return unknown("contains", wanted, REFUSAL, said)
     if _another_script(answer, truth):
         return unknown("contains", wanted, "another script than the ground truth's", said)
@@ -76,7 +76,7 @@ def _judge_mentions(answer: str, said: str, wanted: str, question: str) -> Verdi
 
 def _mentions(clause: Clause, truth: list[str], question: str) -> set[str]:
     """Classify each place that names the truth: "said", "denied" or "unclear"."""
-    words = _folded(clause.words)
+    words = _fold(clause.words)
     return {_mention(words, start, stop, question) for start, stop in _spans(words, truth)}
 
 
@@ -92,7 +92,7 @@ def _mention(words: list[str], start: int, stop: int, question: str) -> str:
     if len(after) > 1 and after[0] in _BE and after[1] in NEGATORS and all(w in NEUTRAL for w in after[2:]):
         return "unclear"
     # "the shape left of the red circle": words of the question again, not an answer to it
-    asked, echoed = _folded(words_of(question)), words[start : stop + 1]
+    asked, echoed = _fold(words_of(question)), words[start : stop + 1]
     if len(echoed) > stop - start and echoed[-1] not in NEUTRAL and len(echoed[-1]) > 2 and _spans(asked, echoed):
         return "unclear"
     return "said"
@@ -174,11 +174,11 @@ def _spans(words: list[str], truth: list[str]) -> list[tuple[int, int]]:
 
 
 def _words(text: str, keep_articles: bool = False) -> list[str]:
-    words = _folded(words_of(text))
+    words = _fold(words_of(text))
     return words if keep_articles else [w for w in words if w not in _ARTICLES] or words
 
 
-def _folded(words: list[str] | tuple[str, ...]) -> list[str]:
+def _fold(words: list[str] | tuple[str, ...]) -> list[str]:
     """Remove accents and write number words as digits."""
     plain_words = ("".join(c for c in unicodedata.normalize("NFKD", w) if not unicodedata.combining(c)) for w in words)
     return [str(NUMBER_WORDS.get(word, word)) for word in plain_words]

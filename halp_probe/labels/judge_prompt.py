@@ -42,7 +42,7 @@ _ONE_WORD = re.compile(r"[\"'*`]*(right|wrong|unknown)[\"'*`]*\.?[\"'*`]*", re.I
 
 
 @dataclass(frozen=True)
-class Said:
+class ParsedVerdict:
     """Verdict in a judge's reply: one of VERDICTS.
 
     `problem` says why it is unknown although the judge did not say so, or is "".
@@ -65,11 +65,11 @@ def verdict_key(prompt_hash: str, model: str, question: str, truth: str, answer:
 def user_message(question: str, truth: str, answer: str) -> str:
     """Return the three texts as one JSON object, so that no text can break out of it; a JSON list stays a list."""
     humans = human_answers(truth)
-    shown = {"question": question, "ground_truth": truth if humans is None else humans, "answer": shortened(answer)}
-    return json.dumps(shown, ensure_ascii=False)
+    texts = {"question": question, "ground_truth": truth if humans is None else humans, "answer": shorten(answer)}
+    return json.dumps(texts, ensure_ascii=False)
 
 
-def shortened(answer: str) -> str:
+def shorten(answer: str) -> str:
     """Return the answer, or its beginning and end around a mark that says how much is missing."""
     if len(answer) <= _LONGEST:
         return answer
@@ -77,18 +77,18 @@ def shortened(answer: str) -> str:
     return f"{start} [… {len(answer) - _LONGEST} characters left out …] {end}"
 
 
-def parse(reply: Completion) -> Said:
+def parse(reply: Completion) -> ParsedVerdict:
     """Parse one word, or JSON {"verdict": word}, after any thinking; nothing else is a verdict."""
     if reply.refusal or reply.finish == "content_filter":
-        return Said(UNKNOWN, "refused to judge")
+        return ParsedVerdict(UNKNOWN, "refused to judge")
     if reply.finish == "length":
-        return Said(UNKNOWN, "its reply was cut off")
+        return ParsedVerdict(UNKNOWN, "its reply was cut off")
     text = after_thinking(reply.text) or ""
     fenced = _FENCED.fullmatch(text)
     text = fenced[1] if fenced else text
     word = _ONE_WORD.fullmatch(text)
     said = word[1].lower() if word else _json_verdict(text)
-    return Said(said) if said in VERDICTS else Said(UNKNOWN, "no verdict in its reply")
+    return ParsedVerdict(said) if said in VERDICTS else ParsedVerdict(UNKNOWN, "no verdict in its reply")
 
 
 def _json_verdict(text: str) -> str:

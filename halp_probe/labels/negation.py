@@ -70,12 +70,12 @@ class Clause:
         return [i for i, word in enumerate(self.words) if word in NEGATORS]
 
 
-def without_scene(text: str) -> str:
+def strip_scene(text: str) -> str:
     """Remove words about the picture itself, such as "in this image" and "based on the photo"."""
     return _SCENE.sub(" ", text)
 
 
-def spelled_out(text: str) -> str:
+def spell_out(text: str) -> str:
     """Write every negation as one of NEGATORS, and remove idioms that negate nothing ("not only", "no doubt")."""
     text = _NO_MATTER.sub(" ", _NO_NEGATION.sub(" ", text))
     text = _X_FREE.sub(lambda m: f"no {m[1] or m[2]}", text)
@@ -88,7 +88,7 @@ def clauses(text: str) -> list[list[Clause]]:
 
 
 def _clauses_of(sentence: str) -> list[Clause]:
-    sentence = re.sub(r"(?<=\d),(?=\d)", "", spelled_out(sentence))
+    sentence = re.sub(r"(?<=\d),(?=\d)", "", spell_out(sentence))
     found: list[Clause] = []
     start, after = 0, ""
     for stop in [*_BREAK.finditer(sentence), None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from halp_probe.labels.echo import without_prompt
+from halp_probe.labels.echo import strip_prompt
 
 _QUOTES = str.maketrans(dict.fromkeys("‘’‚‛´ʼ′", "'") | dict.fromkeys("“”„‟«»″", '"') | {"\u00ad": "", "⁄": "/"})
 _CONTROL = re.compile(r"[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2060\ufeff]")
@@ -37,7 +37,7 @@ def clean(answer: str, question: str = "") -> str:
 
     A line break is left where a sentence ends.
     """
-    text = plain(without_prompt(plain(answer), plain(question)))
+    text = plain(strip_prompt(plain(answer), plain(question)))
     text = _MARKDOWN.sub("", _LATEX_TEXT.sub(r"\1", text))
     text = re.sub(r"[^\S\n]+", " ", text)
     text = re.sub(r" *(?:\n *)+", "\n", text).strip()

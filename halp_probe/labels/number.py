@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from halp_probe.labels.normalise import bare, plain, sentences, words_of
 from halp_probe.labels.numerals import Numeral, numerals, whole_numeral
-from halp_probe.labels.refusal import refused
+from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import same_word
-from halp_probe.labels.verdict import REFUSAL, Verdict, compared, unknown
+from halp_probe.labels.verdict import REFUSAL, Verdict, compare_texts, unknown
 
 _CONTEXT = 120  # characters before a number that may say what it is; keeps long answers linear
 _ZERO = Numeral(value=Decimal(0), start=0, end=0, scaled=False)
@@ -47,18 +47,18 @@ def judge_number(answer: str, truth: str, question: str) -> Verdict:
     wanted = _only_number(truth)
     if wanted is None:
         return unknown("number", bare(truth), "the ground truth is no number")
-    said = _declared(answer)
+    said = _declared_numbers(answer)
     if len({number.value for number in said}) > 1:
         return unknown("number", wanted.text, "several numbers declared")
-    if not said and refused(answer):
+    if not said and is_refusal(answer):
         return unknown("number", wanted.text, REFUSAL)
     if not said:
-        said, problem = _undeclared(answer, question)
+        said, problem = _undeclared_numbers(answer, question)
         if problem:
             return unknown("number", wanted.text, problem)
     if _differs_by_scale(said[0], wanted):
         return unknown("number", wanted.text, "the same digits in another unit", said[0].text)
-    return compared("number", said[0].text, wanted.text)
+    return compare_texts("number", said[0].text, wanted.text)
 
 
 def is_number(truth: str) -> bool:
@@ -73,7 +73,7 @@ def _only_number(truth: str) -> Numeral | None:
     return whole_numeral(truth) or (found[0] if len(found) == 1 else None)
 
 
-def _undeclared(answer: str, question: str) -> tuple[list[Numeral], str]:
+def _undeclared_numbers(answer: str, question: str) -> tuple[list[Numeral], str]:
     """Return the number that the answer is about, or why there is no such number."""
     found = numerals(answer)
     if not found:
@@ -84,17 +84,17 @@ def _undeclared(answer: str, question: str) -> tuple[list[Numeral], str]:
         return [], "a bound, not a number"
     for sentence in sentences(answer):
         here = numerals(sentence)
-        if here and (_ANOTHER.search(sentence, here[0].end) or _repeated(sentence, here)):
+        if here and (_ANOTHER.search(sentence, here[0].end) or _is_repeated(sentence, here)):
             return [], "several things counted and no total"
     return found, ""
 
 
-def _repeated(sentence: str, found: list[Numeral]) -> bool:
+def _is_repeated(sentence: str, found: list[Numeral]) -> bool:
     """Check for the same number twice in a sentence ("two here and two there"), other than "three (3)"."""
     return any(sentence[one.end : other.start].strip() not in ("(", "") for one, other in pairwise(found))
 
 
-def _declared(answer: str) -> list[Numeral]:
+def _declared_numbers(answer: str) -> list[Numeral]:
     found = numerals(answer)
     declared = []
     for number, after in zip(found, [*found[1:], None], strict=False):
@@ -125,13 +125,13 @@ def _says_none(answer: str, question: str) -> bool:
     """
     answer = re.sub(r"n't\b", " not", answer)
     answer = re.sub(r"^no\s*[,.;:]\s*", "", answer, flags=re.IGNORECASE)
-    asked = [word for word in words_of(question) if len(word) > 2]
+    question_words = [word for word in words_of(question) if len(word) > 2]
     for match in _NONE.finditer(answer):
         if match["nothing"]:
             return True
-        if not asked:
+        if not question_words:
             return not _NO_COUNT.match(match["things"])
-        if any(same_word(thing, word) for thing in words_of(match["things"]) for word in asked):
+        if any(same_word(thing, word) for thing in words_of(match["things"]) for word in question_words):
             return True
     return False
 

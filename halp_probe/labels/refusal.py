@@ -39,6 +39,6 @@ _UNCERTAIN = re.compile(
 )
 
 
-def refused(text: str) -> bool:
+def is_refusal(text: str) -> bool:
     """Check for a refusal ("I can't help with that") or a confession of ignorance ("it is unclear")."""
     return bool(_REFUSED.search(text) or _UNCERTAIN.search(text))

@@ -130,7 +130,7 @@ class Labels(Mapping[str, int | None]):
 
 
 @dataclass(frozen=True)
-class Reviewed:
+class ReviewedLabels:
     """Labels made elsewhere, a row for each of the shards' questions.
 
     `note` names ids that did not match, or is "".
@@ -140,7 +140,7 @@ class Reviewed:
     note: str
 
 
-def with_texts(
+def add_texts(
     rows: Iterable[LabelRow], questions: Sequence[str], answers: Sequence[str], truths: Sequence[str]
 ) -> list[LabelRow]:
     """Return the rows with the judged texts beside the verdicts, for a person who checks them."""
@@ -225,7 +225,7 @@ def read_labels(path: str | os.PathLike[str], column: str = "label") -> Labels:
     return Labels(rows=tuple(rows.values()))
 
 
-def checked_meaning(column: str) -> None:
+def check_meaning(column: str) -> None:
     """Raise LabelError if a column's name says that 1 means right."""
     if re.search("correct|right|accura", column, re.IGNORECASE) and not re.search("incorrect", column, re.IGNORECASE):
         raise LabelError(
@@ -234,14 +234,14 @@ def checked_meaning(column: str) -> None:
         )
 
 
-def reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Sequence[str]) -> Reviewed:
+def read_reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Sequence[str]) -> ReviewedLabels:
     """Read the table's labels for the shards' questions, in their order; a question that it lacks is unknown.
 
     Raises LabelError if the column's name says that 1 means right, if it has a label for none of the questions, and
     for all that `read_labels` raises.
     """
     path = Path(path)
-    checked_meaning(column)
+    check_meaning(column)
     labels = read_labels(path, column)
     known = set(question_ids)
     strangers = [question_id for question_id in labels if question_id not in known]
@@ -253,7 +253,7 @@ def reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Seq
             f'"{strangers[0]}", the shards\' first: "{next(iter(question_ids), "")}"); pass the table of these shards, '
             "ids written exactly as in them"
         )
-    rows = tuple(_reviewed_row(question_id, labels, path.name) for question_id in question_ids)
+    rows = tuple(_label_row(question_id, labels, path.name) for question_id in question_ids)
     missing = [question_id for question_id in question_ids if question_id not in labels]
     notes = []
     if missing:
@@ -262,10 +262,10 @@ def reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Seq
         notes.append(
             f'{len(strangers)} of {len(labels)} ids in {path.name} are not in the shards (first: "{strangers[0]}")'
         )
-    return Reviewed(rows, "; ".join(notes))
+    return ReviewedLabels(rows, "; ".join(notes))
 
 
-def _reviewed_row(question_id: str, labels: Mapping[str, int | None], name: str) -> LabelRow:
+def _label_row(question_id: str, labels: Mapping[str, int | None], name: str) -> LabelRow:
     if question_id not in labels:
         return LabelRow(
             question_id=question_id, label=None, rule=REVIEWED, answer="", truth="", reason=f"not in {name}"

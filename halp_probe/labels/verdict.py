@@ -28,7 +28,7 @@ class Verdict:
     reason: str
 
 
-def compared(rule: str, answer: str, truth: str) -> Verdict:
+def compare_texts(rule: str, answer: str, truth: str) -> Verdict:
     """Return right if the two normalised texts are the same, else wrong."""
     return right(rule, answer, truth) if answer == truth else wrong(rule, answer, truth)
 

@@ -7,9 +7,9 @@ import re
 
 from halp_probe.labels.freeform import says
 from halp_probe.labels.normalise import plain, word_set
-from halp_probe.labels.refusal import refused
+from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import NUMBER_WORDS
-from halp_probe.labels.verdict import REFUSAL, Verdict, compared, right, unknown, wrong
+from halp_probe.labels.verdict import REFUSAL, Verdict, compare_texts, right, unknown, wrong
 
 _FULL_MARKS = 3  # so many humans must have given an answer for accuracy 1
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
@@ -35,7 +35,7 @@ def judge_vqa(answer: str, truth: str, question: str = "") -> Verdict:
     """
     humans = human_answers(truth)
     if humans is None:
-        return _refusal_or(compared("vqa", official(answer), official(truth)), answer)
+        return _refusal_or(compare_texts("vqa", official(answer), official(truth)), answer)
     normal = [official(human) for human in humans if human.strip()]
     said, shown = official(answer), json.dumps(normal, ensure_ascii=False)
     if not normal:
@@ -85,4 +85,4 @@ def official(text: str) -> str:
 
 
 def _refusal_or(verdict: Verdict, answer: str) -> Verdict:
-    return unknown("vqa", verdict.truth, REFUSAL) if verdict.label == 1 and refused(answer) else verdict
+    return unknown("vqa", verdict.truth, REFUSAL) if verdict.label == 1 and is_refusal(answer) else verdict

@@ -99,7 +99,7 @@ class Frame:
         self._write((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 8, x.title, "center")
 
     @property
-    def spoken(self) -> str:
+    def description(self) -> str:
         """Description of what is drawn against what, for readers who cannot see it."""
         return f"{self.y.title} (upwards) by {self.x.title} (to the right)."
 

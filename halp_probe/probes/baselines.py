@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from halp_probe.probes.features import ANSWER_LOGPROB, ANSWER_TOKENS, ENTROPY, LOGPROB, LabelledRows
-from halp_probe.probes.fitting.kinds import Fitted, Fitter, linear
+from halp_probe.probes.fitting.kinds import FittedCandidates, Fitter, linear
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.nested import CrossFit, cross_fit
 from halp_probe.probes.training_sets import TrainingSets
@@ -43,7 +43,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Folded:
+class _BaselineFitter:
     """Inputs that every fitted baseline is fitted with."""
 
     y: np.ndarray
@@ -57,7 +57,7 @@ class _Folded:
 
 def baselines(rows: LabelledRows, folds: Folds, sets: TrainingSets, fits: dict[str, CrossFit]) -> list[Baseline]:
     """Score all baselines, in reading order; `fits` are the probes of the representations."""
-    folded = _Folded(y=rows.y, folds=folds, sets=sets)
+    folded = _BaselineFitter(y=rows.y, folds=folds, sets=sets)
     found = [folded.baseline(LOOKUP + name, fit_lookup, _codes(values)) for name, values in rows.groups.items()]
     if rows.questions is None:
         found.append(_missing(QUESTION_TEXT, rows, "the shards have no question texts"))
@@ -86,7 +86,7 @@ def _confidence(column: str, rows: LabelledRows, sign: int, note: str = "") -> B
     return _missing(column, rows, gap) if gap else Baseline(name=column, score=sign * rows.numbers[column], note=note)
 
 
-def _answer_length(rows: LabelledRows, folded: _Folded) -> Baseline:
+def _answer_length(rows: LabelledRows, folded: _BaselineFitter) -> Baseline:
     gap = _gap(ANSWER_TOKENS, rows)
     if gap:
         return _missing(ANSWER_LENGTH, rows, gap)
@@ -106,7 +106,7 @@ def _missing(name: str, rows: LabelledRows, why: str) -> Baseline:
     return Baseline(name=name, score=np.full(len(rows.y), np.nan), note=why)
 
 
-def fit_lookup(codes: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+def fit_lookup(codes: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
     """Fit the rate of label 1 in each group of the training rows, one row of the overall rate added; `codes` [N] int.
 
     So a group that the training rows do not have gets the overall rate.
@@ -118,10 +118,10 @@ def fit_lookup(codes: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
         total = np.bincount(codes[rows], minlength=n_groups) + 1
         rate = (np.bincount(codes[rows], weights=y[rows], minlength=n_groups) + overall) / total  # strictly in (0, 1)
         logit[r, 0] = np.log(rate / (1 - rate))[codes]
-    return Fitted(candidates=(np.nan,), logit=logit, probe=lambda r, s: None)
+    return FittedCandidates(candidates=(np.nan,), logit=logit, probe=lambda r, s: None)
 
 
-def fit_text(texts: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+def fit_text(texts: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
     """Fit logistic regression on TF-IDF of words and pairs of words; `texts` [N].
 
     The vocabulary is that of the training rows.
@@ -134,7 +134,7 @@ def fit_text(texts: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
         for s, C in enumerate(TEXT_STRENGTHS):  # from strong to weak: each solution is a good start for the next
             model.set_params(C=C).fit(features[rows], y[rows])
             logit[r, s] = model.decision_function(features)
-    return Fitted(candidates=TEXT_STRENGTHS, logit=logit, probe=lambda r, s: None)
+    return FittedCandidates(candidates=TEXT_STRENGTHS, logit=logit, probe=lambda r, s: None)
 
 
 def _vectorizer() -> TfidfVectorizer:

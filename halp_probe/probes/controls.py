@@ -42,7 +42,7 @@ def controls(fit: Fitter, X: np.ndarray, y: np.ndarray, images: np.ndarray, fold
     of the word type. Split by image, it cannot be solved; split by row, it shows how much a probe can look up when it
     was trained on other questions about the image.
     """
-    mixed, by_image = shuffled(y, seed), random_per_image(y, images, seed)
+    mixed, by_image = shuffle_labels(y, seed), random_per_image(y, images, seed)
     if folds.count == 1 or images_on_both_sides(folds, images):  # one split, or a split by row: the same one again
         tasks = [
             (SHUFFLED_LABELS, mixed, folds_of(folds.fold, mixed)),
@@ -65,7 +65,7 @@ def controls(fit: Fitter, X: np.ndarray, y: np.ndarray, images: np.ndarray, fold
     return found
 
 
-def shuffled(y: np.ndarray, seed: int) -> np.ndarray:
+def shuffle_labels(y: np.ndarray, seed: int) -> np.ndarray:
     """Return [N], the same labels on random rows."""
     return np.random.default_rng(seed).permutation(y)
 

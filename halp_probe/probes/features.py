@@ -74,7 +74,7 @@ class LabelledRows:
     question_ids: tuple[str, ...]  # N
     y: np.ndarray  # [N] int, 1 = hallucinated, 0 = right
     images: tuple[str, ...]  # N, equal for rows of the same image
-    images_told_by: str  # what tells one image from another
+    images_identified_by: str  # what tells one image from another
     questions: tuple[str, ...] | None  # N; None where the shards have no question text
     numbers: Mapping[str, np.ndarray]  # column -> [N] float64: the model's confidence in nats, the answer's tokens
     groups: Mapping[str, tuple[str, ...]]  # group column -> N values
@@ -116,13 +116,13 @@ def join(
     notes += _summary(left_out)
     y = np.array([labels[shards.question_ids[row]] for row in index], dtype=np.int64)  # [N]
     _need_both_classes(y, left_out)
-    images, told_by, image_note = image_names(shards, index)
+    images, identified_by, image_note = image_names(shards, index)
     return LabelledRows(
         index=index,
         question_ids=tuple(shards.question_ids[row] for row in index),
         y=y,
         images=images,
-        images_told_by=told_by,
+        images_identified_by=identified_by,
         questions=_pick(shards.text("question"), index) if shards.has("question") else None,
         numbers={name: shards.numbers(name)[index].astype(np.float64) for name in _NUMBERS if shards.has(name)},
         groups={name: _pick(shards.text(name), index) for name in group_columns},
@@ -230,7 +230,7 @@ def image_names(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...]
         note = f"no prompt shows an image: {len(set(hashes))} images are here what image_id names"
         return hashes, "image_sha256", note
     if hashes and all(hashes) and shards.has(IMAGES):
-        joined = _joined(hashes, _pick(shards.text(IMAGES), index))
+        joined = _connect(hashes, _pick(shards.text(IMAGES), index))
         note = f"{len(set(joined))} sets of images: prompts that show one image, also among others, are in one set"
         return joined, "image_sha256", note
     if hashes and all(hashes):
@@ -250,7 +250,7 @@ def image_names(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...]
     return ids, "image_id", note
 
 
-def _joined(hashes: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
+def _connect(hashes: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
     """Return for each row the first content that it is connected with: by content, or by any shared file."""
     rows = [[content, *image_files(files)] for content, files in zip(hashes, images, strict=True)]
     things = {thing: len(rows) + k for k, thing in enumerate(dict.fromkeys(thing for row in rows for thing in row))}

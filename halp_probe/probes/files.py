@@ -178,7 +178,7 @@ def load_probe(path: str | os.PathLike[str]) -> SavedProbe:
     try:
         tensors = load_tensors(data)
         return SavedProbe(
-            estimator=_restored(card, tensors),
+            estimator=_restore(card, tensors),
             metadata=card,
             calibration=Calibration.from_json(card.get("calibration") or {}),
             threshold=Threshold.from_json(card["threshold"]) if card.get("threshold") else None,
@@ -241,7 +241,7 @@ def _tensors(probe: Any) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
-def _restored(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
+def _restore(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
     probe = KINDS[card["kind"]](**card["parameters"])
     if isinstance(probe, MLPProbe):
         layers = range(len(probe.hidden_sizes) + 1)
@@ -274,7 +274,7 @@ def _cards(folder: Path) -> list[Path]:
 
 
 def _write_card(path: Path, card: Mapping[str, Any]) -> None:
-    write_json(path, _without_nan(card))
+    write_json(path, _replace_nan(card))
 
 
 def _read_card(path: Path) -> dict[str, Any]:
@@ -313,10 +313,10 @@ def _sibling(stem: Path, suffix: str) -> Path:
     return stem.with_name(stem.name + suffix)
 
 
-def _without_nan(value: Any) -> Any:
+def _replace_nan(value: Any) -> Any:
     """Return the same value with null for nan, which JSON does not have, and lists for tuples."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: _replace_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [_replace_nan(item) for item in value]
     return None if isinstance(value, float) and np.isnan(value) else value

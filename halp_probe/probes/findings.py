@@ -14,7 +14,7 @@ from halp_probe.bootstrap import Estimate
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds, images_on_both_sides
-from halp_probe.probes.judging.groups import Grouped
+from halp_probe.probes.judging.groups import GroupResults
 from halp_probe.probes.judging.intervals import too_narrow
 from halp_probe.probes.results import Judgement
 from halp_probe.probes.sweep import Sweep
@@ -37,20 +37,20 @@ class Finding:
 
 def findings(
     judgement: Judgement,
-    swept: Sweep,
+    sweep: Sweep,
     rows: LabelledRows,
     folds: Folds,
-    groups: Mapping[str, Grouped],
+    groups: Mapping[str, GroupResults],
     transfers: Sequence[Transfer] = (),
     preset: str | None = None,
 ) -> list[Finding]:
     """Return all findings, the most serious first."""
     found = [
         *_split(rows, folds, preset),
-        *_choice(judgement, swept, folds),
+        *_choice(judgement, sweep, folds),
         *_lookups(judgement),
         *_baselines(judgement),
-        *_controls(judgement, swept),
+        *_controls(judgement, sweep),
         *_within_groups(judgement, groups),
         *_transfers(transfers, rows),
         *_few_rows(rows, folds),
@@ -79,33 +79,33 @@ def _split(rows: LabelledRows, folds: Folds, preset: str | None) -> Iterator[Fin
             f"One split: {int(folds.tested.sum())} of {len(rows.y)} rows judge, and each interval covers these rows "
             "only; another split would give another number.",
         )
-    if rows.images_told_by != "image_sha256":
+    if rows.images_identified_by != "image_sha256":
         yield Finding(
             CAUTION,
-            f"Images are told apart by {rows.images_told_by}, since the shards lack the hash of the files' content: "
-            "copies of one file under two names may be on both sides.",
+            f"Images are told apart by {rows.images_identified_by}, since the shards lack the hash of the files' "
+            "content: copies of one file under two names may be on both sides.",
         )
 
 
-def _choice(judgement: Judgement, swept: Sweep, folds: Folds) -> Iterator[Finding]:
+def _choice(judgement: Judgement, sweep: Sweep, folds: Folds) -> Iterator[Finding]:
     known = [result for result in judgement.of_kind("representation") if np.isfinite(result.auroc.value)]
-    if swept.selected is None and len(known) > 1:
+    if sweep.selected is None and len(known) > 1:
         yield Finding(
             SERIOUS,
             f"{judgement.headline.title} is the best of {len(known)}, picked on the very rows that judge it: its "
             "number flatters it.",
         )
-    if swept.selected and len(known) > 1:
-        name, count = swept.selected.counts.most_common(1)[0]
-        total = sum(swept.selected.counts.values())
+    if sweep.selected and len(known) > 1:
+        name, count = sweep.selected.counts.most_common(1)[0]
+        total = sum(sweep.selected.counts.values())
         if count <= total / 2:
             yield Finding(
                 CAUTION,
-                f"No representation stands out: the inner folds chose {len(swept.selected.counts)} different ones in "
+                f"No representation stands out: the inner folds chose {len(sweep.selected.counts)} different ones in "
                 f"{total} folds ({judgement.result(name).title} in {count}).",
             )
     for result in known:
-        edges = {min(swept.fits[result.name].candidates), max(swept.fits[result.name].candidates)}
+        edges = {min(sweep.fits[result.name].candidates), max(sweep.fits[result.name].candidates)}
         at_edge = sum(value in edges for value in result.chosen)
         if result.selected_in and at_edge == len(result.chosen) > 0:
             ends = ", ".join(f"{value:g}" for value in sorted(set(result.chosen)))
@@ -151,8 +151,8 @@ def _baselines(judgement: Judgement) -> Iterator[Finding]:
         )
 
 
-def _controls(judgement: Judgement, swept: Sweep) -> Iterator[Finding]:
-    for control in swept.controls:
+def _controls(judgement: Judgement, sweep: Sweep) -> Iterator[Finding]:
+    for control in sweep.controls:
         result = judgement.result(control.name)
         auroc = result.auroc
         if control.expected is None:
@@ -170,7 +170,7 @@ def _controls(judgement: Judgement, swept: Sweep) -> Iterator[Finding]:
             )
 
 
-def _within_groups(judgement: Judgement, groups: Mapping[str, Grouped]) -> Iterator[Finding]:
+def _within_groups(judgement: Judgement, groups: Mapping[str, GroupResults]) -> Iterator[Finding]:
     whole = judgement.headline.auroc.value
     for column, grouped in groups.items():
         within = grouped.macro.value
@@ -188,19 +188,19 @@ def _transfers(transfers: Sequence[Transfer], rows: LabelledRows) -> Iterator[Fi
             yield Finding(
                 NOTE, f"`{column}` has {len(set(values))} groups, too many to try transfer from each to each."
             )
-    for moved in transfers:
-        turned = [
+    for transfer in transfers:
+        inverted = [
             (a, b)
-            for a, row in zip(moved.values, moved.cells, strict=True)
-            for b, cell in zip(moved.values, row, strict=True)
+            for a, row in zip(transfer.values, transfer.cells, strict=True)
+            for b, cell in zip(transfer.values, row, strict=True)
             if a != b and cell.auroc.high < 0.5
         ]
-        if turned:
-            pairs = ", ".join(f"from `{a}` to `{b}`" for a, b in turned[:3]) + (", …" if len(turned) > 3 else "")
+        if inverted:
+            pairs = ", ".join(f"from `{a}` to `{b}`" for a, b in inverted[:3]) + (", …" if len(inverted) > 3 else "")
             yield Finding(
                 CAUTION,
-                f"Trained on one group of `{moved.column}`, the probe ranks another the wrong way round ({pairs}): it "
-                "does not read the same thing in all groups.",
+                f"Trained on one group of `{transfer.column}`, the probe ranks another the wrong way round ({pairs}): "
+                "it does not read the same thing in all groups.",
             )
 
 

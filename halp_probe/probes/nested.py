@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe.probes.fitting.kinds import Fitted
+from halp_probe.probes.fitting.kinds import FittedCandidates
 from halp_probe.probes.fitting.selection import best_candidate
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.judging.calibration import Calibration
@@ -42,7 +42,7 @@ class CrossFit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selected:
+class SelectedProbe:
     """Probe whose representation is chosen anew for each test fold, by the inner folds alone."""
 
     representation: tuple[str, ...]  # K: of each fold; "" where none could be chosen
@@ -61,7 +61,7 @@ class Selected:
         return self.counts.most_common(1)[0][0]
 
 
-def cross_fit(fitted: Fitted, y: np.ndarray, folds: Folds, sets: TrainingSets) -> CrossFit:
+def cross_fit(fitted: FittedCandidates, y: np.ndarray, folds: Folds, sets: TrainingSets) -> CrossFit:
     """Return the out-of-fold scores of `fitted`, which was fitted on all training sets; `y` [N] of 0 and 1."""
     (score, final_score), inner_auroc = np.full((2, len(y)), np.nan), np.full(folds.count, np.nan)
     models, inner_score = (np.full((folds.count, len(y)), np.nan) for _ in range(2))
@@ -97,7 +97,7 @@ def cross_fit(fitted: Fitted, y: np.ndarray, folds: Folds, sets: TrainingSets) -
     )
 
 
-def _best(fitted: Fitted, y: np.ndarray, folds: Folds, sets: Mapping[int, int]) -> tuple[int, float]:
+def _best(fitted: FittedCandidates, y: np.ndarray, folds: Folds, sets: Mapping[int, int]) -> tuple[int, float]:
     """Return the best candidate where training set `sets[j]` is judged on fold j, and its mean AUROC.
 
     The AUROC is nan where no fold judges. Folds with one class do not judge; without any that do, it is the
@@ -111,7 +111,7 @@ def _best(fitted: Fitted, y: np.ndarray, folds: Folds, sets: Mapping[int, int]) 
     return choice.index, float(choice.auroc[choice.index])
 
 
-def select(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds, calibration: str) -> Selected | None:
+def select(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds, calibration: str) -> SelectedProbe | None:
     """Choose for each fold the representation with the highest inner AUROC, the first of equals.
 
     Returns None without inner folds.
@@ -131,7 +131,7 @@ def select(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds, calibratio
         known = np.isfinite(fit.inner_score[k])
         models[k], score[test] = fit.models[k], fit.score[test]
         risk[test] = Calibration.fit(calibration, fit.inner_score[k, known], y[known])(fit.score[test])
-    return Selected(representation=tuple(representation), score=score, models=models, risk=risk)
+    return SelectedProbe(representation=tuple(representation), score=score, models=models, risk=risk)
 
 
 def spread(models: np.ndarray, y: np.ndarray) -> float:

@@ -48,25 +48,25 @@ def write_differences(path: Path, judgement: Judgement) -> None:
     _write(path, ["name", "minus", "auroc_difference", "low", "high"], lines)
 
 
-def write_out_of_fold(path: Path, found: Study) -> None:
+def write_out_of_fold(path: Path, study: Study) -> None:
     """Write `oof.csv`: each row's label, test fold and out-of-fold scores.
 
     Scores of probes are log-odds; controls come with their own labels and folds. `selected_probe_risk` is the
     selected probe's score as a probability, calibrated inside the training folds.
     """
-    rows, folds, swept = found.rows, found.folds, found.sweep
+    rows, folds, sweep = study.rows, study.folds, study.sweep
     columns: dict[str, Iterable[Any]] = {
         "question_id": rows.question_ids,
         "image": rows.images,
         "label": rows.y,
         "fold": folds.fold,
         **{f"group_{name}": values for name, values in rows.groups.items()},
-        **found.judgement.scores,
+        **study.judgement.scores,
     }
-    if swept.selected:
-        columns[f"{SELECTED}_risk"] = swept.selected.risk
-        columns[f"{SELECTED}_representation"] = [swept.selected.representation[k] for k in folds.fold]
-    for control in swept.controls:
+    if sweep.selected:
+        columns[f"{SELECTED}_risk"] = sweep.selected.risk
+        columns[f"{SELECTED}_representation"] = [sweep.selected.representation[k] for k in folds.fold]
+    for control in sweep.controls:
         columns |= {
             control.name: control.score,
             f"{control.name}_label": control.y,
@@ -80,7 +80,7 @@ def write_left_out(path: Path, rows: LabelledRows) -> None:
     _write(path, ["question_id", "reason"], ((item.question_id, item.reason) for item in rows.left_out))
 
 
-def table(judgement: Judgement, found: Sequence[Finding]) -> str:
+def table(judgement: Judgement, findings: Sequence[Finding]) -> str:
     """Format the results as aligned text; below it how they were made, and what a reader must know."""
     best = judgement.best_baseline
     lines: list[tuple[str, ...]] = [("", "AUROC", "95 %", f"− {best.title}" if best else "", "95 %", "chosen in")]
@@ -95,10 +95,10 @@ def table(judgement: Judgement, found: Sequence[Finding]) -> str:
         "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
         for line in lines
     ]
-    return "\n".join(line.rstrip() for line in [*aligned, "", *_remarks(judgement, found)])
+    return "\n".join(line.rstrip() for line in [*aligned, "", *_remarks(judgement, findings)])
 
 
-def _remarks(judgement: Judgement, found: Sequence[Finding]) -> list[str]:
+def _remarks(judgement: Judgement, findings: Sequence[Finding]) -> list[str]:
     remarks = [
         f"{judgement.n} questions ({judgement.n_positive} hallucinated) on {judgement.n_images} images; AUROC is the "
         "mean over test folds, its interval from a bootstrap over images: of these fitted probes on new images."
@@ -109,7 +109,7 @@ def _remarks(judgement: Judgement, found: Sequence[Finding]) -> list[str]:
             "alone; this is the number to quote."
         )
     remarks += [f"{_named(r)}: {r.note}" for r in judgement.results if r.note and not np.isfinite(r.auroc.value)]
-    remarks += [f"{finding.level}: {finding.text}" for finding in found if finding.level != NOTE]
+    remarks += [f"{finding.level}: {finding.text}" for finding in findings if finding.level != NOTE]
     return [textwrap.fill(remark, _WIDTH, break_on_hyphens=False) for remark in remarks]
 
 

@@ -18,7 +18,7 @@ from halp_probe.probes.files import SELECTED_STEM, file_stem
 Feature: TypeAlias = "np.ndarray | Callable[[Any], np.ndarray]"
 
 
-class WithFeatures:
+class ExtendedShards:
     """Shards with further representations, which are computed when they are asked for.
 
     Raises ProbeError for a feature that has the name of a representation, or a name that no file can have beside the

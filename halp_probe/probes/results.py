@@ -17,7 +17,7 @@ from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.judging.intervals import MOST_SPREAD
 from halp_probe.probes.judging.measures import MEASURES
-from halp_probe.probes.judging.metrics import Judged, judge, judge_measures
+from halp_probe.probes.judging.metrics import MeasuredScore, judge, judge_measures
 from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.nested import spread
 from halp_probe.probes.sweep import Sweep
@@ -64,7 +64,7 @@ class Judgement:
 
     results: tuple[Result, ...]  # the selected probe, representations in reading order, baselines, controls
     scores: Mapping[str, np.ndarray]  # name -> [N] out-of-fold score, controls left out
-    judged: Mapping[str, Mapping[str, Judged]]  # measure -> name -> on the same draws
+    judged: Mapping[str, Mapping[str, MeasuredScore]]  # measure -> name -> on the same draws
     n: int  # T
     n_positive: int
     n_images: int
@@ -94,19 +94,19 @@ class Judgement:
         return self.judged["auroc"][name].minus(self.judged["auroc"][other])
 
 
-def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) -> Judgement:
+def judge_sweep(sweep: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) -> Judgement:
     """Judge everything by AUROC and its companions, with intervals on the same bootstrap draws."""
-    scores = {SELECTED: swept.selected.score} if swept.selected else {}
-    scores |= {name: fit.score for name, fit in swept.fits.items()}
-    scores |= {baseline.name: baseline.score for baseline in swept.baselines}
-    models = {SELECTED: swept.selected.models} if swept.selected else {}
-    models |= {name: fit.models for name, fit in swept.fits.items()}
-    models |= {baseline.name: baseline.models for baseline in swept.baselines if baseline.models is not None}
+    scores = {SELECTED: sweep.selected.score} if sweep.selected else {}
+    scores |= {name: fit.score for name, fit in sweep.fits.items()}
+    scores |= {baseline.name: baseline.score for baseline in sweep.baselines}
+    models = {SELECTED: sweep.selected.models} if sweep.selected else {}
+    models |= {name: fit.models for name, fit in sweep.fits.items()}
+    models |= {baseline.name: baseline.models for baseline in sweep.baselines if baseline.models is not None}
     spreads = {name: spread(each, rows.y) for name, each in models.items()}
     tested, here = rows.tested(folds), folds.tested
     judged = judge_measures(_OF_SCORES, {name: score[here] for name, score in scores.items()}, tested, draws, spreads)
-    if swept.selected:
-        judged |= judge_measures(_OF_RISKS, {SELECTED: swept.selected.risk[here]}, tested, draws, spreads)
+    if sweep.selected:
+        judged |= judge_measures(_OF_RISKS, {SELECTED: sweep.selected.risk[here]}, tested, draws, spreads)
     reasons = list(folds.unjudged.values())
 
     def result(name: str, kind: str, notes: Sequence[str], **about: Any) -> Result:
@@ -121,14 +121,14 @@ def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) ->
             **about,
         )
 
-    counts = swept.selected.counts if swept.selected else None
-    results = [result(SELECTED, "selected", reasons)] if swept.selected else []
-    for name, fit in swept.fits.items():
+    counts = sweep.selected.counts if sweep.selected else None
+    results = [result(SELECTED, "selected", reasons)] if sweep.selected else []
+    for name, fit in sweep.fits.items():
         chosen_in = None if counts is None else counts[name]
         results.append(result(name, "representation", reasons, selected_in=chosen_in, chosen=fit.chosen))
-    results += [result(baseline.name, "baseline", [baseline.note, *reasons]) for baseline in swept.baselines]
-    whole = judged["auroc"][swept.leading].value
-    results += [_control(control, whole, rows.image_codes, draws) for control in swept.controls]
+    results += [result(baseline.name, "baseline", [baseline.note, *reasons]) for baseline in sweep.baselines]
+    whole = judged["auroc"][sweep.leading].value
+    results += [_control(control, whole, rows.image_codes, draws) for control in sweep.controls]
     return Judgement(
         results=tuple(results),
         scores=scores,

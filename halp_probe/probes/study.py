@@ -19,9 +19,9 @@ from halp_probe.probes.findings import Finding, findings
 from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
 from halp_probe.probes.fitting.splits import Folds, folds_of, outer_folds
-from halp_probe.probes.judging.groups import Grouped, by_group
+from halp_probe.probes.judging.groups import GroupResults, by_group
 from halp_probe.probes.names import LINEAR
-from halp_probe.probes.own_features import Feature, WithFeatures
+from halp_probe.probes.own_features import ExtendedShards, Feature
 from halp_probe.probes.presets import HALP, row_split
 from halp_probe.probes.results import Judgement, Result, judge_sweep
 from halp_probe.probes.sweep import Sweep, sweep
@@ -116,7 +116,7 @@ class Study:
     folds: Folds = field(repr=False)
     sweep: Sweep = field(repr=False)
     judgement: Judgement = field(repr=False)
-    groups: Mapping[str, Grouped] = field(repr=False)  # by group column; of the headline probe
+    groups: Mapping[str, GroupResults] = field(repr=False)  # by group column; of the headline probe
     transfers: tuple[Transfer, ...] = field(repr=False)  # one for each group column with few enough groups
     findings: tuple[Finding, ...]
     shards: ShardSource = field(repr=False)
@@ -194,14 +194,16 @@ def study(
     """
     began = time.monotonic()
     if features:
-        shards = WithFeatures(shards, features)
+        shards = ExtendedShards(shards, features)
     chosen = None if design.representations is None else (*design.representations, *(features or ()))
     wanted = choose_representations(shards.representations, chosen)
     rows = join(shards, labels, wanted, design.group_columns)
     folds, fit = _folds(rows, design), _fitter(rows, design)
     with shown(progress) as report:
-        swept = sweep(shards, rows, folds, fit, calibration=design.calibration, seed=design.seed, progress=report)
-    judgement = judge_sweep(swept, rows, folds, design.draws)
+        sweep_result = sweep(
+            shards, rows, folds, fit, calibration=design.calibration, seed=design.seed, progress=report
+        )
+    judgement = judge_sweep(sweep_result, rows, folds, design.draws)
     score = judgement.scores[judgement.headline.name][folds.tested]
     groups = {
         column: by_group(
@@ -214,19 +216,22 @@ def study(
         for column, values in rows.groups.items()
     }
     task = TransferTask(
-        representation=swept.leading, X=rows.vectors(shards, swept.leading), fit=fit, whole=swept.fits[swept.leading]
+        representation=sweep_result.leading,
+        X=rows.vectors(shards, sweep_result.leading),
+        fit=fit,
+        whole=sweep_result.fits[sweep_result.leading],
     )
     transfers = tuple(
         transfer(task, column, values, rows.y, folds, rows.image_codes, design.draws)
         for column, values in rows.groups.items()
         if 2 <= len(set(values)) <= MOST_GROUPS
     )
-    found = tuple(findings(judgement, swept, rows, folds, groups, transfers, design.preset))
+    found = tuple(findings(judgement, sweep_result, rows, folds, groups, transfers, design.preset))
     return Study(
         design=design,
         rows=rows,
         folds=folds,
-        sweep=swept,
+        sweep=sweep_result,
         judgement=judgement,
         groups=groups,
         transfers=transfers,

@@ -14,7 +14,7 @@ from halp_probe.probes.controls import Control, controls
 from halp_probe.probes.features import LabelledRows, ShardSource
 from halp_probe.probes.fitting.kinds import Fitter
 from halp_probe.probes.fitting.splits import Folds
-from halp_probe.probes.nested import CrossFit, Selected, cross_fit, select
+from halp_probe.probes.nested import CrossFit, SelectedProbe, cross_fit, select
 from halp_probe.probes.training_sets import training_sets
 from halp_probe.progress import Counter, Progress, silent
 
@@ -24,7 +24,7 @@ class Sweep:
     """Probes of all representations, the selected probe, baselines and controls."""
 
     fits: dict[str, CrossFit]  # by representation
-    selected: Selected | None  # None where there are no inner folds to select by
+    selected: SelectedProbe | None  # None where there are no inner folds to select by
     baselines: tuple[Baseline, ...]
     controls: tuple[Control, ...]
 
@@ -58,5 +58,5 @@ def sweep(
         counter.advance(1, note=name)
     selected = select(fits, rows.y, folds, calibration)
     found = Sweep(fits=fits, selected=selected, baselines=tuple(baselines(rows, folds, sets, fits)), controls=())
-    tried = controls(fit, rows.vectors(shards, found.leading), rows.y, rows.image_codes, folds, seed)
-    return replace(found, controls=tuple(tried))
+    fitted_controls = controls(fit, rows.vectors(shards, found.leading), rows.y, rows.image_codes, folds, seed)
+    return replace(found, controls=tuple(fitted_controls))

@@ -84,7 +84,7 @@ def calibration(bins: Mapping[str, Any]) -> Chart:
             if is_known(risk) and is_known(rate):
                 frame.line([risk, risk], [low, high], stroke, "whisker")
                 frame.mark(risk, rate, "o", fill="white", edge=stroke, name="dot")
-        drawing = frame.svg(f"Calibration: {frame.spoken}", "plot")
+        drawing = frame.svg(f"Calibration: {frame.description}", "plot")
     legend = ((_swatch(stroke), "questions of about the same risk"), (_swatch(_CHANCE), "perfect calibration"))
     return Chart(drawing, legend)
 
@@ -126,7 +126,7 @@ def _curves(x: Axis, y: Axis, curves: Curves, what: str, under: Callable[[Frame]
         under(frame)
         for number, curve in reversed(list(enumerate(curves))):
             frame.line(curve["x"], curve["y"], _stroke(number), "line")
-        drawing = frame.svg(f"{what} of {', '.join(titles)}: {frame.spoken}", "plot")
+        drawing = frame.svg(f"{what} of {', '.join(titles)}: {frame.description}", "plot")
     legend = [(_swatch(_stroke(number)), title) for number, title in enumerate(titles)]
     return Chart(drawing, (*legend, (_swatch(_CHANCE), guess)))
 

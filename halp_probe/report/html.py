@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from halp_probe.plotting.figures import UNPRINTABLE
-from halp_probe.plotting.titles import shortened
+from halp_probe.plotting.titles import shorten
 from halp_probe.probes.findings import LEVELS
 from halp_probe.report import charts, layout, wording
 from halp_probe.report.colours import fill
@@ -58,7 +58,7 @@ def _environment() -> Environment:
         count=wording.count,
         tally=wording.tally,
         span=wording.span,
-        shortened=shortened,
+        shorten=shorten,
     )
     environment.tests["known"] = wording.is_known
     return environment

@@ -63,16 +63,16 @@ def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: boo
             "that it was trained on"
         )
     prompter = Prompter.for_identity(checkpoint, trained)
-    made = with_prompts(here, prompter, shows_images=trained.shows_images)
-    _refuse(trained.differences(made, check), probe, loaded)
+    rebuilt = with_prompts(here, prompter, shows_images=trained.shows_images)
+    _refuse(trained.differences(rebuilt, check), probe, loaded)
 
 
 def check_shows(card: Mapping[str, Any], *, images: bool) -> None:
     """Raise InputError when the probe's prompts showed images and these do not, or the other way round."""
-    showed = StateIdentity.of_card(card).shows_images
-    if images and not showed:
+    trained_with_images = StateIdentity.of_card(card).shows_images
+    if images and not trained_with_images:
         raise InputError("the probe reads states of prompts without an image, this one shows one: pass no image")
-    if showed and not images:
+    if trained_with_images and not images:
         raise InputError("the probe reads states of prompts that show an image, this one shows none: pass one")
 
 
@@ -85,10 +85,10 @@ def check_same_prompts(cards: Mapping[str, Mapping[str, Any]]) -> None:
     named = iter(identities.items())
     first, identity = next(named, ("", StateIdentity()))
     for name, other in named:
-        if found := identity.differences(other, PROBES_TOGETHER):
+        if differences := identity.differences(other, PROBES_TOGETHER):
             raise InputError(
                 f"the probes {first!r} and {name!r} were trained on prompts that were made in two ways "
-                f"({'; '.join(each.between('for one', 'for the other') for each in found)}): take probes of one "
+                f"({'; '.join(each.between('for one', 'for the other') for each in differences)}): take probes of one "
                 "extraction"
             )
 
@@ -114,19 +114,19 @@ def trained_adapters(card: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _refuse(found: tuple[Difference, ...], probe: SavedProbe, loaded: LoadedModel) -> None:
+def _refuse(differences: tuple[Difference, ...], probe: SavedProbe, loaded: LoadedModel) -> None:
     """Raise InputError for differences between what the probe was trained on and what the model gives."""
-    if not found:
+    if not differences:
         return
     card, name = probe.metadata, loaded.checkpoint.name
     adapters = ", ".join(trained_adapters(card))
     trained_on = f"{card.get('model_name')}{f' with adapters {adapters}' if adapters else ''}"
-    remedy = _REMEDIES.get(found[0].name, "make its prompts as they were made then")
-    if found[0].one is UNKNOWN:
+    remedy = _REMEDIES.get(differences[0].name, "make its prompts as they were made then")
+    if differences[0].one is UNKNOWN:
         remedy = "train it again on shards that tell"
-    allowed = all(each.name in PROBE_ON_OTHER_MODEL.may_differ for each in found)
+    allowed = all(each.name in PROBE_ON_OTHER_MODEL.may_differ for each in differences)
     raise InputError(
         f"the probe was trained on states of {trained_on}, the model is {name}: "
-        f"{'; '.join(each.between('in the card', 'here') for each in found)}. {remedy[0].upper()}{remedy[1:]}, or "
+        f"{'; '.join(each.between('in the card', 'here') for each in differences)}. {remedy[0].upper()}{remedy[1:]}, or "
         f"train a probe on states such as these{' (or allow another model)' if allowed else ''}"
     )

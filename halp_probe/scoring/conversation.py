@@ -30,21 +30,21 @@ from halp_probe.state_identity import StateIdentity
 _ONE_AT_A_TIME = threading.RLock()  # of all models: two chats may have one model
 
 
-class Asked:
+class ProbedReply:
     """Risks of a question, known before its first token, and the answer, which may come later or never.
 
     Until the answer has ended, or this is dropped, the prompt's cache stays in the device's memory.
     """
 
-    def __init__(self, begun: Begun, risks: Mapping[str, float], tokenizer: Any, guard: AbstractContextManager[Any]):
-        (prompt,), readings = begun.computed.prompts, begun.computed.readings
+    def __init__(self, started: Begun, risks: Mapping[str, float], tokenizer: Any, guard: AbstractContextManager[Any]):
+        (prompt,), readings = started.computed.prompts, started.computed.readings
         self.risks = dict(risks)  # by the probe's name, calibrated, of a wrong answer
         self.follow_up = bool(prompt.sample.history)  # the probes were trained on prompts without earlier turns
         self.first_token_entropy = float(readings.first_token_entropy[0])  # nats
         self.prompt_tokens = len(prompt)
         self._tokenizer, self._guard = tokenizer, guard
-        self._steps: Iterator[Step] = begun.steps
-        self._end_ids = begun.end_ids
+        self._steps: Iterator[Step] = started.steps
+        self._end_ids = started.end_ids
         self._ids: list[int] = []
         self._streamed = False
 
@@ -135,7 +135,7 @@ class ProbedChat:
         history: Sequence[tuple[str, str]] = (),
         *,
         max_new_tokens: int = 128,
-    ) -> Asked:
+    ) -> ProbedReply:
         """Read the images, earlier questions with their answers, and the question, in one prefill.
 
         Parameters
@@ -151,7 +151,7 @@ class ProbedChat:
 
         Returns
         -------
-        Asked
+        ProbedReply
             Its `risks` are known; the answer comes when it is asked for.
 
         Raises
@@ -164,22 +164,22 @@ class ProbedChat:
             raise InputError(
                 "a blank question; its risk would mean nothing, since a table's blank questions are no rows"
             )
-        shown = load_pictures(images)
+        pictures = load_pictures(images)
         for probe in self.probes.values():
-            check_shows(probe.metadata, images=bool(shown))
+            check_shows(probe.metadata, images=bool(pictures))
         sample = Sample(
             question_id="question",
             image_id="image",
             question=question,
             answer="",
-            history=tuple((asked, said) for asked, said in history),
+            history=tuple((earlier, reply) for earlier, reply in history),
         )
         engine = Engine(self.loaded, CaptureSpec(self._layers, max_new_tokens))
         with _ONE_AT_A_TIME:
-            prompt = replace(self._prompter, answer_tokens=max_new_tokens).prompt(sample, *shown)
-            begun = engine.begin([prompt])
-        risks = {name: _risk(probe, begun) for name, probe in self.probes.items()}
-        return Asked(begun, risks, self.loaded.checkpoint.processor.tokenizer, _ONE_AT_A_TIME)
+            prompt = replace(self._prompter, answer_tokens=max_new_tokens).prompt(sample, *pictures)
+            started = engine.begin([prompt])
+        risks = {name: _risk(probe, started) for name, probe in self.probes.items()}
+        return ProbedReply(started, risks, self.loaded.checkpoint.processor.tokenizer, _ONE_AT_A_TIME)
 
 
 def representation_of(probe: SavedProbe) -> str:
@@ -187,8 +187,8 @@ def representation_of(probe: SavedProbe) -> str:
     return str(probe.metadata["representation"])
 
 
-def _risk(probe: SavedProbe, begun: Begun) -> float:
-    vector = begun.computed.vectors(representation_of(probe))  # [1, D]
+def _risk(probe: SavedProbe, started: Begun) -> float:
+    vector = started.computed.vectors(representation_of(probe))  # [1, D]
     if not np.isfinite(vector).all():
         raise InputError(f"the model's {representation_of(probe)} is not finite; try dtype float32 or bfloat16")
     return float(probe.risk(vector)[0])

@@ -46,7 +46,7 @@ class Risks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class ScoredTable:
     """Result of scoring a table: its extraction, and the risks once that has finished."""
 
     extraction: Extraction
@@ -55,14 +55,14 @@ class Scored:
 
 def score(
     options: ExtractOptions,
-    given: TaskInput[Sample, str],
+    task_input: TaskInput[Sample, str],
     probe: SavedProbe,
     *,
     abstain_above: float | None = None,
     allow_other_model: bool = False,
     progress: Progress = silent,
     stopping: AbstractContextManager[Callable[[], bool]] | None = None,
-) -> Scored:
+) -> ScoredTable:
     """Score a table's questions into the folder that `options`, made by `probe_options`, name.
 
     No question with a risk above `abstain_above` is answered. Writes shards, failures.csv and, at the end, risks.csv.
@@ -79,7 +79,7 @@ def score(
         }
         extraction = extract_with(
             options,
-            given,
+            task_input,
             loaded,
             prompter,
             gate=None if abstain_above is None else risk_gate(probe, abstain_above),
@@ -88,10 +88,10 @@ def score(
             stopping=stopping,
         )
         if extraction.stopped or not extraction.captured + extraction.already_done:
-            return Scored(extraction=extraction, risks=None)
+            return ScoredTable(extraction=extraction, risks=None)
         risks = read_risks(options.output_dir, probe, abstain_above)
         _write_risks(options.output_dir / RISKS_FILE, risks)
-    return Scored(extraction=extraction, risks=risks)
+    return ScoredTable(extraction=extraction, risks=risks)
 
 
 def read_risks(folder: Path, probe: SavedProbe, abstain_above: float | None) -> Risks:

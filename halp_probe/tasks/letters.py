@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from halp_probe.labels.normalise import clean, sentences
-from halp_probe.labels.refusal import refused
+from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.verdict import CONFLICT, EMPTY_ANSWER, REFUSAL
 from halp_probe.tasks.option_head import letters, number, same_text
 from halp_probe.tasks.option_mentions import mentioned
@@ -137,8 +137,8 @@ def _by_text(text: str, said: str, options: Sequence[str]) -> Choice:
     """The one option that `text`, the reply or what it declares, is or mentions."""
     found = same_text(text, options) or mentioned(text, options)
     if not found:
-        return Choice(index=None, reason=REFUSAL if refused(said) else "no option could be read")
-    if len(found) == 1 and refused(said) and not refused(options[min(found)]):
+        return Choice(index=None, reason=REFUSAL if is_refusal(said) else "no option could be read")
+    if len(found) == 1 and is_refusal(said) and not is_refusal(options[min(found)]):
         return Choice(index=None, reason=REFUSAL)
     return _of(found, TEXT, options)
 

@@ -19,7 +19,7 @@ class DifferenceOfMeansProbe(DirectionProbe):
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> DifferenceOfMeansProbe:
         """Fit on X [N, D] float and y [N] of two classes; `groups` change nothing, there is nothing to choose."""
-        X, classes, target = self._validated(X, y)
+        X, classes, target = self._validate(X, y)
         self.adopt(difference_of_means(X, target, np.ones((1, len(target)), dtype=bool)), 0, 0)
         self.classes_ = classes
         return self
@@ -42,7 +42,7 @@ class RidgeProbe(DirectionProbe):
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> RidgeProbe:
         """Fit on X [N, D] float and y [N] of two classes; `groups` change nothing, there is nothing to choose."""
-        X, classes, target = self._validated(X, y)
+        X, classes, target = self._validate(X, y)
         train = np.ones((1, len(target)), dtype=bool)
         self.adopt(solve_ridge(X, target, train, (self.C,), max_iter=self.max_iter), 0, 0)
         self.C_, self.classes_ = self.C, classes

@@ -70,7 +70,7 @@ class DirectionProbe(BinaryProbe):
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return ((X - self.mean_) / self.scale_) @ self.coef_[0] + self.intercept_[0]
 
-    def _validated(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return X [N, D] float, the two classes, and y [N] as 0 and 1."""
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)
         return X, *two_classes(y)
@@ -146,8 +146,8 @@ class LinearProbe(DirectionProbe):
         `groups` [N]: rows of one group stay together in the inner splits. The inner splits and all rows are one
         batch of the solver.
         """
-        X, classes, target = self._validated(X, y)
-        groups = checked_groups(groups, len(target))
+        X, classes, target = self._validate(X, y)
+        groups = check_groups(groups, len(target))
         Cs = tuple(self.Cs)
         seed = seed_of(self.random_state)
         splits = inner_splits(target, groups, self.inner_folds, seed) if len(Cs) > 1 else ()
@@ -212,7 +212,7 @@ def probabilities(logit: np.ndarray) -> np.ndarray:
     return np.column_stack([np.exp(-np.logaddexp(0, logit)), positive])
 
 
-def checked_groups(groups: Any, n: int) -> np.ndarray | None:
+def check_groups(groups: Any, n: int) -> np.ndarray | None:
     """Return `groups` as an array [n]. Raises ValueError for another shape."""
     if groups is None:
         return None

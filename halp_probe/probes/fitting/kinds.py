@@ -23,7 +23,7 @@ TOLERANCE = 5e-4  # relative distance of coefficients from the optimum: no AUROC
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
+class FittedCandidates:
     """Fits of one input on R training sets, with S candidates in each."""
 
     candidates: tuple[float, ...]  # S, such as strengths of a penalty
@@ -31,7 +31,7 @@ class Fitted:
     probe: Callable[[int, int], Any]  # (training set, candidate) -> the fitted probe
 
 
-Fitter = Callable[[Any, np.ndarray, np.ndarray], Fitted]  # (X [N, …], y [N] of 0 and 1, train [R, N] bool)
+Fitter = Callable[[Any, np.ndarray, np.ndarray], FittedCandidates]  # (X [N, …], y [N] of 0 and 1, train [R, N] bool)
 
 
 def fitter(kind: str, strengths: Sequence[float], *, groups: np.ndarray, seed: int, device: str) -> Fitter:
@@ -54,10 +54,12 @@ def fitter(kind: str, strengths: Sequence[float], *, groups: np.ndarray, seed: i
 def linear(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
     """Return the fitter of logistic regression, with each C as a candidate."""
 
-    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
         found = solve_logistic(X, y, train, Cs, tolerance=TOLERANCE, device=_solver_device(device))
         template = LinearProbe(Cs=tuple(Cs))
-        return Fitted(candidates=tuple(Cs), logit=found.logit, probe=lambda r, s: linear_probe(found, r, s, template))
+        return FittedCandidates(
+            candidates=tuple(Cs), logit=found.logit, probe=lambda r, s: linear_probe(found, r, s, template)
+        )
 
     return fit
 
@@ -65,19 +67,19 @@ def linear(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
 def ridge(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
     """Return the fitter of least squares, with each C as a candidate."""
 
-    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
         found = solve_ridge(X, y, train, Cs, tolerance=TOLERANCE, device=_solver_device(device))
-        return Fitted(
+        return FittedCandidates(
             candidates=tuple(Cs), logit=found.logit, probe=lambda r, s: RidgeProbe(C=Cs[s]).adopt(found, r, s)
         )
 
     return fit
 
 
-def difference(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+def difference(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
     """Fit the difference of the two labels' means; nothing is chosen."""
     found = difference_of_means(X, y, train)
-    return Fitted(
+    return FittedCandidates(
         candidates=(np.nan,), logit=found.logit, probe=lambda r, s: DifferenceOfMeansProbe().adopt(found, r, s)
     )
 
@@ -85,9 +87,9 @@ def difference(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
 def mlp(options: MLPOptions, groups: np.ndarray | None, device: str = "cpu") -> Fitter:
     """Return the fitter of HALP's MLP with these MLPOptions; nothing is chosen."""
 
-    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
         found = train_mlps(X, y, train, groups, options, device)
-        return Fitted(candidates=(np.nan,), logit=found.logit[:, None], probe=lambda r, s: found.probe(r))
+        return FittedCandidates(candidates=(np.nan,), logit=found.logit[:, None], probe=lambda r, s: found.probe(r))
 
     return fit
 

@@ -28,7 +28,7 @@ class Problems:
     weight: Any  # [F, N] C in the training set, 0 outside
     sign: Any  # [N] -1 or +1
 
-    def kept(self, keep: Any) -> Problems:
+    def keep(self, keep: Any) -> Problems:
         """Return the problems of the mask `keep`."""
         return replace(self, sets=self.sets[keep], weight=self.weight[keep])
 
@@ -55,7 +55,7 @@ class Optima:
             iterations=np.zeros(count, int),
         )
 
-    def taken(self, which: np.ndarray) -> Optima:
+    def take(self, which: np.ndarray) -> Optima:
         """Return the optima of some problems."""
         return Optima(**{each.name: getattr(self, each.name)[which] for each in fields(self)})
 
@@ -77,7 +77,7 @@ class _State:
     best_at: Any  # [F] the iteration that reached it
     steps: list[_Pair] = field(default_factory=list)
 
-    def kept(self, keep: Any) -> _State:
+    def keep(self, keep: Any) -> _State:
         arrays = {f.name: getattr(self, f.name)[keep] for f in fields(self) if f.name != "steps"}
         return _State(
             **arrays, steps=[_Pair(step=p.step[keep], change=p.change[keep], factor=p.factor[keep]) for p in self.steps]
@@ -94,7 +94,7 @@ class _Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Along:
+class _LinePoint:
     """Objective at a step length and an intercept, with its derivatives by both; [F] float64 but for `slope`."""
 
     length: Any
@@ -129,7 +129,7 @@ class Minimiser:
         """
         xp, count = self.xp, coef.shape[0]
         result = Optima.at(np.zeros(coef.shape), np.zeros(count))
-        state = self._started(coef, intercept)
+        state = self._start(coef, intercept)
         for iteration in range(max_iter + 1):
             norm = _length(state.gradient, xp)
             relative = norm / xp.where(norm > 0, tolerance * _length(state.coef, xp) + self._rounding(), 1.0)
@@ -145,11 +145,11 @@ class Minimiser:
                 if bool(xp.all(ended)):
                     break
                 keep = xp.nonzero(~ended)[0]
-                state, self.problems = state.kept(keep), self.problems.kept(keep)
+                state, self.problems = state.keep(keep), self.problems.keep(keep)
             self._advance(state)
         return result
 
-    def _started(self, coef: Any, intercept: Any) -> _State:
+    def _start(self, coef: Any, intercept: Any) -> _State:
         xp, count = self.xp, coef.shape[0]
         score = self.design.logits(coef, self.problems.sets)
         still = xp.zeros_like(coef)
@@ -196,7 +196,7 @@ class Minimiser:
             ahead = ahead + (share - pair.factor * xp.sum(pair.change * ahead, axis=1))[:, None] * pair.step
         return -ahead
 
-    def _search(self, coef: Any, score: Any, intercept: Any, direction: Any, along: Any, goal: Any) -> _Along:
+    def _search(self, coef: Any, score: Any, intercept: Any, direction: Any, along: Any, goal: Any) -> _LinePoint:
         """Find the best step length and intercept together, by Newton's method; costs no product with the inputs.
 
         `goal` [F]: the derivative by the intercept is made this small, that by the length a hundredth of what it was.
@@ -205,8 +205,8 @@ class Minimiser:
         lengths = tuple(_double(xp.sum(a * b, axis=1), xp) for a, b in ((coef, coef), (coef, direction)))
         lengths = (*lengths, _double(xp.sum(direction * direction, axis=1), xp))
 
-        def at(length: Any, height: Any) -> _Along:
-            return self._along(score, along, lengths, length, height)
+        def at(length: Any, height: Any) -> _LinePoint:
+            return self._evaluate(score, along, lengths, length, height)
 
         here = at(xp.zeros_like(intercept), intercept)
         small = 1e-2 * xp.abs(here.by_length)
@@ -217,7 +217,7 @@ class Minimiser:
             here = self._newton(at, here)
         return here
 
-    def _newton(self, at: Any, here: _Along) -> _Along:
+    def _newton(self, at: Any, here: _LinePoint) -> _LinePoint:
         """Take one step, shortened where the objective would rise by more than rounding."""
         xp = self.xp
         moving = here.length_length > 0
@@ -240,7 +240,9 @@ class Minimiser:
         part = xp.where(rises, 0.0, part)
         return at(here.length + part * by_length, here.intercept + part * by_intercept)
 
-    def _along(self, score: Any, along: Any, lengths: tuple[Any, Any, Any], length: Any, intercept: Any) -> _Along:
+    def _evaluate(
+        self, score: Any, along: Any, lengths: tuple[Any, Any, Any], length: Any, intercept: Any
+    ) -> _LinePoint:
         xp, weight = self.xp, self.problems.weight
         moved = score + _as(length, score, xp)[:, None] * along + _as(intercept, score, xp)[:, None]
         terms = self.loss.terms(moved, self.problems.sign, xp)
@@ -251,7 +253,7 @@ class Minimiser:
             return xp.sum(array, axis=1, dtype=xp.float64)
 
         start, cross, squared = lengths
-        return _Along(
+        return _LinePoint(
             length=length,
             intercept=intercept,
             value=total(weight * terms.value) + 0.5 * (start + 2 * length * cross + length * length * squared),

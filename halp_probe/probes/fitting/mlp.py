@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from halp_probe.probes.fitting.estimators import BinaryProbe, checked_groups, seed_of, two_classes
+from halp_probe.probes.fitting.estimators import BinaryProbe, check_groups, seed_of, two_classes
 from halp_probe.probes.fitting.mlp_training import FittedSet, MLPOptions, fit_sets
 
 
@@ -80,7 +80,7 @@ class MLPProbe(BinaryProbe):
         self.classes_, target = two_classes(y)
         options = replace(MLPOptions(**self.get_params()), random_state=seed_of(self.random_state))
         everything = np.ones((1, len(target)), dtype=bool)
-        self._take(fit_sets(X, target, everything, checked_groups(groups, len(target)), options)[0])
+        self._take(fit_sets(X, target, everything, check_groups(groups, len(target)), options)[0])
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -129,7 +129,7 @@ def train_mlps(
     Raises ValueError when a training set lacks a class, or an array has another number of rows.
     """
     _check(X, y, train)
-    fitted = fit_sets(X, y, train, checked_groups(groups, len(y)), options, device)
+    fitted = fit_sets(X, y, train, check_groups(groups, len(y)), options, device)
     logit = [ensemble_logit((X - one.mean) / one.scale, one.coefs, one.intercepts) for one in fitted]
     return TrainedMLPs(
         logit=np.stack(logit),

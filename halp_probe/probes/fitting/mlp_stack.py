@@ -116,9 +116,9 @@ class NetworkStack:
             hidden = torch.baddbmm(bias[:, :, None], weight, hidden)  # [k, H, B]
             statistics = self.means[layer][first:last], self.variances[layer][first:last]
             if self.shape.norm_after_relu:
-                hidden = _normalised(hidden.relu(), *statistics, gain, shift, factors is not None)
+                hidden = _normalise(hidden.relu(), *statistics, gain, shift, factors is not None)
             else:
-                hidden = _normalised(hidden, *statistics, gain, shift, factors is not None).relu()
+                hidden = _normalise(hidden, *statistics, gain, shift, factors is not None).relu()
             if factors is not None and self.shape.dropout:
                 hidden = hidden * factors[layer]
         weight, bias = parameters[-2:]
@@ -164,7 +164,7 @@ class NetworkStack:
         self.steps[first:last] = [step + 1 for step in self.steps[first:last]]
 
 
-def folded(network: Snapshot, shape: NetworkShape) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def fold_batch_norm(network: Snapshot, shape: NetworkShape) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return weights [inputs, outputs] and biases [outputs] of each layer, float32, with BatchNorm folded in."""
     numbers = [tensor.cpu().double().numpy() for tensor in network.parameters]
     weights = [weight.T.copy() for weight in [*numbers[0:-2:4], numbers[-2]]]
@@ -196,7 +196,7 @@ def _first_parameters(shape: NetworkShape, generator: torch.Generator) -> list[t
     return parameters
 
 
-def _normalised(
+def _normalise(
     hidden: torch.Tensor,
     mean: torch.Tensor,
     variance: torch.Tensor,

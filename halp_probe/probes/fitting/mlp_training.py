@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
-from halp_probe.probes.fitting.mlp_stack import NetworkShape, NetworkStack, Snapshot, folded
+from halp_probe.probes.fitting.mlp_stack import NetworkShape, NetworkStack, Snapshot, fold_batch_norm
 from halp_probe.probes.fitting.splits import inner_splits
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def fit_sets(
         trained = list(pool.map(lambda stack: _train_stack(stack, *data, shape, options), stacks))
     by_member = dict(zip(order, (one for stack in trained for one in stack), strict=True))
     return [
-        _fitted(one, [by_member[r * options.seeds + seed] for seed in range(options.seeds)], shape)
+        _fitted_set(one, [by_member[r * options.seeds + seed] for seed in range(options.seeds)], shape)
         for r, one in enumerate(sets)
     ]
 
@@ -182,7 +182,7 @@ def _train_stack(
         for place, member in enumerate(left):
             if losses[place] < best[member].loss:
                 best[member] = _Best(loss=losses[place], epoch=epoch, network=stack.snapshot(place))
-            if _goes_on(best[member], losses[place], epoch, options):
+            if _continues(best[member], losses[place], epoch, options):
                 staying.append(place)
             elif best[member].network is None:
                 best[member] = _Best(loss=losses[place], epoch=epoch, network=stack.snapshot(place))
@@ -195,7 +195,7 @@ def _train_stack(
     return best
 
 
-def _goes_on(best: _Best, loss: float, epoch: int, options: MLPOptions) -> bool:
+def _continues(best: _Best, loss: float, epoch: int, options: MLPOptions) -> bool:
     """Check if a member trains on after `loss` of this epoch.
 
     It is nan for a member without validation, which runs all epochs.
@@ -207,7 +207,7 @@ def _goes_on(best: _Best, loss: float, epoch: int, options: MLPOptions) -> bool:
 
 def _train_epoch(stack: NetworkStack, inputs: _Inputs, options: MLPOptions) -> None:
     """Show each member its rows once, in its own order; members with fewer batches are done earlier."""
-    orders = inputs.shuffled(stack.generators)
+    orders = inputs.shuffle_rows(stack.generators)
     batches = [batch_ends(len(order), options.batch_size) for order in orders]
     for step, start in enumerate([0, *batches[0][:-1]]):
         active = [member for member, ends in enumerate(batches) if step < len(ends)]
@@ -237,7 +237,7 @@ class _Inputs:
     def of(self, members: Sequence[int]) -> _Inputs:
         return _Inputs([self._sets[member] for member in members], self._X, self._y)
 
-    def shuffled(self, generators: Sequence[torch.Generator]) -> list[torch.Tensor]:
+    def shuffle_rows(self, generators: Sequence[torch.Generator]) -> list[torch.Tensor]:
         """Return the training rows of each member, [n] int, in an order that its generator draws."""
         import torch
 
@@ -280,8 +280,8 @@ class _Inputs:
         return torch.from_numpy(np.stack(rows)).to(self._X)
 
 
-def _fitted(training_set: _TrainingSet, trained: Sequence[_Best], shape: NetworkShape) -> FittedSet:
-    networks = [folded(one.network, shape) for one in trained if one.network is not None]
+def _fitted_set(training_set: _TrainingSet, trained: Sequence[_Best], shape: NetworkShape) -> FittedSet:
+    networks = [fold_batch_norm(one.network, shape) for one in trained if one.network is not None]
     return FittedSet(
         mean=training_set.mean,
         scale=training_set.scale,

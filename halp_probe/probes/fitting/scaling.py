@@ -74,11 +74,11 @@ class ScaledInputs:
             rows = slice(begin, begin + _ROWS_AT_ONCE)
             common[rows] = np.where(varying, (X[rows] - centre) / unit, 0.0)
 
-        def placed(array: np.ndarray) -> Any:
+        def place(array: np.ndarray) -> Any:
             return xp.asarray(array.astype(dtype, copy=False), device=device)
 
         gain = np.where(moments.constant, 0.0, unit / moments.scale)
-        return cls(X=placed(common), offset=placed((moments.mean - centre) / unit), gain=placed(gain))
+        return cls(X=place(common), offset=place((moments.mean - centre) / unit), gain=place(gain))
 
     def logits(self, coef: Any, sets: Any) -> Any:
         """Return [F, N] of all rows, without intercept.
@@ -95,7 +95,7 @@ class ScaledInputs:
         """
         return (slope @ self.X - slope.sum(axis=1)[:, None] * self.offset[sets]) * self.gain[sets]
 
-    def centred(self, sets: Any, weight: Any) -> Any:
+    def centre(self, sets: Any, weight: Any) -> Any:
         """Return [N, D] inputs standardised by the training set `sets` [1], about their mean under `weight` [N]."""
         standardised = (self.X - self.offset[sets]) * self.gain[sets]
         return standardised - (weight @ standardised)[None, :] / weight.sum()

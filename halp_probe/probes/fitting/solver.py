@@ -91,7 +91,7 @@ def difference_of_means(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Solu
 
     Marks & Tegmark 2023 (arXiv 2310.06824), who call it the mass-mean probe. The score is 0 half way between the means.
     """
-    X, y, train = _checked(X, y, train)
+    X, y, train = _check(X, y, train)
     found = moments(X, train)
     means = [(moments(X, train & (y == label)).mean - found.mean) / found.scale for label in (0, 1)]  # [R, D] each
     coef = np.where(found.constant, 0.0, means[1] - means[0])
@@ -120,7 +120,7 @@ def _solve(
     max_iter: int,
     device: str | None,
 ) -> Solutions:
-    X, y, train = _checked(X, y, train)
+    X, y, train = _check(X, y, train)
     strengths = np.asarray(Cs, dtype=np.float64)  # [S]
     if strengths.ndim != 1 or not len(strengths) or not (strengths > 0).all() or not np.isfinite(strengths).all():
         raise ValueError(f"Cs must be positive numbers, not {Cs!r}")
@@ -133,10 +133,10 @@ def _solve(
     limit = TOLERANCE[dtype] if tolerance is None else tolerance
     start = np.zeros((len(sets), X.shape[1])), loss.constant_score(share)[sets]
     with threadpool_limits(1 if X.size <= _SMALL else None, user_api="blas"):  # threads cost small products more
-        optima, score = work.minimised(every, *start, dtype, limit)
+        optima, score = work.minimise(every, *start, dtype, limit)
         rest = np.flatnonzero(~optima.converged)
         if dtype == "float32" and len(rest):
-            finished, score[rest] = work.minimised(rest, optima.coef[rest], optima.intercept[rest], "float64", limit)
+            finished, score[rest] = work.minimise(rest, optima.coef[rest], optima.intercept[rest], "float64", limit)
             _replace(optima, rest, finished)
     optima.coef[found.constant[sets]] = 0  # they touch no score; the preconditioner had mixed them in
     _warn_of_unsolved(optima, sets, C)
@@ -166,7 +166,7 @@ class _Work:
     max_iter: int
     device: str | None
 
-    def minimised(
+    def minimise(
         self, rest: np.ndarray, coef: np.ndarray, intercept: np.ndarray, dtype: str, tolerance: float
     ) -> tuple[Optima, np.ndarray]:
         """Return the optima of the problems `rest` [f], and their scores [f, N] without intercept.
@@ -195,13 +195,13 @@ class _Work:
             row = array(self.sets[[one]], "int64")
             score = inputs.logits(array(start.coef), row) + array(start.intercept)[:, None]
             curvature = self.loss.terms(score, sign, xp).curvature[0] * array(self.train[self.sets[one]])  # [N]
-            return preconditioner(inputs.centred(row, curvature), curvature, xp), float(curvature.sum())
+            return preconditioner(inputs.centre(row, curvature), curvature, xp), float(curvature.sum())
 
         optima = run(rest, Optima.at(coef, intercept), pooled, float(share.sum()), min(_TOGETHER, self.max_iter))
         for place in np.flatnonzero(~optima.converged & (optima.iterations == _TOGETHER)):
             here = np.array([place])
             while not optima.converged[place] and optima.iterations[place] < self.max_iter:
-                start = optima.taken(here)
+                start = optima.take(here)
                 more = min(_ALONE, self.max_iter - int(optima.iterations[place]))
                 _replace(optima, here, run(rest[here], start, *own(rest[place], start), more))
         sets = array(self.sets[rest], "int64")
@@ -227,7 +227,7 @@ def _warn_of_unsolved(optima: Optima, sets: np.ndarray, C: np.ndarray) -> None:
         )
 
 
-def _checked(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _check(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the three as arrays that fit together. Raises ValueError."""
     X, y, train = np.asarray(X), np.asarray(y), np.asarray(train)
     if X.ndim != 2 or X.dtype not in (np.float32, np.float64):

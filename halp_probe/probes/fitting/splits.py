@@ -58,7 +58,7 @@ def outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int)
     fold = np.empty(len(y), dtype=np.intp)
     with warnings.catch_warnings():  # a class too rare for every fold is reported by fold, with the reason
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        splits = _stratified(y, images, count, seed)
+        splits = _stratify(y, images, count, seed)
     for number, split in enumerate(splits):
         fold[split.test] = number
     return folds_of(fold, y)
@@ -91,11 +91,11 @@ def inner_splits(y: np.ndarray, images: np.ndarray | None, count: int, seed: int
     representation.
     """
     codes = None if images is None else np.unique(images, return_inverse=True)[1].astype(np.int64).tobytes()
-    return _remembered(y.astype(np.int8).tobytes(), codes, count, seed)
+    return _cached_splits(y.astype(np.int8).tobytes(), codes, count, seed)
 
 
 @lru_cache(maxsize=8)
-def _remembered(y_bytes: bytes, image_bytes: bytes | None, count: int, seed: int) -> tuple[Split, ...]:
+def _cached_splits(y_bytes: bytes, image_bytes: bytes | None, count: int, seed: int) -> tuple[Split, ...]:
     y = np.frombuffer(y_bytes, dtype=np.int8)
     images = None if image_bytes is None else np.frombuffer(image_bytes, dtype=np.int64)
     units = len(y) if images is None else len(np.unique(images))
@@ -103,12 +103,12 @@ def _remembered(y_bytes: bytes, image_bytes: bytes | None, count: int, seed: int
         return ()
     return tuple(
         split
-        for split in _stratified(y, images, count, seed)
+        for split in _stratify(y, images, count, seed)
         if len(np.unique(y[split.train])) == 2 and len(np.unique(y[split.test])) == 2
     )
 
 
-def _stratified(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> list[Split]:
+def _stratify(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> list[Split]:
     kind = StratifiedKFold if images is None else StratifiedGroupKFold
     splitter = kind(count, shuffle=True, random_state=seed)
     splits = [Split(train, test) for train, test in splitter.split(np.zeros(len(y)), y, images)]

@@ -43,7 +43,7 @@ class Calibration:
             raise ProbeError(f"there is no calibration {kind!r}; choose among {', '.join(KINDS)}")
         if kind == "none":
             return cls()
-        scores, y = _checked(log_odds, y, "log-odds")
+        scores, y = _check(log_odds, y, "log-odds")
         if len(np.unique(y)) < 2:
             raise ProbeError(f"all {len(y)} rows have label {int(y[0])}: a risk is calibrated on both classes")
         return _platt(scores, y) if kind == "platt" else _isotonic(scores, y)
@@ -157,7 +157,7 @@ class _Levels:
 
 
 def _levels(risk: np.ndarray, y: np.ndarray) -> _Levels:
-    risk, y = _checked(risk, y, "risks")
+    risk, y = _check(risk, y, "risks")
     order = np.argsort(risk, kind="stable")
     ordered = risk[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # the last row of each distinct risk
@@ -203,7 +203,7 @@ def _isotonic(scores: np.ndarray, y: np.ndarray) -> Calibration:
     return Calibration(kind="isotonic", knots_logit=logits, knots_risk=risks)
 
 
-def _checked(scores: np.ndarray, y: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _check(scores: np.ndarray, y: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
     scores, y = np.asarray(scores, dtype=np.float64), np.asarray(y)
     if scores.ndim != 1 or scores.shape != y.shape or not len(y):
         raise ProbeError(f"{what} have shape {scores.shape} and labels {y.shape}; pass one of each a row")

@@ -72,7 +72,7 @@ def roc(score: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> Roc:
     rows = _both_classes(score, y)
     fpr, tpr = (np.append(0.0, np.cumsum(each[::-1, 0])) for each in (rows.negative, rows.positive))
     fpr, tpr = fpr / fpr[-1], tpr / tpr[-1]
-    kept = thinned(fpr, tpr, most)
+    kept = thin(fpr, tpr, most)
     return Roc(fpr=fpr[kept], tpr=tpr[kept], auroc=float(MEASURES["auroc"].of(rows)[0]))
 
 
@@ -81,7 +81,7 @@ def precision_recall(score: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) 
     rows = _both_classes(score, y)
     found, flagged = np.cumsum(rows.positive[::-1, 0]), np.cumsum(rows.at[::-1, 0])  # [U] from the riskiest on
     recall, precision = found / found[-1], found / flagged
-    kept = thinned(recall, precision, most)
+    kept = thin(recall, precision, most)
     area, share = (float(MEASURES[name].of(rows)[0]) for name in ("auprc", "prevalence"))
     return PrecisionRecall(recall=recall[kept], precision=precision[kept], average_precision=area, prevalence=share)
 
@@ -127,7 +127,7 @@ def reliability(risk: np.ndarray, rows: Rows, draws: Draws, bins: int = CALIBRAT
     return Reliability(risk=risk @ share / count, observed=observed, count=count, low=low, high=high, ece=ece)
 
 
-def thinned(x: np.ndarray, y: np.ndarray, most: int) -> np.ndarray:
+def thin(x: np.ndarray, y: np.ndarray, most: int) -> np.ndarray:
     """Return indices of at most `most` >= 2 of the points `x`, `y` [P], ends included, that bend the line least.
 
     The point farthest from the line so far is added, over and over (Ramer 1972; Douglas & Peucker 1973); points on a

@@ -31,7 +31,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Grouped:
+class GroupResults:
     """AUROC of every group, also of those too small to judge, and the mean over the others."""
 
     groups: tuple[Group, ...]  # by value
@@ -45,7 +45,7 @@ def by_group(
     draws: Draws,
     minimum: int = LEAST_IMAGES,
     spread: float = 1.0,
-) -> Grouped:
+) -> GroupResults:
     """Judge the AUROC of `score` [N] within each of `values` [N], all on the same draws of images.
 
     Only pairs of rows of one test fold are compared, all such pairs of a group alike: two models' scores need not
@@ -77,7 +77,7 @@ def by_group(
                 auroc=estimate,
             )
         )
-    return Grouped(tuple(groups), _macro(aurocs, sum(clusters[name] for name in judged), len(names), spread))
+    return GroupResults(tuple(groups), _macro(aurocs, sum(clusters[name] for name in judged), len(names), spread))
 
 
 def _aurocs(score: np.ndarray, rows: Rows, judged: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from halp_probe.probes.judging.tally import tally
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class MeasuredScore:
     """Values of one measure of one score: on the rows as they are, and in every bootstrap draw."""
 
     value: float
@@ -40,7 +40,7 @@ class Judged:
         """The estimate for a probe of labels that carry no signal: see `refit_spread`."""
         return replace(self, spread=MOST_SPREAD).estimate
 
-    def minus(self, other: Judged) -> Estimate:
+    def minus(self, other: MeasuredScore) -> Estimate:
         """Return the paired difference: both were judged on the same draws."""
         clusters = min(self.clusters, other.clusters)
         note = joined(self.note, other.note)
@@ -55,7 +55,7 @@ def auroc(score: np.ndarray, y: np.ndarray) -> float:
 
 def judge(
     scores: Mapping[str, np.ndarray], rows: Rows, draws: Draws, spreads: Mapping[str, float] = MappingProxyType({})
-) -> dict[str, Judged]:
+) -> dict[str, MeasuredScore]:
     """Judge the mean AUROC over folds of each score; see `judge_measures`.
 
     Each fold has a model of its own, and the scores of two models need not lie on one scale: pooled, they would be
@@ -70,12 +70,12 @@ def judge_measures(
     rows: Rows,
     draws: Draws,
     spreads: Mapping[str, float] = MappingProxyType({}),
-) -> dict[str, dict[str, Judged]]:
+) -> dict[str, dict[str, MeasuredScore]]:
     """Judge `MEASURES[name]` of each score [N] on the same B draws, so that differences are paired.
 
-    Returns measure -> score -> Judged. Where a score is nan its whole fold is left out. A draw takes as many images as
-    there are, with replacement, and all rows of each, so the interval covers the chance in which images were asked
-    about. The fitted models are kept: `spreads` holds, for scores of cross-fitted probes, the `refit_spread` that
+    Returns measure -> score -> MeasuredScore. Where a score is nan its whole fold is left out. A draw takes as many
+    images as there are, with replacement, and all rows of each, so the interval covers the chance in which images were
+    asked about. The fitted models are kept: `spreads` holds, for scores of cross-fitted probes, the `refit_spread` that
     widens the interval for the rows that one fold trains on and another is tested on; scores without one are fixed.
     """
     measures = [MEASURES[name] for name in names]
@@ -84,7 +84,7 @@ def judge_measures(
         for key, score in scores.items():
             for name, block in _by_part(measures, score, rows, weights).items():
                 blocks[name, key].append(block)
-    judged: dict[str, dict[str, Judged]] = {name: {} for name in names}
+    judged: dict[str, dict[str, MeasuredScore]] = {name: {} for name in names}
     clusters = rows.rarer_images
     for (name, key), found in blocks.items():
         measure = MEASURES[name]
@@ -109,19 +109,19 @@ def _by_part(measures: Sequence[Measure], score: np.ndarray, rows: Rows, weights
     return found
 
 
-def _judged(each: np.ndarray, score: np.ndarray, rows: Rows, measure: Measure, clusters: int) -> Judged:
+def _judged(each: np.ndarray, score: np.ndarray, rows: Rows, measure: Measure, clusters: int) -> MeasuredScore:
     """Average `each` [K, 1 + B] over folds: its first column has the rows as they are, the others the draws."""
     means = _mean_of_known(each)
     value, draws = float(means[0]), means[1:]
     if not np.isfinite(value):
-        return Judged(
+        return MeasuredScore(
             value=value, draws=draws, clusters=clusters, bounded=measure.bounded, note=_reason(score, rows.y, measure)
         )
     known = np.isfinite(each)
     gaps = int((known[:, 1:] < known[:, :1]).any(axis=0).sum())
     note = f"in {gaps} of {len(draws)} bootstrap draws some fold has one class and is left out of the mean"
     note = note if measure.by_fold and gaps > PATCHY * len(draws) else ""
-    return Judged(value=value, draws=draws, clusters=clusters, bounded=measure.bounded, note=note)
+    return MeasuredScore(value=value, draws=draws, clusters=clusters, bounded=measure.bounded, note=note)
 
 
 def _reason(score: np.ndarray, y: np.ndarray, measure: Measure) -> str:

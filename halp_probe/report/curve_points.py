@@ -15,23 +15,23 @@ from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.study import Study
 
 
-def plotted(found: Study) -> dict[str, Any]:
+def curve_points(study: Study) -> dict[str, Any]:
     """Return the curves of the headline probe and its best baseline.
 
     They are ROC, precision-recall and risk-coverage of both, and the calibration of the headline probe. Rows of all
     folds are drawn together by their rank within their own fold: scores of two folds' models need not lie on one
     scale. Only the calibration, which is about the risk itself, takes the risk as it is.
     """
-    judgement = found.judgement
-    drawn: dict[str, Any] = {"roc": [], "pr": [], "risk_coverage": [], "calibration": _calibration(found)}
+    judgement = study.judgement
+    drawn: dict[str, Any] = {"roc": [], "pr": [], "risk_coverage": [], "calibration": _calibration(study)}
     for result in filter(None, (judgement.headline, judgement.best_baseline)):
         score = judgement.scores[result.name]
-        rows = _scored(found, score)
-        rank = ranks_within(rows.fold, score[_known(found, score)])
+        rows = _scored(study, score)
+        rank = ranks_within(rows.fold, score[_known(study, score)])
         if len(np.unique(rows.y)) < 2:
             continue
         rates, precisions = roc(rank, rows.y), precision_recall(rank, rows.y)
-        errors = risk_coverage(rank, rows, found.design.draws)
+        errors = risk_coverage(rank, rows, study.design.draws)
         drawn["roc"].append(_line(result.title, rates.fpr, rates.tpr))
         drawn["pr"].append(_line(result.title, precisions.recall, precisions.precision))
         band = {"low": _numbers(errors.low), "high": _numbers(errors.high)}
@@ -48,12 +48,12 @@ def ranks_within(fold: np.ndarray, score: np.ndarray) -> np.ndarray:
     return rank
 
 
-def _calibration(found: Study) -> dict[str, list[Any]] | None:
+def _calibration(study: Study) -> dict[str, list[Any]] | None:
     """Return the calibration of the selected probe's risk; None without a selected probe."""
-    if found.sweep.selected is None:
+    if study.sweep.selected is None:
         return None
-    risk = found.risk[_known(found, found.risk)]
-    bins = reliability(risk, _scored(found, found.risk), found.design.draws)
+    risk = study.risk[_known(study, study.risk)]
+    bins = reliability(risk, _scored(study, study.risk), study.design.draws)
     return {
         "risk": _numbers(bins.risk),
         "rate": _numbers(bins.observed),
@@ -63,14 +63,14 @@ def _calibration(found: Study) -> dict[str, list[Any]] | None:
     }
 
 
-def _known(found: Study, score: np.ndarray) -> np.ndarray:
+def _known(study: Study, score: np.ndarray) -> np.ndarray:
     """Return the numbers [T] of the tested rows that have a score."""
-    return np.flatnonzero(found.folds.tested & np.isfinite(score))
+    return np.flatnonzero(study.folds.tested & np.isfinite(score))
 
 
-def _scored(found: Study, score: np.ndarray) -> Rows:
+def _scored(study: Study, score: np.ndarray) -> Rows:
     """Return the T rows that some fold tests and that have a score."""
-    return Rows(y=found.rows.y, fold=found.folds.fold, images=found.rows.image_codes).take(_known(found, score))
+    return Rows(y=study.rows.y, fold=study.folds.fold, images=study.rows.image_codes).take(_known(study, score))
 
 
 def _line(title: str, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
