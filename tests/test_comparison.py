@@ -248,7 +248,7 @@ def test_files_of_other_halp_code(tmp_path: Path) -> None:
     write_group_per_question(tmp_path / "b" / "x.h5", data())
     found = compare(pair(a, open_shards(tmp_path / "b")), Draws(count=50, seed=0))
     assert found.movements and all(movement.unmoved for movement in found.movements)
-    assert any("B does not tell its prompt" in note for note in found.notes)
+    assert any("B has no record of its prompt" in note for note in found.notes)
     assert any("told apart by image_id" in note for note in found.notes)
 
 

@@ -455,14 +455,14 @@ def test_a_damaged_cache_is_an_error_that_names_the_line(tmp_path: Path, line: s
     path = tmp_path / "v.jsonl"
     VerdictCache(path).add(kept("a"))
     path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(LabelError, match=r"v\.jsonl, line 2 is no kept verdict"):
+    with pytest.raises(LabelError, match=r"v\.jsonl, line 2 is not a stored verdict"):
         VerdictCache(path)
 
 
 def test_a_verdict_of_another_kind_is_no_verdict(tmp_path: Path) -> None:
     path = tmp_path / "v.jsonl"
     VerdictCache(path).add(kept("a", "fine"))
-    with pytest.raises(LabelError, match="line 1 is no kept verdict"):
+    with pytest.raises(LabelError, match="line 1 is not a stored verdict"):
         VerdictCache(path)
 
 

@@ -152,9 +152,9 @@ def test_group_columns_follow_the_rows(shards):
     given = labels(shards) | {"q3": None}
     rows = join(shards, given, shards.representations, ["source"])
     assert rows.groups == {"source": tuple(f"s{row}" for row in range(12) if row != 3)}
-    with pytest.raises(ProbeError, match="'origin' is no further column of the table; the shards have: source"):
+    with pytest.raises(ProbeError, match="'origin' is not an extra column of the table; the shards have: source"):
         join(shards, given, shards.representations, ["origin"])
-    with pytest.raises(ProbeError, match="'question' is no further column"):
+    with pytest.raises(ProbeError, match="'question' is not an extra column"):
         join(shards, given, shards.representations, ["question"])
 
 

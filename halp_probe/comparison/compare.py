@@ -126,7 +126,7 @@ def _describe_lost(finite: np.ndarray) -> str:
 
 def _describe_zero_length(cosine: np.ndarray) -> str:
     count = int(np.isnan(cosine).sum())
-    why = "a vector of length zero has no direction, and nothing is relative to it"
+    why = "a vector of length zero has no direction, and no distance is relative to it"
     return f"{count} rows have no cosine: {why}" if count else ""
 
 

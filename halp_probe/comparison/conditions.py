@@ -55,7 +55,7 @@ def notes(pair: Pair) -> list[str]:
         )
     for side, identity in zip("AB", pair.identities, strict=True):
         if identity.chat_template_sha256 is UNKNOWN:
-            sentences.append(f"{side} does not tell its prompt: whether both models saw the same one is not known")
+            sentences.append(f"{side} has no record of its prompt: whether both models saw the same one is not known")
     return sentences
 
 

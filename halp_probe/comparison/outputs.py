@@ -25,7 +25,7 @@ _HEADER = (
     *("cka", "note"),
 )
 _WIDTH = 120
-_REVISION = 12  # characters that tell one from another
+_REVISION = 12  # characters, enough to distinguish two
 
 
 def side_name(shards: Shards) -> str:

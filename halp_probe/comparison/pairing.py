@@ -143,7 +143,7 @@ def _check_rows(pair: Pair) -> None:
     for column in _POSITIONS:
         if pair.both_have(column):
             a, b = pair.numbers(column)
-            remedy = "these models' prompts have different tokens, and their states belong to different things"
+            remedy = "these models' prompts have different tokens, so their states cannot be paired"
             _check_equal(pair, column, a.tolist(), b.tolist(), remedy=remedy)
 
 

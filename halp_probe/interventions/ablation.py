@@ -34,7 +34,7 @@ from halp_probe.tasks.task import TaskInput
 class AblationDesign:
     """Design of an ablation: what is taken out, what it is compared with, and how answers are judged."""
 
-    to: Literal["zero", "mean"] = "zero"  # component that is left: none, or that of the mean of the training states
+    to: Literal["zero", "mean"] = "zero"  # component that remains: none, or that of the mean of the training states
     control: Literal["removed", "moved"] = "removed"  # random direction taken out, or states moved along it as far
     rule: str = "auto"  # as in `label`
     seed: int = 0  # of the random direction and of the bootstrap

@@ -40,7 +40,7 @@ _TITLES = {
     LOGPROB: "first-token log-probability, nats",
 }
 _WIDTH = 110  # characters of a line of remarks
-_ALIKE = 1.5  # a control that moves the states more or less than so many times as far is no match
+_ALIKE = 1.5  # largest ratio of the two moves at which the control counts as matched
 
 
 def measure_movement(runs: Runs, run: str) -> float:

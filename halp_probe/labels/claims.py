@@ -24,7 +24,7 @@ _CONDITIONS = word_set(  # a sentence with one of them states nothing
     doubtful supposedly allegedly supposed
     """
 )
-_DEGREES_OF_DOUBT = word_set(  # a clause with one of them is no plain yes and no plain no
+_DEGREES_OF_DOUBT = word_set(  # a clause with one of them is neither a plain yes nor a plain no
     """
     hardly barely scarcely rarely seldom almost nearly partially partly absent missing gone used formerly previously
     avoid avoids avoiding toy statue painting drawing sculpture poster stuffed fake reflection shadow

@@ -215,7 +215,7 @@ class _Requests:
                     if patience.ends_with(answer.given):
                         raise LabelError(
                             f"the judge failed for {patience.told('answers', answer.given)}; {patience.replies} new "
-                            f"verdicts are kept in {self._cache.path}: mend the endpoint and run the same command again"
+                            f"verdicts are kept in {self._cache.path}: fix the endpoint and run the same command again"
                         )
         return failed
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from halp_probe.labels.normalise import sentences, word_set, words_of
 
 NEGATORS = word_set("not no never without neither nor none nothing nobody nowhere zero")
-_NO_NEGATION = re.compile(  # they look like negations and are none
+_NO_NEGATION = re.compile(  # they look like negations but are not
     r"\b(?:not (?:only|just|merely|simply|to mention)|(?:there(?:'s| is) )?no (?:doubt|question|wonder|problem)"
     r"|without (?:a |any )?(?:doubt|question))\b",
     re.IGNORECASE,
@@ -23,7 +23,7 @@ _X_FREE = re.compile(
     r"\b(\w{3,})-free\b|\b(?!(?:un|regard|use|neverthe|nonethe|doubt|need)less\b)(\w{4,})less\b", re.IGNORECASE
 )
 
-# Words that carry none of a claim's matter: a negation reaches through them to what it negates.
+# Words without content of their own: a negation reaches through them to what it negates.
 NEUTRAL = word_set(
     """
     a an the any some this that these those it its they them their he him his she her hers there here i we you me my our

@@ -31,7 +31,7 @@ _COUNTS_ONE = word_set("is are was only just exactly see count answer has have a
 _NO_NOUN_AFTER_ONE = word_set(
     """of another is are was were has can could may might would should who which that on at by with near to and or"""
 )
-_NEAR = 40  # characters around a "one" that tell number from pronoun
+_NEAR = 40  # characters around a "one" that show if it is a number or a pronoun
 _PICTURE = word_set("image picture photo scene total")
 
 

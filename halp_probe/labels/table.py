@@ -301,4 +301,6 @@ def _check_columns(path: Path, columns: Sequence[str], column: str) -> None:
         if columns.count(wanted) != 1:
             problem = "no column" if wanted not in columns else "more than one column"
             there = ", ".join(repr(name) for name in columns) or "none"
-            raise LabelError(f"{path} has {problem} {wanted!r}; its columns are {there} (cells are parted by commas)")
+            raise LabelError(
+                f"{path} has {problem} {wanted!r}; its columns are {there} (cells must be separated by commas)"
+            )

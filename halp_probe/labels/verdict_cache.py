@@ -72,9 +72,9 @@ class VerdictCache:
         try:
             record = json.loads(line)
             if set(record) != {field.name for field in fields(StoredVerdict)} or record["verdict"] not in VERDICTS:
-                raise ValueError("other keys or another verdict than ours")
+                raise ValueError("its keys or its verdict are not those of this file")
             return StoredVerdict(**record)
         except (ValueError, TypeError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
             raise LabelError(
-                f"{self.path}, line {n} is no kept verdict ({error}); delete the line, or pass another `judge_cache`"
+                f"{self.path}, line {n} is not a stored verdict ({error}); delete it, or pass another `judge_cache`"
             ) from error

@@ -11,7 +11,7 @@ from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import NUMBER_WORDS
 from halp_probe.labels.verdict import REFUSAL, Verdict, compare_texts, right, unknown, wrong
 
-_FULL_MARKS = 3  # so many humans must have given an answer for accuracy 1
+_FULL_MARKS = 3  # humans who must have given an answer for accuracy 1
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _DIGITS = {word: str(n) for word, n in NUMBER_WORDS.items() if n <= 10} | {"none": "0"}
 _CONTRACTIONS = {

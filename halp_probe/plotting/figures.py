@@ -66,7 +66,7 @@ def svg(figure: Figure, label: str | None, css_class: str = "") -> Markup:
     _tidy(root, references)
     for name in ("width", "height", "version", *(() if references else ("xmlns:xlink",))):
         root.removeAttribute(name)
-    root.setAttribute("stroke-linejoin", "round")  # what the style sheet said that went
+    root.setAttribute("stroke-linejoin", "round")  # set by the style sheet that was removed
     if css_class:
         root.setAttribute("class", css_class)
     if label is None:

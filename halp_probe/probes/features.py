@@ -74,7 +74,7 @@ class LabelledRows:
     question_ids: tuple[str, ...]  # N
     y: np.ndarray  # [N] int, 1 = hallucinated, 0 = right
     images: tuple[str, ...]  # N, equal for rows of the same image
-    images_identified_by: str  # what tells one image from another
+    images_identified_by: str  # the column that identifies an image, such as image_sha256
     questions: tuple[str, ...] | None  # N; None where the shards have no question text
     numbers: Mapping[str, np.ndarray]  # column -> [N] float64: the model's confidence in nats, the answer's tokens
     groups: Mapping[str, tuple[str, ...]]  # group column -> N values
@@ -215,7 +215,7 @@ def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
     for name in group_columns:
         if name not in further:
             there = ", ".join(further) or "none"
-            raise ProbeError(f"`group_columns`: {name!r} is no further column of the table; the shards have: {there}")
+            raise ProbeError(f"`group_columns`: {name!r} is not an extra column of the table; the shards have: {there}")
         count = len(set(shards.text(name)))
         if count > MOST_VALUES:
             raise ProbeError(

@@ -55,7 +55,7 @@ class SavedProbe:
     metadata: dict[str, Any]  # the whole JSON
     calibration: Calibration
     threshold: Threshold | None
-    training_images: np.ndarray  # [G] uint64, the `image_keys` of what it was trained on; empty where that is not told
+    training_images: np.ndarray  # [G] uint64, the `image_keys` of what it was trained on; empty if unknown
 
     @property
     def width(self) -> int:
@@ -127,7 +127,7 @@ def set_threshold(path: str | os.PathLike[str], threshold: Threshold) -> None:
     """
     card = load_probe(path).metadata
     if str(path) == BUNDLED:
-        raise ProbeError(f"the bundled probe {BUNDLED!r} keeps its threshold; copy its pair from {BUNDLED_PROBES}")
+        raise ProbeError(f"the bundled probe {BUNDLED!r} keeps its threshold; copy its two files from {BUNDLED_PROBES}")
     _write_card(_sibling(_stem(Path(path)), ".json"), {**card, "threshold": threshold.as_json()})
 
 

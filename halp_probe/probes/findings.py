@@ -159,8 +159,8 @@ def _controls(judgement: Judgement, sweep: Sweep) -> Iterator[Finding]:
             if auroc.low > 0.5:
                 yield Finding(
                     NOTE,
-                    f"Split by row instead of by image, a probe of random labels would reach {_estimate(auroc)}: so "
-                    "much it can remember of the images.",
+                    f"Split by row instead of by image, a probe of random labels would reach {_estimate(auroc)}: that "
+                    "is how much it can remember of the images.",
                 )
         elif auroc.low > control.expected or auroc.high < control.expected:
             yield Finding(

@@ -85,7 +85,7 @@ def table(judgement: Judgement, findings: Sequence[Finding]) -> str:
     best = judgement.best_baseline
     lines: list[tuple[str, ...]] = [("", "AUROC", "95 %", f"− {best.title}" if best else "", "95 %", "chosen in")]
     for result in judgement.results:
-        numbers = [text.replace("+", "") for text in _cells(result.auroc)]  # only differences go with a sign
+        numbers = [text.replace("+", "") for text in _cells(result.auroc)]  # only differences have a sign
         compared = best is not None and result.name in judgement.scores and result is not best
         difference = _cells(judgement.difference(result.name, best.name)) if best and compared else ("", "")
         chosen = f"{result.selected_in} folds" if result.selected_in else ""

@@ -32,7 +32,7 @@ class ExtendedShards:
             if not name.strip() or "\n" in name:
                 raise ProbeError(f"a feature named {name!r}: give it a name of one line")
             if (other := stems.setdefault(file_stem(name), name)) != name or name in shards.representations:
-                raise ProbeError(f"the feature {name!r} cannot be told from {other!r}; give it another name")
+                raise ProbeError(f"the feature {name!r} has the same file name as {other!r}; give it another name")
 
     @property
     def question_ids(self) -> tuple[str, ...]:

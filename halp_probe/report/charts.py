@@ -16,7 +16,7 @@ from halp_probe.report.colours import CHANCE
 from halp_probe.report.wording import decimal, is_known
 
 _INK = Ink(text="#1c2126", rule="#e2e6ea")
-_STROKES = (  # further curves begin again; told apart without colour too
+_STROKES = (  # reused for further curves; distinguishable without colour
     Stroke(colour="#0b5394", width=2.6),
     Stroke(colour="#d55e00", dashes=(7, 3)),
     Stroke(colour="#00795a", dashes=(2, 3)),
@@ -76,7 +76,7 @@ def risk_coverage(curves: Curves, prevalence: float) -> Chart:
 def calibration(bins: Mapping[str, Any]) -> Chart:
     """Draw dots with their intervals; a bin without a number is left out."""
     largest = [*bins["risk"], *bins["rate"], *bins["high"]]
-    x, y = Axis.up_to("risk that the probe tells", largest), Axis.up_to("share that was wrong", largest)
+    x, y = Axis.up_to("risk given by the probe", largest), Axis.up_to("share that was wrong", largest)
     stroke = _STROKES[0]
     with new_frame(x, y, _INK) as frame:
         frame.line([0, x.top], [0, y.top], _CHANCE, "chance")

@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize, to_hex
 
 CHANCE = 0.5
-COLOURS = colormaps["RdBu"]  # red below chance, white at chance, blue above; the colour-blind tell them apart too
+COLOURS = colormaps["RdBu"]  # red below chance, white at chance, blue above; safe for the colour-blind
 _HALF = 0.8  # of AUROC on either side of chance: the colours' dark ends are not used, so black text is readable on all
 SCALE = Normalize(CHANCE - _HALF, CHANCE + _HALF)
 UNKNOWN = "#eeeeee"

@@ -14,8 +14,8 @@ from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.judging.calibration import Threshold
 
 _CANDIDATES = 20
-_ORDERING = 4  # one part in so many of the images says in which order candidates are tested on the others
-_P_VALUES = np.logspace(-300, 0, 1200)  # candidates are told apart in MAPIE's order by the nearest of these
+_ORDERING = 4  # one in this many images decides the order in which candidates are tested on the others
+_P_VALUES = np.logspace(-300, 0, 1200)  # MAPIE orders candidates by the nearest of these
 _ROUNDING = 1e-9  # added to thresholds: MAPIE compares 1 - risk with 1 - threshold
 
 
@@ -58,7 +58,7 @@ def controlled_threshold(
         fwer_method="split_fixed_sequence",
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that few or none of the candidates passed, which is said below
+        warnings.simplefilter("ignore")  # few or no candidates passed: the error below says so
         controller.learn_fixed_sequence_order(safe[ordering], right[ordering], _P_VALUES, binary=True)
         controller.calibrate(safe[testing], right[testing])
     if controller.best_predict_param is None:

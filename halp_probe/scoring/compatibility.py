@@ -33,7 +33,7 @@ _REMEDIES = {
     "quantization": "load it as for the probe (`quantization`)",
     "intervention": "train the probe on plain shards",
     "family_looked_up": "read its family as for the probe (with `trust_lookup`, or as the table of families says)",
-    "chat_template_sha256": "use the chat template of that time",
+    "chat_template_sha256": "use the chat template that it was trained with",
 }
 
 
@@ -46,7 +46,7 @@ def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: boo
     card, checkpoint = probe.metadata, loaded.checkpoint
     representation = str(card.get("representation"))
     if not is_representation(representation):
-        raise InputError(f"the probe's card names {representation!r}, which is no representation; train it again")
+        raise InputError(f"the probe's card names {representation!r}, which is not a representation; train it again")
     check = PROBE_ON_OTHER_MODEL if allow_other_model else PROBE_ON_MODEL
     trained, here = StateIdentity.of_card(card), identity_of_model(loaded)
     _refuse(trained.differences(here, check), probe, loaded)
@@ -87,7 +87,7 @@ def check_same_prompts(cards: Mapping[str, Mapping[str, Any]]) -> None:
     for name, other in named:
         if differences := identity.differences(other, PROBES_TOGETHER):
             raise InputError(
-                f"the probes {first!r} and {name!r} were trained on prompts that were made in two ways "
+                f"the probes {first!r} and {name!r} were trained on prompts that were made in different ways "
                 f"({'; '.join(each.between('for one', 'for the other') for each in differences)}): take probes of one "
                 "extraction"
             )
@@ -123,10 +123,10 @@ def _refuse(differences: tuple[Difference, ...], probe: SavedProbe, loaded: Load
     trained_on = f"{card.get('model_name')}{f' with adapters {adapters}' if adapters else ''}"
     remedy = _REMEDIES.get(differences[0].name, "make its prompts as they were made then")
     if differences[0].one is UNKNOWN:
-        remedy = "train it again on shards that tell"
+        remedy = "train it again on shards that record it"
     allowed = all(each.name in PROBE_ON_OTHER_MODEL.may_differ for each in differences)
     raise InputError(
         f"the probe was trained on states of {trained_on}, the model is {name}: "
-        f"{'; '.join(each.between('in the card', 'here') for each in differences)}. {remedy[0].upper()}{remedy[1:]}, or "
-        f"train a probe on states such as these{' (or allow another model)' if allowed else ''}"
+        f"{'; '.join(each.between('in the card', 'here') for each in differences)}. {remedy[0].upper()}{remedy[1:]}, "
+        f"or train a probe on states such as these{' (or allow another model)' if allowed else ''}"
     )

@@ -161,9 +161,7 @@ class ProbedChat:
             other way round, and where a state of the model is not finite.
         """
         if not question.strip():
-            raise InputError(
-                "a blank question; its risk would mean nothing, since a table's blank questions are no rows"
-            )
+            raise InputError("the question is blank, and no probe was trained on blank questions; ask one")
         pictures = load_pictures(images)
         for probe in self.probes.values():
             check_shows(probe.metadata, images=bool(pictures))

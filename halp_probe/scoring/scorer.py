@@ -17,7 +17,7 @@ from halp_probe.scoring.compatibility import trained_adapters, trained_revision
 from halp_probe.scoring.conversation import ProbedChat, representation_of
 
 CARD_THRESHOLD = "threshold"
-_PROBE = "probe"  # the name of the one in the conversation
+_PROBE = "probe"  # name of the only probe in the conversation
 
 
 @dataclass(frozen=True, kw_only=True)

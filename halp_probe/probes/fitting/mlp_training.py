@@ -52,7 +52,7 @@ class FittedSet:
     scale: np.ndarray  # [D] float64, 1 without
     coefs: list[np.ndarray]  # [S, inputs, outputs] float32 of each layer
     intercepts: list[np.ndarray]  # [S, outputs] float32
-    n_epochs: np.ndarray  # [S] int: the epochs behind the kept weights
+    n_epochs: np.ndarray  # [S] int: the epochs whose weights are kept
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """Rows gathered by score, the least risky first; rows of one score cannot be told apart."""
+    """Rows gathered by score, the least risky first; rows of one score cannot be distinguished."""
 
     score: np.ndarray  # [U] increasing
     positive: np.ndarray  # [U, B] weight of label 1 at this score
