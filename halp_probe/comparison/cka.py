@@ -70,7 +70,7 @@ def hsic(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     For centred rows, Song's estimate is a sum over the kernels' products less what the diagonals bring.
     """
     n = len(a)
-    x, y = _Centred.of(a), _Centred.of(b)
+    x, y = _CentredVectors.of(a), _CentredVectors.of(b)
     p, q = x.squared_lengths(), y.squared_lengths()  # [n] each
     sums = _by_gram(x, y) if n < x.width + y.width else _by_features(x, y)  # whichever multiplies less
     scale = 1 / (n * (n - 3))
@@ -82,15 +82,15 @@ def hsic(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
 
 
 @dataclass(frozen=True)
-class _Centred:
+class _CentredVectors:
     """Vectors [n, D] less their mean over rows, made block by block in float64, so that no whole second copy exists."""
 
     vectors: np.ndarray  # [n, D]
     mean: np.ndarray  # [D] float64
 
     @staticmethod
-    def of(vectors: np.ndarray) -> _Centred:
-        return _Centred(vectors, vectors.mean(axis=0, dtype=np.float64))
+    def of(vectors: np.ndarray) -> _CentredVectors:
+        return _CentredVectors(vectors, vectors.mean(axis=0, dtype=np.float64))
 
     @property
     def width(self) -> int:
@@ -108,7 +108,7 @@ class _Centred:
         return np.concatenate(parts)
 
 
-def _by_gram(x: _Centred, y: _Centred) -> tuple[float, float, float]:
+def _by_gram(x: _CentredVectors, y: _CentredVectors) -> tuple[float, float, float]:
     """Return the sums of K∘L, K∘K, L∘L over all pairs of rows, K = x xᵀ and L = y yᵀ [n, n]."""
     tiles = list(_tiles(len(x.vectors), max(x.width, y.width)))
     sums = np.zeros(3)
@@ -120,24 +120,24 @@ def _by_gram(x: _Centred, y: _Centred) -> tuple[float, float, float]:
     return float(sums[0]), float(sums[1]), float(sums[2])
 
 
-def _by_features(x: _Centred, y: _Centred) -> tuple[float, float, float]:
+def _by_features(x: _CentredVectors, y: _CentredVectors) -> tuple[float, float, float]:
     """Return the same sums as |xᵀy|², |xᵀx|², |yᵀy|²."""
     n = len(x.vectors)
     x_tiles, y_tiles = list(_tiles(x.width, n)), list(_tiles(y.width, n))
-    between = sum(_squared(x.columns(own), y.columns(other)) for own in x_tiles for other in y_tiles)
+    between = sum(_square_norm(x.columns(own), y.columns(other)) for own in x_tiles for other in y_tiles)
     return between, _within(x, x_tiles), _within(y, y_tiles)
 
 
-def _within(x: _Centred, tiles: Sequence[slice]) -> float:
+def _within(x: _CentredVectors, tiles: Sequence[slice]) -> float:
     """Return |xᵀx|²."""
     return sum(
-        _times(own, other) * _squared(x.columns(own), x.columns(other))
+        _times(own, other) * _square_norm(x.columns(own), x.columns(other))
         for number, own in enumerate(tiles)
         for other in tiles[: number + 1]
     )
 
 
-def _squared(first: np.ndarray, second: np.ndarray) -> float:
+def _square_norm(first: np.ndarray, second: np.ndarray) -> float:
     return float(((first.T @ second) ** 2).sum())
 
 

@@ -57,17 +57,17 @@ class _BaselineFitter:
 
 def baselines(rows: LabelledRows, folds: Folds, sets: TrainingSets, fits: dict[str, CrossFit]) -> list[Baseline]:
     """Score all baselines, in reading order; `fits` are the probes of the representations."""
-    folded = _BaselineFitter(y=rows.y, folds=folds, sets=sets)
-    found = [folded.baseline(LOOKUP + name, fit_lookup, _codes(values)) for name, values in rows.groups.items()]
+    fitter = _BaselineFitter(y=rows.y, folds=folds, sets=sets)
+    found = [fitter.baseline(LOOKUP + name, fit_lookup, _codes(values)) for name, values in rows.groups.items()]
     if rows.questions is None:
         found.append(_missing(QUESTION_TEXT, rows, "the shards have no question texts"))
     else:
-        found.append(folded.baseline(QUESTION_TEXT, fit_text, np.array(rows.questions, dtype=object)))
+        found.append(fitter.baseline(QUESTION_TEXT, fit_text, np.array(rows.questions, dtype=object)))
     found.append(_image_alone(rows, fits))
     found.append(_confidence(ENTROPY, rows, 1))
     found.append(_confidence(LOGPROB, rows, -1))
     found.append(_confidence(ANSWER_LOGPROB, rows, -1, _AFTER))
-    found.append(_answer_length(rows, folded))
+    found.append(_answer_length(rows, fitter))
     return found
 
 
@@ -86,12 +86,12 @@ def _confidence(column: str, rows: LabelledRows, sign: int, note: str = "") -> B
     return _missing(column, rows, gap) if gap else Baseline(name=column, score=sign * rows.numbers[column], note=note)
 
 
-def _answer_length(rows: LabelledRows, folded: _BaselineFitter) -> Baseline:
+def _answer_length(rows: LabelledRows, fitter: _BaselineFitter) -> Baseline:
     gap = _gap(ANSWER_TOKENS, rows)
     if gap:
         return _missing(ANSWER_LENGTH, rows, gap)
     note = f"{_AFTER}; whether long or short answers are riskier is learnt on the training folds"
-    return folded.baseline(ANSWER_LENGTH, linear((1.0,)), np.log1p(rows.numbers[ANSWER_TOKENS])[:, None], note)
+    return fitter.baseline(ANSWER_LENGTH, linear((1.0,)), np.log1p(rows.numbers[ANSWER_TOKENS])[:, None], note)
 
 
 def _gap(column: str, rows: LabelledRows) -> str:

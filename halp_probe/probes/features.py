@@ -87,7 +87,7 @@ class LabelledRows:
         """Codes [N] int, equal for rows of the same image."""
         return np.unique(np.asarray(self.images), return_inverse=True)[1]
 
-    def tested(self, folds: Folds) -> Rows:
+    def take_tested(self, folds: Folds) -> Rows:
         """Return the rows that some fold tests, to be judged on."""
         return Rows(y=self.y, fold=folds.fold, images=self.image_codes).take(folds.tested)
 

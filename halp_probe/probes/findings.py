@@ -205,7 +205,7 @@ def _transfers(transfers: Sequence[Transfer], rows: LabelledRows) -> Iterator[Fi
 
 
 def _few_rows(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
-    if reason := too_narrow(rows.tested(folds), folds.count):
+    if reason := too_narrow(rows.take_tested(folds), folds.count):
         yield Finding(SERIOUS, f"{reason[0].upper()}{reason[1:]}.")
     for k in range(folds.count):
         counts = np.bincount(rows.y[folds.fold == k], minlength=2)

@@ -103,7 +103,7 @@ def judge_sweep(sweep: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) ->
     models |= {name: fit.models for name, fit in sweep.fits.items()}
     models |= {baseline.name: baseline.models for baseline in sweep.baselines if baseline.models is not None}
     spreads = {name: spread(each, rows.y) for name, each in models.items()}
-    tested, here = rows.tested(folds), folds.tested
+    tested, here = rows.take_tested(folds), folds.tested
     judged = judge_measures(_OF_SCORES, {name: score[here] for name, score in scores.items()}, tested, draws, spreads)
     if sweep.selected:
         judged |= judge_measures(_OF_RISKS, {SELECTED: sweep.selected.risk[here]}, tested, draws, spreads)

@@ -208,7 +208,7 @@ def study(
     groups = {
         column: by_group(
             score,
-            rows.tested(folds),
+            rows.take_tested(folds),
             np.asarray(values)[folds.tested].tolist(),
             design.draws,
             spread=judgement.headline.spread,

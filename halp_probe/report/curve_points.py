@@ -26,8 +26,8 @@ def curve_points(study: Study) -> dict[str, Any]:
     drawn: dict[str, Any] = {"roc": [], "pr": [], "risk_coverage": [], "calibration": _calibration(study)}
     for result in filter(None, (judgement.headline, judgement.best_baseline)):
         score = judgement.scores[result.name]
-        rows = _scored(study, score)
-        rank = ranks_within(rows.fold, score[_known(study, score)])
+        rows = _scored_rows(study, score)
+        rank = ranks_within(rows.fold, score[_scored_numbers(study, score)])
         if len(np.unique(rows.y)) < 2:
             continue
         rates, precisions = roc(rank, rows.y), precision_recall(rank, rows.y)
@@ -52,8 +52,8 @@ def _calibration(study: Study) -> dict[str, list[Any]] | None:
     """Return the calibration of the selected probe's risk; None without a selected probe."""
     if study.sweep.selected is None:
         return None
-    risk = study.risk[_known(study, study.risk)]
-    bins = reliability(risk, _scored(study, study.risk), study.design.draws)
+    risk = study.risk[_scored_numbers(study, study.risk)]
+    bins = reliability(risk, _scored_rows(study, study.risk), study.design.draws)
     return {
         "risk": _numbers(bins.risk),
         "rate": _numbers(bins.observed),
@@ -63,14 +63,16 @@ def _calibration(study: Study) -> dict[str, list[Any]] | None:
     }
 
 
-def _known(study: Study, score: np.ndarray) -> np.ndarray:
+def _scored_numbers(study: Study, score: np.ndarray) -> np.ndarray:
     """Return the numbers [T] of the tested rows that have a score."""
     return np.flatnonzero(study.folds.tested & np.isfinite(score))
 
 
-def _scored(study: Study, score: np.ndarray) -> Rows:
+def _scored_rows(study: Study, score: np.ndarray) -> Rows:
     """Return the T rows that some fold tests and that have a score."""
-    return Rows(y=study.rows.y, fold=study.folds.fold, images=study.rows.image_codes).take(_known(study, score))
+    return Rows(y=study.rows.y, fold=study.folds.fold, images=study.rows.image_codes).take(
+        _scored_numbers(study, score)
+    )
 
 
 def _line(title: str, x: np.ndarray, y: np.ndarray) -> dict[str, Any]:

@@ -132,12 +132,12 @@ class RiskScorer:
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens {max_new_tokens}: an answer has at least one token; `score` gives none")
         highest = abstention_level(self.probe, abstain_above)
-        asked = self._chat.ask(image, question, max_new_tokens=max_new_tokens)
-        risk = asked.risks[_PROBE]
+        reply = self._chat.ask(image, question, max_new_tokens=max_new_tokens)
+        risk = reply.risks[_PROBE]
         if highest is not None and risk > highest:
             return Answer(risk=risk, text=None, token_ids=())
-        text = asked.answer()
-        return Answer(risk=risk, text=text, token_ids=asked.token_ids)
+        text = reply.answer()
+        return Answer(risk=risk, text=text, token_ids=reply.token_ids)
 
 
 def risk_gate(probe: SavedProbe, abstain_above: float) -> Gate:

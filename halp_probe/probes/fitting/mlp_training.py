@@ -174,12 +174,12 @@ def _train_stack(
     stack = NetworkStack(shape, [torch.Generator(X.device).manual_seed(member.seed) for member in members])
     inputs = _Inputs([member.training_set for member in members], X, y)
     best = [_Best() for _ in members]
-    left = list(range(len(members)))  # the members still in the stack
+    remaining = list(range(len(members)))  # the members still in the stack
     for epoch in range(1, options.max_epochs + 1):
         _train_epoch(stack, inputs, options)
         losses = inputs.validation_losses(stack)  # [k]
         staying = []
-        for place, member in enumerate(left):
+        for place, member in enumerate(remaining):
             if losses[place] < best[member].loss:
                 best[member] = _Best(loss=losses[place], epoch=epoch, network=stack.snapshot(place))
             if _continues(best[member], losses[place], epoch, options):
@@ -188,10 +188,10 @@ def _train_stack(
                 best[member] = _Best(loss=losses[place], epoch=epoch, network=stack.snapshot(place))
         if not staying:
             break
-        if len(staying) < len(left):
+        if len(staying) < len(remaining):
             stack.keep(staying)
             inputs = inputs.of(staying)
-            left = [left[place] for place in staying]
+            remaining = [remaining[place] for place in staying]
     return best
 
 

@@ -88,7 +88,7 @@ def judge_measures(
     clusters = rows.rarer_images
     for (name, key), found in blocks.items():
         measure = MEASURES[name]
-        each = _judged(np.concatenate(found, axis=1), scores[key], rows, measure, clusters)
+        each = _average(np.concatenate(found, axis=1), scores[key], rows, measure, clusters)
         of_score = measure.higher_is_better is not None  # the prevalence owes nothing to a fitted model
         judged[name][key] = replace(each, spread=spreads.get(key, 1.0) if of_score else 1.0)
     return judged
@@ -109,7 +109,7 @@ def _by_part(measures: Sequence[Measure], score: np.ndarray, rows: Rows, weights
     return found
 
 
-def _judged(each: np.ndarray, score: np.ndarray, rows: Rows, measure: Measure, clusters: int) -> MeasuredScore:
+def _average(each: np.ndarray, score: np.ndarray, rows: Rows, measure: Measure, clusters: int) -> MeasuredScore:
     """Average `each` [K, 1 + B] over folds: its first column has the rows as they are, the others the draws."""
     means = _mean_of_known(each)
     value, draws = float(means[0]), means[1:]
