@@ -281,7 +281,7 @@ def test_probes_are_loaded_from_either_folder(tmp_path: Path, monkeypatch: pytes
 
 
 def test_folders_without_whole_probes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProbeError, match="holds no probe; pass the --output-dir"):
+    with pytest.raises(ProbeError, match="holds no probe; pass the `output_dir`"):
         load_probes(tmp_path / "none")
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(ProbeError, match="holds no probe"):

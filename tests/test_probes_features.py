@@ -79,7 +79,7 @@ def test_one_class(shards, label, name):
 
 def test_no_row_left(shards):
     shards.arrays[QUERY][:] = np.nan
-    with pytest.raises(ProbeError, match=f"no sample is left .12 samples left out: no {QUERY}.*--representations"):
+    with pytest.raises(ProbeError, match=f"no sample is left .12 samples left out: no {QUERY}.*`representations`"):
         join(shards, labels(shards), shards.representations)
     assert len(join(shards, labels(shards), (VISION,)).y) == 12
 
