@@ -19,6 +19,14 @@ _CELLS_AT_ONCE = 500_000  # weights in memory at a time: what fits a processor's
 
 
 @dataclass(frozen=True, kw_only=True)
+class Draws:
+    """Draws of a bootstrap: their number, and the seed of the generator that makes them."""
+
+    count: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """A value with the ends of its 95 % interval; nan where it cannot be known, and then `note` says why."""
 
@@ -63,14 +71,14 @@ def interval(
     return Estimate(value=value, low=float(low), high=float(high), note=note)
 
 
-def image_draws(images: np.ndarray, n_draws: int, seed: int) -> Iterator[np.ndarray]:
+def image_draws(images: np.ndarray, draws: Draws) -> Iterator[np.ndarray]:
     """Blocks [b, N] that sum to B draws: how often each row's image was drawn; `images` [N]."""
     codes = np.unique(images, return_inverse=True)[1]
     n_images = int(codes.max()) + 1
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(draws.seed)
     step = max(1, _CELLS_AT_ONCE // len(codes))
-    for begin in range(0, n_draws, step):
-        size = min(step, n_draws - begin)
+    for begin in range(0, draws.count, step):
+        size = min(step, draws.count - begin)
         counts = [np.bincount(rng.integers(n_images, size=n_images), minlength=n_images) for _ in range(size)]
         yield np.stack(counts, axis=1).astype(np.int32)[codes].T  # rows first in memory, as `tally` reads them
 

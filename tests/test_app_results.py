@@ -237,7 +237,7 @@ WHOLE = json.dumps(full_report())
 DAMAGED = {
     "": "is not JSON",
     WHOLE[: len(WHOLE) // 2]: "is not JSON",
-    "[1]": "is no report",
+    "[1]": "is not a report",
     '{"format": "halp_probe.probe", "format_version": 2}': "'halp_probe.probe' of version 2; only",
     json.dumps(full_report(format_version=2)): "version 2; only 'halp_probe.report' of version 1",
     json.dumps(full_report(headline=None)): "is damaged",

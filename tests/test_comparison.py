@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from shard_data import ATTRIBUTES, columns, write_group_per_question
 
+from halp_probe.bootstrap import Draws
 from halp_probe.cli import main
 from halp_probe.comparison.compare import Comparison, Movement, compare
 from halp_probe.comparison.outputs import side_name, summary, table
@@ -50,7 +51,7 @@ def stored(folder: Path, side: Columns, attributes: dict[str, Any] | None = None
 
 
 def compared(tmp_path: Path, a: Columns, b: Columns, **attributes: Any) -> Comparison:
-    return compare(pair(stored(tmp_path / "a", a), stored(tmp_path / "b", b, attributes)), draws=50)
+    return compare(pair(stored(tmp_path / "a", a), stored(tmp_path / "b", b, attributes)), Draws(count=50, seed=0))
 
 
 def by_name(found: Comparison) -> dict[str, Movement]:
@@ -126,7 +127,8 @@ def test_answers_that_cannot_be_compared(tmp_path: Path) -> None:
     found = compared(tmp_path, data(), silent)
     assert found.answers is None and found.notes == ("answers are not compared: a side has none",)
     longer = compare(
-        pair(open_shards(tmp_path / "a"), stored(tmp_path / "c", moved(), {"max_new_tokens": 9})), draws=50
+        pair(open_shards(tmp_path / "a"), stored(tmp_path / "c", moved(), {"max_new_tokens": 9})),
+        Draws(count=50, seed=0),
     )
     assert longer.answers is None and "at most 8 tokens in A and 9 in B" in longer.notes[0]
 
@@ -205,7 +207,7 @@ def test_questions_of_one_side_are_refused_or_left_out(tmp_path: Path) -> None:
     a, b = stored(tmp_path / "a", data()), stored(tmp_path / "b", moved().take(range(1, 40)))
     with pytest.raises(PairError, match=r"1 of 40 questions are in A alone \(first 'q0'\); .* pass `common_only`"):
         pair(a, b)
-    found = compare(pair(a, b, common_only=True), draws=50)
+    found = compare(pair(a, b, common_only=True), Draws(count=50, seed=0))
     assert found.rows == 39 and "left out: 1 of 40 questions are in A alone (first 'q0')" in found.notes
     other = stored(tmp_path / "c", columns(["z1", "z2"]))
     with pytest.raises(PairError, match="no question in common: A's first is 'q0', B's 'z1'"):
@@ -234,7 +236,7 @@ def test_layers_of_one_side_are_named(tmp_path: Path) -> None:
 def test_what_is_not_training_is_named(tmp_path: Path) -> None:
     a = stored(tmp_path / "a", data())
     b = stored(tmp_path / "b", data(), {"dtype": "bfloat16"}, store_dtype="bfloat16", question_view=False)
-    (note,) = compare(pair(a, b), draws=50).notes
+    (note,) = compare(pair(a, b), Draws(count=50, seed=0)).notes
     assert "dtype is float32 in A and bfloat16 in B" in note
     assert "vectors are stored as float32 in A and bfloat16 in B" in note and "rounding" in note
 
@@ -244,9 +246,9 @@ def test_files_of_other_halp_code(tmp_path: Path) -> None:
     a = stored(tmp_path / "a", data())
     (tmp_path / "b").mkdir()
     write_group_per_question(tmp_path / "b" / "x.h5", data())
-    found = compare(pair(a, open_shards(tmp_path / "b")), draws=50)
+    found = compare(pair(a, open_shards(tmp_path / "b")), Draws(count=50, seed=0))
     assert found.movements and all(movement.unmoved for movement in found.movements)
-    assert any("B does not tell its prompt" in note for note in found.notes)
+    assert any("B has no record of its prompt" in note for note in found.notes)
     assert any("told apart by image_id" in note for note in found.notes)
 
 
@@ -278,7 +280,9 @@ def test_the_command_compares_two_folders(tmp_path: Path, capsys: pytest.Capture
         rows = {row["representation"]: row for row in csv.DictReader(file)}
     assert rows[ENCODER]["relative_l2_mean"] == "0.0" and rows[ENCODER]["cosine_min"] == "1.0"
     assert rows[ENCODER]["identical_rows"] == "40" and rows[LAST]["identical_rows"] == "0"
-    found = by_name(compare(pair(open_shards(tmp_path / "a"), open_shards(tmp_path / "b")), draws=50))[LAST]
+    found = by_name(compare(pair(open_shards(tmp_path / "a"), open_shards(tmp_path / "b")), Draws(count=50, seed=0)))[
+        LAST
+    ]
     assert float(rows[LAST]["relative_l2_low"]) == found.relative_l2.low and float(rows[LAST]["cka"]) == found.cka
     with (out / "changed_answers.csv").open() as file:
         assert [row["question_id"] for row in csv.DictReader(file)] == ["q0", "q10", "q20", "q30"]

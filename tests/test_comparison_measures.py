@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from halp_probe.bootstrap import Draws
 from halp_probe.comparison import cka, measures
 from halp_probe.comparison.cka import hsic, linear_cka, one_row_an_image
 from halp_probe.comparison.measures import mean_over_images, row_distances, share_over_images
@@ -156,7 +157,7 @@ def test_intervals_of_means_hold_the_truth() -> None:
     held = 0
     for _ in range(300):
         values = 1 + rng.normal(size=25)[images] + 0.3 * rng.normal(size=100)
-        found = mean_over_images(values, images, low=-np.inf, draws=200)
+        found = mean_over_images(values, images, Draws(count=200, seed=0), low=-np.inf)
         held += found.low <= 1 <= found.high
     assert 0.92 <= held / 300 <= 0.98
 

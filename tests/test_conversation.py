@@ -31,7 +31,7 @@ from halp_probe.probes.files import SavedProbe, image_keys, load_probe, load_pro
 from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.records import CaptureSpec
 from halp_probe.scoring.compatibility import check_fits
-from halp_probe.scoring.conversation import Asked, ProbedChat
+from halp_probe.scoring.conversation import ProbedChat, ProbedReply
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.names import layer_of
@@ -159,7 +159,7 @@ def test_threads_wait_for_each_other(chat: ProbedChat, demo: tuple[Shards, Path]
     rows = range(0, 96, 8)
     shown = {row: load_image(images / shards.text("image_id")[row]) for row in rows}
 
-    def ask(row: int) -> tuple[Asked, str]:
+    def ask(row: int) -> tuple[ProbedReply, str]:
         asked = chat.ask([shown[row]], shards.text("question")[row])
         return asked, "".join(asked.stream())
 
@@ -281,7 +281,7 @@ def test_probes_are_loaded_from_either_folder(tmp_path: Path, monkeypatch: pytes
 
 
 def test_folders_without_whole_probes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProbeError, match="holds no probe; pass the --output-dir"):
+    with pytest.raises(ProbeError, match="holds no probe; pass the `output_dir`"):
         load_probes(tmp_path / "none")
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(ProbeError, match="holds no probe"):

@@ -12,10 +12,11 @@ import pytest
 from scipy.stats import norm
 from shard_data import ATTRIBUTES, columns
 
+from halp_probe.bootstrap import Draws
 from halp_probe.errors import InputError
 from halp_probe.interventions.directions import direction_of
 from halp_probe.interventions.effects import Runs, effects, mean_estimates, read_runs
-from halp_probe.interventions.outputs import moved_by, summary, turned, write_csv, write_json
+from halp_probe.interventions.outputs import count_turns, measure_movement, summary, write_csv, write_json
 from halp_probe.probes.files import SavedProbe, load_probe, save_probe
 from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.shards.reader import open_shards
@@ -73,12 +74,12 @@ def test_questions_are_paired_by_their_ids(runs: Runs, probe: SavedProbe, tmp_pa
     assert list(runs.of["control"].values["changed"]) == [0, 0, 0, 1, 0, 1]
     assert runs.of["plain"].values["wrong"] == pytest.approx([0, 1, 0, 0, np.nan, 0], nan_ok=True)
     assert runs.of["ablated"].values["wrong"] == pytest.approx([1, 0, 0, 0, np.nan, 0], nan_ok=True)
-    assert turned(runs, "ablated") == {"right_to_wrong": 1, "wrong_to_right": 1, "without_verdict": 1}
-    assert turned(runs, "control") == {"right_to_wrong": 1, "wrong_to_right": 0, "without_verdict": 1}
+    assert count_turns(runs, "ablated") == {"right_to_wrong": 1, "wrong_to_right": 1, "without_verdict": 1}
+    assert count_turns(runs, "control") == {"right_to_wrong": 1, "wrong_to_right": 0, "without_verdict": 1}
 
 
 def test_effects_are_means_and_paired_differences(runs: Runs) -> None:
-    found = {effect.measure: effect for effect in effects(runs, n_draws=100)}
+    found = {effect.measure: effect for effect in effects(runs, Draws(count=100, seed=0))}
     assert list(found) == ["changed", "wrong", "risk", "entropy", "logprob"]
     assert found["changed"].questions == 6 and found["wrong"].questions == 5
     assert {name: e.value for name, e in found["changed"].mean.items()} == pytest.approx(
@@ -95,7 +96,7 @@ def test_effects_are_means_and_paired_differences(runs: Runs) -> None:
     with_no_truth = replace(
         runs, of={n: replace(r, values={**r.values, "wrong": np.full(6, np.nan)}) for n, r in runs.of.items()}
     )
-    assert "wrong" not in [effect.measure for effect in effects(with_no_truth, n_draws=100)]
+    assert "wrong" not in [effect.measure for effect in effects(with_no_truth, Draws(count=100, seed=0))]
 
 
 def test_runs_with_nothing_in_common_are_refused(runs: Runs, probe: SavedProbe, tmp_path: Path) -> None:
@@ -116,14 +117,14 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         image = rng.standard_normal(60)[images]  # [N]
         one, other = (image + rng.standard_normal(len(images)) > level for level in (1.0, 1.3))
         drawn = np.stack([one, one.astype(float) - other, image + rng.standard_normal(len(images))])
-        found = mean_estimates(drawn, [True, False, False], images, k, 300)
+        found = mean_estimates(drawn, [True, False, False], images, Draws(count=300, seed=k))
         held[k] = [e.low <= t <= e.high for e, t in zip(found, truth, strict=True)]
     assert ((held.mean(axis=0) > 0.92) & (held.mean(axis=0) < 0.98)).all()
 
 
 def test_a_share_of_changed_answers_has_an_interval_even_at_zero(runs: Runs) -> None:
     still = replace(runs.of["ablated"], values={**runs.of["ablated"].values, "changed": np.zeros(6)})
-    changed = effects(replace(runs, of={**runs.of, "ablated": still}), n_draws=100)[0]
+    changed = effects(replace(runs, of={**runs.of, "ablated": still}), Draws(count=100, seed=0))[0]
     assert changed.difference["ablated", "plain"] == changed.mean["ablated"]
     assert changed.mean["ablated"].high == pytest.approx(1 - 0.025 ** (1 / 3))  # three images without a change
 
@@ -132,7 +133,7 @@ def test_no_difference_is_not_certainty() -> None:
     images = np.repeat(np.arange(30), 2)
     none, one = np.zeros(60), np.eye(60)[0]
     share, rare, difference, rare_difference = mean_estimates(
-        np.stack([none, one, none, -one]), [True, True, False, False], images, 0, 50
+        np.stack([none, one, none, -one]), [True, True, False, False], images, Draws(count=50, seed=0)
     )
     assert (share.value, share.low) == (0, 0) and share.high == pytest.approx(1 - 0.025 ** (1 / 30))
     for estimate in (rare, difference, rare_difference):
@@ -146,12 +147,12 @@ def test_how_far_the_states_moved(runs: Runs, probe: SavedProbe) -> None:
     projected = plain + np.outer(0.25 - plain @ direction, direction)
     after = {**runs.of, "ablated": replace(runs.of["ablated"], vectors=projected)}
     expected = np.sqrt(((0.25 - plain @ direction) ** 2).mean() / (plain**2).sum(axis=1).mean())
-    assert moved_by(replace(runs, of=after), "ablated") == pytest.approx(expected)
-    assert moved_by(runs, "plain") == 0
+    assert measure_movement(replace(runs, of=after), "ablated") == pytest.approx(expected)
+    assert measure_movement(runs, "plain") == 0
 
 
 def test_files_hold_every_question_and_every_estimate(runs: Runs, probe: SavedProbe, tmp_path: Path) -> None:
-    found = effects(runs, n_draws=100)
+    found = effects(runs, Draws(count=100, seed=0))
     write_csv(tmp_path / "ablation.csv", runs)
     write_json(tmp_path / "ablation.json", {"probe": "p"}, runs, found)
     with (tmp_path / "ablation.csv").open() as file:
@@ -166,7 +167,7 @@ def test_files_hold_every_question_and_every_estimate(runs: Runs, probe: SavedPr
         assert [float(line[f"entropy_{name}"]) for line in lines] == list(run.values["entropy"])
     record = json.loads((tmp_path / "ablation.json").read_text())
     assert (record["probe"], record["questions"], record["images"], record["left_out"]) == ("p", 6, 3, 2)
-    assert record["verdicts"]["ablated"] == turned(runs, "ablated")
+    assert record["verdicts"]["ablated"] == count_turns(runs, "ablated")
     for effect in found:
         told = record["effects"][effect.measure]
         assert told["difference"]["ablated - control"]["value"] == effect.difference["ablated", "control"].value
@@ -174,7 +175,7 @@ def test_files_hold_every_question_and_every_estimate(runs: Runs, probe: SavedPr
     said = " ".join(summary(runs, found, {"ablated": 0.04, "control": 0.12}, "removed").split())
     for text in ("answers changed", "+0.667", "by construction", "2 questions are not in all runs", "12.00%"):
         assert text in said
-    assert "a random direction, taken out:" in said and "--control moved" in said
+    assert "a random direction, taken out:" in said and "`control='moved'`" in said
     assert "ablated: 1 went from right to wrong, 1 from wrong to right; control: 1 went" in said
     for moved, how in (({"ablated": 0.1, "control": 0.12}, "removed"), ({"ablated": 0.04, "control": 0.12}, "moved")):
         assert "differ in size" not in summary(runs, found, moved, how)

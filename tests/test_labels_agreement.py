@@ -14,6 +14,7 @@ from scipy.stats import t as student
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 from test_labels_table import fake_shards
 
+from halp_probe.bootstrap import Draws
 from halp_probe.cli import main
 from halp_probe.labels.agreement import agreement
 from halp_probe.labels.comparison import compare, reference, summary
@@ -28,7 +29,7 @@ def names(n: int) -> list[str]:
 
 @given(st.lists(st.tuples(LABELS, LABELS), max_size=40))
 def test_values_are_scikit_learns_on_what_both_sides_know(pairs: list[tuple[int | None, int | None]]) -> None:
-    ours = agreement([a for a, _ in pairs], [b for _, b in pairs], names(len(pairs)), draws=20)
+    ours = agreement([a for a, _ in pairs], [b for _, b in pairs], names(len(pairs)), Draws(count=20, seed=0))
     known = [(a, b) for a, b in pairs if a is not None and b is not None]
     assert ours.compared == len(known) and sum(map(sum, ours.confusion)) == len(pairs)
     order = (0, 1, None)
@@ -66,7 +67,7 @@ def test_the_interval_is_the_bootstrap_over_units() -> None:
     second = rng.integers(0, 2, 160)
     misread = rng.random(40) < 0.25  # whole images, and a few single questions
     first = np.where(misread[image] ^ (rng.random(160) < 0.05), 1 - second, second)
-    ours = agreement(first.tolist(), second.tolist(), [f"i{k}" for k in image], draws=4000)
+    ours = agreement(first.tolist(), second.tolist(), [f"i{k}" for k in image], Draws(count=4000, seed=0))
     plain = []
     for _ in range(1500):
         drawn = rng.choice(np.unique(image), len(set(image)))
@@ -77,7 +78,7 @@ def test_the_interval_is_the_bootstrap_over_units() -> None:
     reach = student.ppf(0.975, rarer - 1) * deviation
     wanted = np.tanh([middle - reach, middle + reach])  # twice artanh(kappa) is the logit of (1 + kappa) / 2
     assert (ours.kappa.low, ours.kappa.high) == pytest.approx(tuple(wanted), abs=0.02)
-    by_row = agreement(first.tolist(), second.tolist(), names(160), draws=4000)
+    by_row = agreement(first.tolist(), second.tolist(), names(160), Draws(count=4000, seed=0))
     assert by_row.kappa.value == ours.kappa.value and ours.units == len(set(image)) and by_row.units == 160
     assert ours.kappa.high - ours.kappa.low > 1.3 * (by_row.kappa.high - by_row.kappa.low), (
         "rows of an image go together"
@@ -107,7 +108,7 @@ def test_the_interval_covers_the_true_kappa(images: int, questions: int, share_w
         alike = rng.random(len(image)) < (0.5 if questions > 1 else 0)
         cell = np.where(alike, rng.choice(4, images, p=cells)[image], rng.choice(4, len(image), p=cells))
         first, second = divmod(cell, 2)
-        ours = agreement(first.tolist(), second.tolist(), [f"i{k}" for k in image], draws=300, seed=seed)
+        ours = agreement(first.tolist(), second.tolist(), [f"i{k}" for k in image], Draws(count=300, seed=seed))
         for name, truth in (("kappa", kappa), ("agreement", 1 - 2 * apart)):
             found = getattr(ours, name)
             inside[name] += found.low <= truth <= found.high

@@ -24,9 +24,9 @@ from halp_probe.cli import main
 from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Pace, Stopped, read_body
 from halp_probe.labels import judge_prompt
 from halp_probe.labels.judge import JudgeConfig, ask_judge
-from halp_probe.labels.judge_prompt import Said, parse, prompt_sha256, shortened, user_message, verdict_key
+from halp_probe.labels.judge_prompt import ParsedVerdict, parse, prompt_sha256, shorten, user_message, verdict_key
 from halp_probe.labels.table import LabelError, LabelRow, read_labels
-from halp_probe.labels.verdict_cache import Kept, VerdictCache
+from halp_probe.labels.verdict_cache import StoredVerdict, VerdictCache
 from halp_probe.tasks.labelling import label
 
 KEY = "sk-very-secret-0123456789"
@@ -77,7 +77,7 @@ def test_human_answers_are_shown_as_a_list() -> None:
 @given(st.integers(0, 9000))
 def test_a_long_answer_is_cut_in_its_middle_with_a_mark(length: int) -> None:
     answer = "".join(chr(97 + k % 26) for k in range(length))
-    shown = shortened(answer)
+    shown = shorten(answer)
     if length <= 4000:
         assert shown == answer
     else:
@@ -121,18 +121,18 @@ def test_a_long_answer_is_cut_in_its_middle_with_a_mark(length: int) -> None:
     ],
 )
 def test_only_a_verdict_is_a_verdict(text: str, verdict: str | None) -> None:
-    wanted = Said(verdict) if verdict else Said("unknown", "no verdict in its reply")
+    wanted = ParsedVerdict(verdict) if verdict else ParsedVerdict("unknown", "no verdict in its reply")
     assert parse(Completion(text=text, finish="stop", refusal="", served="m")) == wanted
 
 
 def test_a_reply_that_was_cut_or_refused_is_no_verdict() -> None:
-    assert parse(Completion(text="right", finish="length", refusal="", served="m")) == Said(
+    assert parse(Completion(text="right", finish="length", refusal="", served="m")) == ParsedVerdict(
         "unknown", "its reply was cut off"
     )
-    assert parse(Completion(text="right", finish="content_filter", refusal="", served="m")) == Said(
+    assert parse(Completion(text="right", finish="content_filter", refusal="", served="m")) == ParsedVerdict(
         "unknown", "refused to judge"
     )
-    assert parse(Completion(text="", finish="stop", refusal="I cannot help", served="m")) == Said(
+    assert parse(Completion(text="", finish="stop", refusal="I cannot help", served="m")) == ParsedVerdict(
         "unknown", "refused to judge"
     )
 
@@ -411,8 +411,8 @@ def test_keys_differ_where_the_texts_do(first: list[str], second: list[str]) -> 
     assert (verdict_key(hashed, *first) == verdict_key(hashed, *second)) == (first == second)
 
 
-def kept(key: str, verdict: str = "right") -> Kept:
-    return Kept(
+def kept(key: str, verdict: str = "right") -> StoredVerdict:
+    return StoredVerdict(
         key=key,
         verdict=verdict,
         problem="",
@@ -455,14 +455,14 @@ def test_a_damaged_cache_is_an_error_that_names_the_line(tmp_path: Path, line: s
     path = tmp_path / "v.jsonl"
     VerdictCache(path).add(kept("a"))
     path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(LabelError, match=r"v\.jsonl, line 2 is no kept verdict"):
+    with pytest.raises(LabelError, match=r"v\.jsonl, line 2 is not a stored verdict"):
         VerdictCache(path)
 
 
 def test_a_verdict_of_another_kind_is_no_verdict(tmp_path: Path) -> None:
     path = tmp_path / "v.jsonl"
     VerdictCache(path).add(kept("a", "fine"))
-    with pytest.raises(LabelError, match="line 1 is no kept verdict"):
+    with pytest.raises(LabelError, match="line 1 is not a stored verdict"):
         VerdictCache(path)
 
 

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from halp_probe.commands import label as command
 from halp_probe.labels.labelling import summary
 from halp_probe.labels.rules import judge
-from halp_probe.labels.table import LabelError, LabelRow, read_labels, reviewed_labels, row, with_texts, write_labels
+from halp_probe.labels.table import (
+    LabelError,
+    LabelRow,
+    add_texts,
+    read_labels,
+    read_reviewed_labels,
+    row,
+    write_labels,
+)
 from halp_probe.tasks.labelling import label
 
 SHARD_IDS = ("007", "a/b", "q 3", "ü—4", "5")
@@ -79,7 +87,7 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
 def test_the_table_has_the_documented_columns(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "labels.csv"
     rows = [row("007", judge("Yes", "no")), row("ü", judge("", "no"))]
-    write_labels(path, with_texts(rows, ["Is it?", "Why?"], ["Yes", ""], ["no", "NO"]))
+    write_labels(path, add_texts(rows, ["Is it?", "Why?"], ["Yes", ""], ["no", "NO"]))
     with path.open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
             [
@@ -97,8 +105,8 @@ def test_the_table_has_the_documented_columns(tmp_path: Path) -> None:
 def test_a_column_that_counts_the_right_answers_is_refused(tmp_path: Path, column: str) -> None:
     path = table(tmp_path, f"question_id,{column},incorrect\n007,1,1\n")
     with pytest.raises(LabelError, match="here 1 means hallucinated"):
-        reviewed_labels(path, column, ["007"])
-    assert reviewed_labels(path, "incorrect", ["007"]).rows[0].label == 1
+        read_reviewed_labels(path, column, ["007"])
+    assert read_reviewed_labels(path, "incorrect", ["007"]).rows[0].label == 1
 
 
 def test_a_folder_is_no_labels_file(tmp_path: Path) -> None:
@@ -163,7 +171,7 @@ def test_another_encoding_and_a_missing_file_are_errors_with_a_remedy(tmp_path: 
 
 def test_reviewed_labels_are_matched_by_id_not_by_order(tmp_path: Path) -> None:
     path = table(tmp_path, "question_id,wrong\nother,1\n5,0\na/b,\n007,1\n")
-    reviewed = reviewed_labels(path, "wrong", SHARD_IDS)
+    reviewed = read_reviewed_labels(path, "wrong", SHARD_IDS)
     assert [(r.question_id, r.label) for r in reviewed.rows] == list(
         zip(SHARD_IDS, [1, None, None, None, 0], strict=True)
     )
@@ -174,18 +182,18 @@ def test_reviewed_labels_are_matched_by_id_not_by_order(tmp_path: Path) -> None:
 
 
 def test_a_table_that_fits_has_no_note(tmp_path: Path) -> None:
-    assert reviewed_labels(table(tmp_path, "question_id,w\n1,0\n2,1\n"), "w", ["2", "1"]).note == ""
+    assert read_reviewed_labels(table(tmp_path, "question_id,w\n1,0\n2,1\n"), "w", ["2", "1"]).note == ""
 
 
 @pytest.mark.parametrize("text", ["question_id,w\n7,0\n", "question_id,w\n007 ,0\n"])
 def test_a_table_for_other_ids_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(LabelError, match="labels for other ids"):
-        reviewed_labels(table(tmp_path, text), "w", SHARD_IDS)
+        read_reviewed_labels(table(tmp_path, text), "w", SHARD_IDS)
 
 
 def test_an_empty_table_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="no rows"):
-        reviewed_labels(table(tmp_path, "question_id,w\n"), "w", SHARD_IDS)
+        read_reviewed_labels(table(tmp_path, "question_id,w\n"), "w", SHARD_IDS)
 
 
 def test_label_writes_and_counts(shards: FakeShards, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,11 +9,13 @@ import pytest
 from probes_fake import FakeShards, labels_of, planted
 from scipy.stats import norm
 
+from halp_probe.bootstrap import Draws
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.controls import RANDOM_BY_IMAGE, RANDOM_BY_IMAGE_ROWS
 from halp_probe.probes.fitting.kinds import linear
 from halp_probe.probes.fitting.splits import outer_folds
 from halp_probe.probes.judging.metrics import judge
+from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.nested import cross_fit
 from halp_probe.probes.results import SELECTED
 from halp_probe.probes.study import Design, study
@@ -41,7 +43,10 @@ def test_labels_of_the_image_alone_are_not_found_across_images_and_are_found_acr
     by_row = outer_folds(y, None, 5, 0)
     sets = training_sets(y, by_row)
     score = cross_fit(linear()(X, y, sets.train), y, by_row, sets).score
-    assert judge({"by row": score}, y, by_row.fold, images, 2, 0)["by row"].value > 0.9
+    assert (
+        judge({"by row": score}, Rows(y=y, fold=by_row.fold, images=images), Draws(count=2, seed=0))["by row"].value
+        > 0.9
+    )
     controls = {result.name: result.auroc for result in found.judgement.of_kind("control")}
     assert controls[RANDOM_BY_IMAGE].low < 0.5 < controls[RANDOM_BY_IMAGE].high
     assert controls[RANDOM_BY_IMAGE_ROWS].low > 0.8
@@ -101,7 +106,8 @@ def test_shuffled_labels_lie_in_the_interval_of_chance():
         folds = outer_folds(labels, images, 5, seed)
         sets = training_sets(labels, folds)
         score = cross_fit(linear()(X, labels, sets.train), labels, folds, sets).score
-        auroc = judge({"shuffled": score}, labels, folds.fold, images, 300, seed)["shuffled"].control
+        rows = Rows(y=labels, fold=folds.fold, images=images)
+        auroc = judge({"shuffled": score}, rows, Draws(count=300, seed=seed))["shuffled"].control
         held += auroc.low <= 0.5 <= auroc.high
     assert held >= 93
 

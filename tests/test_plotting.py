@@ -209,7 +209,8 @@ def test_a_png_has_its_size_and_background():
 def test_no_window_system_is_chosen():
     code = (
         "import sys, test_plotting; test_plotting.example(); print('matplotlib.pyplot' in sys.modules);"
-        "import halp_probe.report.heatmap as h; h.heatmap_png([h.Cell('vision_only', None, .6, .5, .7)], 't', 's');"
+        "import halp_probe.report.heatmap as h;"
+        "cell = h.Cell(position='vision_only', layer=None, auroc=.6, low=.5, high=.7); h.heatmap_png([cell], 't', 's');"
         "import halp_probe.comparison.plot, halp_probe.report.html; print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="tests")

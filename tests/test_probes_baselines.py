@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from halp_probe.probes.baselines import TEXT_STRENGTHS, baselines, fit_lookup, fit_text
-from halp_probe.probes.controls import random_per_image, shuffled
+from halp_probe.probes.controls import random_per_image, shuffle_labels
 from halp_probe.probes.features import join
 from halp_probe.probes.fitting.kinds import linear
 from halp_probe.probes.fitting.splits import outer_folds
@@ -100,7 +100,7 @@ def test_missing_numbers_are_nan_with_the_reason(gap):
 
 def test_made_up_labels():
     y, images = (np.random.default_rng(0).random(900) < 0.3).astype(int), np.arange(900) // 3
-    assert shuffled(y, 1).sum() == y.sum() and (shuffled(y, 1) != y).any()
+    assert shuffle_labels(y, 1).sum() == y.sum() and (shuffle_labels(y, 1) != y).any()
     labels = random_per_image(y, images, 1)
     assert all(len(set(labels[images == image])) == 1 for image in range(300))
     assert labels.mean() == pytest.approx(y.mean(), abs=0.01)

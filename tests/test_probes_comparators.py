@@ -58,7 +58,7 @@ def test_a_probe_out_of_a_batch_is_the_probe_fitted_alone():
     fitted = LinearProbe(Cs=(1e-3, 1e-1)).fit(X, y)
     splits = inner_splits(y, None, 3, 0)
     found = solve_logistic(X, y, _masks(splits, len(y)), template.Cs)
-    choice = best_candidate(y, found.logit[:-1], [split.test for split in splits])
+    choice = best_candidate(found.logit[:-1], y, [split.test for split in splits])
     taken = linear_probe(found, 3, choice.index, template, choice.auroc)
     assert vars(taken).keys() == vars(fitted).keys()
     for name in ("mean_", "scale_", "coef_", "intercept_", "inner_scores_", "classes_", "C_"):
@@ -76,7 +76,7 @@ def test_the_best_candidate_by_hand():
     swapped[[0, 1]] = [1, -1]
     logits = np.stack([np.stack([swapped, 0.1 * right, 3 * right])] * 2)
     logits[0, :, 4:] = np.nan  # trained on these
-    choice = best_candidate(y, logits, [np.arange(4), np.arange(4, 8)])
+    choice = best_candidate(logits, y, [np.arange(4), np.arange(4, 8)])
     assert choice.index == 2
     np.testing.assert_allclose(choice.auroc, [(0.5 + 1) / 2, 1, 1])
 
@@ -86,4 +86,4 @@ def test_the_best_candidate_by_hand():
 )
 def test_a_choice_needs_splits_of_both_classes(tests, message):
     with pytest.raises(ValueError, match=message):
-        best_candidate(np.array([0, 1, 0]), np.zeros((1, 2, 3)), tests)
+        best_candidate(np.zeros((1, 2, 3)), np.array([0, 1, 0]), tests)

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from probes_fake import QUERY, labels_of, planted
 
+from halp_probe.bootstrap import Draws
 from halp_probe.probes.controls import RANDOM_BY_IMAGE, RANDOM_BY_IMAGE_ROWS, SHUFFLED_LABELS, controls
 from halp_probe.probes.fitting.kinds import linear
 from halp_probe.probes.fitting.splits import images_on_both_sides
 from halp_probe.probes.judging.metrics import judge
+from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.nested import spread
 from halp_probe.probes.study import Design, study
 from halp_probe.probes.transfer import TransferTask, transfer
@@ -49,7 +51,9 @@ def test_transfer_is_of_the_joined_rows(found):
     study_found, shards = found
     rows, fits = study_found.rows, study_found.sweep.fits
     task = TransferTask(representation=QUERY, X=shards.arrays[QUERY][1:], fit=linear(), whole=fits[QUERY])
-    by_hand = transfer(task, "source", rows.groups["source"], rows.y, study_found.folds, rows.image_codes, 20, 0)
+    by_hand = transfer(
+        task, "source", rows.groups["source"], rows.y, study_found.folds, rows.image_codes, Draws(count=20, seed=0)
+    )
     assert study_found.transfers == (by_hand,)
 
 
@@ -66,11 +70,12 @@ def test_a_split_that_shares_nothing_spreads_nothing():
 
 def test_a_difference_is_as_wide_as_the_wider_of_its_sides():
     rng = np.random.default_rng(0)
-    y, fold, images = rng.integers(0, 2, 200), np.arange(200) % 4, np.arange(200)
+    y = rng.integers(0, 2, 200)
+    rows = Rows(y=y, fold=np.arange(200) % 4, images=np.arange(200))
     scores = {name: rng.standard_normal(200) + y for name in "ab"}
-    plain = judge(scores, y, fold, images, 200, 0)
+    plain = judge(scores, rows, Draws(count=200, seed=0))
     for wide in "ab":
-        judged = judge(scores, y, fold, images, 200, 0, {wide: 1.4})
+        judged = judge(scores, rows, Draws(count=200, seed=0), {wide: 1.4})
         widths = [(d := each["a"].minus(each["b"])).high - d.low for each in (judged, plain)]
         assert widths[0] == pytest.approx(1.4 * widths[1])
 

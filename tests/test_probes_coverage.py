@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
+from halp_probe.bootstrap import Draws
 from halp_probe.probes.fitting.splits import outer_folds
 from halp_probe.probes.judging.intervals import (
     LEAST_IMAGES_A_FOLD,
@@ -16,8 +17,9 @@ from halp_probe.probes.judging.intervals import (
     too_narrow,
 )
 from halp_probe.probes.judging.metrics import judge
+from halp_probe.probes.judging.rows import Rows
 
-FOLDS, DRAWS, LIKENESS = 5, 200, 0.4  # of rows of one image: the share of variance that they have in common
+FOLDS, N_DRAWS, LIKENESS = 5, 200, 0.4  # of rows of one image: the share of variance that they have in common
 
 
 def shared(rng, images, *shape):
@@ -55,7 +57,9 @@ def test_interval_of_fixed_scores_holds_their_auroc(n, per_image, prevalence, au
         y, images = asked(rng, n, per_image, prevalence)
         score = distance(auroc) * y + shared(rng, images)
         fold = outer_folds(y, images, FOLDS, seed).fold
-        estimate = judge({"s": score}, y, fold, images, DRAWS, seed)["s"].estimate
+        estimate = judge({"s": score}, Rows(y=y, fold=fold, images=images), Draws(count=N_DRAWS, seed=seed))[
+            "s"
+        ].estimate
         held.append(estimate.low <= auroc <= estimate.high)
     assert 0.92 <= np.mean(held) <= 0.98
 
@@ -74,7 +78,8 @@ def test_intervals_of_fitted_probes_and_of_their_difference_hold_the_truth():
             risks[name], spreads[name] = scores[fold, np.arange(n)], refit_spread(scores, y)
             cosine = coefficients @ direction[columns] / np.linalg.norm(coefficients, axis=1)
             truths[name] = norm.cdf(cosine * norm.ppf(auroc)).mean()
-        judged = judge(risks, y, fold, images, DRAWS, seed, spreads)
+        rows = Rows(y=y, fold=fold, images=images)
+        judged = judge(risks, rows, Draws(count=N_DRAWS, seed=seed), spreads)
         found, difference = judged["all"].estimate, judged["all"].minus(judged["fewer"])
         held.append(found.low <= truths["all"] <= found.high)
         held_difference.append(difference.low <= truths["all"] - truths["fewer"] <= difference.high)
@@ -91,7 +96,8 @@ def test_shuffled_labels_lie_within_their_interval_and_not_within_that_of_fixed_
         X, y = shared(rng, images, 12), rng.permutation(y)
         scores, fold, _ = cross_fitted(X, y, images, seed)
         risk, spread = scores[fold, np.arange(len(y))], refit_spread(scores, y)
-        judged = judge({"spread": risk, "as if fixed": risk}, y, fold, images, DRAWS, seed, {"spread": spread})
+        risks, rows = {"spread": risk, "as if fixed": risk}, Rows(y=y, fold=fold, images=images)
+        judged = judge(risks, rows, Draws(count=N_DRAWS, seed=seed), {"spread": spread})
         estimates = {"control": judged["spread"].control, **{name: each.estimate for name, each in judged.items()}}
         for name, estimate in estimates.items():
             held[name] += estimate.low <= 0.5 <= estimate.high
@@ -110,13 +116,17 @@ def test_spread_is_one_for_models_that_agree_and_grows_as_they_differ():
     assert refit_spread(correlated + 100 * y, y) == pytest.approx(refit_spread(correlated, y))
 
 
+def asked_about(y, images):
+    return Rows(y=y, fold=np.zeros(len(y)), images=images)
+
+
 def test_too_few_images_are_named():
     images = np.repeat(np.arange(100), 2)
     y = (images < LEAST_RARER_IMAGES).astype(int)
-    assert too_narrow(y, images, FOLDS) == ""
+    assert too_narrow(asked_about(y, images), FOLDS) == ""
     y[images == 0] = 0
-    assert too_narrow(y, images, FOLDS) == "only 7 images have label 1: the intervals are too narrow"
-    assert too_narrow(1 - y, images, FOLDS) == "only 7 images have label 0: the intervals are too narrow"
+    assert too_narrow(asked_about(y, images), FOLDS) == "only 7 images have label 1: the intervals are too narrow"
+    assert too_narrow(asked_about(1 - y, images), FOLDS) == "only 7 images have label 0: the intervals are too narrow"
     few = np.repeat(np.arange(LEAST_IMAGES_A_FOLD * FOLDS - 1), 10)
-    assert too_narrow(np.arange(len(few)) % 2, few, FOLDS).startswith("only 29 images for 5 folds")
-    assert too_narrow(np.arange(len(few)) % 2, few, FOLDS - 1) == ""
+    assert too_narrow(asked_about(np.arange(len(few)) % 2, few), FOLDS).startswith("only 29 images for 5 folds")
+    assert too_narrow(asked_about(np.arange(len(few)) % 2, few), FOLDS - 1) == ""

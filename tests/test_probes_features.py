@@ -79,7 +79,7 @@ def test_one_class(shards, label, name):
 
 def test_no_row_left(shards):
     shards.arrays[QUERY][:] = np.nan
-    with pytest.raises(ProbeError, match=f"no sample is left .12 samples left out: no {QUERY}.*--representations"):
+    with pytest.raises(ProbeError, match=f"no sample is left .12 samples left out: no {QUERY}.*`representations`"):
         join(shards, labels(shards), shards.representations)
     assert len(join(shards, labels(shards), (VISION,)).y) == 12
 
@@ -117,7 +117,7 @@ def test_prompts_that_share_one_of_several_images_are_of_one_set(shards):
     rows = join(shards, labels(shards), shards.representations)
     sets = [[0, 1, 2, 11], [3, 5], [4], [6, 7], [8], [9], [10]]
     assert [np.flatnonzero(rows.image_codes == code).tolist() for code in dict.fromkeys(rows.image_codes)] == sets
-    assert rows.images[3] == "of d" and rows.images_told_by == "image_sha256"
+    assert rows.images[3] == "of d" and rows.images_identified_by == "image_sha256"
     assert rows.notes[-1].startswith("7 sets of images")
 
 
@@ -152,9 +152,9 @@ def test_group_columns_follow_the_rows(shards):
     given = labels(shards) | {"q3": None}
     rows = join(shards, given, shards.representations, ["source"])
     assert rows.groups == {"source": tuple(f"s{row}" for row in range(12) if row != 3)}
-    with pytest.raises(ProbeError, match="'origin' is no further column of the table; the shards have: source"):
+    with pytest.raises(ProbeError, match="'origin' is not an extra column of the table; the shards have: source"):
         join(shards, given, shards.representations, ["origin"])
-    with pytest.raises(ProbeError, match="'question' is no further column"):
+    with pytest.raises(ProbeError, match="'question' is not an extra column"):
         join(shards, given, shards.representations, ["question"])
 
 

@@ -11,7 +11,7 @@ from probes_fake import QUERY, labels_of, planted
 from halp_probe.bootstrap import Estimate
 from halp_probe.probes.findings import findings
 from halp_probe.probes.fitting.splits import folds_of
-from halp_probe.probes.judging.groups import Group, Grouped
+from halp_probe.probes.judging.groups import Group, GroupResults
 from halp_probe.probes.study import Design, study
 from halp_probe.probes.transfer import Cell, Transfer
 
@@ -23,7 +23,7 @@ def clean():
 
 
 def told(found, **changes) -> list[str]:
-    parts = {"judgement": found.judgement, "swept": found.sweep, "rows": found.rows, "folds": found.folds}
+    parts = {"judgement": found.judgement, "sweep": found.sweep, "rows": found.rows, "folds": found.folds}
     return [f"{each.level}: {each.text}" for each in findings(**{**parts, "groups": found.groups, **changes})]
 
 
@@ -49,7 +49,7 @@ def test_images_on_both_sides(clean):
     by_row = folds_of(rng.integers(0, 5, 900), clean.rows.y)
     assert any_with(told(clean, folds=by_row), "serious", "of 300 images are on both sides")
     assert any_with(
-        told(clean, rows=replace(clean.rows, images_told_by="image_id")), "caution", "told apart by image_id"
+        told(clean, rows=replace(clean.rows, images_identified_by="image_id")), "caution", "told apart by image_id"
     )
 
 
@@ -77,10 +77,11 @@ def test_a_control_away_from_chance(clean):
 
 def test_less_within_groups(clean):
     group = Group(value="a", n=450, n_positive=100, n_images=100, auroc=Estimate(value=0.7, low=0.6, high=0.8))
-    texts = told(clean, groups={"source": Grouped((group,), Estimate(value=0.7, low=0.65, high=0.75))})
+    texts = told(clean, groups={"source": GroupResults((group,), Estimate(value=0.7, low=0.65, high=0.75))})
     assert any_with(texts, "caution", "Within the groups of `source`", ".70")
     assert not any_with(
-        told(clean, groups={"source": Grouped((group,), Estimate(value=0.84, low=0.8, high=0.9))}), "Within the groups"
+        told(clean, groups={"source": GroupResults((group,), Estimate(value=0.84, low=0.8, high=0.9))}),
+        "Within the groups",
     )
 
 
@@ -88,18 +89,18 @@ def test_no_choice_stands_out_and_a_choice_at_the_edge(clean):
     selected = clean.sweep.selected
     other = next(name for name in clean.sweep.fits if name != QUERY)
     torn = replace(selected, representation=(QUERY, other, other, QUERY, ""))
-    assert any_with(told(clean, swept=replace(clean.sweep, selected=torn)), "caution", "2 different ones in 4 folds")
+    assert any_with(told(clean, sweep=replace(clean.sweep, selected=torn)), "caution", "2 different ones in 4 folds")
     fit = clean.sweep.fits[QUERY]
     edge = replace(clean.sweep, fits={**clean.sweep.fits, QUERY: replace(fit, candidate=np.zeros(5, dtype=int))})
     results = tuple(replace(r, chosen=(1e-4,) * 5) if r.name == QUERY else r for r in clean.judgement.results)
-    texts = told(clean, swept=edge, judgement=replace(clean.judgement, results=results))
+    texts = told(clean, sweep=edge, judgement=replace(clean.judgement, results=results))
     assert any_with(texts, "note", "at the end of what was tried", "0.0001")
 
 
 def test_a_choice_on_the_rows_that_judge_it(clean):
     swept = replace(clean.sweep, selected=None)
     judgement = replace(clean.judgement, results=clean.judgement.results[1:])
-    texts = told(clean, swept=swept, judgement=judgement)
+    texts = told(clean, sweep=swept, judgement=judgement)
     assert any_with(texts, "serious", "query token, layer 3 is the best of 2, picked on the very rows that judge it")
 
 

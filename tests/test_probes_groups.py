@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from halp_probe.bootstrap import image_draws
+from halp_probe.bootstrap import Draws, image_draws
 from halp_probe.probes.judging.groups import by_group
+from halp_probe.probes.judging.rows import Rows
 
-ONE_FOLD = np.zeros(2000, dtype=int)
+
+def one_fold(y, images):
+    return Rows(y=y, fold=np.zeros(len(y), dtype=int), images=images)
 
 
 def rows(seed=0, n=400):
@@ -22,7 +25,7 @@ def rows(seed=0, n=400):
 
 def test_groups_are_scikit_learns_and_the_macro_is_their_mean():
     y, score, values, images = rows()
-    found = by_group(y, score, ONE_FOLD[:400], values, images, 50, seed=0)
+    found = by_group(score, one_fold(y, images), values, Draws(count=50, seed=0))
     expected = {v: roc_auc_score(y[values == v], score[values == v]) for v in "abd"}
     assert [group.value for group in found.groups] == ["a", "b", "c", "d"]
     for group in found.groups:
@@ -43,9 +46,9 @@ def test_macro_draws_are_means_over_the_same_draws_of_whole_images():
     y, score, values, images = rows()
     kept = np.isin(values, ["a", "b"])
     y, score, values, images = y[kept], score[kept], values[kept], images[kept]
-    found = by_group(y, score, ONE_FOLD[: len(y)], values, images, 60, seed=4)
+    found = by_group(score, one_fold(y, images), values, Draws(count=60, seed=4))
     means = []
-    for draw in np.concatenate(list(image_draws(images, 60, seed=4))):
+    for draw in np.concatenate(list(image_draws(images, Draws(count=60, seed=4)))):
         chosen = np.repeat(np.arange(len(y)), draw)
         each = (chosen[values[chosen] == v] for v in "ab")
         means.append(np.mean([roc_auc_score(y[r], score[r]) for r in each]))
@@ -57,8 +60,9 @@ def test_macro_draws_are_means_over_the_same_draws_of_whole_images():
 def test_pairs_are_of_one_fold_and_the_spread_widens():
     y, score, values, images = rows()
     fold = (np.arange(400) // 2) % 3
-    found, wider = (by_group(y, score, fold, values, images, 50, seed=0, spread=s) for s in (1.0, 1.4))
-    apart = by_group(y, score + 10 * fold, fold, values, images, 50, seed=0)  # folds on scales of their own
+    draws, folds = Draws(count=50, seed=0), Rows(y=y, fold=fold, images=images)
+    found, wider = (by_group(score, folds, values, draws, spread=s) for s in (1.0, 1.4))
+    apart = by_group(score + 10 * fold, folds, values, draws)  # folds on scales of their own
     for one, same, wide, value in zip(found.groups[:2], apart.groups, wider.groups, "ab", strict=False):
         inside = values == value
         pairs = [
@@ -78,7 +82,7 @@ def test_a_column_that_explains_everything_leaves_nothing_within_its_groups():
     y = (rng.random(2000) < np.where(group == 1, 0.9, 0.1)).astype(int)
     score = group + 0.01 * rng.random(2000)
     assert roc_auc_score(y, score) > 0.85
-    macro = by_group(y, score, ONE_FOLD, [str(g) for g in group], np.arange(2000), 200, seed=0).macro
+    macro = by_group(score, one_fold(y, np.arange(2000)), [str(g) for g in group], Draws(count=200, seed=0)).macro
     assert macro.low < 0.5 < macro.high
 
 
@@ -86,7 +90,7 @@ def test_small_groups_are_counted_and_say_what_they_lack():
     y, score = np.array([0, 1] * 12 + [1] + [0] * 9 + [0, 1]), np.linspace(0, 1, 36)
     score[-2:] = np.nan
     values = ["big"] * 24 + ["few"] * 10 + ["unscored"] * 2
-    found = by_group(y, score, ONE_FOLD[:36], values, np.arange(36), 30, seed=0, minimum=5)
+    found = by_group(score, one_fold(y, np.arange(36)), values, Draws(count=30, seed=0), minimum=5)
     big, few, unscored = found.groups
     assert np.isfinite(big.auroc.value)
     assert (few.n, few.n_positive, few.auroc.note) == (10, 1, "images with label 1: 1, fewer than 5")
@@ -96,6 +100,7 @@ def test_small_groups_are_counted_and_say_what_they_lack():
 
 def test_minimum_counts_images_not_rows():
     y, score = np.array([0, 1] * 20), np.linspace(0, 1, 40)
-    one_image = by_group(y, score, ONE_FOLD[:40], ["g"] * 40, np.zeros(40, dtype=int), 10, seed=0, minimum=2)
+    same_image = one_fold(y, np.zeros(40, dtype=int))
+    one_image = by_group(score, same_image, ["g"] * 40, Draws(count=10, seed=0), minimum=2)
     assert np.isnan(one_image.groups[0].auroc.value)
     assert one_image.macro.note == "no group can be judged"

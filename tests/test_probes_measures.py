@@ -26,7 +26,7 @@ def repeated(y, score, weight):
 
 def measured(name, y, score, weight):
     """Under the weights, beside a second draw that must not leak into the first."""
-    return MEASURES[name](y, score, np.stack([weight, np.ones_like(weight)]))[0]
+    return MEASURES[name](score, y, np.stack([weight, np.ones_like(weight)]))[0]
 
 
 def orders(y, score, rng, count):
@@ -55,7 +55,7 @@ def test_fpr_is_the_smallest_on_scikit_learns_roc_curve(rows, tpr):
     y_all, score_all = repeated(y, score, weight)
     assume(len(np.unique(y_all)) == 2)
     fprs, tprs, _ = roc_curve(y_all, score_all, drop_intermediate=False)
-    assert fpr_at_tpr(tally(y, score, weight[None]), tpr)[0] == pytest.approx(fprs[tprs >= tpr].min())
+    assert fpr_at_tpr(tally(score, y, weight[None]), tpr)[0] == pytest.approx(fprs[tprs >= tpr].min())
 
 
 def test_95_percent_of_20_is_19():
@@ -90,7 +90,7 @@ def test_risk_coverage_numbers_without_ties_are_exact(n):
 def test_ties_of_two_count_as_the_mean_of_both_orders():
     y, score, whole = np.array([0, 1]), np.zeros(2), np.ones(2, dtype=int)
     assert measured("aurc", y, score, whole) == pytest.approx((0 + 1 / 2 + 1 + 1 / 2) / 4)
-    assert error_at_coverage(tally(y, score, whole[None]), 0.5)[0] == pytest.approx(0.5)
+    assert error_at_coverage(tally(score, y, whole[None]), 0.5)[0] == pytest.approx(0.5)
 
 
 def rejection_area(quality, uncertainty, max_rejection):
@@ -106,7 +106,7 @@ def test_prr_is_the_area_between_random_and_oracle(n, max_rejection):
     rng = np.random.default_rng(n)
     y = np.append([0, 1], rng.integers(0, 2, n - 2))
     score = rng.permutation(n) + 0.3 * n * y + 0.01 * y  # no ties
-    found = prr(tally(y, score, np.ones((1, n))), max_rejection)[0]
+    found = prr(tally(score, y, np.ones((1, n))), max_rejection)[0]
     area, oracle = (rejection_area(1 - y, s, max_rejection) for s in (score, y))
     shuffles = [rejection_area(1 - y, rng.random(n), max_rejection) for _ in range(2000)]
     assert np.mean(shuffles) == pytest.approx(1 - y.mean(), abs=0.01)  # which is why the exact one may stand for it
@@ -134,13 +134,13 @@ def test_calibration_error_is_that_of_bins_of_equal_mass(rows, bins):
     mean = {r: y_all[risk_all == r].mean() for r in np.unique(risk_all)}  # of tied rows each has a share
     slices = np.repeat(np.array([[r, mean[r]] for r in risk_all[order]]), bins, axis=0).reshape(bins, n, 2)
     expected = np.mean([abs(each[:, 0].mean() - each[:, 1].mean()) for each in slices])
-    found = calibration_error(tally(y, risk, np.stack([weight, weight + 1])), bins)[0]
+    found = calibration_error(tally(risk, y, np.stack([weight, weight + 1])), bins)[0]
     assert found == pytest.approx(expected, abs=1e-12)
 
 
 def test_calibration_error_by_hand():
     y, risk = np.repeat([0, 1, 1, 0], [5, 5, 8, 2]), np.repeat([0.2, 0.9], 10)
-    assert calibration_error(tally(y, risk, np.ones((1, 20))), 2)[0] == pytest.approx((0.3 + 0.1) / 2)
+    assert calibration_error(tally(risk, y, np.ones((1, 20))), 2)[0] == pytest.approx((0.3 + 0.1) / 2)
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -155,7 +155,7 @@ def test_one_class_is_nan_where_there_is_nothing_to_tell_apart(label):
 @pytest.mark.parametrize("name", ["aurc", "prr"])
 def test_fractional_weights_are_refused_where_rows_are_counted(name):
     with pytest.raises(ValueError, match="whole numbers"):
-        MEASURES[name](np.array([0, 1]), np.array([0.1, 0.2]), np.full((1, 2), 0.5))
+        MEASURES[name](np.array([0.1, 0.2]), np.array([0, 1]), np.full((1, 2), 0.5))
 
 
 @pytest.mark.parametrize("name", list(MEASURES))

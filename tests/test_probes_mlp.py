@@ -235,7 +235,7 @@ def test_keeps_the_weights_of_its_best_epoch():
 )
 def test_who_goes_on(best, loss, epoch, patience, goes_on):
     options = MLPOptions(max_epochs=10, patience=patience)
-    assert mlp_training._goes_on(mlp_training._Best(loss=0.4, epoch=best), loss, epoch, options) is goes_on
+    assert mlp_training._continues(mlp_training._Best(loss=0.4, epoch=best), loss, epoch, options) is goes_on
 
 
 def test_without_patience_every_row_trains_for_all_epochs():

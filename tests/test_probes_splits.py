@@ -54,7 +54,7 @@ def test_a_fold_of_one_class_has_its_reason_and_no_warning():
 
 def test_too_few_images_or_rows_are_refused_with_the_remedy():
     y = np.array([0, 1] * 10)
-    with pytest.raises(ProbeError, match=r"3 images cannot fill 5 folds.*--folds 3"):
+    with pytest.raises(ProbeError, match=r"3 images cannot fill 5 folds.*`folds` 3"):
         outer_folds(y, np.arange(20) % 3, 5, 0)
     with pytest.raises(ProbeError, match="more images"):
         outer_folds(y, np.zeros(20), 5, 0)

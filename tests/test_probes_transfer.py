@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from halp_probe.bootstrap import Draws
 from halp_probe.probes.fitting.kinds import linear
 from halp_probe.probes.fitting.splits import outer_folds
 from halp_probe.probes.nested import cross_fit
@@ -31,7 +32,7 @@ def moved():
     sets = training_sets(y, folds)
     fit = linear()
     task = TransferTask(representation="layer", X=X, fit=fit, whole=cross_fit(fit(X, y, sets.train), y, folds, sets))
-    found = transfer(task, "source", list(values), y, folds, images, 100, 0)
+    found = transfer(task, "source", list(values), y, folds, images, Draws(count=100, seed=0))
     return found, task, X, y, values, folds
 
 

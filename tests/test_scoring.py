@@ -236,7 +236,7 @@ def test_a_probe_of_another_model_is_refused(shapes: Trained, tiny: tuple[Loaded
         assert RiskScorer(loaded, changed(probe, **card), allow_other_model=True).probe.width == 128
     for card, message in (
         ({"representation": "query_token_representation/layer_6"}, "reads layer 6, shapes has layers 0 to 5"),
-        ({"representation": "somewhere"}, "'somewhere', which is no representation"),
+        ({"representation": "somewhere"}, "'somewhere', which is not a representation"),
     ):
         with pytest.raises(InputError, match=message):
             RiskScorer(loaded, changed(probe, **card), allow_other_model=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from halp_probe.engine.images import LoadedImage
-    from halp_probe.scoring.conversation import Asked
+    from halp_probe.scoring.conversation import ProbedReply
 
 
 class State(Enum):
@@ -70,7 +70,7 @@ class Turn:
 
     question: Question
     assessment: RiskAssessment | None = None  # None where the question could not be read
-    asked: Asked | None = None  # the model's cache of the prompt, until the answer is complete
+    asked: ProbedReply | None = None  # the model's cache of the prompt, until the answer is complete
     state: State = State.ANSWERING
     answered_anyway: bool = False
     answer: str = ""

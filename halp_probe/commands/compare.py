@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def compare_folders(folders: Sequence[Path], args: argparse.Namespace) -> None:
     """Write and print what moved from the shards in the first folder to those in the second."""
+    from halp_probe.bootstrap import Draws
     from halp_probe.comparison import outputs
     from halp_probe.comparison.compare import compare
     from halp_probe.comparison.pairing import pair
@@ -64,7 +65,7 @@ def compare_folders(folders: Sequence[Path], args: argparse.Namespace) -> None:
     from halp_probe.shards.reader import open_shards
 
     a, b = (open_shards(folder) for folder in folders)
-    found = compare(pair(a, b, common_only=args.common_only), draws=args.bootstrap, seed=args.seed)
+    found = compare(pair(a, b, common_only=args.common_only), draws=Draws(count=args.bootstrap, seed=args.seed))
     names = [f"{outputs.side_name(shards)} ({folder})" for shards, folder in zip((a, b), folders, strict=True)]
     outputs.write_comparison(args.output_dir / outputs.COMPARISON_FILE, found)
     outputs.write_changed_answers(args.output_dir / outputs.ANSWERS_FILE, found)

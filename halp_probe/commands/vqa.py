@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Answer and judge, and return the exit status of `run_task`."""
     from halp_probe.labels.labelling import summary
-    from halp_probe.labels.table import row, with_texts, write_labels
+    from halp_probe.labels.table import add_texts, row, write_labels
 
     options = answer_options(args)
     task_input = read_input(args)
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     items = [item for item in task_input.items if item.question_id in answered.replies]
     replies = [answered.replies[item.question_id].text for item in items]
     rows = [row(item.question_id, VQA.verdict(item, reply)) for item, reply in zip(items, replies, strict=True)]
-    rows = with_texts(rows, [item.question for item in items], replies, [item.answer for item in items])
+    rows = add_texts(rows, [item.question for item in items], replies, [item.answer for item in items])
     write_labels(output, rows)
     print(summary(rows, str(output)))
     return report_outcome(task_run)

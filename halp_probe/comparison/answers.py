@@ -1,4 +1,4 @@
-"""Which answers changed from A to B. Legend: N paired rows."""
+"""Answers that changed from A to B. Legend: N paired rows."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate
-from halp_probe.comparison.measures import share_over_images
+from halp_probe.bootstrap import Draws, Estimate
+from halp_probe.comparison.measures import DRAWS, share_over_images
 from halp_probe.comparison.pairing import Pair
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangedAnswer:
+    """Question whose answer changed, with both answers."""
+
     question_id: str
     question: str
     ground_truth: str
@@ -22,15 +24,15 @@ class ChangedAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerChanges:
-    """`share` of the `rows` questions whose answer is another text."""
+    """Changed answers, and their `share` of the `rows` questions: those whose answer is another text."""
 
     rows: int
     share: Estimate
     changed: tuple[ChangedAnswer, ...]
 
 
-def answer_changes(pair: Pair, draws: int = 1000, seed: int = 0) -> tuple[AnswerChanges | None, str]:
-    """The changes, or None and why they cannot be told."""
+def answer_changes(pair: Pair, draws: Draws = DRAWS) -> tuple[AnswerChanges | None, str]:
+    """Compare the answers; return None and the reason where they cannot be compared."""
     if why := _not_comparable(pair):
         return None, f"answers are not compared: {why}"
     a, b = pair.texts("answer")
@@ -46,7 +48,7 @@ def answer_changes(pair: Pair, draws: int = 1000, seed: int = 0) -> tuple[Answer
         )
         for row in np.flatnonzero(flags)
     )
-    return AnswerChanges(rows=len(pair), share=share_over_images(flags, pair.images, draws, seed), changed=changed), ""
+    return AnswerChanges(rows=len(pair), share=share_over_images(flags, pair.images, draws), changed=changed), ""
 
 
 def _not_comparable(pair: Pair) -> str:

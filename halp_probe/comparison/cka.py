@@ -27,14 +27,17 @@ _TILE_VALUES = 4_000_000  # float64 values of one block in memory: 32 MB
 
 @dataclass(frozen=True)
 class Alignment:
-    """`value` is nan where it cannot be known, and then `reason` says why."""
+    """CKA of two representations; `value` is nan where it cannot be known, and then `reason` says why."""
 
     value: float
     reason: str = ""
 
 
 def linear_cka(a: np.ndarray, b: np.ndarray, images: np.ndarray, seed: int = 0) -> Alignment:
-    """CKA of `a` [N, D] and `b` [N, E], finite; `images` [N] equal for rows of the same image. Exactly 1 for a = b."""
+    """Compute the CKA of `a` [N, D] and `b` [N, E], finite; exactly 1 for a = b.
+
+    `images` [N] is equal for rows of the same image.
+    """
     n_images = len(np.unique(images))
     if n_images < LEAST_IMAGES:
         return Alignment(np.nan, f"CKA needs {LEAST_IMAGES} images, here are {n_images}")
@@ -53,7 +56,7 @@ def linear_cka(a: np.ndarray, b: np.ndarray, images: np.ndarray, seed: int = 0) 
 
 
 def one_row_an_image(images: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Choices of one row of each image, [n] each: no row twice before every row of its image was chosen."""
+    """Choose one row of each image, [n] a choice: no row twice before every row of its image was chosen."""
     rng = np.random.default_rng(seed)
     codes = np.unique(images, return_inverse=True)[1]
     of_image = [rng.permutation(np.flatnonzero(codes == code)) for code in range(int(codes.max()) + 1)]
@@ -62,12 +65,12 @@ def one_row_an_image(images: np.ndarray, seed: int) -> list[np.ndarray]:
 
 
 def hsic(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-    """Unbiased HSIC of the linear kernels of (a, b), (a, a) and (b, b), for `a` [n, D] and `b` [n, E], n >= 4.
+    """Estimate HSIC of the linear kernels of (a, b), (a, a), (b, b) without bias, for `a` [n, D], `b` [n, E], n >= 4.
 
     For centred rows, Song's estimate is a sum over the kernels' products less what the diagonals bring.
     """
     n = len(a)
-    x, y = _Centred.of(a), _Centred.of(b)
+    x, y = _CentredVectors.of(a), _CentredVectors.of(b)
     p, q = x.squared_lengths(), y.squared_lengths()  # [n] each
     sums = _by_gram(x, y) if n < x.width + y.width else _by_features(x, y)  # whichever multiplies less
     scale = 1 / (n * (n - 3))
@@ -79,15 +82,15 @@ def hsic(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
 
 
 @dataclass(frozen=True)
-class _Centred:
-    """[n, D] less its mean over rows, made block by block in float64, so that no second copy is ever whole."""
+class _CentredVectors:
+    """Vectors [n, D] less their mean over rows, made block by block in float64, so that no whole second copy exists."""
 
     vectors: np.ndarray  # [n, D]
     mean: np.ndarray  # [D] float64
 
     @staticmethod
-    def of(vectors: np.ndarray) -> _Centred:
-        return _Centred(vectors, vectors.mean(axis=0, dtype=np.float64))
+    def of(vectors: np.ndarray) -> _CentredVectors:
+        return _CentredVectors(vectors, vectors.mean(axis=0, dtype=np.float64))
 
     @property
     def width(self) -> int:
@@ -100,13 +103,13 @@ class _Centred:
         return self.vectors[:, columns].astype(np.float64) - self.mean[columns]
 
     def squared_lengths(self) -> np.ndarray:
-        """[n]"""
+        """Return [n], the squared length of each row."""
         parts = [(self.rows(rows) ** 2).sum(axis=1) for rows in _tiles(len(self.vectors), self.width)]
         return np.concatenate(parts)
 
 
-def _by_gram(x: _Centred, y: _Centred) -> tuple[float, float, float]:
-    """Sums of K∘L, K∘K, L∘L over all pairs of rows, K = x xᵀ and L = y yᵀ [n, n]."""
+def _by_gram(x: _CentredVectors, y: _CentredVectors) -> tuple[float, float, float]:
+    """Return the sums of K∘L, K∘K, L∘L over all pairs of rows, K = x xᵀ and L = y yᵀ [n, n]."""
     tiles = list(_tiles(len(x.vectors), max(x.width, y.width)))
     sums = np.zeros(3)
     for number, rows in enumerate(tiles):
@@ -117,33 +120,33 @@ def _by_gram(x: _Centred, y: _Centred) -> tuple[float, float, float]:
     return float(sums[0]), float(sums[1]), float(sums[2])
 
 
-def _by_features(x: _Centred, y: _Centred) -> tuple[float, float, float]:
-    """The same sums as |xᵀy|², |xᵀx|², |yᵀy|²."""
+def _by_features(x: _CentredVectors, y: _CentredVectors) -> tuple[float, float, float]:
+    """Return the same sums as |xᵀy|², |xᵀx|², |yᵀy|²."""
     n = len(x.vectors)
     x_tiles, y_tiles = list(_tiles(x.width, n)), list(_tiles(y.width, n))
-    between = sum(_squared(x.columns(own), y.columns(other)) for own in x_tiles for other in y_tiles)
+    between = sum(_square_norm(x.columns(own), y.columns(other)) for own in x_tiles for other in y_tiles)
     return between, _within(x, x_tiles), _within(y, y_tiles)
 
 
-def _within(x: _Centred, tiles: Sequence[slice]) -> float:
-    """|xᵀx|²"""
+def _within(x: _CentredVectors, tiles: Sequence[slice]) -> float:
+    """Return |xᵀx|²."""
     return sum(
-        _times(own, other) * _squared(x.columns(own), x.columns(other))
+        _times(own, other) * _square_norm(x.columns(own), x.columns(other))
         for number, own in enumerate(tiles)
         for other in tiles[: number + 1]
     )
 
 
-def _squared(first: np.ndarray, second: np.ndarray) -> float:
+def _square_norm(first: np.ndarray, second: np.ndarray) -> float:
     return float(((first.T @ second) ** 2).sum())
 
 
 def _times(own: slice, other: slice) -> int:
-    """A pair of different tiles stands for its mirror image too."""
+    """Count a pair of different tiles twice, since it stands for its mirror image too."""
     return 1 if own == other else 2
 
 
 def _tiles(count: int, other: int) -> Iterator[slice]:
-    """Cuts of `count` so that each with `other` is a block of bounded size."""
+    """Cut `count` so that each part with `other` is a block of bounded size."""
     step = max(1, _TILE_VALUES // max(1, other))
     return (slice(begin, begin + step) for begin in range(0, count, step))

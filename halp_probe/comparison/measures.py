@@ -1,4 +1,4 @@
-"""How far each row's vector moved from A to B, and means over rows with intervals over images. No files.
+"""Movement of each row's vector from A to B, and means over rows with intervals over images. No files.
 
 Legend: N rows, D width.
 """
@@ -10,17 +10,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate, image_draws, interval
+from halp_probe.bootstrap import Draws, Estimate, image_draws, interval
 from halp_probe.distances import relative_distance
 
+DRAWS = Draws(count=1000, seed=0)
 _VALUES_AT_ONCE = 4_000_000  # float64 values of a block of rows: 32 MB
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowDistances:
-    """`relative_l2`: |b − a| / |a|, nan where a alone is zero; `cosine`: nan where a or b is zero; both [N] float64.
+    """Distances between the vectors of A and B in each row, [N] float64.
 
-    `identical` [N] bool: rows whose difference is exactly zero. There relative_l2 is exactly 0 and cosine exactly 1.
+    `relative_l2` is |b − a| / |a|, nan where only a is zero; `cosine` is nan where a or b is zero. `identical` [N]
+    bool marks rows whose difference is exactly zero. There relative_l2 is exactly 0 and cosine exactly 1.
     """
 
     relative_l2: np.ndarray
@@ -29,7 +31,7 @@ class RowDistances:
 
 
 def row_distances(a: np.ndarray, b: np.ndarray) -> RowDistances:
-    """`a` and `b` [N, D], finite; computed in float64, in blocks of rows."""
+    """Compute the distances of `a` and `b` [N, D], finite, in float64 and in blocks of rows."""
     relative_l2, cosine = np.empty(len(a)), np.empty(len(a))
     identical = np.empty(len(a), dtype=bool)
     for rows in _blocks(len(a), a.shape[1]):
@@ -46,9 +48,9 @@ def row_distances(a: np.ndarray, b: np.ndarray) -> RowDistances:
 
 
 def mean_over_images(
-    values: np.ndarray, images: np.ndarray, *, low: float, high: float = np.inf, draws: int = 1000, seed: int = 0
+    values: np.ndarray, images: np.ndarray, draws: Draws = DRAWS, *, low: float, high: float = np.inf
 ) -> Estimate:
-    """The mean of `values` [N], nan left out, with a 95 % interval from a bootstrap over `images` [N].
+    """Return the mean of `values` [N], nan left out, with a 95 % interval from a bootstrap over `images` [N].
 
     `low` and `high` bound the values, and so the interval.
     """
@@ -59,20 +61,20 @@ def mean_over_images(
     if values.min() == values.max():
         mean = float(values[0])  # exactly: a mean of equal numbers may round
         return Estimate(value=mean, low=mean, high=mean)
-    found = _estimate(values, images, draws, seed, bounded=False)
+    found = _estimate(values, images, draws, bounded=False)
     return replace(found, low=float(np.maximum(low, found.low)), high=float(np.minimum(high, found.high)))
 
 
-def share_over_images(flags: np.ndarray, images: np.ndarray, draws: int = 1000, seed: int = 0) -> Estimate:
-    """The share of rows with a flag, `flags` [N] bool, with a 95 % interval from a bootstrap over `images` [N]."""
-    return _estimate(flags.astype(np.float64), images, draws, seed, bounded=True)
+def share_over_images(flags: np.ndarray, images: np.ndarray, draws: Draws = DRAWS) -> Estimate:
+    """Return the share of rows whose `flags` [N] is true, with a 95 % interval from a bootstrap over `images` [N]."""
+    return _estimate(flags.astype(np.float64), images, draws, bounded=True)
 
 
-def _estimate(values: np.ndarray, images: np.ndarray, draws: int, seed: int, *, bounded: bool) -> Estimate:
+def _estimate(values: np.ndarray, images: np.ndarray, draws: Draws, *, bounded: bool) -> Estimate:
     mean, n_images = float(values.mean()), len(np.unique(images))
     if n_images < 2:
         return Estimate(value=mean, low=np.nan, high=np.nan, note="no interval: all rows are of one image")
-    drawn = np.concatenate([(weights @ values) / weights.sum(axis=1) for weights in image_draws(images, draws, seed)])
+    drawn = np.concatenate([(weights @ values) / weights.sum(axis=1) for weights in image_draws(images, draws)])
     return interval(mean, drawn, n_images, bounded)
 
 

@@ -1,4 +1,4 @@
-"""A comparison as files and as text: comparison.csv, changed_answers.csv, and the table that is printed."""
+"""Files and text of a comparison: comparison.csv, changed_answers.csv, and the table that is printed."""
 
 from __future__ import annotations
 
@@ -25,48 +25,51 @@ _HEADER = (
     *("cka", "note"),
 )
 _WIDTH = 120
-_REVISION = 12  # characters that tell one from another
+_REVISION = 12  # characters, enough to distinguish two
 
 
 def side_name(shards: Shards) -> str:
-    """The model, its revision, the adapters on it, and what was done to its states."""
-    told = shards.attributes
-    adapters = json.loads(told.get("adapter_names", "[]"))
-    revision = f" at {str(told['revision'])[:_REVISION]}" if "revision" in told else ""
+    """Name the model, its revision, the adapters on it, and what was done to its states."""
+    attributes = shards.attributes
+    adapters = json.loads(attributes.get("adapter_names", "[]"))
+    revision = f" at {str(attributes['revision'])[:_REVISION]}" if "revision" in attributes else ""
     with_adapters = f" with adapter {', '.join(adapters)}" if adapters else ""
-    under = f" under {told['intervention']}" if "intervention" in told else ""
-    return f"{told.get('model_name', 'unknown model')}{revision}{with_adapters}{under}"
+    under = f" under {attributes['intervention']}" if "intervention" in attributes else ""
+    return f"{attributes.get('model_name', 'unknown model')}{revision}{with_adapters}{under}"
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """One line for each representation, numbers in full; empty where there is none. low, high: the 95 % interval."""
+    """Write one line for each representation.
+
+    Numbers are in full, and empty where there is no number; low and high are the ends of the 95 % interval.
+    """
     _write(path, _HEADER, (_line(movement) for movement in comparison.movements))
 
 
 def write_changed_answers(path: Path, comparison: Comparison) -> None:
-    """One line for each question whose answer changed."""
+    """Write one line for each question whose answer changed."""
     changed = comparison.answers.changed if comparison.answers else ()
     header = ("question_id", "question", "ground_truth", "answer_a", "answer_b")
     _write(path, header, ([getattr(answer, name) for name in header] for answer in changed))
 
 
 def table(comparison: Comparison) -> str:
-    """What moved, what did not, the answers, and what a reader must know."""
+    """Format what moved, what did not, the answers, and what a reader must know."""
     lines = [
         f"{comparison.rows} questions on {comparison.images} images",
         "",
         f"{'representation':<40}{'relative L2':>12}{'95 %':>24}{'max':>10}{'cosine':>10}{'min':>10}{'CKA':>9}",
         *(_row(movement) for movement in comparison.movements),
         "",
-        *(_filled(sentence) for sentence in summary(comparison)),
+        *(_fill(sentence) for sentence in summary(comparison)),
     ]
     return "\n".join(lines)
 
 
 def summary(comparison: Comparison) -> list[str]:
-    """The findings in words, one each."""
+    """Return the findings in words, one each."""
     movements = comparison.movements
-    told = [
+    sentences = [
         f"{m.representation}: identical, the difference is exactly 0 in all {m.rows} rows"
         for m in movements
         if m.unmoved
@@ -74,12 +77,14 @@ def summary(comparison: Comparison) -> list[str]:
     moved = [m for m in movements if m.relative_l2.value > 0]
     if moved:
         most = max(moved, key=lambda m: m.relative_l2.value)
-        told.append(f"moved most: {most.representation}, by {most.relative_l2.value:.3g} of its length in the mean")
+        sentences.append(
+            f"moved most: {most.representation}, by {most.relative_l2.value:.3g} of its length in the mean"
+        )
     if comparison.answers:
         share, changed = comparison.answers.share, len(comparison.answers.changed)
-        told.append(f"answers: {changed} of {comparison.answers.rows} changed, {_percent(share)}")
-    told += [f"note: {m.representation}: {m.note}" for m in movements if m.note]
-    return [*told, *(f"note: {note}" for note in comparison.notes)]
+        sentences.append(f"answers: {changed} of {comparison.answers.rows} changed, {_percent(share)}")
+    sentences += [f"note: {m.representation}: {m.note}" for m in movements if m.note]
+    return [*sentences, *(f"note: {note}" for note in comparison.notes)]
 
 
 def _row(movement: Movement) -> str:
@@ -96,7 +101,7 @@ def _short(number: float) -> str:
 
 
 def _cosine(number: float, digits: int = 5) -> str:
-    """Rounded down, so that only what is exactly 1 is shown as 1."""
+    """Round down, so that only what is exactly 1 is shown as 1."""
     if not np.isfinite(number) or number == 1:
         return _short(number)
     return f"{np.floor(number * 10**digits) / 10**digits:.{digits}f}"
@@ -107,7 +112,7 @@ def _percent(share: Estimate) -> str:
     return f"{text} ({100 * share.low:.1f} to {100 * share.high:.1f})" if np.isfinite(share.low) else text
 
 
-def _filled(sentence: str) -> str:
+def _fill(sentence: str) -> str:
     return textwrap.fill(sentence, _WIDTH, break_on_hyphens=False, break_long_words=False, subsequent_indent="  ")
 
 

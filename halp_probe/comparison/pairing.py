@@ -1,4 +1,4 @@
-"""Two folders of shards, row by row: the same questions on the same images, read at the same tokens.
+"""Pairs of rows from two folders of shards: the same questions on the same images, read at the same tokens.
 
 Anything else would give numbers about the tables and not about the models, so it is refused. Legend: N paired rows.
 """
@@ -19,12 +19,15 @@ _POSITIONS = ("prompt_tokens", "token_index/vision", "token_index/query", "token
 
 
 class PairError(InputError):
-    """Two folders that cannot be compared; the message names the difference."""
+    """Error for two folders that cannot be compared; the message names the difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """`rows_a` and `rows_b` [N] int: where each paired question stands in the two folders, in A's order."""
+    """Rows of two folders, matched.
+
+    `rows_a` and `rows_b` [N] int are the places of each paired question in the two folders, in A's order.
+    """
 
     a: Shards
     b: Shards
@@ -36,44 +39,46 @@ class Pair:
 
     @cached_property
     def identities(self) -> tuple[StateIdentity, StateIdentity]:
-        """Of the states in A and in B."""
+        """Identities of the states in A and in B."""
         return StateIdentity.of_shards(self.a.attributes), StateIdentity.of_shards(self.b.attributes)
 
     @property
     def question_ids(self) -> list[str]:
+        """Ids of the N paired questions."""
         return [self.a.question_ids[row] for row in self.rows_a]
 
     @property
     def representations(self) -> tuple[str, ...]:
-        """Those that both have, in reading order."""
+        """Representations that both folders have, in reading order."""
         return tuple(name for name in self.a.representations if name in self.b.representations)
 
     def both_have(self, column: str) -> bool:
+        """Check that both folders have a column."""
         return self.a.has(column) and self.b.has(column)
 
     def vectors(self, representation: str) -> tuple[np.ndarray, np.ndarray]:
-        """[N, D] and [N, E] float32; a row of NaN is a sample without this vector."""
+        """Return [N, D] and [N, E] float32; a row of NaN is a sample without this vector."""
         a, b = self.a.vectors(representation), self.b.vectors(representation)
-        return _taken(a, self.rows_a), _taken(b, self.rows_b)
+        return _take(a, self.rows_a), _take(b, self.rows_b)
 
     def texts(self, column: str) -> tuple[list[str], list[str]]:
-        """N and N strings."""
+        """Return N and N strings of a column."""
         a, b = self.a.text(column), self.b.text(column)
         return [a[row] for row in self.rows_a], [b[row] for row in self.rows_b]
 
     def numbers(self, column: str) -> tuple[np.ndarray, np.ndarray]:
-        """[N] and [N]"""
+        """Return [N] and [N] numbers of a column."""
         return self.a.numbers(column)[self.rows_a], self.b.numbers(column)[self.rows_b]
 
     @cached_property
     def image_column(self) -> str:
-        """What tells one image from another: the content of their files, or else their names; "" when nothing does."""
+        """Column that identifies an image: the hash of its file, or else its name; "" where neither is known."""
         candidates = [name for name in ("image_sha256", "image_id") if self.both_have(name)]
         return next((name for name in candidates if all(map(all, self.texts(name)))), "")
 
     @cached_property
     def images(self) -> np.ndarray:
-        """[N], equal for rows of the same image; each row its own where nothing tells."""
+        """Codes [N], equal for rows of the same image; a different one for each row if images cannot be identified."""
         return np.array(self.texts(self.image_column)[0]) if self.image_column else np.arange(len(self))
 
 
@@ -94,7 +99,7 @@ def pair(a: Shards, b: Shards, *, common_only: bool = False) -> Pair:
             f"no question in common: A's first is {a.question_ids[0]!r}, B's {b.question_ids[0]!r}; "
             "extract both from the same table"
         )
-    if (alone := alone_in_one(found)) and not common_only:
+    if (alone := describe_unpaired(found)) and not common_only:
         raise PairError(f"{alone}; extract these too, or pass `common_only` to leave them out")
     if not found.representations:
         raise PairError(
@@ -106,17 +111,17 @@ def pair(a: Shards, b: Shards, *, common_only: bool = False) -> Pair:
     return found
 
 
-def alone_in_one(pair: Pair) -> str:
-    """The questions that only one folder has, in words; "" when there are none."""
-    told = []
+def describe_unpaired(pair: Pair) -> str:
+    """Name the questions that only one folder has, in words; "" when there are none."""
+    parts = []
     for name, shards, other in (("A", pair.a, pair.b), ("B", pair.b, pair.a)):
         known = set(other.question_ids)
         alone = [question_id for question_id in shards.question_ids if question_id not in known]
         if alone:
-            told.append(
+            parts.append(
                 f"{len(alone)} of {len(shards.question_ids)} questions are in {name} alone (first {alone[0]!r})"
             )
-    return " and ".join(told)
+    return " and ".join(parts)
 
 
 def _check_prompts(pair: Pair) -> None:
@@ -131,14 +136,14 @@ def _check_prompts(pair: Pair) -> None:
 
 
 def _check_rows(pair: Pair) -> None:
-    """Same texts, images and positions; the first difference is named."""
+    """Check for the same texts, images and positions; the error names the first difference."""
     for column in ("question", pair.image_column):
         if column and pair.both_have(column):
             _check_equal(pair, column, *pair.texts(column), remedy="extract both from the same table and images")
     for column in _POSITIONS:
         if pair.both_have(column):
             a, b = pair.numbers(column)
-            remedy = "these models' prompts have different tokens, and their states belong to different things"
+            remedy = "these models' prompts have different tokens, so their states cannot be paired"
             _check_equal(pair, column, a.tolist(), b.tolist(), remedy=remedy)
 
 
@@ -152,6 +157,6 @@ def _check_equal(pair: Pair, column: str, a: Sequence[str | int], b: Sequence[st
         )
 
 
-def _taken(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """[N, D]; no copy where all rows are taken as they stand."""
+def _take(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return [N, D]; no copy where all rows are taken in their order."""
     return vectors if np.array_equal(rows, np.arange(len(vectors))) else vectors[rows]

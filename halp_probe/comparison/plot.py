@@ -1,4 +1,4 @@
-"""A comparison as a picture: relative L2, cosine and CKA by layer, a line for each position. Lengths are in inches."""
+"""Picture of a comparison: relative L2, cosine and CKA by layer, a line for each position. Lengths are in inches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from halp_probe.bootstrap import Estimate
 from halp_probe.comparison.compare import Comparison, Movement
 from halp_probe.plotting.figures import new_figure, svg, svg_file
-from halp_probe.plotting.titles import shortened
+from halp_probe.plotting.titles import shorten
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 
 _SIZE = (11.0, 4.3)
@@ -40,9 +40,12 @@ _PANELS = (
 
 
 def comparison_svg(comparison: Comparison, name_a: str, name_b: str) -> bytes:
-    """Layers from left to right after the two vision means; bars are 95 % intervals. The same input, the same bytes."""
+    """Draw layers from left to right after the two vision means; bars are 95 % intervals.
+
+    The same input gives the same bytes.
+    """
     places = _Places.of(comparison.movements)
-    names = [f"{side}: {shortened(name, 120)}" for side, name in (("A", name_a), ("B", name_b))]
+    names = [f"{side}: {shorten(name, 120)}" for side, name in (("A", name_a), ("B", name_b))]
     counts = f"{comparison.rows} questions on {comparison.images} images"
     with new_figure(*_SIZE, "white") as figure:
         all_axes = figure.subplots(1, len(_PANELS))
@@ -60,7 +63,7 @@ def comparison_svg(comparison: Comparison, name_a: str, name_b: str) -> bytes:
 
 @dataclass(frozen=True)
 class _Places:
-    """Where each representation stands from left to right: the vision means, then the layers in proportion."""
+    """Places of the representations from left to right: the vision means, then the layers in proportion."""
 
     layers: tuple[int, ...]
     means: tuple[str, ...]
@@ -72,7 +75,7 @@ class _Places:
 
     @property
     def step(self) -> float:
-        """The room of a vision mean, in layers."""
+        """Width of a vision mean, in layers."""
         return max(1.0, (self.layers[-1] - self.layers[0]) / 6) if self.layers else 1.0
 
     def of_mean(self, name: str) -> float:

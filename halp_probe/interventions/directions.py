@@ -1,4 +1,4 @@
-"""Where a probe reads the residual stream, and along which direction: what to steer along or to take out.
+"""Directions of probes: where a probe reads the residual stream, and along which direction to steer or to ablate.
 
 Legend: D decoder width.
 """
@@ -50,7 +50,7 @@ def direction_of(probe: SavedProbe | BinaryProbe) -> np.ndarray:
 
 
 def control_direction(probe: SavedProbe | BinaryProbe, seed: int) -> np.ndarray:
-    """[D] float64 of unit length: that of a probe with random weights on the same standardised inputs.
+    """Return [D] float64 of unit length: the direction of a probe with random weights on the same standardised inputs.
 
     It is made orthogonal to the probe's own, so that the probe sees nothing of it. Raises as `direction_of` does.
     """
@@ -63,7 +63,10 @@ def control_direction(probe: SavedProbe | BinaryProbe, seed: int) -> np.ndarray:
 
 
 def layer_read(probe: SavedProbe) -> int:
-    """The layer whose states the probe reads. Raises InputError for the vision means, which come before layer 0."""
+    """Return the layer whose states the probe reads.
+
+    Raises InputError for the vision means, which come before layer 0.
+    """
     representation = str(probe.metadata.get("representation"))
     layer = layer_of(representation)
     if layer is None:
@@ -75,7 +78,7 @@ def layer_read(probe: SavedProbe) -> int:
 
 
 def _gradient(probe: SavedProbe | BinaryProbe) -> np.ndarray:
-    """[D] float64 of the log-odds with respect to the raw vector."""
+    """Return [D] float64, the gradient of the log-odds with respect to the raw vector."""
     if isinstance(probe, SavedProbe):
         layer_read(probe)
         probe = probe.estimator

@@ -1,4 +1,4 @@
-"""What an intervention did: the same questions with and without it, compared pair by pair.
+"""Effects of an intervention: the same questions with and without it, compared pair by pair.
 
 Legend: N questions that all runs have, B bootstrap draws.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate, image_draws, interval
+from halp_probe.bootstrap import Draws, Estimate, image_draws, interval
 from halp_probe.errors import InputError
 from halp_probe.labels.normalise import bare
 from halp_probe.labels.rules import judge
@@ -21,12 +21,12 @@ PLAIN, ABLATED, CONTROL = RUNS = ("plain", "ablated", "control")
 CHANGED, WRONG, RISK, ENTROPY, LOGPROB = MEASURES = ("changed", "wrong", "risk", "entropy", "logprob")
 PAIRS = ((ABLATED, PLAIN), (CONTROL, PLAIN), (ABLATED, CONTROL))
 SHARES = (CHANGED, WRONG)  # of questions: their values are 0 or 1
-N_DRAWS = 2000
+DRAWS = Draws(count=2000, seed=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The questions of one run, in the order of all runs."""
+    """Questions of one run, in the order of all runs."""
 
     answers: list[str]  # N
     values: Mapping[str, np.ndarray]  # measure -> [N] float64; nan: unknown. `wrong` is the label, 1 = hallucinated
@@ -35,7 +35,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Runs:
-    """The N questions that are in every run."""
+    """Questions (N) that are in every run."""
 
     question_ids: list[str]
     image_ids: list[str]
@@ -48,7 +48,10 @@ class Runs:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One measure over the questions for which every run knows it; intervals are of a bootstrap over images."""
+    """Effect on one measure, over the questions for which every run knows it.
+
+    Intervals are of a bootstrap over images.
+    """
 
     measure: str
     questions: int
@@ -79,21 +82,21 @@ def read_runs(shards: Mapping[str, Shards], probe: SavedProbe, rule: str = "auto
     )
 
 
-def effects(runs: Runs, seed: int = 0, n_draws: int = N_DRAWS) -> list[Effect]:
-    """Every measure that is known for any question: means of the runs, and their paired differences."""
+def effects(runs: Runs, draws: Draws = DRAWS) -> list[Effect]:
+    """Estimate every measure that is known for any question: means of the runs, and their paired differences."""
     found = []
     for measure in MEASURES:
         values = {name: run.values[measure] for name, run in runs.of.items()}
         known = np.isfinite(np.stack(list(values.values()))).all(axis=0)  # [N]
         if known.any():
-            found.append(_effect(measure, {k: v[known] for k, v in values.items()}, runs.images[known], seed, n_draws))
+            found.append(_effect(measure, {k: v[known] for k, v in values.items()}, runs.images[known], draws))
     return found
 
 
-def _effect(measure: str, values: Mapping[str, np.ndarray], images: np.ndarray, seed: int, n_draws: int) -> Effect:
+def _effect(measure: str, values: Mapping[str, np.ndarray], images: np.ndarray, draws: Draws) -> Effect:
     columns = np.stack([*values.values(), *(values[run] - values[minus] for run, minus in PAIRS)])
     shares = [measure in SHARES] * len(values) + [measure == CHANGED and minus == PLAIN for _, minus in PAIRS]
-    estimates = mean_estimates(columns, shares, images, seed, n_draws)
+    estimates = mean_estimates(columns, shares, images, draws)
     return Effect(
         measure=measure,
         questions=len(images),
@@ -102,19 +105,15 @@ def _effect(measure: str, values: Mapping[str, np.ndarray], images: np.ndarray, 
     )
 
 
-def mean_estimates(
-    columns: np.ndarray, shares: Sequence[bool], images: np.ndarray, seed: int, n_draws: int
-) -> list[Estimate]:
-    """The mean of each of `columns` [K, N], with its 95 % interval from draws of `images` [N] that are common to all.
+def mean_estimates(columns: np.ndarray, shares: Sequence[bool], images: np.ndarray, draws: Draws) -> list[Estimate]:
+    """Return the mean of each of `columns` [K, N], with its 95 % interval from common draws of `images` [N].
 
     A column of `shares` holds 0 and 1. The images that inform a mean are those with a row off its commonest value. With
     fewer than two of them there is no interval; but a share of 0 or 1 has that of so many images without a miss.
     """
-    draws = np.concatenate(
-        [_weighted_means(columns, weights) for weights in image_draws(images, n_draws, seed)], axis=1
-    )
+    means = np.concatenate([_weighted_means(columns, weights) for weights in image_draws(images, draws)], axis=1)
     found = []
-    for values, drawn, share in zip(columns, draws, shares, strict=True):
+    for values, drawn, share in zip(columns, means, shares, strict=True):
         kinds, counts = np.unique(values, return_counts=True)
         mean, informing = float(values.mean()), len(np.unique(images[values != kinds[counts.argmax()]]))
         if informing > 1 or (share and mean in (0, 1)):
@@ -127,7 +126,7 @@ def mean_estimates(
 
 
 def _weighted_means(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[K, b] from `columns` [K, N] and `weights` [b, N]."""
+    """Return [K, b] from `columns` [K, N] and `weights` [b, N]."""
     return columns @ weights.T / weights.sum(axis=1)
 
 

@@ -1,4 +1,4 @@
-"""What an ablation leaves behind: `ablation.csv`, `ablation.json`, and the summary that is printed. N questions."""
+"""Files and text of an ablation: `ablation.csv`, `ablation.json`, and the summary that is printed. N questions."""
 
 from __future__ import annotations
 
@@ -40,20 +40,24 @@ _TITLES = {
     LOGPROB: "first-token log-probability, nats",
 }
 _WIDTH = 110  # characters of a line of remarks
-_ALIKE = 1.5  # a control that moves the states more or less than so many times as far is no match
+_ALIKE = 1.5  # largest ratio of the two moves at which the control counts as matched
 
 
-def moved_by(runs: Runs, run: str) -> float:
-    """How far this run's states are from the plain ones where the probe reads, over their length (root mean squares).
+def measure_movement(runs: Runs, run: str) -> float:
+    """Return how far this run's states are from the plain ones where the probe reads, relative to their length.
 
-    The states themselves are compared, so it also tells that the intervention took place.
+    Both are root mean squares. The states themselves are compared, so this also shows that the intervention took
+    place.
     """
     plain, changed = (runs.of[name].vectors.astype(np.float64) for name in (PLAIN, run))  # [N, D]
     return float(np.sqrt(((changed - plain) ** 2).sum() / (plain**2).sum()))
 
 
 def write_csv(path: Path, runs: Runs) -> None:
-    """One line a question; a label that is unknown, and a change of the plain run against itself, are left blank."""
+    """Write one line a question.
+
+    A label that is unknown is left blank, and so is a change of the plain run against itself.
+    """
     header = ["question_id", "image_id", "question", "ground_truth_answer"]
     header += [f"answer_{name}" for name in RUNS]
     columns: list[Sequence[Any]] = [runs.question_ids, runs.image_ids, runs.questions, runs.truths]
@@ -68,22 +72,22 @@ def write_csv(path: Path, runs: Runs) -> None:
         writer.writerows(zip(*columns, strict=True))
 
 
-def write_json(path: Path, about: Mapping[str, Any], runs: Runs, found: Sequence[Effect]) -> None:
-    """`about` says what was done (JSON); then every estimate. There is null for what is not known."""
+def write_json(path: Path, about: Mapping[str, Any], runs: Runs, effects: Sequence[Effect]) -> None:
+    """Write `about`, which says what was done (JSON), then every estimate; null for what is not known."""
     record = {
         **about,
         "questions": len(runs.question_ids),
         "images": len(np.unique(runs.images)),
         "left_out": runs.left_out,
-        "verdicts": {name: turned(runs, name) for name in (ABLATED, CONTROL)},
-        "effects": {effect.measure: _effect_json(effect) for effect in found},
+        "verdicts": {name: count_turns(runs, name) for name in (ABLATED, CONTROL)},
+        "effects": {effect.measure: _effect_json(effect) for effect in effects},
         "halp_probe_version": __version__,
     }
     write_json_file(path, record)
 
 
-def turned(runs: Runs, run: str) -> dict[str, int]:
-    """How many verdicts went from right to wrong and back, among the questions with a verdict in both runs."""
+def count_turns(runs: Runs, run: str) -> dict[str, int]:
+    """Count the verdicts that went from right to wrong and back, among the questions with a verdict in both runs."""
     before, after = (runs.of[name].values[WRONG] for name in (PLAIN, run))
     known = np.isfinite(before) & np.isfinite(after)
     return {
@@ -93,19 +97,19 @@ def turned(runs: Runs, run: str) -> dict[str, int]:
     }
 
 
-def summary(runs: Runs, found: Sequence[Effect], moved: Mapping[str, float], how: str) -> str:
-    """The effects as aligned text, and below them what a reader must know.
+def summary(runs: Runs, effects: Sequence[Effect], moved: Mapping[str, float], how: str) -> str:
+    """Format the effects as aligned text, and below them what a reader must know.
 
-    `moved` is each run's `moved_by`; `how` is the control, removed or moved.
+    `moved` is each run's `measure_movement`; `how` is the control, removed or moved.
     """
     head = ("", *RUNS, "ablated − plain", "95 %", "ablated − control", "95 %")
-    lines = [head, *(tuple(_line(effect)) for effect in found)]
+    lines = [head, *(tuple(_line(effect)) for effect in effects)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     aligned = [
         "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
         for line in lines
     ]
-    remarks = (textwrap.fill(text, _WIDTH, break_on_hyphens=False) for text in _remarks(runs, found, moved, how))
+    remarks = (textwrap.fill(text, _WIDTH, break_on_hyphens=False) for text in _remarks(runs, effects, moved, how))
     return "\n".join([*(line.rstrip() for line in aligned), "", *remarks])
 
 
@@ -118,7 +122,7 @@ def _line(effect: Effect) -> Iterator[str]:
         yield f"{difference.low:+.3f} to {difference.high:+.3f}" if np.isfinite(difference.low) else "none"
 
 
-def _remarks(runs: Runs, found: Sequence[Effect], moved: Mapping[str, float], how: str) -> Iterator[str]:
+def _remarks(runs: Runs, effects: Sequence[Effect], moved: Mapping[str, float], how: str) -> Iterator[str]:
     questions, images = len(runs.question_ids), len(np.unique(runs.images))
     yield f"{questions} questions on {images} images; intervals from a bootstrap over images, paired by question."
     yield (
@@ -137,18 +141,18 @@ def _remarks(runs: Runs, found: Sequence[Effect], moved: Mapping[str, float], ho
             "The two moves differ in size, and so may their effects: `control='moved'` (with another `output_dir`) "
             "compares with a move of the same size."
         )
-    judged = [effect for effect in found if effect.measure == WRONG]
+    judged = [effect for effect in effects if effect.measure == WRONG]
     if not judged:
         yield "wrong answers: no answer has a verdict in all runs (the table may have no ground truth)."
     for effect in judged:
-        turns = {name: turned(runs, name) for name in (ABLATED, CONTROL)}
-        told = "; ".join(
+        turns = {name: count_turns(runs, name) for name in (ABLATED, CONTROL)}
+        counts = "; ".join(
             f"{name}: {n['right_to_wrong']} went from right to wrong, {n['wrong_to_right']} from wrong to right"
             for name, n in turns.items()
         )
         yield (
             f"wrong answers: {effect.questions} of {questions} questions have a verdict in all runs; the others do not "
-            f"count here. {told}."
+            f"count here. {counts}."
         )
     if runs.left_out:
         yield f"{runs.left_out} questions are not in all runs and were left out: see failures.csv in each folder."
@@ -167,7 +171,7 @@ def _plain(estimate: Estimate) -> dict[str, Any]:
 
 
 def _cell(value: float, measure: str) -> str:
-    """In full, so that it can be read back exactly."""
+    """Format in full, so that the number can be read back exactly."""
     if np.isnan(value):
         return ""
     return str(int(value)) if measure in (CHANGED, WRONG) else repr(float(value))

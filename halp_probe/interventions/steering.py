@@ -1,4 +1,4 @@
-"""Change what a decoder block passes on, while a context lasts: add a direction to it, or take one out.
+"""Change the output of a decoder block while a context lasts: add a direction to it, or take one out.
 
 Layer k is the output of decoder block k, before any DeepStack addition and before the final norm. An intervention acts
 in every forward pass and at every position: image and text tokens, padding, each answer token. It acts before all other
@@ -64,12 +64,12 @@ def steer(model: LoadedModel | nn.Module, layer: int, direction: Any, strength: 
     >>> steered > plain
     True
     """
-    block, vector = _block(model, layer), _checked(model, direction)
+    block, vector = _block(model, layer), _check_direction(model, direction)
     if not math.isfinite(strength):
         raise InputError(f"strength {strength} is not finite; pass a number")
     shift = _float32(strength * vector, f"strength {strength:g} times the direction")  # [D]
-    there = _on_device(shift)
-    with _changed(block, lambda hidden: hidden + there(hidden)):
+    on_device = _on_device(shift)
+    with _change_output(block, lambda hidden: hidden + on_device(hidden)):
         yield
 
 
@@ -117,12 +117,12 @@ def ablate_direction(
     other = unit if along is None else _on_device(_unit(model, along))
     if not math.isfinite(to):
         raise InputError(f"to={to} is not finite; pass the component that the states should have")
-    with _changed(block, lambda hidden: hidden + (to - hidden @ unit(hidden))[..., None] * other(hidden)):
+    with _change_output(block, lambda hidden: hidden + (to - hidden @ unit(hidden))[..., None] * other(hidden)):
         yield
 
 
 @contextmanager
-def _changed(block: nn.Module, change: Change) -> Iterator[None]:
+def _change_output(block: nn.Module, change: Change) -> Iterator[None]:
     def hook(_module: nn.Module, _args: Any, output: Any) -> torch.Tensor:
         if not isinstance(output, torch.Tensor):
             raise TypeError(f"the block returns {type(output).__name__}, not one tensor of hidden states")
@@ -143,8 +143,8 @@ def _block(model: LoadedModel | nn.Module, layer: int) -> nn.Module:
     return blocks[layer]
 
 
-def _checked(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
-    """[D] float64 on the CPU."""
+def _check_direction(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
+    """Return the direction as [D] float64 on the CPU."""
     if isinstance(direction, torch.Tensor):
         vector = direction.detach().to("cpu", torch.float64)
     else:
@@ -160,7 +160,7 @@ def _checked(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
 
 
 def _parts(model: LoadedModel | nn.Module) -> tuple[Any, nn.ModuleList]:
-    """Its config and its decoder blocks."""
+    """Return the model's config and its decoder blocks."""
     plain: Any = model
     if isinstance(model, LoadedModel):
         plain, family = model.model, model.checkpoint.family
@@ -176,8 +176,8 @@ def _parts(model: LoadedModel | nn.Module) -> tuple[Any, nn.ModuleList]:
 
 
 def _unit(model: LoadedModel | nn.Module, direction: Any) -> torch.Tensor:
-    """[D] float32 of unit length on the CPU."""
-    vector = _checked(model, direction)
+    """Return the direction as [D] float32 of unit length on the CPU."""
+    vector = _check_direction(model, direction)
     length = float(vector.norm())
     if not length > 0:
         raise InputError("the direction is zero: there is nothing to take out; pass another one")
@@ -192,6 +192,6 @@ def _float32(vector: torch.Tensor, what: str) -> torch.Tensor:
 
 
 def _on_device(vector: torch.Tensor) -> Change:
-    """The vector in the dtype and on the device of the tensor that it is used with, copied there once."""
+    """Return a function that gives the vector in the dtype and on the device of a tensor, copied there once."""
     copy = functools.cache(lambda device, dtype: vector.to(device, dtype))
     return lambda hidden: copy(hidden.device, hidden.dtype)

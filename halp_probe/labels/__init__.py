@@ -1,1 +1,4 @@
-"""A model's answer and the ground truth -> right, wrong or unknown, with the rule that said so."""
+"""Labels of a model's answers.
+
+An answer and the ground truth -> right, wrong or unknown, with the rule that decided.
+"""

@@ -1,4 +1,4 @@
-"""How far two labellings agree: counts, per cent, Cohen's kappa, with intervals from a bootstrap. No files.
+"""Agreement of two labellings: counts, per cent, Cohen's kappa, with intervals from a bootstrap. No files.
 
 Legend: N questions, U units of the bootstrap, B draws; [2, 2] counts of first label x second label, 0 = right first.
 """
@@ -10,15 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate, image_draws, interval
+from halp_probe.bootstrap import Draws, Estimate, image_draws, interval
+
+DRAWS = Draws(count=2000, seed=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """`confusion`: [3][3] counts, the first labels down, the second across, each in the order right, wrong, unknown.
+    """Counts of equal and of different labels, the share of equal ones and Cohen's kappa.
 
-    `agreement` is the share of equal labels and `kappa` Cohen's, both of the `compared` questions that have a label on
-    both sides. `problem` says why kappa is nan, or is "". `units`: how many units the bootstrap drew from.
+    `confusion` is [3][3] counts, the first labels down, the second across, each in the order right, wrong, unknown.
+    `agreement` is the share of equal labels and `kappa` Cohen's, both of the `compared` questions that have a label
+    on both sides. `problem` says why kappa is nan, or is "". `units` is the number of units that the bootstrap drew
+    from.
     """
 
     confusion: tuple[tuple[int, int, int], ...]
@@ -29,10 +33,12 @@ class Agreement:
 
     @property
     def compared(self) -> int:
+        """Number of questions that have a label on both sides."""
         return sum(sum(row[:2]) for row in self.confusion[:2])
 
     @property
     def agreeing(self) -> int:
+        """Number of questions with the same label on both sides."""
         return self.confusion[0][0] + self.confusion[1][1]
 
 
@@ -40,8 +46,7 @@ def agreement(
     first: Sequence[int | None],
     second: Sequence[int | None],
     units: Sequence[str],
-    draws: int = 2000,
-    seed: int = 0,
+    draws: Draws = DRAWS,
     unit: str = "image",
 ) -> Agreement:
     """Compare two labellings of the same N questions; `units` [N] names what is drawn as one, and `unit` its kind.
@@ -55,7 +60,7 @@ def agreement(
     compared = confusion[:2, :2]
     known = (sides < 2).all(axis=0)  # [N]
     own = np.array(units, dtype=str)[known]
-    drawn = _draws(sides[:, known], own, draws, seed)  # [B, 2, 2]
+    drawn = _draws(sides[:, known], own, draws)  # [B, 2, 2]
     agreeing = _agreement(compared, drawn, len(np.unique(own)), unit)
     return Agreement(
         confusion=tuple((int(a), int(b), int(c)) for a, b, c in confusion),
@@ -67,26 +72,29 @@ def agreement(
 
 
 def shares(counts: np.ndarray) -> np.ndarray:
-    """[B] share of equal labels in [B, 2, 2] counts; nan where there is none."""
+    """Return [B], the share of equal labels in [B, 2, 2] counts; nan where there are no counts."""
     totals = counts.sum(axis=(1, 2))
     return _ratio(np.trace(counts, axis1=1, axis2=2), totals)
 
 
 def kappas(counts: np.ndarray) -> np.ndarray:
-    """[B] Cohen's kappa of [B, 2, 2] counts; nan where all agree on one class, as chance alone would."""
+    """Return [B], Cohen's kappa of [B, 2, 2] counts; nan where all agree on one class, as chance alone would."""
     totals = counts.sum(axis=(1, 2)).astype(np.float64)
     by_chance = (counts.sum(axis=1) * counts.sum(axis=2)).sum(axis=1)  # [B] in units of totals²
     agreeing = np.trace(counts, axis1=1, axis2=2)
     return _ratio(agreeing * totals - by_chance, totals**2 - by_chance)
 
 
-def _draws(sides: np.ndarray, units: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """[B, 2, 2] counts of each draw; `sides` [2, n] labels and `units` [n] of the compared questions."""
+def _draws(sides: np.ndarray, units: np.ndarray, draws: Draws) -> np.ndarray:
+    """Return [B, 2, 2], the counts of each draw.
+
+    `sides` [2, n] are the labels and `units` [n] the units of the compared questions.
+    """
     if not len(units):
         return np.zeros((0, 2, 2), dtype=int)
     cells = np.eye(4, dtype=int)[2 * sides[0] + sides[1]]  # [n, 4]
-    counts = [weights @ cells for weights in image_draws(units, draws, seed)]
-    return np.concatenate(counts).reshape(draws, 2, 2)
+    counts = [weights @ cells for weights in image_draws(units, draws)]
+    return np.concatenate(counts).reshape(draws.count, 2, 2)
 
 
 def _agreement(compared: np.ndarray, drawn: np.ndarray, n_units: int, unit: str) -> Estimate:
@@ -97,9 +105,10 @@ def _agreement(compared: np.ndarray, drawn: np.ndarray, n_units: int, unit: str)
 
 
 def _kappa(compared: np.ndarray, drawn: np.ndarray, agreeing: Estimate, rarer: int, unit: str) -> Estimate:
-    """Its interval is made on the logit scale of (1 + kappa) / 2, which lies in 0 … 1, from the `rarer` units.
+    """Estimate kappa on the logit scale of (1 + kappa) / 2, which lies in 0 … 1, from the `rarer` units.
 
-    Where all agree no draw can differ: what they could still disagree, at the same agreement by chance.
+    Where all agree, no draw can differ. The interval then comes from what they could still disagree on, at the same
+    agreement by chance.
     """
     value = float(kappas(compared[None])[0])
     if value == 1:
@@ -111,7 +120,7 @@ def _kappa(compared: np.ndarray, drawn: np.ndarray, agreeing: Estimate, rarer: i
 
 
 def _rarer_units(sides: np.ndarray, units: np.ndarray) -> int:
-    """How many units have the label that fewer units have, on either side; `sides` [2, n], `units` [n]."""
+    """Count the units that have the label that fewer units have, on either side; `sides` [2, n], `units` [n]."""
     return min(len(np.unique(units[(sides == label).any(axis=0)])) for label in (0, 1))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from halp_probe.labels.normalise import bare, plain
-from halp_probe.labels.refusal import refused
-from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compared, unknown
+from halp_probe.labels.refusal import is_refusal
+from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compare_texts, unknown
 
 _LETTER = (
     r"(?:[\[(]\s*(?P<in_brackets>[A-Ha-h])\s*[\])]|(?P<upper>[A-H])(?![\w'&])|(?P<lower>[b-h])(?=\s*(?:[.,;:!)}]|$)))"
@@ -33,34 +33,40 @@ _ALSO = re.compile(r"\s*(?:,|/|&|\bor\b|\band\b)\s*[\[(]?[A-H]\b(?!\s+[a-z])")
 
 
 def judge_choice(answer: str, truth: str, question: str) -> Verdict:
-    """`answer` is clean. Declarations win over a leading letter; without either, one option's exact text counts."""
+    """Judge a clean `answer` by the option letter that it gives.
+
+    A declared letter wins over a leading one; without either, the exact text of one option counts.
+    """
     wanted = letter_of(truth)
     if wanted is None:
         return unknown("choice", bare(truth), "the ground truth is no option letter")
-    declared = _declared(answer)
-    letters = declared or _leading(answer) or _named(answer)
-    lone = _leading(answer)
+    declared = _declared_letters(answer)
+    letters = declared or _leading_letters(answer) or _named_letters(answer)
+    lone = _leading_letters(answer)
     if declared and len(_marks(answer)) < 2:
         letters = declared | lone  # a lone letter first and another one declared later
     texts = options(question)
-    letters = letters | _contradicting(answer, letters, texts)
+    letters = letters | _contradicting_letters(answer, letters, texts)
     if not letters:
         letters = _by_text(answer, texts)
     if len(letters) > 1:
         return unknown("choice", wanted, CONFLICT)
     if not letters:
-        return unknown("choice", wanted, REFUSAL if refused(answer) else "no option could be read")
-    return compared("choice", letters.pop(), wanted)
+        return unknown("choice", wanted, REFUSAL if is_refusal(answer) else "no option could be read")
+    return compare_texts("choice", letters.pop(), wanted)
 
 
 def letter_of(truth: str) -> str | None:
-    """The option letter a ground truth is: "B", "(b)", "B."; None if it is none."""
+    """Return the option letter of a ground truth such as "B", "(b)" or "B."; None for any other text."""
     match = re.fullmatch(r"[\[(]?\s*([A-Ha-h])\s*[\])]?[.:]?", plain(truth))
     return match[1].upper() if match else None
 
 
 def options(question: str) -> dict[str, str]:
-    """The options a question lists ("A. cat B. dog"), letter -> text; {} unless they run A, B, … without a gap."""
+    """Read the options that a question lists, letter -> text; {} unless they run A, B, … without a gap.
+
+    An example of such a question is "Which animal? A. cat B. dog".
+    """
     marks = _marks(question)
     letters = [mark[1] for mark in marks]
     if len(letters) < 2 or letters != list("ABCDEFGH"[: len(letters)]):
@@ -81,7 +87,7 @@ def _letter(match: re.Match[str]) -> str:
     return next(value for value in match.groupdict().values() if value).upper()
 
 
-def _declared(answer: str) -> set[str]:
+def _declared_letters(answer: str) -> set[str]:
     found: set[str] = set()
     for match in _DECLARED.finditer(answer):
         # IGNORECASE is for the words around the letter: a lone "a" is an article unless it stands in brackets
@@ -94,7 +100,7 @@ def _declared(answer: str) -> set[str]:
     return found
 
 
-def _leading(answer: str) -> set[str]:
+def _leading_letters(answer: str) -> set[str]:
     if _BARE_A.fullmatch(answer):
         return {"A"}
     match = _LEADING.match(answer)
@@ -106,8 +112,8 @@ def _leading(answer: str) -> set[str]:
     return found | (marks if len(marks) > 1 else set()) | ({re.sub(r"\W|or|and", "", also[0])} if also else set())
 
 
-def _named(answer: str) -> set[str]:
-    """Letters named as "option B", unless the sentence rejects them."""
+def _named_letters(answer: str) -> set[str]:
+    """Return the letters named as "option B", unless the sentence rejects them."""
     found = set()
     for match in _NAMED.finditer(answer):
         start = max(answer.rfind(stop, 0, match.start()) for stop in (".", ";", "\n")) + 1
@@ -125,8 +131,8 @@ def _by_text(answer: str, texts: dict[str, str]) -> set[str]:
     return {letter for letter, text in texts.items() if text and bare(text) == said}
 
 
-def _contradicting(answer: str, letters: set[str], texts: dict[str, str]) -> set[str]:
-    """ "A. dog" where the question says A is the cat: the text's letter speaks against the letter."""
+def _contradicting_letters(answer: str, letters: set[str], texts: dict[str, str]) -> set[str]:
+    """Return the letter whose text follows another letter: "A. dog" where the question says that A is the cat."""
     if len(letters) != 1:
         return set()
     rest = re.match(r"\W*[A-Ha-h]\W+(.+)$", answer.strip())

@@ -1,4 +1,4 @@
-"""What an answer without a yes or no claims about a yes/no question.
+"""Claims about a yes/no question in an answer that has no yes or no.
 
 Only a clause that restates all of the question, in its order, with nothing foreign in between, is evidence; so is a
 negation right before what the question is about. Everything else says nothing: a missed claim costs one label, a
@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from halp_probe.labels.negation import NEGATORS, NEUTRAL, RELATIONS, Clause, clauses, spelled_out, without_scene
+from halp_probe.labels.negation import NEGATORS, NEUTRAL, RELATIONS, Clause, clauses, spell_out, strip_scene
 from halp_probe.labels.normalise import sentences, word_set, words_of
 from halp_probe.labels.stems import NUMBER_WORDS, same_word
 
@@ -24,7 +24,7 @@ _CONDITIONS = word_set(  # a sentence with one of them states nothing
     doubtful supposedly allegedly supposed
     """
 )
-_DEGREES_OF_DOUBT = word_set(  # a clause with one of them is no plain yes and no plain no
+_DEGREES_OF_DOUBT = word_set(  # a clause with one of them is neither a plain yes nor a plain no
     """
     hardly barely scarcely rarely seldom almost nearly partially partly absent missing gone used formerly previously
     avoid avoids avoiding toy statue painting drawing sculpture poster stuffed fake reflection shadow
@@ -46,8 +46,8 @@ _LONGEST_REACH = 4  # words from a negation to what it negates; all of them must
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A yes/no question: its content words in order, and what a direct negation of denies the whole."""
+class YesNoQuestion:
+    """Content words of a yes/no question, in order, and the words whose direct negation denies the whole."""
 
     words: tuple[str, ...]
     heads: tuple[str, ...]
@@ -56,16 +56,20 @@ class Asked:
     any_order: bool
 
     def index(self, word: str) -> int | None:
+        """Return the place of a content word, in any of its forms; None if the question lacks it."""
         return next((i for i, own in enumerate(self.words) if same_word(own, word)), None)
 
 
-def asked(question: str) -> Asked | None:
-    """None where claims cannot be judged: no yes/no question, a negated one, or one with "or"."""
+def parse_question(question: str) -> YesNoQuestion | None:
+    """Parse a yes/no question.
+
+    Returns None where claims cannot be judged: for any other question, a negated one, or one with "or".
+    """
     parts = [s for s in sentences(question) if not _INSTRUCTION.search(s)]
     questions = [s for s in parts if s.endswith("?")] or parts
     if not questions:
         return None
-    words = words_of(without_scene(spelled_out(questions[-1])))
+    words = words_of(strip_scene(spell_out(questions[-1])))
     if len(words) < 2 or words[0] not in _AUXILIARIES or "or" in words or NEGATORS & set(words):
         return None
     existential = words[1] == "there"
@@ -73,7 +77,7 @@ def asked(question: str) -> Asked | None:
     if not content:
         return None
     related = bool(RELATIONS & set(content))
-    return Asked(
+    return YesNoQuestion(
         words=tuple(content),
         heads=_heads(words, content, existential, related),
         existential=existential,
@@ -91,24 +95,24 @@ def _heads(words: list[str], content: list[str], existential: bool, related: boo
     return (nouns[-1],) if nouns else ()
 
 
-def claimed(answer: str, question: str) -> set[str]:
-    """The polarities ("yes", "no") of the answer's claims on the question; empty where there are none."""
-    about = asked(question)
+def claimed_polarities(answer: str, question: str) -> set[str]:
+    """Return the polarities ("yes", "no") of the answer's claims on the question; empty if it makes none."""
+    about = parse_question(question)
     if about is None:
         return set()
     found: set[str] = set()
-    stated = "\n".join(s for s in sentences(without_scene(answer)) if not s.endswith("?"))
+    stated = "\n".join(s for s in sentences(strip_scene(answer)) if not s.endswith("?"))
     for sentence in clauses(stated):
-        if sentence and not _mute(sentence):
+        if sentence and not _states_nothing(sentence):
             found |= _of_sentence(sentence, about)
     return found
 
 
-def _mute(sentence: list[Clause]) -> bool:
+def _states_nothing(sentence: list[Clause]) -> bool:
     return any(_CONDITIONS & set(clause.words) for clause in sentence)
 
 
-def _of_sentence(sentence: list[Clause], about: Asked) -> set[str]:
+def _of_sentence(sentence: list[Clause], about: YesNoQuestion) -> set[str]:
     found: set[str] = set()
     negated = False
     for clause, following in zip(sentence, [*sentence[1:], None], strict=False):
@@ -122,10 +126,10 @@ def _of_sentence(sentence: list[Clause], about: Asked) -> set[str]:
     return found
 
 
-def _of_clause(clause: Clause, about: Asked) -> set[str]:
+def _of_clause(clause: Clause, about: YesNoQuestion) -> set[str]:
     if _DEGREES_OF_DOUBT & set(clause.words):
         return set()
-    spots = _restated(clause.words, about)
+    spots = _restatement(clause.words, about)
     negators = clause.negators()
     if any(_denies(clause.words, at, about) for at in negators):
         return {"no"}
@@ -146,13 +150,13 @@ def _of_clause(clause: Clause, about: Asked) -> set[str]:
 
 
 def _target(words: tuple[str, ...], negator: int) -> int | None:
-    """Where the first word stands that the negation is about; None: it ends the clause ("is not visible")."""
+    """Return the place of the first word that a negation is about; None if it ends the clause ("is not visible")."""
     rest = range(negator + 1, len(words))
     return next((i for i in rest if words[i] not in NEUTRAL and words[i] not in _LINKS | {"in"}), None)
 
 
-def _denies(words: tuple[str, ...], at: int, about: Asked) -> bool:
-    """Is the negation at `at` directly on what the question is about, in a clause about nothing else?"""
+def _denies(words: tuple[str, ...], at: int, about: YesNoQuestion) -> bool:
+    """Check that the negation at `at` is directly on what the question is about, in a clause about nothing else."""
     last_too = about.existential and words[at] in ("no", "without", "neither", "nor")
     heads = (*about.heads, about.words[-1]) if last_too else about.heads
     reach = range(at + 1, min(len(words), at + 1 + _LONGEST_REACH))
@@ -169,8 +173,11 @@ def _denies(words: tuple[str, ...], at: int, about: Asked) -> bool:
     )
 
 
-def _same_subject(before: tuple[str, ...], spot: int, words: tuple[str, ...], about: Asked) -> bool:
-    """Nothing foreign before the negation, unless all of the question is there ("the floor is clean with no dirt")."""
+def _same_subject(before: tuple[str, ...], spot: int, words: tuple[str, ...], about: YesNoQuestion) -> bool:
+    """Check that nothing foreign precedes the negation, unless all of the question does.
+
+    An example of the latter is "the floor is clean with no dirt".
+    """
     strange = [w for w in before if about.index(w) is None and w not in NEUTRAL and not _adverb(w)]
     if not strange:
         return True
@@ -183,15 +190,18 @@ def _same_subject(before: tuple[str, ...], spot: int, words: tuple[str, ...], ab
     )
 
 
-def _same_place(after: tuple[str, ...], about: Asked) -> bool:
-    """No foreign place or partner behind: "no dirt on the wall" says nothing of the floor."""
+def _same_place(after: tuple[str, ...], about: YesNoQuestion) -> bool:
+    """Check that no foreign place or partner follows: "no dirt on the wall" says nothing of the floor."""
     preposition = next((i for i, w in enumerate(after) if w in RELATIONS), len(after))
     free = _LINKS if about.related else _LINKS | {"in", "on", "to"}
     return all(w in NEUTRAL or w in free or about.index(w) is not None for w in after[preposition:])
 
 
-def _restated(words: tuple[str, ...], about: Asked) -> list[int] | None:
-    """Where the clause restates each of the question's words, sorted; None if it does not, or says more in between."""
+def _restatement(words: tuple[str, ...], about: YesNoQuestion) -> list[int] | None:
+    """Return the sorted places where the clause restates each of the question's words.
+
+    Returns None if it does not, or says more in between.
+    """
     spots: list[int] = []
     start = 0
     for own in about.words:
@@ -219,7 +229,7 @@ _NOT_SEEN = frozenset(
 )
 
 
-def _passes(word: str, about: Asked, in_order: bool) -> bool:
+def _passes(word: str, about: YesNoQuestion, in_order: bool) -> bool:
     if word in NEUTRAL or word in NEGATORS or word in _POSTURES | _DEGREES or _adverb(word):
         return True
     if about.existential and "contact" in about.words:
@@ -227,8 +237,11 @@ def _passes(word: str, about: Asked, in_order: bool) -> bool:
     return word in ("on", "in", "of") and not in_order  # "dirt on the floor"
 
 
-def _fits_subject(before: tuple[str, ...], about: Asked) -> bool:
-    """Words before the restatement: none that make it about another thing ("the owner of the dog is running")."""
+def _fits_subject(before: tuple[str, ...], about: YesNoQuestion) -> bool:
+    """Check the words before the restatement.
+
+    None may make it about another thing ("the owner of the dog is running").
+    """
     foreign = [w for w in before if w not in NEUTRAL and w not in NEGATORS and not _adverb(w)]
     if about.existential:
         return not _NOT_SEEN & set(before)
@@ -238,7 +251,7 @@ def _fits_subject(before: tuple[str, ...], about: Asked) -> bool:
 
 
 def _ends_phrase(words: tuple[str, ...], spot: int) -> bool:
-    """No noun follows that makes the word its modifier ("beach umbrella", "stair railing")."""
+    """Check that no noun follows that makes the word its modifier ("beach umbrella", "stair railing")."""
     if spot + 1 >= len(words):
         return True
     follower = words[spot + 1]

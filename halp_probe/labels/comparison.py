@@ -1,4 +1,4 @@
-"""labels.csv against a person's labels: agreement, per rule too, and the questions they disagree on."""
+"""Comparison of labels.csv with a person's labels: agreement, per rule too, and the questions they disagree on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from halp_probe.bootstrap import Estimate
+from halp_probe.bootstrap import Draws, Estimate
 from halp_probe.files import atomic_text
-from halp_probe.labels.agreement import Agreement, agreement
-from halp_probe.labels.table import ID_COLUMN, LabelError, LabelRow, checked_meaning, read_labels
+from halp_probe.labels.agreement import DRAWS, Agreement, agreement
+from halp_probe.labels.table import ID_COLUMN, LabelError, LabelRow, check_meaning, read_labels
 
 DISAGREEMENTS = "disagreements.csv"
 _FIELDS = (ID_COLUMN, "label", "reviewed_label", "rule", "reason", "question", "model_answer", "ground_truth")
@@ -20,7 +20,7 @@ _SIDES = ("right", "hallucinated", "unknown")
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """A person's labels: `labels` by question_id, of column `column` of the table at `path`."""
+    """Labels by a person: `labels` by question_id, from column `column` of the table at `path`."""
 
     path: Path
     column: str
@@ -29,9 +29,10 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """`whole`: over all rules; `rules`: by the rule of labels.csv; `disagreements`: rows with the other label.
+    """Agreement with a person over all rules (`whole`) and by the rule of labels.csv (`rules`).
 
-    `unit`: what the bootstrap drew ("image" or "question"); `notes`: what was left out.
+    `disagreements` are the rows with the other label; `unit` is what the bootstrap drew ("image" or "question");
+    `notes` say what was left out.
     """
 
     whole: Agreement
@@ -44,7 +45,7 @@ class Comparison:
 def reference(path: str | os.PathLike[str], column: str) -> Reference:
     """Read a person's labels. Raises LabelError as `read_labels` does, or if the column seems to say 1 = right."""
     path = Path(path)
-    checked_meaning(column)
+    check_meaning(column)
     labels = read_labels(path, column)
     if all(label is None for label in labels.values()):
         raise LabelError(f"{path} has no label in column {column!r}; pass a table that somebody has reviewed")
@@ -55,8 +56,7 @@ def compare(
     labels: str | os.PathLike[str],
     person: Reference,
     images: Mapping[str, str] | None = None,
-    draws: int = 2000,
-    seed: int = 0,
+    draws: Draws = DRAWS,
 ) -> Comparison:
     """Compare labels.csv with a person's labels, matched by question_id.
 
@@ -78,8 +78,8 @@ def compare(
     rules = sorted({row.rule for row in both})
     unit = "question" if images is None else "image"
     return Comparison(
-        whole=agreement([row.label for row in both], theirs, units, draws, seed, unit),
-        rules={rule: _of_rule(rule, both, theirs, units, draws, seed, unit) for rule in rules},
+        whole=agreement([row.label for row in both], theirs, units, draws, unit),
+        rules={rule: _of_rule(rule, both, theirs, units, draws, unit) for rule in rules},
         disagreements=tuple(
             (row, own)
             for row, own in zip(both, theirs, strict=True)
@@ -91,7 +91,7 @@ def compare(
 
 
 def write_disagreements(path: Path, comparison: Comparison) -> None:
-    """A row for each question with two different labels, with the texts that labels.csv has of it."""
+    """Write a row for each question with two different labels, with the texts that labels.csv has of it."""
     with atomic_text(path) as file:
         writer = csv.writer(file)
         writer.writerow(_FIELDS)
@@ -101,11 +101,11 @@ def write_disagreements(path: Path, comparison: Comparison) -> None:
 
 
 def summary(comparison: Comparison, person: Reference) -> str:
-    """A few lines for a person: per cent, kappa, the counts, the rules, what was left out."""
+    """Summarise in a few lines for a person: per cent, kappa, the counts, the rules, what was left out."""
     whole = comparison.whole
     lines = [
         f"{whole.compared} answers compared with column {person.column!r} of {person.path.name}: "
-        f"{whole.agreeing} agree, {_shown(whole.agreement, 100)} %; Cohen's kappa {_shown(whole.kappa)}"
+        f"{whole.agreeing} agree, {_format(whole.agreement, 100)} %; Cohen's kappa {_format(whole.kappa)}"
     ]
     if whole.problem:
         lines.append(f"kappa is not defined: {whole.problem}")
@@ -120,7 +120,7 @@ def summary(comparison: Comparison, person: Reference) -> str:
     ]
     lines += [
         f"  {rule or '(no rule)':<9}{own.compared:>7} compared {own.agreeing:>7} agree, "
-        f"{_shown(own.agreement, 100)} %; kappa {_shown(own.kappa)}"
+        f"{_format(own.agreement, 100)} %; kappa {_format(own.kappa)}"
         for rule, own in comparison.rules.items()
     ]
     return "\n".join([*lines, *(f"note: {note}" for note in comparison.notes)])
@@ -131,12 +131,11 @@ def _of_rule(
     rows: Sequence[LabelRow],
     theirs: Sequence[int | None],
     units: Sequence[str],
-    draws: int,
-    seed: int,
+    draws: Draws,
     unit: str,
 ) -> Agreement:
     own = [n for n, row in enumerate(rows) if row.rule == rule]
-    return agreement([rows[n].label for n in own], [theirs[n] for n in own], [units[n] for n in own], draws, seed, unit)
+    return agreement([rows[n].label for n in own], [theirs[n] for n in own], [units[n] for n in own], draws, unit)
 
 
 def _notes(rows: Sequence[LabelRow], both: Sequence[LabelRow], person: Reference, path: Path) -> tuple[str, ...]:
@@ -170,8 +169,8 @@ def _image(question_id: str, images: Mapping[str, str], path: Path) -> str:
     return images[question_id]
 
 
-def _shown(share: Estimate, times: int = 1) -> str:
-    """ "94.6 [92.1, 97.0]" in per cent, "0.876 [0.812, 0.930]" else; without brackets where there is no interval."""
+def _format(share: Estimate, times: int = 1) -> str:
+    """Format a share: "94.6 [92.1, 97.0]" in per cent, "0.876 [0.812, 0.930]" else; no brackets without an interval."""
     digits = 1 if times == 100 else 3
     value, low, high = (f"{times * part:.{digits}f}" for part in (share.value, share.low, share.high))
     return value if "nan" in (low, high) else f"{value} [{low}, {high}]"

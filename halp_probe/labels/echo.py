@@ -1,4 +1,4 @@
-"""Cut what is not the answer: an echoed prompt, chat markers, turns the model invented, its thinking."""
+"""Cut whatever is not the answer: an echoed prompt, chat markers, turns that the model invented, its thinking."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SPECIAL_TOKEN = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|<(?:eos|bos|pad|image|end
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.IGNORECASE | re.DOTALL)
 
 
-def without_prompt(text: str, question: str) -> str:
-    """Only what the model said in answer to `question`; "" if it never got past its thinking."""
+def strip_prompt(text: str, question: str) -> str:
+    """Return only what the model said in answer to `question`; "" if it never got past its thinking."""
     text = _model_turn(text, question)
     text = without_thinking(text)  # never closed: cut off while thinking, so it gave no answer
     tagged = _ANSWER_TAG.findall(text)
     text = _SPECIAL_TOKEN.sub(" ", tagged[-1] if tagged else text)
-    return _without_question(text, question)
+    return _strip_question(text, question)
 
 
 def _model_turn(text: str, question: str) -> str:
@@ -40,12 +40,12 @@ def _model_turn(text: str, question: str) -> str:
     if not markers:
         return text[: users[0]] if users and text[: users[0]].strip() else text
     ends = sorted({end for _, end in markers})
-    asked = _ends_of(question, text) if question.strip() else []
+    question_ends = _ends_of(question, text) if question.strip() else []
     before_user = text[: min(users)] if users else ""
-    if question.strip() and not any(end <= ends[-1] for end in asked) and before_user.strip():
+    if question.strip() and not any(end <= ends[-1] for end in question_ends) and before_user.strip():
         return before_user  # our question is in none of the turns: the model answered and then invented a dialogue
     # a model may go on with turns of its own after its answer: the turn that counts is the one after our question
-    after = [next((e for e in ends if e >= stop), None) for stop in asked]
+    after = [next((e for e in ends if e >= stop), None) for stop in question_ends]
     start = next((e for e in reversed(after) if e is not None), ends[-1])
     stops = [s for s in users if s >= start]
     return text[start : min(stops)] if stops else text[start:]
@@ -56,7 +56,7 @@ def _ends_of(question: str, text: str) -> list[int]:
     return [m.end() for m in re.finditer(pattern, text, re.IGNORECASE)]
 
 
-def _without_question(text: str, question: str) -> str:
+def _strip_question(text: str, question: str) -> str:
     words = question.split()
     if not words:
         return text

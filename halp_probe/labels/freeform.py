@@ -7,9 +7,9 @@ import unicodedata
 
 from halp_probe.labels.negation import NEGATORS, NEUTRAL, Clause, clauses
 from halp_probe.labels.normalise import bare, sentences, word_set, words_of
-from halp_probe.labels.refusal import refused
+from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import NUMBER_WORDS, same_word, singular
-from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compared, right, unknown, wrong
+from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compare_texts, right, unknown, wrong
 
 _ARTICLES = ("a", "an", "the")
 _NOTHING = frozenset(("none", "nothing", "nobody", "no one"))
@@ -24,13 +24,13 @@ _BE = word_set("is are was were be does do did can")
 
 
 def judge_exact(answer: str, truth: str, question: str = "") -> Verdict:
-    """Equal after case, punctuation, articles and white space; `answer` is clean."""
-    verdict = compared("exact", bare(answer), bare(truth))
-    return unknown("exact", verdict.truth, REFUSAL) if verdict.label == 1 and refused(answer) else verdict
+    """Judge a clean `answer` as right if it equals the truth after case, punctuation, articles and white space."""
+    verdict = compare_texts("exact", bare(answer), bare(truth))
+    return unknown("exact", verdict.truth, REFUSAL) if verdict.label == 1 and is_refusal(answer) else verdict
 
 
 def judge_contains(answer: str, truth: str, question: str) -> Verdict:
-    """Is the truth said in the answer, as whole words one after the other, and not denied? `answer` is clean.
+    """Judge if a clean `answer` says the truth, as whole words one after the other, and does not deny it.
 
     A sentence that names the truth among other things ("a red car and a blue bus") counts as saying it; only an answer
     that is nothing but a list ("red, blue and green") is unknown.
@@ -38,7 +38,7 @@ def judge_contains(answer: str, truth: str, question: str) -> Verdict:
     said, wanted = bare(answer), bare(truth)
     if said == wanted:
         return right("contains", said, wanted)
-    if refused(answer):
+    if is_refusal(answer):
         return unknown("contains", wanted, REFUSAL, said)
     if _another_script(answer, truth):
         return unknown("contains", wanted, "another script than the ground truth's", said)
@@ -50,7 +50,7 @@ def judge_contains(answer: str, truth: str, question: str) -> Verdict:
 
 
 def says(text: str, truth: str) -> bool:
-    """Do the truth's words stand in the text, one after the other?"""
+    """Check that the truth's words stand in the text, one after the other."""
     return bool(_spans(_words(text), _words(truth)))
 
 
@@ -75,8 +75,8 @@ def _judge_mentions(answer: str, said: str, wanted: str, question: str) -> Verdi
 
 
 def _mentions(clause: Clause, truth: list[str], question: str) -> set[str]:
-    """For each place that names the truth: "said", "denied" or "unclear"."""
-    words = _folded(clause.words)
+    """Classify each place that names the truth: "said", "denied" or "unclear"."""
+    words = _fold(clause.words)
     return {_mention(words, start, stop, question) for start, stop in _spans(words, truth)}
 
 
@@ -92,14 +92,17 @@ def _mention(words: list[str], start: int, stop: int, question: str) -> str:
     if len(after) > 1 and after[0] in _BE and after[1] in NEGATORS and all(w in NEUTRAL for w in after[2:]):
         return "unclear"
     # "the shape left of the red circle": words of the question again, not an answer to it
-    asked, echoed = _folded(words_of(question)), words[start : stop + 1]
+    asked, echoed = _fold(words_of(question)), words[start : stop + 1]
     if len(echoed) > stop - start and echoed[-1] not in NEUTRAL and len(echoed[-1]) > 2 and _spans(asked, echoed):
         return "unclear"
     return "said"
 
 
 def _judge_nothing(answer: str, said: str, wanted: str, question: str) -> Verdict:
-    """The truth is that there is none: right only if said plainly, wrong if the answer knows of no negation."""
+    """Judge where the truth is that there is nothing.
+
+    The answer is right only if it says so plainly, and wrong if it has no negation.
+    """
     for sentence in sentences(answer):
         if _PLAIN_NOTHING.fullmatch(re.split(r"[,;.!]", sentence)[0].strip()):
             return right("contains", said, wanted)
@@ -115,7 +118,10 @@ def _judge_nothing(answer: str, said: str, wanted: str, question: str) -> Verdic
 
 
 def _says_there_is_no(clause: Clause, question: str) -> bool:
-    """Does it say "no star", "there isn't a star"? The thing must be one that the question names, if that is known."""
+    """Check for "no star", "there isn't a star".
+
+    The thing must be one that the question names, if the question is known.
+    """
     words = list(clause.words)
     at = next(iter(clause.negators()), None)
     if (
@@ -133,7 +139,7 @@ def _says_there_is_no(clause: Clause, question: str) -> bool:
 
 
 def _offers(answer: str, truth: list[str]) -> bool:
-    """Is the truth one of several offers ("red or blue")?"""
+    """Check if the truth is one of several offers ("red or blue")."""
     for sentence in sentences(answer):
         words = _words(sentence, keep_articles=True)
         for start, stop in _spans(words, truth):
@@ -144,14 +150,17 @@ def _offers(answer: str, truth: list[str]) -> bool:
 
 
 def _mere_list(answer: str, truth: list[str]) -> bool:
-    """Nothing but items of a word or two, one of them the truth ("red, blue and green")."""
+    """Check for nothing but items of a word or two, one of them the truth ("red, blue and green")."""
     items = [_words(item) for item in re.split(r"\s*,\s*(?:and\s+)?|\s+and\s+|\s*&\s*", answer.strip(" ."))]
     listed = len(items) > 2 or (len(items) == 2 and bool(re.search(r"\band\b|&", answer)))
     return listed and all(0 < len(item) <= 2 for item in items) and truth in items
 
 
 def _spans(words: list[str], truth: list[str]) -> list[tuple[int, int]]:
-    """Where `words` say the truth; word breaks inside it do not matter ("t shirt" ~ "tshirt"), nor a last plural."""
+    """Find where `words` say the truth.
+
+    Word breaks inside it do not matter ("t shirt" ~ "tshirt"), nor does a last plural.
+    """
     if not truth:
         return []
     joined, ending = "".join(truth), "".join([*truth[:-1], singular(truth[-1])])
@@ -165,18 +174,18 @@ def _spans(words: list[str], truth: list[str]) -> list[tuple[int, int]]:
 
 
 def _words(text: str, keep_articles: bool = False) -> list[str]:
-    words = _folded(words_of(text))
+    words = _fold(words_of(text))
     return words if keep_articles else [w for w in words if w not in _ARTICLES] or words
 
 
-def _folded(words: list[str] | tuple[str, ...]) -> list[str]:
-    """Without accents, number words as digits."""
+def _fold(words: list[str] | tuple[str, ...]) -> list[str]:
+    """Remove accents and write number words as digits."""
     plain_words = ("".join(c for c in unicodedata.normalize("NFKD", w) if not unicodedata.combining(c)) for w in words)
     return [str(NUMBER_WORDS.get(word, word)) for word in plain_words]
 
 
 def _another_script(answer: str, truth: str) -> bool:
-    """The truth's letters are Latin and the answer has none, or one of them needs no spaces between its words."""
+    """Check if the truth's letters are Latin and the answer's are not, or if one has no spaces between words."""
     if any("\u0e00" <= c <= "\u0eff" or "\u3040" <= c <= "\u9fff" for c in answer + truth):
         return True
     latin = [any(c.isalpha() and unicodedata.name(c, "").startswith("LATIN") for c in text) for text in (answer, truth)]

@@ -1,4 +1,4 @@
-"""Let a judge model give the verdicts: all of them, or only where the rules found none."""
+"""Verdicts of a judge model: on all answers, or only where the rules found none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from halp_probe.asking import Patience, ask_all
 from halp_probe.endpoint import Endpoint, EndpointFlags, Failed, Pace, checked_url
-from halp_probe.labels.echo import without_prompt
+from halp_probe.labels.echo import strip_prompt
 from halp_probe.labels.judge_prompt import (
     PROMPT,
     RIGHT,
@@ -22,13 +22,13 @@ from halp_probe.labels.judge_prompt import (
     WRONG,
     parse,
     prompt_sha256,
-    shortened,
+    shorten,
     user_message,
     verdict_key,
 )
 from halp_probe.labels.table import LabelError, LabelRow
 from halp_probe.labels.verdict import EMPTY_ANSWER, NO_TRUTH
-from halp_probe.labels.verdict_cache import Kept, VerdictCache
+from halp_probe.labels.verdict_cache import StoredVerdict, VerdictCache
 from halp_probe.labels.vqa import human_answers
 from halp_probe.progress import Counter, Progress, silent
 
@@ -47,7 +47,7 @@ _FLAGS = EndpointFlags(
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeConfig:
-    """Which judge is asked what, and how hard."""
+    """Options of a judge: which model is asked about which rows, and how."""
 
     which: str  # "all" answers, or only those the rules leave "unknown"
     url: str  # of an OpenAI-compatible endpoint, up to and with /v1
@@ -68,7 +68,7 @@ class JudgeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a judge is asked about. `answer` is the model's, without an echoed prompt and thinking."""
+    """Question put to a judge. `answer` is the model's, without an echoed prompt and thinking."""
 
     question: str
     truth: str
@@ -77,7 +77,10 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeRun:
-    """The rows with their verdicts. Of the different texts to judge, `asked` were asked now, `failed` without reply."""
+    """Rows with the judge's verdicts.
+
+    Of the different texts to judge, `asked` is the number sent now and `failed` the number without a reply.
+    """
 
     rows: list[LabelRow]
     asked: int
@@ -99,27 +102,30 @@ def ask_judge(
 ) -> JudgeRun:
     """Ask about the rows that `config.which` names; the others stay as the rules left them. All sequences have N items.
 
-    An answer without text and a row without ground truth stay unknown unasked. Verdicts go to `cache` as they come, and
-    what stands there is not asked again; a failure is not kept. Raises LabelError without the openai client, if the
-    endpoint wants a key or knows no such model, and if it fails for ten questions in a row.
+    An answer without text and a row without ground truth stay unknown and are not asked about. Verdicts go to
+    `cache` as they come, and those already there are not asked for again; a failure is not cached. Raises
+    LabelError without the openai client, if the endpoint wants a key or has no such model, and if it fails for ten
+    questions in a row.
     """
     about = {
-        n: Question(question=question, truth=truth, answer=without_prompt(answer, question).strip())
+        n: Question(question=question, truth=truth, answer=strip_prompt(answer, question).strip())
         for n, (row, question, answer, truth) in enumerate(zip(rows, questions, answers, truths, strict=True))
         if _to_ask(row, truth, config.which)
     }
-    kept = VerdictCache(cache)
+    verdicts = VerdictCache(cache)
     prompt_hash = prompt_sha256(config.max_tokens)
     keys = {n: verdict_key(prompt_hash, config.model, q.question, q.truth, q.answer) for n, q in about.items()}
     wanted = {key: about[n] for n, key in keys.items()}
-    new = {key: question for key, question in wanted.items() if kept.get(key) is None}
-    failed = _Asking(config, kept, prompt_hash).all(new, Counter(progress, len(new), unit="answer")) if new else {}
-    served = {each.served_model for key in wanted if (each := kept.get(key)) is not None and each.served_model}
+    new = {key: question for key, question in wanted.items() if verdicts.get(key) is None}
+    failed = (
+        _Requests(config, verdicts, prompt_hash).all(new, Counter(progress, len(new), unit="answer")) if new else {}
+    )
+    served = {each.served_model for key in wanted if (each := verdicts.get(key)) is not None and each.served_model}
     judged = [
-        _row(row, about[n], kept.get(keys[n]) or failed[keys[n]], config.model) if n in about else row
+        _row(row, about[n], verdicts.get(keys[n]) or failed[keys[n]], config.model) if n in about else row
         for n, row in enumerate(rows)
     ]
-    notes = [kept.note] if kept.note else []
+    notes = [verdicts.note] if verdicts.note else []
     if failed:
         first = next(n for n in keys if keys[n] in failed)
         notes.append(
@@ -160,21 +166,21 @@ def _to_ask(row: LabelRow, truth: str, which: str) -> bool:
     return judgeable and (which == "all" or row.label is None)
 
 
-def _row(row: LabelRow, about: Question, found: Kept | Failed, model: str) -> LabelRow:
-    """The row with the judge's verdict; a failure and a reply without verdict leave it unknown."""
-    shown = shortened(about.answer)
+def _row(row: LabelRow, about: Question, found: StoredVerdict | Failed, model: str) -> LabelRow:
+    """Return the row with the judge's verdict; a failure and a reply without verdict leave it unknown."""
+    shortened = shorten(about.answer)
     if isinstance(found, Failed):
         label, reason = None, f"{model} failed: {found.reason}"
     else:
         label = _LABELS[found.verdict]
         reason = f"{model}: {found.problem}" if found.problem else f"{model} says {found.verdict}"
-    if shown != about.answer:
+    if shortened != about.answer:
         reason += ", shown a shortened answer"
-    return replace(row, label=label, rule=JUDGE, answer=shown, truth=about.truth, reason=reason)
+    return replace(row, label=label, rule=JUDGE, answer=shortened, truth=about.truth, reason=reason)
 
 
-class _Asking:
-    """One run against the endpoint."""
+class _Requests:
+    """Requests of one run to the endpoint."""
 
     def __init__(self, config: JudgeConfig, cache: VerdictCache, prompt_hash: str) -> None:
         self._config = config
@@ -191,12 +197,15 @@ class _Asking:
         )
 
     def all(self, new: dict[str, Question], progress: Counter) -> dict[str, Failed]:
-        """Ask each; what failed, by key. Whatever ends it early, Ctrl-C too, the verdicts so far are in the cache."""
+        """Ask each; return the failures by key.
+
+        If it ends early, also by Ctrl-C, the verdicts so far are in the cache.
+        """
         failed: dict[str, Failed] = {}
         patience = Patience()
-        asked = ask_all(lambda key: self._one(key, new[key]), new, self._endpoint.stop, at_once=self._config.workers)
-        with closing(asked):
-            for answers in asked:
+        replies = ask_all(lambda key: self._one(key, new[key]), new, self._endpoint.stop, at_once=self._config.workers)
+        with closing(replies):
+            for answers in replies:
                 for answer in answers:
                     progress.advance(1, failed=answer.given is not None)
                     if answer.given is None:
@@ -206,29 +215,29 @@ class _Asking:
                     if patience.ends_with(answer.given):
                         raise LabelError(
                             f"the judge failed for {patience.told('answers', answer.given)}; {patience.replies} new "
-                            f"verdicts are kept in {self._cache.path}: mend the endpoint and run the same command again"
+                            f"verdicts are kept in {self._cache.path}: fix the endpoint and run the same command again"
                         )
         return failed
 
     def _one(self, key: str, about: Question) -> Failed | None:
-        """Ask, and keep the verdict here, in the thread that asks: whatever ends the run, it has been paid for."""
-        said_to = user_message(about.question, about.truth, about.answer)
-        messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": said_to}]
+        """Ask, and store the verdict here, in the thread that asks: it has been paid for, even if the run ends now."""
+        message = user_message(about.question, about.truth, about.answer)
+        messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": message}]
         reply = self._endpoint.ask(messages, temperature=TEMPERATURE, max_tokens=self._config.max_tokens)
         if isinstance(reply, Failed):
             return reply
-        said = parse(reply)
-        kept = Kept(
+        parsed = parse(reply)
+        verdict = StoredVerdict(
             key=key,
-            verdict=said.verdict,
-            problem=said.problem,
+            verdict=parsed.verdict,
+            problem=parsed.problem,
             reply=reply.text or reply.refusal,
             model=self._config.model,
             served_model=reply.served,
             prompt_sha256=self._prompt_hash,
             date=_now(),
         )
-        self._cache.add(kept)
+        self._cache.add(verdict)
         return None
 
 

@@ -1,4 +1,4 @@
-"""What a judge model is shown, and what counts as its verdict. Nothing here asks anybody."""
+"""Prompt of a judge model, and the parsing of its verdict. Nothing here sends requests."""
 
 from __future__ import annotations
 
@@ -42,54 +42,57 @@ _ONE_WORD = re.compile(r"[\"'*`]*(right|wrong|unknown)[\"'*`]*\.?[\"'*`]*", re.I
 
 
 @dataclass(frozen=True)
-class Said:
-    """`verdict`: one of VERDICTS; `problem`: why it is unknown although the judge did not say so, or ""."""
+class ParsedVerdict:
+    """Verdict in a judge's reply: one of VERDICTS.
+
+    `problem` says why it is unknown although the judge did not say so, or is "".
+    """
 
     verdict: str
     problem: str = ""
 
 
 def prompt_sha256(max_tokens: int) -> str:
-    """Of all that shapes a verdict beside the model and the texts: the prompt, the cut and the sampling settings."""
+    """Hash all that shapes a verdict beside the model and the texts: the prompt, the cut and the sampling settings."""
     return _sha256([PROMPT, TEMPERATURE, max_tokens, _LONGEST, _ENDING])
 
 
 def verdict_key(prompt_hash: str, model: str, question: str, truth: str, answer: str) -> str:
-    """The name under which a verdict is kept: sha256 of everything it depends on."""
+    """Return the cache key of a verdict: the sha256 of everything it depends on."""
     return _sha256([prompt_hash, model, question, truth, answer])
 
 
 def user_message(question: str, truth: str, answer: str) -> str:
-    """The three texts as one JSON object, whose escaping no text can break out of; a JSON list stays a list."""
+    """Return the three texts as one JSON object, so that no text can break out of it; a JSON list stays a list."""
     humans = human_answers(truth)
-    shown = {"question": question, "ground_truth": truth if humans is None else humans, "answer": shortened(answer)}
-    return json.dumps(shown, ensure_ascii=False)
+    texts = {"question": question, "ground_truth": truth if humans is None else humans, "answer": shorten(answer)}
+    return json.dumps(texts, ensure_ascii=False)
 
 
-def shortened(answer: str) -> str:
-    """The answer, or its beginning and end around a mark that says how much is missing."""
+def shorten(answer: str) -> str:
+    """Return the answer, or its beginning and end around a mark that says how much is missing."""
     if len(answer) <= _LONGEST:
         return answer
     start, end = answer[: _LONGEST - _ENDING], answer[-_ENDING:]
     return f"{start} [… {len(answer) - _LONGEST} characters left out …] {end}"
 
 
-def parse(reply: Completion) -> Said:
-    """One word, or JSON {"verdict": word}, after what it thought; nothing else is a verdict."""
+def parse(reply: Completion) -> ParsedVerdict:
+    """Parse one word, or JSON {"verdict": word}, after any thinking; nothing else is a verdict."""
     if reply.refusal or reply.finish == "content_filter":
-        return Said(UNKNOWN, "refused to judge")
+        return ParsedVerdict(UNKNOWN, "refused to judge")
     if reply.finish == "length":
-        return Said(UNKNOWN, "its reply was cut off")
+        return ParsedVerdict(UNKNOWN, "its reply was cut off")
     text = after_thinking(reply.text) or ""
     fenced = _FENCED.fullmatch(text)
     text = fenced[1] if fenced else text
     word = _ONE_WORD.fullmatch(text)
     said = word[1].lower() if word else _json_verdict(text)
-    return Said(said) if said in VERDICTS else Said(UNKNOWN, "no verdict in its reply")
+    return ParsedVerdict(said) if said in VERDICTS else ParsedVerdict(UNKNOWN, "no verdict in its reply")
 
 
 def _json_verdict(text: str) -> str:
-    """The word of {"verdict": word}, in lower case; "" for anything else, a key given twice included."""
+    """Return the word of {"verdict": word} in lower case; "" for anything else, also for a key given twice."""
     try:
         pairs = json.loads(text, object_pairs_hook=list) if text.startswith("{") else []
     except json.JSONDecodeError:

@@ -13,18 +13,21 @@ _SHOWN = 5  # unknown ids in the summary
 
 
 class Answers(Protocol):
-    """Answers to label: what is asked of shards."""
+    """Answers to label: the part of `Shards` that labelling reads."""
 
     @property
-    def question_ids(self) -> tuple[str, ...]: ...
+    def question_ids(self) -> tuple[str, ...]:
+        """Ids of the questions, in the shards' order."""
 
-    def text(self, name: str) -> list[str]: ...
+    def text(self, name: str) -> list[str]:
+        """Return a column of texts."""
 
-    def has(self, name: str) -> bool: ...
+    def has(self, name: str) -> bool:
+        """Check for a column."""
 
 
 def text_of(shards: Answers, name: str) -> list[str]:
-    """Return a column of texts; blank ones where there is none of this name."""
+    """Return a column of texts; blank ones if there is no column of this name."""
     return shards.text(name) if shards.has(name) else [""] * len(shards.question_ids)
 
 
@@ -40,7 +43,7 @@ def answers_of(shards: Answers) -> list[str]:
 
 
 def judge_answers(shards: Answers, rule: str | None = None) -> list[LabelRow]:
-    """Judge each answer, in the shards' order; without a `rule` each ground truth's shape picks its own."""
+    """Judge each answer, in the shards' order; without a `rule` the shape of each ground truth picks its own."""
     truths, questions = shards.text("ground_truth_answer"), text_of(shards, "question")
     cells = zip(shards.question_ids, answers_of(shards), truths, questions, strict=True)
     return [

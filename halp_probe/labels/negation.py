@@ -1,4 +1,4 @@
-"""English negation: which words negate, which words a negation looks through, how text falls into clauses."""
+"""English negation: which words negate, which words a negation looks through, how text splits into clauses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from halp_probe.labels.normalise import sentences, word_set, words_of
 
 NEGATORS = word_set("not no never without neither nor none nothing nobody nowhere zero")
-_NO_NEGATION = re.compile(  # they look like negations and are none
+_NO_NEGATION = re.compile(  # they look like negations but are not
     r"\b(?:not (?:only|just|merely|simply|to mention)|(?:there(?:'s| is) )?no (?:doubt|question|wonder|problem)"
     r"|without (?:a |any )?(?:doubt|question))\b",
     re.IGNORECASE,
@@ -23,7 +23,7 @@ _X_FREE = re.compile(
     r"\b(\w{3,})-free\b|\b(?!(?:un|regard|use|neverthe|nonethe|doubt|need)less\b)(\w{4,})less\b", re.IGNORECASE
 )
 
-# Words that carry none of a claim's matter: a negation reaches through them to what it negates.
+# Words without content of their own: a negation reaches through them to what it negates.
 NEUTRAL = word_set(
     """
     a an the any some this that these those it its they them their he him his she her hers there here i we you me my our
@@ -57,34 +57,38 @@ _BREAK = re.compile(
 
 @dataclass(frozen=True)
 class Clause:
-    """`words` in lower case; `after`: what parts it from the clause before ("" at a sentence's start)."""
+    """Words of a clause, in lower case.
+
+    `after` is what separates it from the clause before ("" at a sentence's start).
+    """
 
     words: tuple[str, ...]
     after: str
 
     def negators(self) -> list[int]:
+        """Places of the words that negate."""
         return [i for i, word in enumerate(self.words) if word in NEGATORS]
 
 
-def without_scene(text: str) -> str:
-    """Without "in this image", "based on the photo": words about the picture, not about what it shows."""
+def strip_scene(text: str) -> str:
+    """Remove words about the picture itself, such as "in this image" and "based on the photo"."""
     return _SCENE.sub(" ", text)
 
 
-def spelled_out(text: str) -> str:
-    """Every negation as one of NEGATORS; idioms that negate nothing removed ("not only", "no doubt")."""
+def spell_out(text: str) -> str:
+    """Write every negation as one of NEGATORS, and remove idioms that negate nothing ("not only", "no doubt")."""
     text = _NO_MATTER.sub(" ", _NO_NEGATION.sub(" ", text))
     text = _X_FREE.sub(lambda m: f"no {m[1] or m[2]}", text)
     return _NEGATING_PHRASE.sub(" without ", text)
 
 
 def clauses(text: str) -> list[list[Clause]]:
-    """Per sentence, its clauses."""
+    """Split each sentence into its clauses."""
     return [_clauses_of(sentence) for sentence in sentences(text)]
 
 
 def _clauses_of(sentence: str) -> list[Clause]:
-    sentence = re.sub(r"(?<=\d),(?=\d)", "", spelled_out(sentence))
+    sentence = re.sub(r"(?<=\d),(?=\d)", "", spell_out(sentence))
     found: list[Clause] = []
     start, after = 0, ""
     for stop in [*_BREAK.finditer(sentence), None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from halp_probe.labels.echo import without_prompt
+from halp_probe.labels.echo import strip_prompt
 
 _QUOTES = str.maketrans(dict.fromkeys("‘’‚‛´ʼ′", "'") | dict.fromkeys("“”„‟«»″", '"') | {"\u00ad": "", "⁄": "/"})
 _CONTROL = re.compile(r"[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2060\ufeff]")
@@ -20,11 +20,12 @@ _UNQUOTED_NOT = re.compile(r"\b(is|are|was|were|do|does|did|has|have|had|could|w
 
 
 def word_set(words: str) -> frozenset[str]:
+    """Return the words of a text as a set."""
     return frozenset(words.split())
 
 
 def plain(text: str) -> str:
-    """NFKC, straight quotes, no control characters, single spaces; line breaks stay."""
+    """Return the text in NFKC, with straight quotes, without control characters; single spaces, line breaks kept."""
     text = unicodedata.normalize("NFKC", text.translate(_QUOTES)).translate(_QUOTES)
     text = re.sub(r"(?<![^\s*_`(])[–−](?=\d)", "-", text)  # a minus sign, or a dash used as one
     text = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
@@ -32,8 +33,11 @@ def plain(text: str) -> str:
 
 
 def clean(answer: str, question: str = "") -> str:
-    """The answer without echoed prompt, thinking, markdown; a line break is left where a sentence ends."""
-    text = plain(without_prompt(plain(answer), plain(question)))
+    """Return the answer without echoed prompt, thinking and markdown.
+
+    A line break is left where a sentence ends.
+    """
+    text = plain(strip_prompt(plain(answer), plain(question)))
     text = _MARKDOWN.sub("", _LATEX_TEXT.sub(r"\1", text))
     text = re.sub(r"[^\S\n]+", " ", text)
     text = re.sub(r" *(?:\n *)+", "\n", text).strip()
@@ -42,21 +46,21 @@ def clean(answer: str, question: str = "") -> str:
 
 
 def bare(text: str) -> str:
-    """Case, punctuation, articles and white space away: what `exact` compares. Never empties a text."""
+    """Remove case, punctuation, articles and white space: the form that `exact` compares. Never empties a text."""
     words = re.findall(r"\w+(?:[.,]\d+)*", plain(text).casefold().replace("'", "").replace("_", " "))
     kept = [word for word in words if word not in _ARTICLES]
     return " ".join(kept or words) or " ".join(plain(text).casefold().split())
 
 
 def sentences(text: str) -> list[str]:
-    """`text` at line breaks and after . ! ? (the dot of "No. 5" ends none)."""
+    """Split `text` at line breaks and after . ! ? (the dot of "No. 5" ends no sentence)."""
     text = re.sub(r"\bno\. *(?=\d)", "number ", text, flags=re.IGNORECASE)
     parts = (part.strip() for part in re.split(r"\n+|(?<=[.!?])[\"')\]]*\s+", text))
     return [part for part in parts if part]
 
 
 def words_of(text: str) -> list[str]:
-    """Words in lower case, "isn't" as "is not", without possessive 's."""
+    """Return words in lower case, "isn't" as "is not", without possessive 's."""
     text = plain(text).lower()
     for short, full in _CONTRACTED:
         text = text.replace(short, full)

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from halp_probe.labels.normalise import bare, plain, sentences, words_of
 from halp_probe.labels.numerals import Numeral, numerals, whole_numeral
-from halp_probe.labels.refusal import refused
+from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import same_word
-from halp_probe.labels.verdict import REFUSAL, Verdict, compared, unknown
+from halp_probe.labels.verdict import REFUSAL, Verdict, compare_texts, unknown
 
 _CONTEXT = 120  # characters before a number that may say what it is; keeps long answers linear
 _ZERO = Numeral(value=Decimal(0), start=0, end=0, scaled=False)
@@ -43,25 +43,26 @@ _NO_COUNT = re.compile(
 
 
 def judge_number(answer: str, truth: str, question: str) -> Verdict:
-    """`answer` is clean. Unknown unless it gives one number, or declares one among several."""
+    """Judge a clean `answer`; unknown unless it gives one number, or declares one among several."""
     wanted = _only_number(truth)
     if wanted is None:
         return unknown("number", bare(truth), "the ground truth is no number")
-    said = _declared(answer)
+    said = _declared_numbers(answer)
     if len({number.value for number in said}) > 1:
         return unknown("number", wanted.text, "several numbers declared")
-    if not said and refused(answer):
+    if not said and is_refusal(answer):
         return unknown("number", wanted.text, REFUSAL)
     if not said:
-        said, problem = _undeclared(answer, question)
+        said, problem = _undeclared_numbers(answer, question)
         if problem:
             return unknown("number", wanted.text, problem)
     if _differs_by_scale(said[0], wanted):
         return unknown("number", wanted.text, "the same digits in another unit", said[0].text)
-    return compared("number", said[0].text, wanted.text)
+    return compare_texts("number", said[0].text, wanted.text)
 
 
 def is_number(truth: str) -> bool:
+    """Check if a ground truth is one number and nothing else."""
     return whole_numeral(truth) is not None
 
 
@@ -72,8 +73,8 @@ def _only_number(truth: str) -> Numeral | None:
     return whole_numeral(truth) or (found[0] if len(found) == 1 else None)
 
 
-def _undeclared(answer: str, question: str) -> tuple[list[Numeral], str]:
-    """The number that the answer is about, or why there is none."""
+def _undeclared_numbers(answer: str, question: str) -> tuple[list[Numeral], str]:
+    """Return the number that the answer is about, or why there is no such number."""
     found = numerals(answer)
     if not found:
         return ([_ZERO], "") if _says_none(answer, question) else ([], "no number could be read")
@@ -83,17 +84,17 @@ def _undeclared(answer: str, question: str) -> tuple[list[Numeral], str]:
         return [], "a bound, not a number"
     for sentence in sentences(answer):
         here = numerals(sentence)
-        if here and (_ANOTHER.search(sentence, here[0].end) or _repeated(sentence, here)):
+        if here and (_ANOTHER.search(sentence, here[0].end) or _is_repeated(sentence, here)):
             return [], "several things counted and no total"
     return found, ""
 
 
-def _repeated(sentence: str, found: list[Numeral]) -> bool:
-    """Twice the same number in a sentence ("two here and two there"), other than "three (3)"."""
+def _is_repeated(sentence: str, found: list[Numeral]) -> bool:
+    """Check for the same number twice in a sentence ("two here and two there"), other than "three (3)"."""
     return any(sentence[one.end : other.start].strip() not in ("(", "") for one, other in pairwise(found))
 
 
-def _declared(answer: str) -> list[Numeral]:
+def _declared_numbers(answer: str) -> list[Numeral]:
     found = numerals(answer)
     declared = []
     for number, after in zip(found, [*found[1:], None], strict=False):
@@ -108,7 +109,7 @@ def _before(answer: str, number: Numeral) -> str:
 
 
 def _stands_alone(answer: str, number: Numeral) -> bool:
-    """A line that is only the number, or a number word as a sentence of its own ("1." may number a list)."""
+    """Check for a line that is only the number, or a number word as its own sentence ("1." may number a list)."""
     start = answer.rfind("\n", 0, number.start) + 1
     line = answer[start:].partition("\n")[0]
     said = answer[number.start : number.end]
@@ -118,22 +119,28 @@ def _stands_alone(answer: str, number: Numeral) -> bool:
 
 
 def _says_none(answer: str, question: str) -> bool:
-    """Zero: "no dogs", "there are none". If the question is known, "no X" must be about a thing that it names."""
+    """Check if the answer says zero: "no dogs", "there are none".
+
+    If the question is known, "no X" must be about a thing that it names.
+    """
     answer = re.sub(r"n't\b", " not", answer)
     answer = re.sub(r"^no\s*[,.;:]\s*", "", answer, flags=re.IGNORECASE)
-    asked = [word for word in words_of(question) if len(word) > 2]
+    question_words = [word for word in words_of(question) if len(word) > 2]
     for match in _NONE.finditer(answer):
         if match["nothing"]:
             return True
-        if not asked:
+        if not question_words:
             return not _NO_COUNT.match(match["things"])
-        if any(same_word(thing, word) for thing in words_of(match["things"]) for word in asked):
+        if any(same_word(thing, word) for thing in words_of(match["things"]) for word in question_words):
             return True
     return False
 
 
 def _differs_by_scale(said: Numeral, wanted: Numeral) -> bool:
-    """Is it 50% against 0.5, or 2 million against 2? Right in another unit, or wrong: strings cannot tell."""
+    """Check for 50% against 0.5, or 2 million against 2.
+
+    The text does not show if that is the right value in another unit, or a wrong value.
+    """
     if said.scaled == wanted.scaled or said.value == wanted.value or not said.value or not wanted.value:
         return False
     small, large = sorted((abs(said.value), abs(wanted.value)))

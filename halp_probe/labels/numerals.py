@@ -1,4 +1,4 @@
-"""Find the numbers that a text says, in digits or in English words."""
+"""Numbers in a text, in digits or in English words."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ _COUNTS_ONE = word_set("is are was only just exactly see count answer has have a
 _NO_NOUN_AFTER_ONE = word_set(
     """of another is are was were has can could may might would should who which that on at by with near to and or"""
 )
-_NEAR = 40  # characters around a "one" that tell number from pronoun
+_NEAR = 40  # characters around a "one" that show if it is a number or a pronoun
 _PICTURE = word_set("image picture photo scene total")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Numeral:
-    """`value` as said at text[start:end]; `scaled`: with thousand, million … or a percent sign."""
+    """Number at text[start:end], with its `value`.
+
+    `scaled` is true with thousand, million … or a percent sign.
+    """
 
     value: Decimal
     start: int
@@ -46,14 +49,14 @@ class Numeral:
 
     @property
     def text(self) -> str:
-        """The value in plain digits: "1200", "3", "0.5"."""
+        """Value in plain digits: "1200", "3", "0.5"."""
         text = f"{self.value:f}"
         text = text.rstrip("0").rstrip(".") if "." in text else text
         return "0" if text == "-0" else text
 
 
 def numerals(text: str) -> list[Numeral]:
-    """All numbers of the text; no ordinals, no parts of names (COVID-19), no "one" that is a pronoun."""
+    """Find all numbers of the text; no ordinals, no parts of names (COVID-19), no "one" that is a pronoun."""
     found = []
     for match in _NUMBER.finditer(text):
         value = _value(match)
@@ -66,7 +69,7 @@ def numerals(text: str) -> list[Numeral]:
 
 
 def whole_numeral(text: str) -> Numeral | None:
-    """The number that the whole text is, a currency sign or % allowed; else None."""
+    """Return the number that the whole text is, a currency sign or % allowed; None for any other text."""
     text = plain(text).strip(" .!")
     percent = text.endswith("%")
     text = re.sub(r"^[$€£]\s*|\s*%$", "", text)
@@ -82,7 +85,7 @@ def _value(match: re.Match[str]) -> Decimal | None:
 
 
 def _counts(text: str, match: re.Match[str]) -> bool:
-    """Is this "one" the number 1, not "the red one", "one of them", "one on the left"?"""
+    """Check if this "one" is the number 1, not "the red one", "one of them", "one on the left"."""
     left, right = text[max(0, match.start() - _NEAR) : match.start()], text[match.end() : match.end() + _NEAR]
     before, after = words_of(left), words_of(right)
     last = before[-1] if before and re.search(r"\w\s*$", left) else ""
@@ -95,7 +98,7 @@ def _counts(text: str, match: re.Match[str]) -> bool:
 
 
 def _value_of_words(text: str) -> Decimal | None:
-    """twenty-one -> 21, "one hundred and five" -> 105; None for words that are no one number ("two and three")."""
+    """Convert twenty-one -> 21, "one hundred and five" -> 105; None for words of no single number ("two and three")."""
     words = text.lower().replace("-", " ").split()
     if words[-1] == "dozen":
         return Decimal(6 if words[0] == "half" else 12)

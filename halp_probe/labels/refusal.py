@@ -1,4 +1,4 @@
-"""Does the answer say that it cannot say?"""
+"""Refusals: answers that say that they cannot say."""
 
 from __future__ import annotations
 
@@ -39,6 +39,6 @@ _UNCERTAIN = re.compile(
 )
 
 
-def refused(text: str) -> bool:
-    """A refusal ("I can't help with that") or a confession of ignorance ("it is unclear")."""
+def is_refusal(text: str) -> bool:
+    """Check for a refusal ("I can't help with that") or a confession of ignorance ("it is unclear")."""
     return bool(_REFUSED.search(text) or _UNCERTAIN.search(text))

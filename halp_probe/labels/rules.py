@@ -1,4 +1,4 @@
-"""Judge one answer: pick the rule, let it decide."""
+"""Judge one answer by a rule, which the ground truth picks if the user does not."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _JUDGES: Mapping[str, Callable[[str, str, str], Verdict]] = MappingProxyType(
 
 
 def judge(answer: str, truth: str, *, question: str = "", rule: str = "auto") -> Verdict:
-    """Is `answer` right? `rule` is one of RULES; "auto" picks by the shape of the ground truth.
+    """Judge if `answer` is right. `rule` is one of RULES; "auto" picks by the shape of the ground truth.
 
-    Unknown (`label` None) wherever the evidence is missing or conflicts. Raises ValueError for another rule.
+    The verdict is unknown (`label` None) wherever the evidence is missing or conflicts. Raises ValueError for
+    another rule.
     """
     if rule not in RULES:
         raise ValueError(f"no rule {rule!r} to judge answers by; choose one of: {', '.join(RULES)}")
@@ -47,7 +48,7 @@ def judge(answer: str, truth: str, *, question: str = "", rule: str = "auto") ->
 
 
 def shape_of(truth: str, question: str = "") -> str:
-    """The rule that fits a ground truth's shape.
+    """Return the rule that fits a ground truth's shape.
 
     A lone lower-case "a" may be the article, and so is an option only where the question lists options.
     """

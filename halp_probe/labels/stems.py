@@ -1,4 +1,4 @@
-"""Are two English words forms of one? (dirt ~ dirty, stair ~ stairs, run ~ running)"""
+"""Forms of one English word: dirt ~ dirty, stair ~ stairs, run ~ running."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _NO_ADJECTIVE = frozenset(("party", "county", "bunny", "hobby", "story", "belly"
 
 
 def singular(word: str) -> str:
-    """The singular of a regular plural noun; other words as they are."""
+    """Return the singular of a regular plural noun; other words as they are."""
     word = _IRREGULAR.get(word, word)
     if len(word) <= 3 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
         return word
@@ -63,7 +63,10 @@ def singular(word: str) -> str:
 
 
 def stem(word: str) -> str:
-    """A crude stem: plural, -ing, -ed, final e and doubled consonant away. Comparatives stay (high is not higher)."""
+    """Return a crude stem, without plural, -ing, -ed, final e and doubled consonant.
+
+    Comparatives stay (high is not higher).
+    """
     if word in NUMBER_WORDS:
         return str(NUMBER_WORDS[word])
     word = singular(word)
@@ -76,7 +79,7 @@ def stem(word: str) -> str:
 
 
 def same_word(one: str, other: str) -> bool:
-    """`one` and `other` are forms of one word; an adjective in -y goes with its noun (cloud ~ cloudy)."""
+    """Check if two words are forms of one; an adjective in -y matches its noun (cloud ~ cloudy)."""
     a, b = sorted((stem(one), stem(other)), key=len)
     if a == b:
         return True

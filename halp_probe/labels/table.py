@@ -31,12 +31,12 @@ _ALLOWED = "0 or false (right), 1 or true (hallucinated), or empty (unknown)"
 
 
 class LabelError(InputError):
-    """A labels table, or the shards to label, cannot be used; the message says why and what to do."""
+    """Error for a labels table, or shards to label, that cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRow:
-    """One row of labels.csv, in the order of its columns. `label`: 0 right, 1 hallucinated, None unknown."""
+    """Row of labels.csv, with its columns in order. `label`: 0 right, 1 hallucinated, None unknown."""
 
     question_id: str
     label: int | None
@@ -55,7 +55,7 @@ _TEXTS = tuple(name for name in COLUMNS if name != "label")
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCounts:
-    """How many answers are right (label 0), wrong (1) and unknown; `rules`: how many each rule was asked about."""
+    """Numbers of answers that are right (label 0), wrong (1) and unknown; `rules`: how many each rule judged."""
 
     right: int
     wrong: int
@@ -103,11 +103,11 @@ class Labels(Mapping[str, int | None]):
 
     @property
     def counts(self) -> LabelCounts:
-        """How many answers have which label, and which rule judged how many."""
+        """Numbers of answers by label, and by the rule that judged them."""
         return count(self.rows)
 
     def frame(self) -> pd.DataFrame:
-        """A DataFrame with the columns of labels.csv; `label` is of dtype Int64, <NA> where it is unknown."""
+        """Return a DataFrame with the columns of labels.csv; `label` is of dtype Int64, <NA> where it is unknown."""
         import pandas as pd
 
         return pd.DataFrame([asdict(row) for row in self.rows], columns=list(COLUMNS)).astype({"label": "Int64"})
@@ -130,17 +130,20 @@ class Labels(Mapping[str, int | None]):
 
 
 @dataclass(frozen=True)
-class Reviewed:
-    """Labels made elsewhere, a row for each of the shards' questions; `note` names ids that did not match, or is ""."""
+class ReviewedLabels:
+    """Labels made elsewhere, a row for each of the shards' questions.
+
+    `note` names ids that did not match, or is "".
+    """
 
     rows: tuple[LabelRow, ...]
     note: str
 
 
-def with_texts(
+def add_texts(
     rows: Iterable[LabelRow], questions: Sequence[str], answers: Sequence[str], truths: Sequence[str]
 ) -> list[LabelRow]:
-    """The rows with the texts that were judged beside the verdicts, for a person who checks them."""
+    """Return the rows with the judged texts beside the verdicts, for a person who checks them."""
     texts = zip(rows, questions, answers, truths, strict=True)
     return [
         replace(each, question=question, model_answer=answer, ground_truth=truth)
@@ -149,6 +152,7 @@ def with_texts(
 
 
 def row(question_id: str, verdict: Verdict) -> LabelRow:
+    """Return the row of a question and its verdict."""
     return LabelRow(
         question_id=question_id,
         label=verdict.label,
@@ -160,6 +164,7 @@ def row(question_id: str, verdict: Verdict) -> LabelRow:
 
 
 def refuse_folder(path: str | os.PathLike[str]) -> None:
+    """Raise LabelError if `path` is a folder."""
     path = Path(path)
     if path.is_dir():
         raise LabelError(f"{path} is a folder; name the file to write, such as {path / 'labels.csv'}")
@@ -220,8 +225,8 @@ def read_labels(path: str | os.PathLike[str], column: str = "label") -> Labels:
     return Labels(rows=tuple(rows.values()))
 
 
-def checked_meaning(column: str) -> None:
-    """Raises LabelError if a column's name says that 1 means right."""
+def check_meaning(column: str) -> None:
+    """Raise LabelError if a column's name says that 1 means right."""
     if re.search("correct|right|accura", column, re.IGNORECASE) and not re.search("incorrect", column, re.IGNORECASE):
         raise LabelError(
             f"column {column!r} seems to say 1 for a right answer, but here 1 means hallucinated and 0 right; pass a "
@@ -229,14 +234,14 @@ def checked_meaning(column: str) -> None:
         )
 
 
-def reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Sequence[str]) -> Reviewed:
-    """The table's labels for the shards' questions, in their order; a question that it lacks is unknown.
+def read_reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Sequence[str]) -> ReviewedLabels:
+    """Read the table's labels for the shards' questions, in their order; a question that it lacks is unknown.
 
-    Raises LabelError if the column's name says that 1 means right, if it has a label for none of them, and for all that
-    `read_labels` raises.
+    Raises LabelError if the column's name says that 1 means right, if it has a label for none of the questions, and
+    for all that `read_labels` raises.
     """
     path = Path(path)
-    checked_meaning(column)
+    check_meaning(column)
     labels = read_labels(path, column)
     known = set(question_ids)
     strangers = [question_id for question_id in labels if question_id not in known]
@@ -248,7 +253,7 @@ def reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Seq
             f'"{strangers[0]}", the shards\' first: "{next(iter(question_ids), "")}"); pass the table of these shards, '
             "ids written exactly as in them"
         )
-    rows = tuple(_reviewed_row(question_id, labels, path.name) for question_id in question_ids)
+    rows = tuple(_label_row(question_id, labels, path.name) for question_id in question_ids)
     missing = [question_id for question_id in question_ids if question_id not in labels]
     notes = []
     if missing:
@@ -257,10 +262,10 @@ def reviewed_labels(path: str | os.PathLike[str], column: str, question_ids: Seq
         notes.append(
             f'{len(strangers)} of {len(labels)} ids in {path.name} are not in the shards (first: "{strangers[0]}")'
         )
-    return Reviewed(rows, "; ".join(notes))
+    return ReviewedLabels(rows, "; ".join(notes))
 
 
-def _reviewed_row(question_id: str, labels: Mapping[str, int | None], name: str) -> LabelRow:
+def _label_row(question_id: str, labels: Mapping[str, int | None], name: str) -> LabelRow:
     if question_id not in labels:
         return LabelRow(
             question_id=question_id, label=None, rule=REVIEWED, answer="", truth="", reason=f"not in {name}"
@@ -271,7 +276,7 @@ def _reviewed_row(question_id: str, labels: Mapping[str, int | None], name: str)
 
 
 def _records(path: Path, column: str) -> Iterator[dict[str, str]]:
-    """Rows as dicts; question_id and the column are there."""
+    """Yield rows as dicts; question_id and the column are there."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -296,4 +301,6 @@ def _check_columns(path: Path, columns: Sequence[str], column: str) -> None:
         if columns.count(wanted) != 1:
             problem = "no column" if wanted not in columns else "more than one column"
             there = ", ".join(repr(name) for name in columns) or "none"
-            raise LabelError(f"{path} has {problem} {wanted!r}; its columns are {there} (cells are parted by commas)")
+            raise LabelError(
+                f"{path} has {problem} {wanted!r}; its columns are {there} (cells must be separated by commas)"
+            )

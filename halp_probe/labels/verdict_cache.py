@@ -12,8 +12,8 @@ from halp_probe.labels.table import LabelError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
-    """One line of the file. `key`: see `verdict_key`; `problem`: as in `Said`; `reply`: the judge's own words."""
+class StoredVerdict:
+    """Line of the file. `key`: see `verdict_key`; `problem`: as in `ParsedVerdict`; `reply`: the judge's own words."""
 
     key: str
     verdict: str
@@ -26,27 +26,28 @@ class Kept:
 
 
 class VerdictCache:
-    """The verdicts of one file; `add` may be called from several threads.
+    """Verdicts of one file; `add` may be called from several threads.
 
-    A last line that a killed run left half-written is cut off (`note` tells); the first verdict of a key stands. Raises
-    LabelError for any other line that is none of ours.
+    A last line that a killed run left half-written is cut off, and `note` then says so; the first verdict of a key
+    counts. Raises LabelError for any other line that is not a cached verdict.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.note = ""
         self._lock = threading.Lock()
-        self._kept: dict[str, Kept] = {}
+        self._verdicts: dict[str, StoredVerdict] = {}
         self._read()
 
-    def get(self, key: str) -> Kept | None:
-        return self._kept.get(key)
+    def get(self, key: str) -> StoredVerdict | None:
+        """Return the verdict of a key; None if there is none yet."""
+        return self._verdicts.get(key)
 
-    def add(self, kept: Kept) -> None:
-        """Keep a verdict, on the disk too before this returns."""
-        line = json.dumps(asdict(kept), ensure_ascii=False) + "\n"
+    def add(self, verdict: StoredVerdict) -> None:
+        """Store a verdict; it is on disk before this returns."""
+        line = json.dumps(asdict(verdict), ensure_ascii=False) + "\n"
         with self._lock:
-            self._kept.setdefault(kept.key, kept)
+            self._verdicts.setdefault(verdict.key, verdict)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
                 file.write(line.encode())
@@ -64,16 +65,16 @@ class VerdictCache:
                 file.truncate(len(data) - len(torn))
             self.note = f"{self.path.name}: its last line was half-written and is left out; that verdict is asked again"
         for n, line in enumerate(whole.split(b"\n") if whole else [], start=1):
-            kept = self._parsed(line, n)
-            self._kept.setdefault(kept.key, kept)
+            verdict = self._parse(line, n)
+            self._verdicts.setdefault(verdict.key, verdict)
 
-    def _parsed(self, line: bytes, n: int) -> Kept:
+    def _parse(self, line: bytes, n: int) -> StoredVerdict:
         try:
             record = json.loads(line)
-            if set(record) != {field.name for field in fields(Kept)} or record["verdict"] not in VERDICTS:
-                raise ValueError("other keys or another verdict than ours")
-            return Kept(**record)
+            if set(record) != {field.name for field in fields(StoredVerdict)} or record["verdict"] not in VERDICTS:
+                raise ValueError("its keys or its verdict are not those of this file")
+            return StoredVerdict(**record)
         except (ValueError, TypeError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
             raise LabelError(
-                f"{self.path}, line {n} is no kept verdict ({error}); delete the line, or pass another `judge_cache`"
+                f"{self.path}, line {n} is not a stored verdict ({error}); delete it, or pass another `judge_cache`"
             ) from error

@@ -7,11 +7,11 @@ import re
 
 from halp_probe.labels.freeform import says
 from halp_probe.labels.normalise import plain, word_set
-from halp_probe.labels.refusal import refused
+from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import NUMBER_WORDS
-from halp_probe.labels.verdict import REFUSAL, Verdict, compared, right, unknown, wrong
+from halp_probe.labels.verdict import REFUSAL, Verdict, compare_texts, right, unknown, wrong
 
-_FULL_MARKS = 3  # so many humans must have given an answer for accuracy 1
+_FULL_MARKS = 3  # humans who must have given an answer for accuracy 1
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _DIGITS = {word: str(n) for word, n in NUMBER_WORDS.items() if n <= 10} | {"none": "0"}
 _CONTRACTIONS = {
@@ -28,13 +28,14 @@ _CONTRACTIONS = {
 
 
 def judge_vqa(answer: str, truth: str, question: str = "") -> Verdict:
-    """`answer` is clean; `truth` is one text (equality) or a JSON list of human answers (min(1, matches / 3)).
+    """Judge a clean `answer` as the VQA benchmark does.
 
-    Right at accuracy 1, wrong at 0, unknown between; with fewer than three human answers one match is enough.
+    `truth` is one text (equality) or a JSON list of human answers (min(1, matches / 3)). The answer is right at
+    accuracy 1, wrong at 0, unknown between; with fewer than three human answers one match is enough.
     """
     humans = human_answers(truth)
     if humans is None:
-        return _refusal_or(compared("vqa", official(answer), official(truth)), answer)
+        return _refusal_or(compare_texts("vqa", official(answer), official(truth)), answer)
     normal = [official(human) for human in humans if human.strip()]
     said, shown = official(answer), json.dumps(normal, ensure_ascii=False)
     if not normal:
@@ -48,7 +49,10 @@ def judge_vqa(answer: str, truth: str, question: str = "") -> Verdict:
 
 
 def judge_vqa_sentence(answer: str, truth: str, question: str = "") -> Verdict:
-    """As `judge_vqa`, but a longer text that holds a human answer is unknown: its equality is for short answers."""
+    """Judge as `judge_vqa`, but a longer text that holds a human answer is unknown.
+
+    The equality of the benchmark is for short answers.
+    """
     verdict = judge_vqa(answer, truth, question)
     if verdict.label == 1 and any(says(verdict.answer, human) for human in human_answers(truth) or ()):
         return unknown("vqa", verdict.truth, "a longer text that holds a human answer", verdict.answer)
@@ -56,7 +60,7 @@ def judge_vqa_sentence(answer: str, truth: str, question: str = "") -> Verdict:
 
 
 def human_answers(truth: str) -> list[str] | None:
-    """The texts of a JSON list; None if `truth` is no such list."""
+    """Return the texts of a JSON list; None if `truth` is not such a list."""
     if not truth.lstrip().startswith("["):
         return None
     try:
@@ -68,7 +72,7 @@ def human_answers(truth: str) -> list[str] | None:
 
 
 def official(text: str) -> str:
-    """The benchmark's processPunctuation and processDigitArticle, after lower case and single spaces."""
+    """Apply the benchmark's processPunctuation and processDigitArticle, after lower case and single spaces."""
     text = " ".join(plain(text).lower().split())
     inside_number = re.search(r"\d,\d", text) is not None  # the benchmark then drops every mark instead of spacing it
     out = text
@@ -81,4 +85,4 @@ def official(text: str) -> str:
 
 
 def _refusal_or(verdict: Verdict, answer: str) -> Verdict:
-    return unknown("vqa", verdict.truth, REFUSAL) if verdict.label == 1 and refused(answer) else verdict
+    return unknown("vqa", verdict.truth, REFUSAL) if verdict.label == 1 and is_refusal(answer) else verdict

@@ -1,14 +1,14 @@
-"""Rule yes_no: a yes or no said outright, and claims that amount to one, all of which must agree."""
+"""Rule yes_no: a yes or no stated outright, and claims that amount to one, all of which must agree."""
 
 from __future__ import annotations
 
 import re
 
-from halp_probe.labels.claims import claimed
-from halp_probe.labels.negation import without_scene
+from halp_probe.labels.claims import claimed_polarities
+from halp_probe.labels.negation import strip_scene
 from halp_probe.labels.normalise import bare, sentences
-from halp_probe.labels.refusal import refused
-from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compared, unknown
+from halp_probe.labels.refusal import is_refusal
+from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compare_texts, unknown
 
 _NAMES = {"yes": "yes", "true": "yes", "y": "yes", "no": "no", "false": "no", "n": "no"}
 _SAID = {"yes": "yes", "yeah": "yes", "yep": "yes", "yup": "yes", "no": "no", "nope": "no"}
@@ -44,23 +44,23 @@ _POLITE = re.compile(
 
 
 def judge_yes_no(answer: str, truth: str, question: str) -> Verdict:
-    """`answer` is clean. Unknown unless every yes/no that can be read in it says the same."""
+    """Judge a clean `answer`; unknown unless every yes/no that can be read in it says the same."""
     wanted = _NAMES.get(bare(truth))
     if wanted is None:
         return unknown("yes_no", bare(truth), "the ground truth is no yes/no")
-    hedged = refused(answer)
-    found = outright(answer)
+    hedged = is_refusal(answer)
+    found = stated_polarities(answer)
     if not hedged:
-        found |= claimed(_without_lead(answer), question)
+        found |= claimed_polarities(_strip_lead(answer), question)
     if len(found) > 1:
         return unknown("yes_no", wanted, CONFLICT)
     if not found:
         return unknown("yes_no", wanted, REFUSAL if hedged else "no yes/no could be read")
-    return compared("yes_no", found.pop(), wanted)
+    return compare_texts("yes_no", found.pop(), wanted)
 
 
-def outright(answer: str) -> set[str]:
-    """The polarities said outright: leading, declared, concluding."""
+def stated_polarities(answer: str) -> set[str]:
+    """Return the polarities that are stated outright: leading, declared, concluding."""
     whole = bare(answer)
     if whole in _NAMES:
         return {_NAMES[whole]}
@@ -68,9 +68,9 @@ def outright(answer: str) -> set[str]:
     for n, sentence in enumerate(sentences(_BOTH.sub(" ", answer))):
         if sentence.endswith("?"):
             continue
-        sentence = without_scene(sentence).strip()
+        sentence = strip_scene(sentence).strip()
         for match in _matches(sentence):
-            if not _withdrawn(sentence, match):
+            if not _is_withdrawn(sentence, match):
                 found.add(_SAID[match[1].lower()])
         short = _ELLIPSIS.fullmatch(sentence.strip(" ,.!"))
         if short and n == 0:
@@ -83,14 +83,16 @@ def _matches(sentence: str) -> list[re.Match[str]]:
     return [*([leading] if leading else []), *_AMONG.finditer(sentence), *_DECLARED.finditer(sentence)]
 
 
-def _withdrawn(sentence: str, match: re.Match[str]) -> bool:
-    """Under a condition ("if so, yes"), or taken back in the same sentence ("No, it is impossible to tell")."""
+def _is_withdrawn(sentence: str, match: re.Match[str]) -> bool:
+    """Check for a condition ("if so, yes") or a withdrawal in the sentence ("No, it is impossible to tell")."""
     before, after = sentence[: match.start(1)], sentence[match.end(1) :]
-    return bool(re.search(r"\b(?:if|whether|unless)\b", before, re.I)) or refused(after) or bool(_POLITE.match(after))
+    return (
+        bool(re.search(r"\b(?:if|whether|unless)\b", before, re.I)) or is_refusal(after) or bool(_POLITE.match(after))
+    )
 
 
-def _without_lead(answer: str) -> str:
-    """Without the outright yes/no that opens a sentence, so that it negates nothing there."""
+def _strip_lead(answer: str) -> str:
+    """Remove the outright yes/no that opens a sentence, so that it negates nothing there."""
     kept = []
     for sentence in sentences(answer):
         match = _LEADING.match(sentence)

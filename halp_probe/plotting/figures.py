@@ -1,4 +1,4 @@
-"""Draw with matplotlib without touching the user's: a figure of its own, as SVG text or as PNG bytes. Sizes in inches.
+"""Figures of our own in matplotlib, as SVG text or as PNG bytes; the user's are left alone. Sizes in inches.
 
 The same calls give the same bytes, whatever style a notebook has chosen and whatever other threads draw.
 """
@@ -33,7 +33,7 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)|^#(.+)")
 
 @contextmanager
 def new_figure(width: float, height: float, background: str = "none") -> Iterator[Figure]:
-    """A figure to be drawn and written inside the block, where matplotlib's own defaults hold.
+    """Yield a figure to draw and write inside the block, where matplotlib's own defaults hold.
 
     The user's style, backend and pyplot figures stay as they are; one thread at a time is let in.
     """
@@ -45,18 +45,18 @@ def new_figure(width: float, height: float, background: str = "none") -> Iterato
 
 
 def png(figure: Figure, dpi: int = 150) -> bytes:
-    """The picture's file, inside the block of `new_figure`."""
+    """Return the picture's file, inside the block of `new_figure`."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
 def svg(figure: Figure, label: str | None, css_class: str = "") -> Markup:
-    """An <svg> element to stand in a page or in a file, inside the block of `new_figure`; a unit is 1/72 inch.
+    """Return an <svg> element for a page or a file, inside the block of `new_figure`; a unit is 1/72 inch.
 
-    `label` tells the picture to whoever cannot see it; None: it only repeats what stands beside it. An artist's gid
-    becomes the class of its group. There are no ids unless something is repeated or clipped, no style sheet that would
-    reach the page around it, and no width: the picture is as wide as its place.
+    `label` describes the picture to readers who cannot see it; None if it only repeats the text beside it. An
+    artist's gid becomes the class of its group. There are no ids unless something is repeated or clipped, no style
+    sheet that would reach the page around it, and no width: the picture is as wide as its place.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=_METADATA)
@@ -66,7 +66,7 @@ def svg(figure: Figure, label: str | None, css_class: str = "") -> Markup:
     _tidy(root, references)
     for name in ("width", "height", "version", *(() if references else ("xmlns:xlink",))):
         root.removeAttribute(name)
-    root.setAttribute("stroke-linejoin", "round")  # what the style sheet said that went
+    root.setAttribute("stroke-linejoin", "round")  # set by the style sheet that was removed
     if css_class:
         root.setAttribute("class", css_class)
     if label is None:
@@ -78,7 +78,7 @@ def svg(figure: Figure, label: str | None, css_class: str = "") -> Markup:
 
 
 def svg_file(picture: Markup) -> bytes:
-    """A file that holds the <svg> element alone."""
+    """Return a file that holds the <svg> element alone."""
     return b'<?xml version="1.0" encoding="utf-8"?>\n' + picture.encode() + b"\n"
 
 
@@ -88,7 +88,7 @@ def _references(element: minidom.Element) -> list[str]:
 
 
 def _tidy(parent: minidom.Element, references: set[str]) -> None:
-    """Leave out what says nothing: line breaks, comments, the style sheet, ids, groups without a name."""
+    """Remove what has no effect: line breaks, comments, the style sheet, ids, groups without a name."""
     for node in list(parent.childNodes):
         if not isinstance(node, minidom.Element):
             if node.nodeType == Node.COMMENT_NODE or (parent.tagName != "text" and not str(node.nodeValue).strip()):

@@ -1,4 +1,4 @@
-"""A small plot: two axes that begin at 0, and lines, bands and marks between them.
+"""Small plot: two axes that begin at 0, and lines, bands and marks between them.
 
 Lengths are in the drawing's own units, 1/72 inch; a phone shows the drawing's whole width, so a unit is about one of
 its pixels.
@@ -30,7 +30,7 @@ Number = float | None
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """From 0 to `top`, with a tick at every `step`."""
+    """Axis from 0 to `top`, with a tick at every `step`."""
 
     title: str
     top: float = 1.0
@@ -38,11 +38,12 @@ class Axis:
 
     @property
     def ticks(self) -> list[float]:
+        """Values with a tick."""
         return [k * self.step for k in range(round(self.top / self.step) + 1)]
 
     @staticmethod
     def up_to(title: str, values: Iterable[Number]) -> Axis:
-        """The smallest axis of round ticks that holds all values, at most 1."""
+        """Return the smallest axis of round ticks that holds all values, at most 1."""
         largest = min(1.0, max((value for value in values if value is not None and math.isfinite(value)), default=1.0))
         step = next((step for step in (0.02, 0.05, 0.1) if largest <= 5 * step + 1e-9), 0.2)
         steps = max(2, -int(-(largest - 1e-9) // step))
@@ -51,7 +52,7 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Ink:
-    """The colours of what stands around a plot's lines: its text and its grid."""
+    """Colours around a plot's lines: its text and its grid."""
 
     text: str
     rule: str
@@ -59,7 +60,10 @@ class Ink:
 
 @dataclass(frozen=True, kw_only=True)
 class Stroke:
-    """How a line is drawn: its colour, its width, and the lengths of dashes and gaps in turn; none: unbroken."""
+    """Style of a line: its colour, its width, and the lengths of dashes and gaps in turn.
+
+    No dashes if it is unbroken.
+    """
 
     colour: str
     width: float = 1.8
@@ -67,7 +71,7 @@ class Stroke:
     is_round: bool = False  # the dashes' ends
 
     def line(self, xs: Sequence[Number], ys: Sequence[Number], name: str) -> Line2D:
-        """Matplotlib's line, interrupted where a number is missing; `name` is its class in the SVG."""
+        """Return matplotlib's line, interrupted where a number is missing; `name` is its class in the SVG."""
         cap = "round" if self.is_round else "butt"
         drawn = Line2D(_array(xs), _array(ys), color=self.colour, linewidth=self.width, clip_on=False, gid=name)
         drawn.set(solid_capstyle="butt", dash_capstyle=cap, dash_joinstyle="round", solid_joinstyle="round")
@@ -77,7 +81,7 @@ class Stroke:
 
 
 class Frame:
-    """A figure's two axes, to be drawn on inside the block of `new_frame`; later parts lie above earlier ones."""
+    """Axes of a figure, to be drawn on inside the block of `new_frame`; later parts lie above earlier ones."""
 
     def __init__(self, figure: Figure, x: Axis, y: Axis, ink: Ink) -> None:
         self.x, self.y = x, y
@@ -95,12 +99,12 @@ class Frame:
         self._write((_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 8, x.title, "center")
 
     @property
-    def spoken(self) -> str:
-        """What is drawn against what."""
+    def description(self) -> str:
+        """Description of what is drawn against what, for readers who cannot see it."""
         return f"{self.y.title} (upwards) by {self.x.title} (to the right)."
 
     def line(self, xs: Sequence[Number], ys: Sequence[Number], stroke: Stroke, name: str) -> None:
-        """A line that is interrupted where a number is missing."""
+        """Draw a line that is interrupted where a number is missing."""
         drawn = stroke.line(xs, ys, name)
         drawn.set_zorder(self._next())
         self._axes.add_line(drawn)
@@ -108,7 +112,7 @@ class Frame:
     def band(
         self, xs: Sequence[Number], low: Sequence[Number], high: Sequence[Number], stroke: Stroke, name: str
     ) -> None:
-        """The area between two lines, in a light tone of the stroke's colour."""
+        """Draw the area between two lines, in a light tone of the stroke's colour."""
         x, lower, upper = (_array(each) for each in (xs, low, high))
         known = np.flatnonzero(np.isfinite([x, lower, upper]).all(axis=0))
         height = self._next()
@@ -127,7 +131,7 @@ class Frame:
         edge: Stroke | None = None,
         size: float = 8,
     ) -> None:
-        """A disc or a square at a pair of values, `size` units across; no outline without `edge`."""
+        """Draw a disc or a square at a pair of values, `size` units across; no outline without `edge`."""
         marker = MarkerStyle(shape)
         left, top = self._axes.transData.transform((x, y))
         place = marker.get_transform() + Affine2D().scale(size).translate(left, top)
@@ -137,11 +141,14 @@ class Frame:
         self._patch(drawn, name, self._next())
 
     def svg(self, label: str, css_class: str = "") -> Markup:
-        """The whole picture; `label` tells it to who cannot see it."""
+        """Return the whole picture; `label` describes it to readers who cannot see it."""
         return svg(self._figure, label, css_class)
 
     def _patch(self, patch: Patch, name: str, height: float) -> None:
-        """Add a shape: what matplotlib calls collections and markers it may draw by reference to an id."""
+        """Add a shape.
+
+        What matplotlib calls collections and markers it may draw by reference to an id.
+        """
         patch.set(clip_on=False, gid=name, zorder=height)
         self._axes.add_artist(patch)
 
@@ -151,18 +158,18 @@ class Frame:
         self._figure.text(*place, text, color=colour, fontsize=size, ha=align, va="baseline", parse_math=False)
 
     def _next(self) -> float:
-        """The height of the next part, above the grid."""
+        """Return the height of the next part, above the grid."""
         self._parts += 1
         return 2 + self._parts
 
 
 @contextmanager
 def new_frame(x: Axis, y: Axis, ink: Ink) -> Iterator[Frame]:
-    """A frame to be drawn on, and taken as SVG, inside the block."""
+    """Yield a frame to draw on, and to take as SVG, inside the block."""
     with new_figure(WIDTH * UNIT, HEIGHT * UNIT) as figure:
         yield Frame(figure, x, y, ink)
 
 
 def _array(values: Sequence[Number]) -> np.ndarray:
-    """None as nan, where matplotlib interrupts a line."""
+    """Return None as nan, where matplotlib interrupts a line."""
     return np.array(values, dtype=np.float64)

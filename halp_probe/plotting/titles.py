@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def shortened(text: str, length: int = 400) -> str:
-    """The beginning of a long text."""
+def shorten(text: str, length: int = 400) -> str:
+    """Return the beginning of a long text."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"

@@ -1,0 +1,1 @@
+"""Probes of hidden states: fitting, judging, and the study that joins them."""

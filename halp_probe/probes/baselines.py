@@ -1,4 +1,4 @@
-"""What a probe must beat: lookups of what the rows are, the question's text, the image alone, the model's own doubt.
+"""Baselines that a probe must beat: lookups of a row's group, the question's text, the image alone, the model's doubt.
 
 Each is scored out of fold, on the same folds as the probes. Legend: N rows, R training sets, S candidates, F features.
 """
@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from halp_probe.probes.features import ANSWER_LOGPROB, ANSWER_TOKENS, ENTROPY, LOGPROB, LabelledRows
-from halp_probe.probes.fitting.kinds import Fitted, Fitter, linear
+from halp_probe.probes.fitting.kinds import FittedCandidates, Fitter, linear
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.nested import CrossFit, cross_fit
 from halp_probe.probes.training_sets import TrainingSets
@@ -31,7 +31,10 @@ _BLANK = "(blank)"
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """`score` [N]: out of fold, higher = riskier; nan throughout where it cannot be had, and `note` says why."""
+    """Score [N] of a baseline, out of fold, higher = riskier.
+
+    It is nan throughout where it cannot be had, and `note` says why.
+    """
 
     name: str
     score: np.ndarray
@@ -40,8 +43,8 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Folded:
-    """What every fitted baseline is fitted with."""
+class _BaselineFitter:
+    """Inputs that every fitted baseline is fitted with."""
 
     y: np.ndarray
     folds: Folds
@@ -53,23 +56,23 @@ class _Folded:
 
 
 def baselines(rows: LabelledRows, folds: Folds, sets: TrainingSets, fits: dict[str, CrossFit]) -> list[Baseline]:
-    """All of them, in the order in which they are told; `fits` are the probes of the representations."""
-    folded = _Folded(y=rows.y, folds=folds, sets=sets)
-    found = [folded.baseline(LOOKUP + name, fit_lookup, _codes(values)) for name, values in rows.groups.items()]
+    """Score all baselines, in reading order; `fits` are the probes of the representations."""
+    fitter = _BaselineFitter(y=rows.y, folds=folds, sets=sets)
+    found = [fitter.baseline(LOOKUP + name, fit_lookup, _codes(values)) for name, values in rows.groups.items()]
     if rows.questions is None:
         found.append(_missing(QUESTION_TEXT, rows, "the shards have no question texts"))
     else:
-        found.append(folded.baseline(QUESTION_TEXT, fit_text, np.array(rows.questions, dtype=object)))
+        found.append(fitter.baseline(QUESTION_TEXT, fit_text, np.array(rows.questions, dtype=object)))
     found.append(_image_alone(rows, fits))
     found.append(_confidence(ENTROPY, rows, 1))
     found.append(_confidence(LOGPROB, rows, -1))
     found.append(_confidence(ANSWER_LOGPROB, rows, -1, _AFTER))
-    found.append(_answer_length(rows, folded))
+    found.append(_answer_length(rows, fitter))
     return found
 
 
 def _image_alone(rows: LabelledRows, fits: dict[str, CrossFit]) -> Baseline:
-    """The probe of a vision mean, which has not seen the question."""
+    """Return the probe of a vision mean, which has not seen the question."""
     name = next((name for name in (VISION_ONLY, VISION_ENCODER) if name in fits), None)
     if name is None:
         return _missing(IMAGE_ALONE, rows, f"neither {VISION_ONLY} nor {VISION_ENCODER} is among the representations")
@@ -78,21 +81,21 @@ def _image_alone(rows: LabelledRows, fits: dict[str, CrossFit]) -> Baseline:
 
 
 def _confidence(column: str, rows: LabelledRows, sign: int, note: str = "") -> Baseline:
-    """A number that the model gave itself, turned so that higher is riskier."""
+    """Return a number that the model gave itself, with the sign that makes higher riskier."""
     gap = _gap(column, rows)
     return _missing(column, rows, gap) if gap else Baseline(name=column, score=sign * rows.numbers[column], note=note)
 
 
-def _answer_length(rows: LabelledRows, folded: _Folded) -> Baseline:
+def _answer_length(rows: LabelledRows, fitter: _BaselineFitter) -> Baseline:
     gap = _gap(ANSWER_TOKENS, rows)
     if gap:
         return _missing(ANSWER_LENGTH, rows, gap)
     note = f"{_AFTER}; whether long or short answers are riskier is learnt on the training folds"
-    return folded.baseline(ANSWER_LENGTH, linear((1.0,)), np.log1p(rows.numbers[ANSWER_TOKENS])[:, None], note)
+    return fitter.baseline(ANSWER_LENGTH, linear((1.0,)), np.log1p(rows.numbers[ANSWER_TOKENS])[:, None], note)
 
 
 def _gap(column: str, rows: LabelledRows) -> str:
-    """Why the column cannot be used; "" when it can."""
+    """Say why the column cannot be used; "" when it can."""
     if column not in rows.numbers:
         return f"the shards have no {column}"
     missing = int((~np.isfinite(rows.numbers[column])).sum())
@@ -103,8 +106,8 @@ def _missing(name: str, rows: LabelledRows, why: str) -> Baseline:
     return Baseline(name=name, score=np.full(len(rows.y), np.nan), note=why)
 
 
-def fit_lookup(codes: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
-    """The rate of label 1 in each group of the training rows, one row of the overall rate added; `codes` [N] int.
+def fit_lookup(codes: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
+    """Fit the rate of label 1 in each group of the training rows, one row of the overall rate added; `codes` [N] int.
 
     So a group that the training rows do not have gets the overall rate.
     """
@@ -115,11 +118,14 @@ def fit_lookup(codes: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
         total = np.bincount(codes[rows], minlength=n_groups) + 1
         rate = (np.bincount(codes[rows], weights=y[rows], minlength=n_groups) + overall) / total  # strictly in (0, 1)
         logit[r, 0] = np.log(rate / (1 - rate))[codes]
-    return Fitted(candidates=(np.nan,), logit=logit, probe=lambda r, s: None)
+    return FittedCandidates(candidates=(np.nan,), logit=logit, probe=lambda r, s: None)
 
 
-def fit_text(texts: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
-    """TF-IDF of words and pairs of words, a vocabulary of the training rows, with logistic regression; `texts` [N]."""
+def fit_text(texts: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
+    """Fit logistic regression on TF-IDF of words and pairs of words; `texts` [N].
+
+    The vocabulary is that of the training rows.
+    """
     logit = np.empty((len(train), len(TEXT_STRENGTHS), len(y)))
     for r, rows in enumerate(train):
         vectorizer = _vectorizer().fit(texts[rows])
@@ -128,11 +134,14 @@ def fit_text(texts: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
         for s, C in enumerate(TEXT_STRENGTHS):  # from strong to weak: each solution is a good start for the next
             model.set_params(C=C).fit(features[rows], y[rows])
             logit[r, s] = model.decision_function(features)
-    return Fitted(candidates=TEXT_STRENGTHS, logit=logit, probe=lambda r, s: None)
+    return FittedCandidates(candidates=TEXT_STRENGTHS, logit=logit, probe=lambda r, s: None)
 
 
 def _vectorizer() -> TfidfVectorizer:
-    """Every text has a token, so there always is a vocabulary: marks count as words, and a blank text is one."""
+    """Return a vectorizer that finds a token in every text, so that there always is a vocabulary.
+
+    Marks count as words, and a blank text is one word.
+    """
     return TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\w+|[^\w\s]+", preprocessor=_lower)
 
 
@@ -141,5 +150,5 @@ def _lower(text: str) -> str:
 
 
 def _codes(values: Sequence[Any]) -> np.ndarray:
-    """[N] int, equal for equal values."""
+    """Return [N] int, equal for equal values."""
     return np.unique(np.asarray(values), return_inverse=True)[1]

@@ -1,4 +1,4 @@
-"""What a probe's card says of the vectors that it reads: which they are, and of which model and prompt."""
+"""Card of a probe: which vectors it reads, and of which model and prompt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ABOUT = ("model_name", "model_type", "num_layers", "layers", "adapter_names", "
 
 
 def vectors_card(representation: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a card that follows from the representation and from the attributes of its shards.
+    """Return the part of a card that follows from the representation and from the attributes of its shards.
 
     It has null for an attribute that the shards do not have.
     """
@@ -39,7 +39,7 @@ def vectors_card(representation: str, attributes: Mapping[str, Any]) -> dict[str
 def check_same_states(card: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
     """Raise InputError when shards with these attributes hold states of another model or prompt than the probe reads.
 
-    What either does not tell is not compared.
+    Fields that either side does not record are not compared.
     """
     trained, here = StateIdentity.of_card(card), StateIdentity.of_shards(attributes)
     if found := trained.differences(here, PROBE_ON_SHARDS):

@@ -1,7 +1,7 @@
-"""The one error of this package."""
+"""Error of this package."""
 
 from halp_probe.errors import InputError
 
 
 class ProbeError(InputError):
-    """Data or a file that no honest probe can be made from; the message says what is wrong and what to do."""
+    """Error for data or a file that no honest probe can be made from; the message says what is wrong and what to do."""

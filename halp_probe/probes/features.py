@@ -15,6 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.fitting.splits import Folds
+from halp_probe.probes.judging.rows import Rows
 from halp_probe.shards.columns import CORE_TEXTS, IMAGES, image_files
 
 ENTROPY, LOGPROB = "first_token_entropy", "first_token_logprob"
@@ -25,25 +27,40 @@ _NUMBERS = (ENTROPY, LOGPROB, ANSWER_LOGPROB, ANSWER_TOKENS)
 
 
 class ShardSource(Protocol):
-    """What is asked of shards; `halp_probe.shards.reader.Shards` is one."""
+    """Source of vectors and columns: the part of `halp_probe.shards.reader.Shards` that a study reads."""
 
     @property
-    def question_ids(self) -> tuple[str, ...]: ...
+    def question_ids(self) -> tuple[str, ...]:
+        """Ids of the M questions."""
+
     @property
-    def representations(self) -> tuple[str, ...]: ...
+    def representations(self) -> tuple[str, ...]:
+        """Representations that have vectors."""
+
     @property
-    def text_columns(self) -> tuple[str, ...]: ...
+    def text_columns(self) -> tuple[str, ...]:
+        """Names of the text columns."""
+
     @property
-    def attributes(self) -> dict[str, Any]: ...
-    def has(self, name: str) -> bool: ...
-    def text(self, name: str) -> list[str]: ...
-    def numbers(self, name: str) -> np.ndarray: ...
-    def vectors(self, representation: str) -> np.ndarray: ...
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the files: the model, its prompt, the run."""
+
+    def has(self, name: str) -> bool:
+        """Check for a column."""
+
+    def text(self, name: str) -> list[str]:
+        """Return a text column, M values."""
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Return a column of numbers [M]."""
+
+    def vectors(self, representation: str) -> np.ndarray:
+        """Return [M, D] float32."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A sample of the shards that is not used, and why."""
+    """Sample of the shards that is not used, and why."""
 
     question_id: str
     reason: str
@@ -51,13 +68,13 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledRows:
-    """The rows that every representation, baseline and fold uses alike; nothing here is larger than a column."""
+    """Rows that every representation, baseline and fold uses alike; nothing here is larger than a column."""
 
     index: np.ndarray  # [N] int, rows of the shards
     question_ids: tuple[str, ...]  # N
     y: np.ndarray  # [N] int, 1 = hallucinated, 0 = right
     images: tuple[str, ...]  # N, equal for rows of the same image
-    images_told_by: str  # what tells one image from another
+    images_identified_by: str  # the column that identifies an image, such as image_sha256
     questions: tuple[str, ...] | None  # N; None where the shards have no question text
     numbers: Mapping[str, np.ndarray]  # column -> [N] float64: the model's confidence in nats, the answer's tokens
     groups: Mapping[str, tuple[str, ...]]  # group column -> N values
@@ -67,11 +84,15 @@ class LabelledRows:
 
     @property
     def image_codes(self) -> np.ndarray:
-        """[N] int, equal for rows of the same image."""
+        """Codes [N] int, equal for rows of the same image."""
         return np.unique(np.asarray(self.images), return_inverse=True)[1]
 
+    def take_tested(self, folds: Folds) -> Rows:
+        """Return the rows that some fold tests, to be judged on."""
+        return Rows(y=self.y, fold=folds.fold, images=self.image_codes).take(folds.tested)
+
     def vectors(self, shards: ShardSource, representation: str) -> np.ndarray:
-        """[N, D] float32, these rows of one representation."""
+        """Return [N, D] float32: these rows of one representation."""
         return shards.vectors(representation)[self.index]
 
 
@@ -81,7 +102,7 @@ def join(
     representations: Sequence[str],
     group_columns: Sequence[str] = (),
 ) -> LabelledRows:
-    """The rows with a label of 0 or 1 and with a vector in every one of the representations.
+    """Select the rows with a label of 0 or 1 and with a vector in every one of the representations.
 
     Raises ProbeError when labels and shards share no id, a vector is damaged, fewer than two classes are left, or there
     is no such group column.
@@ -95,13 +116,13 @@ def join(
     notes += _summary(left_out)
     y = np.array([labels[shards.question_ids[row]] for row in index], dtype=np.int64)  # [N]
     _need_both_classes(y, left_out)
-    images, told_by, image_note = image_names(shards, index)
+    images, identified_by, image_note = image_names(shards, index)
     return LabelledRows(
         index=index,
         question_ids=tuple(shards.question_ids[row] for row in index),
         y=y,
         images=images,
-        images_told_by=told_by,
+        images_identified_by=identified_by,
         questions=_pick(shards.text("question"), index) if shards.has("question") else None,
         numbers={name: shards.numbers(name)[index].astype(np.float64) for name in _NUMBERS if shards.has(name)},
         groups={name: _pick(shards.text(name), index) for name in group_columns},
@@ -112,7 +133,7 @@ def join(
 
 
 def choose_representations(available: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The wanted representations in the shards' order, all of them when none is named."""
+    """Return the wanted representations in the shards' order, all of them when none is named."""
     if not available:
         raise ProbeError("the shards hold no representation; run extract.py again with this output folder empty")
     unknown = sorted(set(wanted or ()) - set(available))
@@ -122,7 +143,7 @@ def choose_representations(available: Sequence[str], wanted: Sequence[str] | Non
 
 
 def _strangers(question_ids: Sequence[str], labels: Mapping[str, int | None]) -> list[str]:
-    """A note on labels whose ids the shards do not have."""
+    """Note the labels whose ids the shards do not have."""
     known = set(question_ids)
     strangers = [question_id for question_id in labels if question_id not in known]
     if len(strangers) == len(labels):
@@ -137,7 +158,7 @@ def _strangers(question_ids: Sequence[str], labels: Mapping[str, int | None]) ->
 
 
 def _label_reasons(question_ids: Sequence[str], labels: Mapping[str, int | None]) -> list[str]:
-    """[M] why a sample cannot be used as far as labels go; "" when it can."""
+    """Return [M] reasons why a sample cannot be used as far as labels go; "" when it can."""
     reasons = []
     for question_id in question_ids:
         label = labels.get(question_id)
@@ -156,7 +177,7 @@ def _add_vector_reasons(reasons: list[str], shards: ShardSource, representations
 
 
 def _missing(vectors: np.ndarray, question_ids: Sequence[str], representation: str) -> np.ndarray:
-    """Rows that are NaN throughout. Raises ProbeError for any other non-finite value."""
+    """Mark rows that are NaN throughout. Raises ProbeError for any other non-finite value."""
     suspect = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     damaged = suspect[~np.isnan(vectors[suspect]).all(axis=1)]
     if len(damaged):
@@ -168,7 +189,7 @@ def _missing(vectors: np.ndarray, question_ids: Sequence[str], representation: s
 
 
 def _summary(left_out: Sequence[LeftOut]) -> list[str]:
-    """One line a reason, with the first few ids."""
+    """Return one line a reason, with the first few ids."""
     lines = []
     for reason, count in Counter(item.reason for item in left_out).most_common():
         ids = [item.question_id for item in left_out if item.reason == reason][:3]
@@ -189,12 +210,12 @@ def _need_both_classes(y: np.ndarray, left_out: Sequence[LeftOut]) -> None:
 
 
 def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
-    """A lookup of the answer or of the image would be no lookup of what kind of question it is."""
+    """Refuse a lookup of the answer or of the image, which would not show what kind of question it is."""
     further = [name for name in shards.text_columns if name not in (*CORE_TEXTS, IMAGES)]
     for name in group_columns:
         if name not in further:
             there = ", ".join(further) or "none"
-            raise ProbeError(f"`group_columns`: {name!r} is no further column of the table; the shards have: {there}")
+            raise ProbeError(f"`group_columns`: {name!r} is not an extra column of the table; the shards have: {there}")
         count = len(set(shards.text(name)))
         if count > MOST_VALUES:
             raise ProbeError(
@@ -203,13 +224,13 @@ def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
 
 
 def image_names(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], str, str]:
-    """A name for each row's image, what these names are, and a note that says so."""
+    """Return a name for each row's image, what these names are, and a note that says so."""
     hashes = _pick(shards.text("image_sha256"), index) if shards.has("image_sha256") else ()
     if hashes and shards.has(BOUNDARY) and (shards.numbers(BOUNDARY)[index] == -1).all():
         note = f"no prompt shows an image: {len(set(hashes))} images are here what image_id names"
         return hashes, "image_sha256", note
     if hashes and all(hashes) and shards.has(IMAGES):
-        joined = _joined(hashes, _pick(shards.text(IMAGES), index))
+        joined = _connect(hashes, _pick(shards.text(IMAGES), index))
         note = f"{len(set(joined))} sets of images: prompts that show one image, also among others, are in one set"
         return joined, "image_sha256", note
     if hashes and all(hashes):
@@ -229,8 +250,8 @@ def image_names(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...]
     return ids, "image_id", note
 
 
-def _joined(hashes: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
-    """For each row the content of the first one that it hangs together with: by content, or by any file shown."""
+def _connect(hashes: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
+    """Return for each row the first content that it is connected with: by content, or by any shared file."""
     rows = [[content, *image_files(files)] for content, files in zip(hashes, images, strict=True)]
     things = {thing: len(rows) + k for k, thing in enumerate(dict.fromkeys(thing for row in rows for thing in row))}
     edges = [(k, things[thing]) for k, row in enumerate(rows) for thing in row]

@@ -1,7 +1,7 @@
-"""A fitted probe as two files: `<stem>.safetensors` with its numbers and `<stem>.json` with what they mean.
+"""Files of a fitted probe: `<stem>.safetensors` with its numbers and `<stem>.json` with what they mean.
 
 Legend: N rows, D width. The JSON has format, format_version, kind, label_meaning, classes, C, parameters, calibration,
-threshold, tensors_sha256, and what the caller tells about the probe (its vectors, see card.py; its training). It is
+threshold, tensors_sha256, and what the caller adds about the probe (its vectors, see card.py; its training). It is
 written last and names the content of the other file, so a pair that loads is complete. Version 1 had neither
 calibration nor threshold.
 """
@@ -46,7 +46,7 @@ KINDS: dict[str, type] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SavedProbe:
-    """A probe with what was saved beside it; X is [N, D] float of its representation throughout.
+    """Probe with what was saved beside it; X is [N, D] float of its representation throughout.
 
     Raises ValueError for another width than the probe was fitted on.
     """
@@ -55,34 +55,37 @@ class SavedProbe:
     metadata: dict[str, Any]  # the whole JSON
     calibration: Calibration
     threshold: Threshold | None
-    training_images: np.ndarray  # [G] uint64, the `image_keys` of what it was trained on; empty where that is not told
+    training_images: np.ndarray  # [G] uint64, the `image_keys` of what it was trained on; empty if unknown
 
     @property
     def width(self) -> int:
-        """D."""
+        """Width D of the vectors that it reads."""
         return len(self.estimator.mean_)
 
     def risk(self, X: Any) -> np.ndarray:
-        """[N] float64: the calibrated risk of a wrong answer; without a calibration, `predict_proba(X)[:, 1]`."""
+        """Return [N] float64, the calibrated risk of a wrong answer.
+
+        Without a calibration, `predict_proba(X)[:, 1]`.
+        """
         if self.calibration.kind == "none":
             return self.predict_proba(X)[:, 1]
         return self.calibration(self.estimator.decision_function(X))
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """[N] float64 log-odds of a wrong answer, before calibration."""
+        """Return [N] float64 log-odds of a wrong answer, before calibration."""
         return self.estimator.decision_function(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """[N, 2] float64 of right and wrong, before calibration."""
+        """Return [N, 2] float64 probabilities of right and wrong, before calibration."""
         return self.estimator.predict_proba(X)
 
     def predict(self, X: Any) -> np.ndarray:
-        """[N] the more likely class, before calibration."""
+        """Return [N], the more likely class, before calibration."""
         return self.estimator.predict(X)
 
 
 def file_stem(representation: str) -> str:
-    """Return the name of its files: `query_token_representation/layer_7` -> `query_token_representation_layer_7`."""
+    """Return the stem of its files: `query_token_representation/layer_7` -> `query_token_representation_layer_7`."""
     return re.sub(r"[^\w.+-]+", "_", representation)
 
 
@@ -94,10 +97,10 @@ def save_probe(
     threshold: Threshold | None = None,
     images: Sequence[str] = (),
 ) -> None:
-    """Write the pair of a fitted probe, one of KINDS; `about` must be JSON and goes into it as it is (a nan as null).
+    """Write the pair of files of a fitted probe, one of KINDS.
 
-    `calibration` is of out-of-fold log-odds and `threshold` of the risks that it makes of them; `images` name (by hash
-    or id) what the probe was trained on.
+    `about` must be JSON and goes into the card unchanged (a nan as null). `calibration` is of out-of-fold log-odds
+    and `threshold` of the risks that it makes of them; `images` name (by hash or id) what the probe was trained on.
     """
     data = save_tensors({**_tensors(probe), _IMAGES: image_keys(images)})
     card = {
@@ -118,18 +121,18 @@ def save_probe(
 
 
 def set_threshold(path: str | os.PathLike[str], threshold: Threshold) -> None:
-    """Write another threshold into a saved probe's card; `path` and what is raised as in `load_probe`.
+    """Write another threshold into a saved probe's card; `path` and errors are those of `load_probe`.
 
-    Raises ProbeError for the bundled probe, which is every user's.
+    Raises ProbeError for the bundled probe, which all users share.
     """
     card = load_probe(path).metadata
     if str(path) == BUNDLED:
-        raise ProbeError(f"the bundled probe {BUNDLED!r} keeps its threshold; copy its pair from {BUNDLED_PROBES}")
+        raise ProbeError(f"the bundled probe {BUNDLED!r} keeps its threshold; copy its two files from {BUNDLED_PROBES}")
     _write_card(_sibling(_stem(Path(path)), ".json"), {**card, "threshold": threshold.as_json()})
 
 
 def remove_other_probes(folder: Path, stems: Collection[str]) -> None:
-    """Remove the probes in the folder that are not among these; whatever is no probe of ours stays."""
+    """Remove the probes in the folder that are not among these stems; files that are not probes stay."""
     for card in _cards(folder):
         if card.stem not in stems:
             card.unlink()
@@ -175,7 +178,7 @@ def load_probe(path: str | os.PathLike[str]) -> SavedProbe:
     try:
         tensors = load_tensors(data)
         return SavedProbe(
-            estimator=_restored(card, tensors),
+            estimator=_restore(card, tensors),
             metadata=card,
             calibration=Calibration.from_json(card.get("calibration") or {}),
             threshold=Threshold.from_json(card["threshold"]) if card.get("threshold") else None,
@@ -222,13 +225,13 @@ def load_probes(folder: str | os.PathLike[str]) -> dict[str, SavedProbe]:
 
 
 def image_keys(images: Sequence[str]) -> np.ndarray:
-    """[G] uint64, rising: the first 8 bytes of the SHA-256 of each different name, enough to find it again."""
+    """Return [G] uint64, rising: the first 8 bytes of the SHA-256 of each different name, enough to recognise it."""
     digests = [hashlib.sha256(name.encode()).digest()[:8] for name in sorted(set(images))]
     return np.sort(np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64))
 
 
 def _tensors(probe: Any) -> dict[str, np.ndarray]:
-    """Names and arrays on disk: mean [D], scale [D], then coef [1, D] and intercept [1], or weight_i and bias_i."""
+    """Return names and arrays on disk: mean, scale [D], then coef [1, D] and intercept [1], or weight_i and bias_i."""
     tensors = {"mean": probe.mean_, "scale": probe.scale_}
     if isinstance(probe, MLPProbe):
         tensors |= {f"weight_{i}": weight for i, weight in enumerate(probe.coefs_)}
@@ -238,7 +241,7 @@ def _tensors(probe: Any) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
-def _restored(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
+def _restore(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
     probe = KINDS[card["kind"]](**card["parameters"])
     if isinstance(probe, MLPProbe):
         layers = range(len(probe.hidden_sizes) + 1)
@@ -259,7 +262,7 @@ def _selected_first(stem: str) -> tuple[bool, str]:
 
 
 def _cards(folder: Path) -> list[Path]:
-    """The cards of probes among the JSON files of a folder."""
+    """Yield the cards of probes among the JSON files of a folder."""
     cards = []
     for path in folder.glob("*.json"):
         try:
@@ -271,7 +274,7 @@ def _cards(folder: Path) -> list[Path]:
 
 
 def _write_card(path: Path, card: Mapping[str, Any]) -> None:
-    write_json(path, _without_nan(card))
+    write_json(path, _replace_nan(card))
 
 
 def _read_card(path: Path) -> dict[str, Any]:
@@ -302,7 +305,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _stem(path: Path) -> Path:
-    """Without the two suffixes; a stem may hold dots itself."""
+    """Return the path without the two suffixes; a stem may have dots of its own."""
     return path.with_name(path.name.removesuffix(".json").removesuffix(".safetensors"))
 
 
@@ -310,10 +313,10 @@ def _sibling(stem: Path, suffix: str) -> Path:
     return stem.with_name(stem.name + suffix)
 
 
-def _without_nan(value: Any) -> Any:
-    """The same with null for nan, which JSON does not have, and lists for tuples."""
+def _replace_nan(value: Any) -> Any:
+    """Return the same value with null for nan, which JSON does not have, and lists for tuples."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: _replace_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [_replace_nan(item) for item in value]
     return None if isinstance(value, float) and np.isnan(value) else value

@@ -1,4 +1,4 @@
-"""What a sceptical reader must know before believing the numbers, in plain words.
+"""Findings: what a sceptical reader must know before believing the numbers, in plain words.
 
 Legend: N rows, K folds.
 """
@@ -12,10 +12,9 @@ import numpy as np
 
 from halp_probe.bootstrap import Estimate
 from halp_probe.probes.baselines import LOOKUP
-from halp_probe.probes.controls import CHANCE, RANDOM_BY_IMAGE_ROWS
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds, images_on_both_sides
-from halp_probe.probes.judging.groups import Grouped
+from halp_probe.probes.judging.groups import GroupResults
 from halp_probe.probes.judging.intervals import too_narrow
 from halp_probe.probes.results import Judgement
 from halp_probe.probes.sweep import Sweep
@@ -30,26 +29,28 @@ MUCH_LOST_WITHIN = 0.05  # AUROC, from the whole to the mean within groups
 
 @dataclass(frozen=True)
 class Finding:
+    """Remark on a study and how serious it is."""
+
     level: str  # one of LEVELS
     text: str
 
 
 def findings(
     judgement: Judgement,
-    swept: Sweep,
+    sweep: Sweep,
     rows: LabelledRows,
     folds: Folds,
-    groups: Mapping[str, Grouped],
+    groups: Mapping[str, GroupResults],
     transfers: Sequence[Transfer] = (),
     preset: str | None = None,
 ) -> list[Finding]:
-    """All of them, the most serious first."""
+    """Return all findings, the most serious first."""
     found = [
         *_split(rows, folds, preset),
-        *_choice(judgement, swept, folds),
+        *_choice(judgement, sweep, folds),
         *_lookups(judgement),
         *_baselines(judgement),
-        *_controls(judgement),
+        *_controls(judgement, sweep),
         *_within_groups(judgement, groups),
         *_transfers(transfers, rows),
         *_few_rows(rows, folds),
@@ -78,33 +79,33 @@ def _split(rows: LabelledRows, folds: Folds, preset: str | None) -> Iterator[Fin
             f"One split: {int(folds.tested.sum())} of {len(rows.y)} rows judge, and each interval covers these rows "
             "only; another split would give another number.",
         )
-    if rows.images_told_by != "image_sha256":
+    if rows.images_identified_by != "image_sha256":
         yield Finding(
             CAUTION,
-            f"Images are told apart by {rows.images_told_by}, since the shards lack the hash of the files' content: "
-            "copies of one file under two names may be on both sides.",
+            f"Images are told apart by {rows.images_identified_by}, since the shards lack the hash of the files' "
+            "content: copies of one file under two names may be on both sides.",
         )
 
 
-def _choice(judgement: Judgement, swept: Sweep, folds: Folds) -> Iterator[Finding]:
+def _choice(judgement: Judgement, sweep: Sweep, folds: Folds) -> Iterator[Finding]:
     known = [result for result in judgement.of_kind("representation") if np.isfinite(result.auroc.value)]
-    if swept.selected is None and len(known) > 1:
+    if sweep.selected is None and len(known) > 1:
         yield Finding(
             SERIOUS,
             f"{judgement.headline.title} is the best of {len(known)}, picked on the very rows that judge it: its "
             "number flatters it.",
         )
-    if swept.selected and len(known) > 1:
-        name, count = swept.selected.counts.most_common(1)[0]
-        total = sum(swept.selected.counts.values())
+    if sweep.selected and len(known) > 1:
+        name, count = sweep.selected.counts.most_common(1)[0]
+        total = sum(sweep.selected.counts.values())
         if count <= total / 2:
             yield Finding(
                 CAUTION,
-                f"No representation stands out: the inner folds chose {len(swept.selected.counts)} different ones in "
+                f"No representation stands out: the inner folds chose {len(sweep.selected.counts)} different ones in "
                 f"{total} folds ({judgement.result(name).title} in {count}).",
             )
     for result in known:
-        edges = {min(swept.fits[result.name].candidates), max(swept.fits[result.name].candidates)}
+        edges = {min(sweep.fits[result.name].candidates), max(sweep.fits[result.name].candidates)}
         at_edge = sum(value in edges for value in result.chosen)
         if result.selected_in and at_edge == len(result.chosen) > 0:
             ends = ", ".join(f"{value:g}" for value in sorted(set(result.chosen)))
@@ -116,7 +117,7 @@ def _choice(judgement: Judgement, swept: Sweep, folds: Folds) -> Iterator[Findin
 
 
 def _lookups(judgement: Judgement) -> Iterator[Finding]:
-    """Is the label told by what kind of row it is?"""
+    """Find lookups of a column that predict the label."""
     vision = [
         r for r in judgement.of_kind("representation") if r.position != "query_token" and np.isfinite(r.auroc.value)
     ]
@@ -150,17 +151,18 @@ def _baselines(judgement: Judgement) -> Iterator[Finding]:
         )
 
 
-def _controls(judgement: Judgement) -> Iterator[Finding]:
-    for result in judgement.of_kind("control"):
+def _controls(judgement: Judgement, sweep: Sweep) -> Iterator[Finding]:
+    for control in sweep.controls:
+        result = judgement.result(control.name)
         auroc = result.auroc
-        if result.name == RANDOM_BY_IMAGE_ROWS:
+        if control.expected is None:
             if auroc.low > 0.5:
                 yield Finding(
                     NOTE,
-                    f"Split by row instead of by image, a probe of random labels would reach {_estimate(auroc)}: so "
-                    "much it can remember of the images.",
+                    f"Split by row instead of by image, a probe of random labels would reach {_estimate(auroc)}: that "
+                    "is how much it can remember of the images.",
                 )
-        elif CHANCE in result.note and (auroc.low > 0.5 or auroc.high < 0.5):
+        elif auroc.low > control.expected or auroc.high < control.expected:
             yield Finding(
                 CAUTION,
                 f"The control with {result.title} gives {_estimate(auroc)} instead of .5. Chance does this once in "
@@ -168,7 +170,7 @@ def _controls(judgement: Judgement) -> Iterator[Finding]:
             )
 
 
-def _within_groups(judgement: Judgement, groups: Mapping[str, Grouped]) -> Iterator[Finding]:
+def _within_groups(judgement: Judgement, groups: Mapping[str, GroupResults]) -> Iterator[Finding]:
     whole = judgement.headline.auroc.value
     for column, grouped in groups.items():
         within = grouped.macro.value
@@ -186,25 +188,24 @@ def _transfers(transfers: Sequence[Transfer], rows: LabelledRows) -> Iterator[Fi
             yield Finding(
                 NOTE, f"`{column}` has {len(set(values))} groups, too many to try transfer from each to each."
             )
-    for moved in transfers:
-        turned = [
+    for transfer in transfers:
+        inverted = [
             (a, b)
-            for a, row in zip(moved.values, moved.cells, strict=True)
-            for b, cell in zip(moved.values, row, strict=True)
+            for a, row in zip(transfer.values, transfer.cells, strict=True)
+            for b, cell in zip(transfer.values, row, strict=True)
             if a != b and cell.auroc.high < 0.5
         ]
-        if turned:
-            pairs = ", ".join(f"from `{a}` to `{b}`" for a, b in turned[:3]) + (", …" if len(turned) > 3 else "")
+        if inverted:
+            pairs = ", ".join(f"from `{a}` to `{b}`" for a, b in inverted[:3]) + (", …" if len(inverted) > 3 else "")
             yield Finding(
                 CAUTION,
-                f"Trained on one group of `{moved.column}`, the probe ranks another the wrong way round ({pairs}): it "
-                "does not read the same thing in all groups.",
+                f"Trained on one group of `{transfer.column}`, the probe ranks another the wrong way round ({pairs}): "
+                "it does not read the same thing in all groups.",
             )
 
 
 def _few_rows(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
-    tested = folds.tested
-    if reason := too_narrow(rows.y[tested], rows.image_codes[tested], folds.count):
+    if reason := too_narrow(rows.take_tested(folds), folds.count):
         yield Finding(SERIOUS, f"{reason[0].upper()}{reason[1:]}.")
     for k in range(folds.count):
         counts = np.bincount(rows.y[folds.fold == k], minlength=2)
@@ -224,7 +225,7 @@ def _left_out(rows: LabelledRows) -> Iterator[Finding]:
 
 
 def _number(value: float) -> str:
-    """.83 of 0.83: two digits."""
+    """Format with two digits: .83 for 0.83."""
     return f"{value:.2f}".removeprefix("0")
 
 

@@ -1,4 +1,4 @@
-"""The names of the kinds of probes, as the command line, the reports and the files of probes say them."""
+"""Names of the kinds of probes, as the command line, the reports and the files of probes use them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe.probes.fitting.kinds import Fitted
+from halp_probe.probes.fitting.kinds import FittedCandidates
 from halp_probe.probes.fitting.selection import best_candidate
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.judging.calibration import Calibration
@@ -23,7 +23,7 @@ from halp_probe.probes.training_sets import TrainingSets
 
 @dataclass(frozen=True, kw_only=True)
 class CrossFit:
-    """One representation (or baseline) through all folds."""
+    """Scores of one representation (or baseline) through all folds."""
 
     score: np.ndarray  # [N] out-of-fold log-odds of label 1; nan where no model could be fitted, or no fold tests
     models: np.ndarray  # [K, N] log-odds of all rows by the model of each fold; nan where none could be fitted
@@ -37,13 +37,13 @@ class CrossFit:
 
     @property
     def chosen(self) -> tuple[float, ...]:
-        """The candidate of each fold that was fitted; empty when there was nothing to choose."""
+        """Candidate of each fold that was fitted; empty when there was nothing to choose."""
         return tuple(self.candidates[c] for c in self.candidate if c >= 0) if len(self.candidates) > 1 else ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selected:
-    """The probe whose representation is chosen anew for each test fold, by the inner folds alone."""
+class SelectedProbe:
+    """Probe whose representation is chosen anew for each test fold, by the inner folds alone."""
 
     representation: tuple[str, ...]  # K: of each fold; "" where none could be chosen
     score: np.ndarray  # [N] its out-of-fold log-odds
@@ -52,16 +52,17 @@ class Selected:
 
     @property
     def counts(self) -> Counter[str]:
-        """In how many folds each representation was chosen."""
+        """Number of folds in which each representation was chosen."""
         return Counter(name for name in self.representation if name)
 
     @property
     def most_chosen(self) -> str:
+        """Representation that the most folds chose."""
         return self.counts.most_common(1)[0][0]
 
 
-def cross_fit(fitted: Fitted, y: np.ndarray, folds: Folds, sets: TrainingSets) -> CrossFit:
-    """The out-of-fold scores of what was fitted on all training sets; `y` [N] of 0 and 1."""
+def cross_fit(fitted: FittedCandidates, y: np.ndarray, folds: Folds, sets: TrainingSets) -> CrossFit:
+    """Return the out-of-fold scores of `fitted`, which was fitted on all training sets; `y` [N] of 0 and 1."""
     (score, final_score), inner_auroc = np.full((2, len(y)), np.nan), np.full(folds.count, np.nan)
     models, inner_score = (np.full((folds.count, len(y)), np.nan) for _ in range(2))
     candidate = np.full(folds.count, -1)
@@ -96,21 +97,25 @@ def cross_fit(fitted: Fitted, y: np.ndarray, folds: Folds, sets: TrainingSets) -
     )
 
 
-def _best(fitted: Fitted, y: np.ndarray, folds: Folds, sets: Mapping[int, int]) -> tuple[int, float]:
-    """The best candidate where training set `sets[j]` is judged on fold j, and its mean AUROC (nan: none to judge by).
+def _best(fitted: FittedCandidates, y: np.ndarray, folds: Folds, sets: Mapping[int, int]) -> tuple[int, float]:
+    """Return the best candidate where training set `sets[j]` is judged on fold j, and its mean AUROC.
 
-    Folds with one class do not judge; without any that do, it is the candidate in the middle.
+    The AUROC is nan where no fold judges. Folds with one class do not judge; without any that do, it is the
+    candidate in the middle.
     """
     judging = [j for j in sets if j not in folds.unjudged]
     if not judging:
         return len(fitted.candidates) // 2, np.nan
     logits = fitted.logit[[sets[j] for j in judging]]  # [J, S, N]
-    choice = best_candidate(y, logits, [np.flatnonzero(folds.fold == j) for j in judging])
+    choice = best_candidate(logits, y, [np.flatnonzero(folds.fold == j) for j in judging])
     return choice.index, float(choice.auroc[choice.index])
 
 
-def select(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds, calibration: str) -> Selected | None:
-    """For each fold the representation with the highest inner AUROC, the first of equals; None without inner folds."""
+def select(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds, calibration: str) -> SelectedProbe | None:
+    """Choose for each fold the representation with the highest inner AUROC, the first of equals.
+
+    Returns None without inner folds.
+    """
     names = list(fits)
     inner = np.stack([fits[name].inner_auroc for name in names])  # [names, K]
     if np.isnan(inner).all():
@@ -126,13 +131,14 @@ def select(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds, calibratio
         known = np.isfinite(fit.inner_score[k])
         models[k], score[test] = fit.models[k], fit.score[test]
         risk[test] = Calibration.fit(calibration, fit.inner_score[k, known], y[known])(fit.score[test])
-    return Selected(representation=tuple(representation), score=score, models=models, risk=risk)
+    return SelectedProbe(representation=tuple(representation), score=score, models=models, risk=risk)
 
 
 def spread(models: np.ndarray, y: np.ndarray) -> float:
-    """How much wider than of fixed scores an interval must be, since a fold's test rows train the other folds' models.
+    """Return how much wider an interval must be because a fold's test rows train the other folds' models.
 
-    `models` [K, N] as in CrossFit; 1 for one split, in which no row both trains and tests.
+    It is relative to the interval of fixed scores. `models` [K, N] as in CrossFit; 1 for one split, in which no row
+    both trains and tests.
     """
     if len(models) == 1:
         return 1.0

@@ -1,4 +1,4 @@
-"""What a sweep leaves behind: CSV files, and the table that is printed. Legend: N rows."""
+"""Files and text of a study: CSV files, and the table that is printed. Legend: N rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NOTHING = Estimate(value=np.nan, low=np.nan, high=np.nan)
 
 
 def write_results(path: Path, judgement: Judgement) -> None:
-    """`results.csv`: one line for each probe, baseline and control; empty where there is no number.
+    """Write `results.csv`: one line for each probe, baseline and control; empty where there is no number.
 
     `spread`: how much wider than the bootstrap of the scores in oof.csv the intervals are (`intervals.refit_spread`).
     """
@@ -38,31 +38,35 @@ def write_results(path: Path, judgement: Judgement) -> None:
 
 
 def write_differences(path: Path, judgement: Judgement) -> None:
-    """`differences.csv`: AUROC minus AUROC, with its interval, of every two probes and baselines that have one."""
+    """Write `differences.csv`: AUROC minus AUROC, with its interval.
+
+    It has all pairs of probes and baselines that have an AUROC.
+    """
     known = [name for name, judged in judgement.judged["auroc"].items() if np.isfinite(judged.value)]
     pairs = {(one, other): judgement.difference(one, other) for one, other in combinations(known, 2)}
     lines = ([*pair, each.value, each.low, each.high] for pair, each in pairs.items())
     _write(path, ["name", "minus", "auroc_difference", "low", "high"], lines)
 
 
-def write_out_of_fold(path: Path, found: Study) -> None:
-    """`oof.csv`: each row's label, test fold and out-of-fold scores (log-odds of probes); controls with their own.
+def write_out_of_fold(path: Path, study: Study) -> None:
+    """Write `oof.csv`: each row's label, test fold and out-of-fold scores.
 
-    `selected_probe_risk` is the selected probe's score as a probability, calibrated inside the training folds.
+    Scores of probes are log-odds; controls come with their own labels and folds. `selected_probe_risk` is the
+    selected probe's score as a probability, calibrated inside the training folds.
     """
-    rows, folds, swept = found.rows, found.folds, found.sweep
+    rows, folds, sweep = study.rows, study.folds, study.sweep
     columns: dict[str, Iterable[Any]] = {
         "question_id": rows.question_ids,
         "image": rows.images,
         "label": rows.y,
         "fold": folds.fold,
         **{f"group_{name}": values for name, values in rows.groups.items()},
-        **found.judgement.scores,
+        **study.judgement.scores,
     }
-    if swept.selected:
-        columns[f"{SELECTED}_risk"] = swept.selected.risk
-        columns[f"{SELECTED}_representation"] = [swept.selected.representation[k] for k in folds.fold]
-    for control in swept.controls:
+    if sweep.selected:
+        columns[f"{SELECTED}_risk"] = sweep.selected.risk
+        columns[f"{SELECTED}_representation"] = [sweep.selected.representation[k] for k in folds.fold]
+    for control in sweep.controls:
         columns |= {
             control.name: control.score,
             f"{control.name}_label": control.y,
@@ -72,16 +76,16 @@ def write_out_of_fold(path: Path, found: Study) -> None:
 
 
 def write_left_out(path: Path, rows: LabelledRows) -> None:
-    """`left_out.csv`: the samples that no number here is about, and why."""
+    """Write `left_out.csv`: the samples that no number here is about, and why."""
     _write(path, ["question_id", "reason"], ((item.question_id, item.reason) for item in rows.left_out))
 
 
-def table(judgement: Judgement, found: Sequence[Finding]) -> str:
-    """The results as aligned text; below it how they were made, and what a reader must know."""
+def table(judgement: Judgement, findings: Sequence[Finding]) -> str:
+    """Format the results as aligned text; below it how they were made, and what a reader must know."""
     best = judgement.best_baseline
     lines: list[tuple[str, ...]] = [("", "AUROC", "95 %", f"− {best.title}" if best else "", "95 %", "chosen in")]
     for result in judgement.results:
-        numbers = [text.replace("+", "") for text in _cells(result.auroc)]  # only differences go with a sign
+        numbers = [text.replace("+", "") for text in _cells(result.auroc)]  # only differences have a sign
         compared = best is not None and result.name in judgement.scores and result is not best
         difference = _cells(judgement.difference(result.name, best.name)) if best and compared else ("", "")
         chosen = f"{result.selected_in} folds" if result.selected_in else ""
@@ -91,10 +95,10 @@ def table(judgement: Judgement, found: Sequence[Finding]) -> str:
         "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True)))
         for line in lines
     ]
-    return "\n".join(line.rstrip() for line in [*aligned, "", *_remarks(judgement, found)])
+    return "\n".join(line.rstrip() for line in [*aligned, "", *_remarks(judgement, findings)])
 
 
-def _remarks(judgement: Judgement, found: Sequence[Finding]) -> list[str]:
+def _remarks(judgement: Judgement, findings: Sequence[Finding]) -> list[str]:
     remarks = [
         f"{judgement.n} questions ({judgement.n_positive} hallucinated) on {judgement.n_images} images; AUROC is the "
         "mean over test folds, its interval from a bootstrap over images: of these fitted probes on new images."
@@ -105,7 +109,7 @@ def _remarks(judgement: Judgement, found: Sequence[Finding]) -> list[str]:
             "alone; this is the number to quote."
         )
     remarks += [f"{_named(r)}: {r.note}" for r in judgement.results if r.note and not np.isfinite(r.auroc.value)]
-    remarks += [f"{finding.level}: {finding.text}" for finding in found if finding.level != NOTE]
+    remarks += [f"{finding.level}: {finding.text}" for finding in findings if finding.level != NOTE]
     return [textwrap.fill(remark, _WIDTH, break_on_hyphens=False) for remark in remarks]
 
 
@@ -114,7 +118,7 @@ def _named(result: Result) -> str:
 
 
 def _cells(estimate: Estimate) -> tuple[str, str]:
-    """The value and its interval, with signs."""
+    """Format the value and its interval, with signs."""
     if not np.isfinite(estimate.value):
         return "nan", ""
     if not np.isfinite(estimate.low):
@@ -140,7 +144,7 @@ def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) ->
 
 
 def _text(cell: Any) -> str:
-    """Numbers in full, so that they can be read back exactly; nothing for None and nan."""
+    """Write numbers in full, so that they can be read back exactly; nothing for None and nan."""
     if cell is None or (isinstance(cell, float | np.floating) and np.isnan(cell)):
         return ""
     return repr(float(cell)) if isinstance(cell, float | np.floating) else str(cell)

@@ -18,7 +18,7 @@ from halp_probe.probes.files import SELECTED_STEM, file_stem
 Feature: TypeAlias = "np.ndarray | Callable[[Any], np.ndarray]"
 
 
-class WithFeatures:
+class ExtendedShards:
     """Shards with further representations, which are computed when they are asked for.
 
     Raises ProbeError for a feature that has the name of a representation, or a name that no file can have beside the
@@ -32,35 +32,42 @@ class WithFeatures:
             if not name.strip() or "\n" in name:
                 raise ProbeError(f"a feature named {name!r}: give it a name of one line")
             if (other := stems.setdefault(file_stem(name), name)) != name or name in shards.representations:
-                raise ProbeError(f"the feature {name!r} cannot be told from {other!r}; give it another name")
+                raise ProbeError(f"the feature {name!r} has the same file name as {other!r}; give it another name")
 
     @property
     def question_ids(self) -> tuple[str, ...]:
+        """Ids of the shards' questions."""
         return self._shards.question_ids
 
     @property
     def representations(self) -> tuple[str, ...]:
+        """Representations of the shards, then the features."""
         return (*self._shards.representations, *self._features)
 
     @property
     def text_columns(self) -> tuple[str, ...]:
+        """Text columns of the shards."""
         return self._shards.text_columns
 
     @property
     def attributes(self) -> dict[str, Any]:
+        """Attributes of the shards."""
         return self._shards.attributes
 
     def has(self, name: str) -> bool:
+        """Check for a column of the shards."""
         return self._shards.has(name)
 
     def text(self, name: str) -> list[str]:
+        """Return a text column of the shards."""
         return self._shards.text(name)
 
     def numbers(self, name: str) -> np.ndarray:
+        """Return a number column of the shards."""
         return self._shards.numbers(name)
 
     def vectors(self, representation: str) -> np.ndarray:
-        """[M, F] float32 of a feature, or [M, D] of a representation of the shards."""
+        """Return [M, F] float32 of a feature, or [M, D] of a representation of the shards."""
         if representation not in self._features:
             return self._shards.vectors(representation)
         feature = self._features[representation]

@@ -13,7 +13,7 @@ from halp_probe.probes.fitting.mlp_training import MLPOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A probe and the one split that its number comes from."""
+    """Probe and the one split that its number comes from."""
 
     mlp: MLPOptions
     test_share: float  # of the rows, which are split without regard to their image
@@ -52,7 +52,7 @@ so first weights, dropout and order cannot be repeated; `random_state` is ours.
 
 
 def row_split(y: np.ndarray, test_share: float, seed: int, stratified: bool) -> np.ndarray:
-    """[N] int: 0 for a row that is tested, -1 for one that only trains; the rows of scikit-learn's `train_test_split`.
+    """Return [N] int: 0 for a row that is tested, -1 for one that only trains; rows as in sklearn's `train_test_split`.
 
     `y` [N] of 0 and 1. The split is of row numbers, so it depends on the order of the rows.
 

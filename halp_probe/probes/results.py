@@ -1,4 +1,4 @@
-"""Judge a sweep: each representation, the selected probe, each baseline and control, and how they differ.
+"""Results of a sweep: each representation, the selected probe, each baseline and control, and how they differ.
 
 Legend: N rows, T of them tested, K folds, B bootstrap draws.
 """
@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate
+from halp_probe.bootstrap import Draws, Estimate
 from halp_probe.probes.controls import RANDOM_BY_IMAGE, Control
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.judging.intervals import MOST_SPREAD
 from halp_probe.probes.judging.measures import MEASURES
-from halp_probe.probes.judging.metrics import Judged, judge, judge_measures
+from halp_probe.probes.judging.metrics import MeasuredScore, judge, judge_measures
+from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.nested import spread
 from halp_probe.probes.sweep import Sweep
 from halp_probe.shards.names import layer_of
@@ -29,7 +30,7 @@ _OF_RISKS = tuple(name for name, measure in MEASURES.items() if measure.needs_pr
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How well one score tells hallucinated from right answers."""
+    """Result of one score: how well it separates hallucinated from right answers."""
 
     name: str
     kind: str  # selected, representation, baseline or control
@@ -42,67 +43,70 @@ class Result:
 
     @property
     def position(self) -> str | None:
-        """vision_only, vision_encoder, vision_token or query_token; None where it is no representation."""
+        """Position vision_only, vision_encoder, vision_token or query_token; None for what is not a representation."""
         return self.name.split("/")[0].removesuffix("_representation") if self.kind == "representation" else None
 
     @property
     def layer(self) -> int | None:
+        """Layer of the representation; None for what has no layer."""
         return layer_of(self.name)
 
     @property
     def title(self) -> str:
+        """Name in words."""
         words = (self.position or self.name).replace("_", " ")
         return words if self.layer is None else f"{words}, layer {self.layer}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """All results on the same rows, and what they were made from."""
+    """Results of all scores on the same rows, and what they were made from."""
 
     results: tuple[Result, ...]  # the selected probe, representations in reading order, baselines, controls
     scores: Mapping[str, np.ndarray]  # name -> [N] out-of-fold score, controls left out
-    judged: Mapping[str, Mapping[str, Judged]]  # measure -> name -> on the same draws
+    judged: Mapping[str, Mapping[str, MeasuredScore]]  # measure -> name -> on the same draws
     n: int  # T
     n_positive: int
     n_images: int
 
     def of_kind(self, kind: str) -> list[Result]:
+        """Return the results of one kind, in order."""
         return [result for result in self.results if result.kind == kind]
 
     def result(self, name: str) -> Result:
+        """Return the result of this name."""
         return next(result for result in self.results if result.name == name)
 
     @property
     def headline(self) -> Result:
-        """The selected probe; without one, the representation that is best on the rows that judge it."""
+        """Result of the selected probe; without one, of the representation that is best on the rows that judge it."""
         selected = self.of_kind("selected")
         return selected[0] if selected else _best(self.of_kind("representation"))
 
     @property
     def best_baseline(self) -> Result | None:
-        """The baseline with the highest AUROC; None when there is none with one."""
+        """Baseline with the highest AUROC; None where no baseline has one."""
         known = [result for result in self.of_kind("baseline") if np.isfinite(result.auroc.value)]
         return _best(known) if known else None
 
     def difference(self, name: str, other: str) -> Estimate:
-        """The paired difference of two AUROCs."""
+        """Return the paired difference of two AUROCs."""
         return self.judged["auroc"][name].minus(self.judged["auroc"][other])
 
 
-def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, n_draws: int, seed: int) -> Judgement:
-    """AUROC and its companions for everything, with intervals on the same bootstrap draws."""
-    scores = {SELECTED: swept.selected.score} if swept.selected else {}
-    scores |= {name: fit.score for name, fit in swept.fits.items()}
-    scores |= {baseline.name: baseline.score for baseline in swept.baselines}
-    models = {SELECTED: swept.selected.models} if swept.selected else {}
-    models |= {name: fit.models for name, fit in swept.fits.items()}
-    models |= {baseline.name: baseline.models for baseline in swept.baselines if baseline.models is not None}
+def judge_sweep(sweep: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) -> Judgement:
+    """Judge everything by AUROC and its companions, with intervals on the same bootstrap draws."""
+    scores = {SELECTED: sweep.selected.score} if sweep.selected else {}
+    scores |= {name: fit.score for name, fit in sweep.fits.items()}
+    scores |= {baseline.name: baseline.score for baseline in sweep.baselines}
+    models = {SELECTED: sweep.selected.models} if sweep.selected else {}
+    models |= {name: fit.models for name, fit in sweep.fits.items()}
+    models |= {baseline.name: baseline.models for baseline in sweep.baselines if baseline.models is not None}
     spreads = {name: spread(each, rows.y) for name, each in models.items()}
-    tested = folds.tested
-    where = (rows.y[tested], folds.fold[tested], rows.image_codes[tested], n_draws, seed, spreads)
-    judged = judge_measures(_OF_SCORES, {name: score[tested] for name, score in scores.items()}, *where)
-    if swept.selected:
-        judged |= judge_measures(_OF_RISKS, {SELECTED: swept.selected.risk[tested]}, *where)
+    tested, here = rows.take_tested(folds), folds.tested
+    judged = judge_measures(_OF_SCORES, {name: score[here] for name, score in scores.items()}, tested, draws, spreads)
+    if sweep.selected:
+        judged |= judge_measures(_OF_RISKS, {SELECTED: sweep.selected.risk[here]}, tested, draws, spreads)
     reasons = list(folds.unjudged.values())
 
     def result(name: str, kind: str, notes: Sequence[str], **about: Any) -> Result:
@@ -117,29 +121,29 @@ def judge_sweep(swept: Sweep, rows: LabelledRows, folds: Folds, n_draws: int, se
             **about,
         )
 
-    counts = swept.selected.counts if swept.selected else None
-    results = [result(SELECTED, "selected", reasons)] if swept.selected else []
-    for name, fit in swept.fits.items():
+    counts = sweep.selected.counts if sweep.selected else None
+    results = [result(SELECTED, "selected", reasons)] if sweep.selected else []
+    for name, fit in sweep.fits.items():
         chosen_in = None if counts is None else counts[name]
         results.append(result(name, "representation", reasons, selected_in=chosen_in, chosen=fit.chosen))
-    results += [result(baseline.name, "baseline", [baseline.note, *reasons]) for baseline in swept.baselines]
-    whole = judged["auroc"][swept.leading].value
-    results += [_control(control, whole, rows, n_draws, seed) for control in swept.controls]
+    results += [result(baseline.name, "baseline", [baseline.note, *reasons]) for baseline in sweep.baselines]
+    whole = judged["auroc"][sweep.leading].value
+    results += [_control(control, whole, rows.image_codes, draws) for control in sweep.controls]
     return Judgement(
         results=tuple(results),
         scores=scores,
         judged=judged,
-        n=int(tested.sum()),
-        n_positive=int(rows.y[tested].sum()),
-        n_images=len(np.unique(rows.image_codes[tested])),
+        n=len(tested),
+        n_positive=int(tested.y.sum()),
+        n_images=len(np.unique(tested.images)),
     )
 
 
-def _control(control: Control, whole: float, rows: LabelledRows, n_draws: int, seed: int) -> Result:
-    """`whole`: the AUROC that the same representation reaches on the true labels."""
+def _control(control: Control, whole: float, images: np.ndarray, draws: Draws) -> Result:
+    """Judge a control; `whole` is the AUROC that the same representation reaches on the true labels."""
     tested = control.folds.tested
-    fold, images = control.folds.fold[tested], rows.image_codes[tested]
-    judged = judge({control.name: control.score[tested]}, control.y[tested], fold, images, n_draws, seed)
+    rows = Rows(y=control.y, fold=control.folds.fold, images=images).take(tested)
+    judged = judge({control.name: control.score[tested]}, rows, draws)
     found = judged[control.name].control
     note = f"{control.note}; selectivity {whole - found.value:.3f}" if control.name == RANDOM_BY_IMAGE else control.note
     return Result(name=control.name, kind="control", auroc=found, spread=MOST_SPREAD, note=note)

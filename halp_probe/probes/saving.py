@@ -1,4 +1,4 @@
-"""The probes of a study as files: one for each representation, and the one to use."""
+"""Files of a study's probes: one for each representation, and the one to use."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from halp_probe.version import __version__
 
 
 def save_probes(
-    folder: Path, found: Study, attributes: Mapping[str, Any], labels_file: str, max_error: float | None
+    folder: Path, study: Study, attributes: Mapping[str, Any], labels_file: str, max_error: float | None
 ) -> None:
-    """A pair of files for each representation, fitted on all rows; pairs that an earlier run left there go.
+    """Write a pair of files for each representation, fitted on all rows; pairs of an earlier run are removed.
 
     `selected_probe` is the representation that is best over all folds; its card has the AUROC of the nested choice,
     which is what such a choice is worth. `attributes` are those of the shards.
     """
-    stems = {file_stem(name): name for name in found.sweep.fits}
-    if found.sweep.selected:
-        stems[SELECTED_STEM] = found.sweep.best_over_all
+    stems = {file_stem(name): name for name in study.sweep.fits}
+    if study.sweep.selected:
+        stems[SELECTED_STEM] = study.sweep.best_over_all
     for stem, name in stems.items():
-        fit = found.sweep.fits[name]
+        fit = study.sweep.fits[name]
         known = np.isfinite(fit.final_score)
-        score, y = fit.final_score[known], found.rows.y[known]
-        calibration = Calibration.fit(found.design.calibration, score, y)
+        score, y = fit.final_score[known], study.rows.y[known]
+        calibration = Calibration.fit(study.design.calibration, score, y)
         threshold = None if max_error is None else threshold_for(calibration(score), y, max_error)
-        result = found.judgement.headline if stem == SELECTED_STEM else found.judgement.result(name)
+        result = study.judgement.headline if stem == SELECTED_STEM else study.judgement.result(name)
         about = {
             **vectors_card(name, attributes),
-            "training": _provenance(found, result, labels_file),
+            "training": _provenance(study, result, labels_file),
         }
-        save_probe(folder / stem, fit.final, about, calibration, threshold, found.rows.images)
+        save_probe(folder / stem, fit.final, about, calibration, threshold, study.rows.images)
     remove_other_probes(folder, list(stems))
 
 
-def _provenance(found: Study, result: Result, labels_file: str) -> dict[str, Any]:
-    rows, design = found.rows, found.design
+def _provenance(study: Study, result: Result, labels_file: str) -> dict[str, Any]:
+    rows, design = study.rows, study.design
     return {
         "rows": len(rows.y),
         "positives": int(rows.y.sum()),
@@ -51,7 +51,7 @@ def _provenance(found: Study, result: Result, labels_file: str) -> dict[str, Any
         "left_out": len(rows.left_out),
         "labels_file": labels_file,
         "seed": design.seed,
-        "folds": found.folds.count,
+        "folds": study.folds.count,
         "preset": design.preset,
         "halp_probe_version": __version__,
         "auroc": result.auroc.value,  # of the out-of-fold scores, not of this refitted probe

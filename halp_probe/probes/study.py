@@ -1,4 +1,4 @@
-"""From shards and labels to everything that is known of the probes: one call, for the command line and for notebooks.
+"""Study of shards and labels: all that is known of the probes in one call, for the command line and for notebooks.
 
 Legend: N rows, K folds.
 """
@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from halp_probe.bootstrap import Draws
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.features import LabelledRows, ShardSource, choose_representations, join
 from halp_probe.probes.findings import Finding, findings
 from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
 from halp_probe.probes.fitting.splits import Folds, folds_of, outer_folds
-from halp_probe.probes.judging.groups import Grouped, by_group
+from halp_probe.probes.judging.groups import GroupResults, by_group
 from halp_probe.probes.names import LINEAR
-from halp_probe.probes.own_features import Feature, WithFeatures
+from halp_probe.probes.own_features import ExtendedShards, Feature
 from halp_probe.probes.presets import HALP, row_split
 from halp_probe.probes.results import Judgement, Result, judge_sweep
 from halp_probe.probes.sweep import Sweep, sweep
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """How probes are trained and judged.
+    """Design of a study: how probes are trained and judged.
 
     Attributes
     ----------
@@ -76,10 +77,15 @@ class Design:
     seed: int = 0
     device: str = "cpu"
 
+    @property
+    def draws(self) -> Draws:
+        """Draws of the bootstrap that all intervals come from."""
+        return Draws(count=self.bootstrap, seed=self.seed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What was found, and all that it was found from.
+    """Results of a study, and all that they come from.
 
     Attributes
     ----------
@@ -110,7 +116,7 @@ class Study:
     folds: Folds = field(repr=False)
     sweep: Sweep = field(repr=False)
     judgement: Judgement = field(repr=False)
-    groups: Mapping[str, Grouped] = field(repr=False)  # by group column; of the headline probe
+    groups: Mapping[str, GroupResults] = field(repr=False)  # by group column; of the headline probe
     transfers: tuple[Transfer, ...] = field(repr=False)  # one for each group column with few enough groups
     findings: tuple[Finding, ...]
     shards: ShardSource = field(repr=False)
@@ -118,11 +124,17 @@ class Study:
 
     @property
     def risk(self) -> np.ndarray:
-        """[N] out-of-fold risk of the headline probe: calibrated to one scale over all folds where it is selected."""
+        """Out-of-fold risk [N] of the headline probe.
+
+        It is calibrated to one scale over all folds where the probe is selected.
+        """
         return self.sweep.selected.risk if self.sweep.selected else self.judgement.scores[self.judgement.headline.name]
 
     def frame(self) -> pd.DataFrame:
-        """A DataFrame of the results, by name: kind, layer, AUROC with its 95 % interval, and the further measures."""
+        """Return a DataFrame of the results, by name.
+
+        Columns: kind, layer, AUROC with its 95 % interval, and the further measures.
+        """
         import pandas as pd
 
         def row(result: Result) -> dict[str, Any]:
@@ -182,43 +194,44 @@ def study(
     """
     began = time.monotonic()
     if features:
-        shards = WithFeatures(shards, features)
+        shards = ExtendedShards(shards, features)
     chosen = None if design.representations is None else (*design.representations, *(features or ()))
     wanted = choose_representations(shards.representations, chosen)
     rows = join(shards, labels, wanted, design.group_columns)
     folds, fit = _folds(rows, design), _fitter(rows, design)
     with shown(progress) as report:
-        swept = sweep(shards, rows, folds, fit, calibration=design.calibration, seed=design.seed, progress=report)
-    judgement = judge_sweep(swept, rows, folds, design.bootstrap, design.seed)
-    tested = folds.tested
-    score = judgement.scores[judgement.headline.name]
+        sweep_result = sweep(
+            shards, rows, folds, fit, calibration=design.calibration, seed=design.seed, progress=report
+        )
+    judgement = judge_sweep(sweep_result, rows, folds, design.draws)
+    score = judgement.scores[judgement.headline.name][folds.tested]
     groups = {
         column: by_group(
-            rows.y[tested],
-            score[tested],
-            folds.fold[tested],
-            np.asarray(values)[tested].tolist(),
-            rows.image_codes[tested],
-            design.bootstrap,
-            design.seed,
+            score,
+            rows.take_tested(folds),
+            np.asarray(values)[folds.tested].tolist(),
+            design.draws,
             spread=judgement.headline.spread,
         )
         for column, values in rows.groups.items()
     }
     task = TransferTask(
-        representation=swept.leading, X=rows.vectors(shards, swept.leading), fit=fit, whole=swept.fits[swept.leading]
+        representation=sweep_result.leading,
+        X=rows.vectors(shards, sweep_result.leading),
+        fit=fit,
+        whole=sweep_result.fits[sweep_result.leading],
     )
     transfers = tuple(
-        transfer(task, column, values, rows.y, folds, rows.image_codes, design.bootstrap, design.seed)
+        transfer(task, column, values, rows.y, folds, rows.image_codes, design.draws)
         for column, values in rows.groups.items()
         if 2 <= len(set(values)) <= MOST_GROUPS
     )
-    found = tuple(findings(judgement, swept, rows, folds, groups, transfers, design.preset))
+    found = tuple(findings(judgement, sweep_result, rows, folds, groups, transfers, design.preset))
     return Study(
         design=design,
         rows=rows,
         folds=folds,
-        sweep=swept,
+        sweep=sweep_result,
         judgement=judgement,
         groups=groups,
         transfers=transfers,

@@ -1,4 +1,4 @@
-"""Every representation, baseline and control on the same outer folds; each test fold is scored once.
+"""Sweep: every representation, baseline and control on the same outer folds; each test fold is scored once.
 
 Legend: N rows, D width, K folds.
 """
@@ -14,26 +14,28 @@ from halp_probe.probes.controls import Control, controls
 from halp_probe.probes.features import LabelledRows, ShardSource
 from halp_probe.probes.fitting.kinds import Fitter
 from halp_probe.probes.fitting.splits import Folds
-from halp_probe.probes.nested import CrossFit, Selected, cross_fit, select
+from halp_probe.probes.nested import CrossFit, SelectedProbe, cross_fit, select
 from halp_probe.probes.training_sets import training_sets
 from halp_probe.progress import Counter, Progress, silent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
+    """Probes of all representations, the selected probe, baselines and controls."""
+
     fits: dict[str, CrossFit]  # by representation
-    selected: Selected | None  # None where there are no inner folds to select by
+    selected: SelectedProbe | None  # None where there are no inner folds to select by
     baselines: tuple[Baseline, ...]
     controls: tuple[Control, ...]
 
     @property
     def leading(self) -> str:
-        """The representation that the most folds chose; without inner folds, the best on the rows that judge it."""
+        """Representation that the most folds chose; without inner folds, the best on the rows that judge it."""
         return self.selected.most_chosen if self.selected else self.best_over_all
 
     @property
     def best_over_all(self) -> str:
-        """The representation with the highest mean AUROC over all folds: the one to use, not one to quote."""
+        """Representation with the highest mean AUROC over all folds: the one to use, not one to quote."""
         return max(self.fits, key=lambda name: np.nan_to_num(self.fits[name].final_auroc, nan=-1.0))
 
 
@@ -47,7 +49,7 @@ def sweep(
     seed: int,
     progress: Progress = silent,
 ) -> Sweep:
-    """All representations, one in memory at a time; then what they are compared with."""
+    """Fit all representations, one in memory at a time; then what they are compared with."""
     sets = training_sets(rows.y, folds)
     fits = {}
     counter = Counter(progress, len(rows.representations), unit="representation")
@@ -56,5 +58,5 @@ def sweep(
         counter.advance(1, note=name)
     selected = select(fits, rows.y, folds, calibration)
     found = Sweep(fits=fits, selected=selected, baselines=tuple(baselines(rows, folds, sets, fits)), controls=())
-    tried = controls(fit, rows.vectors(shards, found.leading), rows.y, rows.image_codes, folds, seed)
-    return replace(found, controls=tuple(tried))
+    fitted_controls = controls(fit, rows.vectors(shards, found.leading), rows.y, rows.image_codes, folds, seed)
+    return replace(found, controls=tuple(fitted_controls))

@@ -1,4 +1,4 @@
-"""Does a probe trained on one group of rows (one source of questions, say) tell the errors of another?
+"""Transfer of a probe trained on one group of rows (one source of questions, say) to the errors of another.
 
 Legend: N rows, K folds, G groups, R training sets.
 """
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate
+from halp_probe.bootstrap import Draws, Estimate
 from halp_probe.probes.fitting.kinds import Fitter
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.judging.metrics import judge
+from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.nested import CrossFit, spread
 
 MINIMUM_PER_CLASS = 10  # rows of each label, in every training set of a cell and in all its test rows
@@ -22,7 +23,10 @@ MOST_GROUPS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Trained on the rows of one group, judged on those of another (or of the same): mean AUROC over the test folds."""
+    """Result of training on the rows of one group and judging on those of another, or of the same.
+
+    The AUROC is the mean over the test folds.
+    """
 
     auroc: Estimate  # with the reason where there is none
     n_train: int  # of the smallest training set
@@ -32,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """`cells[a][b]`: trained on `values[a]`, judged on `values[b]`."""
+    """Transfers between all groups of a column; `cells[a][b]` is trained on `values[a]` and judged on `values[b]`."""
 
     column: str
     representation: str
@@ -42,7 +46,7 @@ class Transfer:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferTask:
-    """The representation that is tried, and how its candidates were chosen on the whole data."""
+    """Representation to transfer, and how its candidates were chosen on the whole data."""
 
     representation: str
     X: np.ndarray  # [N, D]
@@ -57,12 +61,12 @@ def transfer(
     y: np.ndarray,
     folds: Folds,
     images: np.ndarray,
-    n_draws: int,
-    seed: int,
+    draws: Draws,
 ) -> Transfer:
-    """Every group to every group, on the same folds: test images are new even within a group; `values` has N items.
+    """Judge every group's probe on every group, on the same folds, so that test images are new even within a group.
 
-    A fold's candidate (the strength of the penalty) is the one chosen for it on the training rows of all groups.
+    `values`, `y` and `images` have N items. A fold's candidate (the strength of the penalty) is the one chosen for it
+    on the training rows of all groups.
     """
     names, codes = np.unique(np.asarray(values), return_inverse=True)
     tested_by = [k for k in range(folds.count) if k not in folds.unjudged]
@@ -92,7 +96,7 @@ def transfer(
         fold, known = folds.fold[inside], models[a][:, inside]
         score = known[np.searchsorted(tested_by, fold), np.arange(len(fold))]  # each row by the model of its own fold
         spreads = {"cell": spread(known, y[inside])}
-        judged = judge({"cell": score}, y[inside], fold, images[inside], n_draws, seed, spreads)
+        judged = judge({"cell": score}, Rows(y=y[inside], fold=fold, images=images[inside]), draws, spreads)
         return Cell(auroc=judged["cell"].estimate, **counts)
 
     cells = tuple(tuple(cell(a, b) for b in range(len(names))) for a in range(len(names)))

@@ -1,0 +1,1 @@
+"""Report of a study: report.html, report.json and heatmap.png."""

@@ -1,4 +1,4 @@
-"""The report's plots, each with the legend that stands under it. A curve is {"title", "x", "y"}, numbers or None."""
+"""Plots of the report, each with the legend below it. A curve is {"title", "x", "y"}, numbers or None."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from halp_probe.report.colours import CHANCE
 from halp_probe.report.wording import decimal, is_known
 
 _INK = Ink(text="#1c2126", rule="#e2e6ea")
-_STROKES = (  # further curves begin again; told apart without colour too
+_STROKES = (  # reused for further curves; distinguishable without colour
     Stroke(colour="#0b5394", width=2.6),
     Stroke(colour="#d55e00", dashes=(7, 3)),
     Stroke(colour="#00795a", dashes=(2, 3)),
@@ -38,14 +38,14 @@ Curves = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing and its legend: pairs of (a short line in the curve's style, title)."""
+    """Drawing and its legend: pairs of (a short line in the curve's style, title)."""
 
     svg: Markup
     legend: tuple[tuple[Markup, str], ...]
 
 
 def roc(curves: Curves) -> Chart:
-    """Draw the share of wrong answers flagged by that of right ones, with guessing as the diagonal."""
+    """Draw the share of wrong answers flagged against that of right ones, with guessing as the diagonal."""
     x, y = Axis(title="share of right answers flagged"), Axis(title="share of wrong answers flagged")
     return _curves(x, y, curves, "ROC curves", lambda frame: frame.line([0, 1], [0, 1], _CHANCE, "chance"), "guessing")
 
@@ -76,7 +76,7 @@ def risk_coverage(curves: Curves, prevalence: float) -> Chart:
 def calibration(bins: Mapping[str, Any]) -> Chart:
     """Draw dots with their intervals; a bin without a number is left out."""
     largest = [*bins["risk"], *bins["rate"], *bins["high"]]
-    x, y = Axis.up_to("risk that the probe tells", largest), Axis.up_to("share that was wrong", largest)
+    x, y = Axis.up_to("risk given by the probe", largest), Axis.up_to("share that was wrong", largest)
     stroke = _STROKES[0]
     with new_frame(x, y, _INK) as frame:
         frame.line([0, x.top], [0, y.top], _CHANCE, "chance")
@@ -84,7 +84,7 @@ def calibration(bins: Mapping[str, Any]) -> Chart:
             if is_known(risk) and is_known(rate):
                 frame.line([risk, risk], [low, high], stroke, "whisker")
                 frame.mark(risk, rate, "o", fill="white", edge=stroke, name="dot")
-        drawing = frame.svg(f"Calibration: {frame.spoken}", "plot")
+        drawing = frame.svg(f"Calibration: {frame.description}", "plot")
     legend = ((_swatch(stroke), "questions of about the same risk"), (_swatch(_CHANCE), "perfect calibration"))
     return Chart(drawing, legend)
 
@@ -97,12 +97,12 @@ class IntervalBars:
 
     @staticmethod
     def of(estimates: Sequence[Mapping[str, Any]]) -> IntervalBars:
-        """The smallest scale in steps of .1 that holds all the intervals, and chance."""
+        """Return the smallest scale in steps of .1 that holds all the intervals, and chance."""
         numbers = [e[key] for e in estimates for key in ("value", "low") if is_known(e[key])]
         return IntervalBars(int(10 * max(0.0, min([CHANCE - 0.1, *numbers])) + 1e-9) / 10)
 
     def bar(self, estimate: Mapping[str, Any], kind: str) -> Markup:
-        """Draw one; `kind` is a result's, for the colour. Nothing is drawn without a value."""
+        """Draw an interval; `kind` is a result's, for the colour. Nothing is drawn without a value."""
         if not is_known(estimate["value"]):
             return Markup()
         whisker, mark = _INTERVALS.get(kind, _INTERVAL)
@@ -115,18 +115,18 @@ class IntervalBars:
         return _lines(lines, _BAR_WIDTH, _BAR_HEIGHT, "bar")
 
     def _place(self, value: float) -> float:
-        """From 0, the picture's left edge, to 1."""
+        """Convert to a place from 0, the picture's left edge, to 1."""
         return (_BAR_EDGE + (value - self.low) / (1 - self.low) * (_BAR_WIDTH - 2 * _BAR_EDGE)) / _BAR_WIDTH
 
 
 def _curves(x: Axis, y: Axis, curves: Curves, what: str, under: Callable[[Frame], None], guess: str) -> Chart:
-    """The curves above what `under` draws, the first on top; `guess` is said of the dotted line."""
+    """Draw the curves above what `under` draws, the first on top; `guess` is the title of the dotted line."""
     titles = [str(curve["title"]) for curve in curves]
     with new_frame(x, y, _INK) as frame:
         under(frame)
         for number, curve in reversed(list(enumerate(curves))):
             frame.line(curve["x"], curve["y"], _stroke(number), "line")
-        drawing = frame.svg(f"{what} of {', '.join(titles)}: {frame.spoken}", "plot")
+        drawing = frame.svg(f"{what} of {', '.join(titles)}: {frame.description}", "plot")
     legend = [(_swatch(_stroke(number)), title) for number, title in enumerate(titles)]
     return Chart(drawing, (*legend, (_swatch(_CHANCE), guess)))
 
@@ -141,14 +141,14 @@ def _stroke(number: int) -> Stroke:
 
 @cache
 def _swatch(stroke: Stroke) -> Markup:
-    """A short line for a legend."""
+    """Draw a short line for a legend."""
     edge = 1 / _SWATCH_WIDTH
     line = stroke.line([edge, 1 - edge], [0.5, 0.5], "line")
     return _lines([line], _SWATCH_WIDTH, _SWATCH_HEIGHT, "swatch")
 
 
 def _lines(lines: Sequence[Line2D], width: int, height: int, css_class: str) -> Markup:
-    """A picture of nothing but lines, whose places run from 0 to 1; it repeats what stands beside it."""
+    """Draw a picture of nothing but lines, whose places run from 0 to 1; it repeats the text beside it."""
     with new_figure(width * UNIT, height * UNIT) as figure:
         for line in lines:
             figure.add_artist(line)

@@ -8,14 +8,14 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize, to_hex
 
 CHANCE = 0.5
-COLOURS = colormaps["RdBu"]  # red below chance, white at chance, blue above; the colour-blind tell them apart too
+COLOURS = colormaps["RdBu"]  # red below chance, white at chance, blue above; safe for the colour-blind
 _HALF = 0.8  # of AUROC on either side of chance: the colours' dark ends are not used, so black text is readable on all
 SCALE = Normalize(CHANCE - _HALF, CHANCE + _HALF)
 UNKNOWN = "#eeeeee"
 
 
 def fill(auroc: float | None) -> str:
-    """The colour of an AUROC as #rrggbb, to be written on in black; grey for None and nan.
+    """Return the colour of an AUROC as #rrggbb, to be written on in black; grey for None and nan.
 
     The scale does not depend on the other numbers: noise about chance stays pale, and a difference too small for the
     interval does not look like one.

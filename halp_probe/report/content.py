@@ -1,4 +1,4 @@
-"""What report.json holds: a study in plain JSON, nothing that the page would have to compute.
+"""Content of report.json: a study in plain JSON, with nothing that the page would have to compute.
 
 Legend: N rows, T of them tested.
 """
@@ -16,26 +16,26 @@ import numpy as np
 from halp_probe.bootstrap import Estimate
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.files import LABEL_MEANING
-from halp_probe.probes.judging.groups import Grouped
+from halp_probe.probes.judging.groups import GroupResults
 from halp_probe.probes.judging.measures import COVERAGE, MEASURES
 from halp_probe.probes.names import MLP
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study
 from halp_probe.probes.transfer import Transfer
+from halp_probe.report.curve_points import curve_points
 from halp_probe.report.examples import examples
-from halp_probe.report.plotted import plotted
 from halp_probe.version import __version__
 
 FORMAT, FORMAT_VERSION = "halp_probe.report", 1
 
 
-def report_content(found: Study, texts: Mapping[str, Sequence[str]], about: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole of report.json.
+def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the whole of report.json.
 
-    `texts`: N values each of image_id, question, answer and ground_truth_answer, where the shards have them; `about`:
-    model_name, revision, shards, labels, seconds.
+    `texts` are N values each of image_id, question, answer and ground_truth_answer, where the shards have them;
+    `about` has model_name, revision, shards, labels, seconds.
     """
-    judgement, design = found.judgement, found.design
+    judgement, design = study.judgement, study.design
     best = judgement.best_baseline
     return {
         "format": FORMAT,
@@ -44,7 +44,7 @@ def report_content(found: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             "halp_probe_version": __version__,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "split": "image" if design.preset is None else "row",
-            "folds": found.folds.count,
+            "folds": study.folds.count,
             "probe": MLP if design.preset else design.probe,
             **{name: getattr(design, name) for name in ("seed", "bootstrap", "preset", "calibration")},
             "seconds": about["seconds"],
@@ -54,10 +54,10 @@ def report_content(found: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             "n": judgement.n,
             "n_positive": judgement.n_positive,
             "n_images": judgement.n_images,
-            "images_told_by": found.rows.images_told_by,
+            "images_told_by": study.rows.images_identified_by,
             "left_out": [
                 {"reason": reason, "count": count}
-                for reason, count in Counter(item.reason for item in found.rows.left_out).most_common()
+                for reason, count in Counter(item.reason for item in study.rows.left_out).most_common()
             ],
             "label_meaning": LABEL_MEANING,
         },
@@ -66,10 +66,10 @@ def report_content(found: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             "auroc": estimate(judgement.headline.auroc),
             "best_baseline": {**_named(best), "auroc": estimate(best.auroc)} if best else None,
             "difference": estimate(judgement.difference(judgement.headline.name, best.name)) if best else None,
-            "abstain": _abstain(found),
+            "abstain": _abstain(study),
             "note": judgement.headline.note,
         },
-        "results": [_result(result, found) for result in judgement.results],
+        "results": [_result(result, study) for result in judgement.results],
         "measures": [
             {
                 "name": measure.name,
@@ -80,16 +80,16 @@ def report_content(found: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             for measure in MEASURES.values()
             if measure.name not in ("auroc", "prevalence")
         ],
-        "curves": plotted(found),
-        "groups": [_group(column, grouped, found) for column, grouped in found.groups.items()],
-        "transfer": [_transfer(transfer) for transfer in found.transfers],
-        "examples": examples(found, texts),
-        "warnings": [asdict(finding) for finding in found.findings],
+        "curves": curve_points(study),
+        "groups": [_group(column, grouped, study) for column, grouped in study.groups.items()],
+        "transfer": [_transfer(transfer) for transfer in study.transfers],
+        "examples": examples(study, texts),
+        "warnings": [asdict(finding) for finding in study.findings],
     }
 
 
 def estimate(value: Estimate) -> dict[str, Any]:
-    """Null for nan."""
+    """Return the estimate as JSON, with null for nan."""
     numbers = {name: _number(getattr(value, name)) for name in ("value", "low", "high")}
     return {**numbers, "note": value.note}
 
@@ -102,8 +102,8 @@ def _named(result: Result) -> dict[str, str]:
     return {"name": result.name, "title": result.title}
 
 
-def _result(result: Result, found: Study) -> dict[str, Any]:
-    judgement = found.judgement
+def _result(result: Result, study: Study) -> dict[str, Any]:
+    judgement = study.judgement
     compared = judgement.of_kind("baseline") if result.kind in ("selected", "representation") else []
     return {
         **_named(result),
@@ -119,10 +119,10 @@ def _result(result: Result, found: Study) -> dict[str, Any]:
     }
 
 
-def _abstain(found: Study) -> dict[str, Any]:
-    """What it brings to leave the riskiest fifth unanswered, in each fold by its own scores."""
-    name = found.judgement.headline.name
-    before, after = (found.judgement.judged[measure][name] for measure in ("prevalence", "error_80"))
+def _abstain(study: Study) -> dict[str, Any]:
+    """Estimate the gain from leaving the riskiest fifth unanswered, in each fold by its own scores."""
+    name = study.judgement.headline.name
+    before, after = (study.judgement.judged[measure][name] for measure in ("prevalence", "error_80"))
     return {
         "share": 1 - COVERAGE,
         "error_before": estimate(before.estimate),
@@ -131,19 +131,19 @@ def _abstain(found: Study) -> dict[str, Any]:
     }
 
 
-def _transfer(moved: Transfer) -> dict[str, Any]:
+def _transfer(transfer: Transfer) -> dict[str, Any]:
     return {
-        "column": moved.column,
-        "representation": moved.representation,
-        "values": list(moved.values),
-        "cells": [[{**asdict(cell), "auroc": estimate(cell.auroc)} for cell in row] for row in moved.cells],
+        "column": transfer.column,
+        "representation": transfer.representation,
+        "values": list(transfer.values),
+        "cells": [[{**asdict(cell), "auroc": estimate(cell.auroc)} for cell in row] for row in transfer.cells],
     }
 
 
-def _group(column: str, grouped: Grouped, found: Study) -> dict[str, Any]:
+def _group(column: str, grouped: GroupResults, study: Study) -> dict[str, Any]:
     return {
         "column": column,
         "rows": [{**asdict(group), "auroc": estimate(group.auroc)} for group in grouped.groups],
         "macro": estimate(grouped.macro),
-        "prior": estimate(found.judgement.result(LOOKUP + column).auroc),
+        "prior": estimate(study.judgement.result(LOOKUP + column).auroc),
     }

@@ -1,4 +1,4 @@
-"""The questions of highest and of lowest risk, for a person to look at.
+"""Questions of highest and of lowest risk, for a person to look at.
 
 Legend: N rows.
 """
@@ -16,36 +16,36 @@ COUNT = 6  # on either side
 _TEXTS = {"image_id": "image_id", "question": "question", "answer": "answer", "truth": "ground_truth_answer"}
 
 
-def examples(found: Study, texts: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
-    """By the selected probe's out-of-fold risk, at most one question an image; none without a selected probe.
+def examples(study: Study, texts: Mapping[str, Sequence[str]]) -> dict[str, list[dict[str, Any]]]:
+    """Choose by the selected probe's out-of-fold risk, at most one question an image; none without a selected probe.
 
     `texts`: N values by column; a column that the shards lack is blank.
     """
-    if found.sweep.selected is None:
+    if study.sweep.selected is None:
         return {"most_risky": [], "least_risky": []}
-    risk = found.sweep.selected.risk
+    risk = study.sweep.selected.risk
     order = [row for row in np.argsort(-risk, kind="stable") if np.isfinite(risk[row])]
     return {
-        "most_risky": [_example(found, texts, row) for row in _one_an_image(found, order)],
-        "least_risky": [_example(found, texts, row) for row in _one_an_image(found, order[::-1])],
+        "most_risky": [_example(study, texts, row) for row in _one_an_image(study, order)],
+        "least_risky": [_example(study, texts, row) for row in _one_an_image(study, order[::-1])],
     }
 
 
-def _one_an_image(found: Study, order: Sequence[int]) -> list[int]:
+def _one_an_image(study: Study, order: Sequence[int]) -> list[int]:
     first: dict[str, int] = {}
     for row in order:
-        first.setdefault(found.rows.images[row], row)
+        first.setdefault(study.rows.images[row], row)
         if len(first) == COUNT:
             break
     return list(first.values())
 
 
-def _example(found: Study, texts: Mapping[str, Sequence[str]], row: int) -> dict[str, Any]:
-    assert found.sweep.selected is not None
+def _example(study: Study, texts: Mapping[str, Sequence[str]], row: int) -> dict[str, Any]:
+    assert study.sweep.selected is not None
     return {
-        "question_id": found.rows.question_ids[row],
+        "question_id": study.rows.question_ids[row],
         **{name: texts[column][row] if column in texts else "" for name, column in _TEXTS.items()},
-        "image_sha256": found.rows.images[row] if found.rows.images_told_by == "image_sha256" else None,
-        "risk": float(found.sweep.selected.risk[row]),
-        "label": int(found.rows.y[row]),
+        "image_sha256": study.rows.images[row] if study.rows.images_identified_by == "image_sha256" else None,
+        "risk": float(study.sweep.selected.risk[row]),
+        "label": int(study.rows.y[row]),
     }

@@ -1,4 +1,4 @@
-"""Where in the model a probe reads best: AUROC by layer and position, as a PNG. Lengths are in inches."""
+"""Heatmap of AUROC by layer and position, as a PNG. Lengths are in inches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _HEIGHT, _LABELS, _MARGIN, _BAR = 0.8, 1.2, 0.3, 0.16  # of a cell; of the row l
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One probe: its position, layer (None for the two vision means), AUROC and 95 % interval; nan where unknown."""
+    """Cell of one probe: its position, layer (None for the two vision means), AUROC and 95 % interval.
+
+    Nan where unknown.
+    """
 
     position: str
     layer: int | None
@@ -33,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """The places of all cells, from the top left corner; y grows downwards."""
+    """Places of all cells, from the top left corner; y grows downwards."""
 
     singles: tuple[str, ...]
     rows: tuple[str, ...]
@@ -45,7 +48,7 @@ class _Layout:
 
     @property
     def grid_left(self) -> float:
-        """Where the layers begin."""
+        """Left edge of the layers."""
         singles = _LABELS + self.cell_width if self.singles else 0.0
         return _MARGIN + singles + (_LABELS if self.rows else 0.0)
 
@@ -66,7 +69,7 @@ class _Layout:
         return max(self.right + 0.3 + _BAR + 0.6 + _MARGIN, 7.2), self.bottom + 0.6 + _MARGIN
 
     def corner(self, cell: Cell) -> tuple[float, float]:
-        """The cell's top left corner."""
+        """Return the cell's top left corner."""
         if cell.layer is None:
             return _MARGIN + _LABELS, self.top + _HEIGHT * self.singles.index(cell.position)
         column, row = self.layers.index(cell.layer), self.rows.index(cell.position)
@@ -74,7 +77,10 @@ class _Layout:
 
 
 def heatmap_png(cells: Sequence[Cell], title: str, subtitle: str, best: Cell | None = None) -> bytes:
-    """Layers from left to right by position, the two vision means to their left; white is chance, `best` is framed."""
+    """Draw layers from left to right by position, the two vision means to their left.
+
+    White is chance, and `best` is framed.
+    """
     layout = _Layout(
         singles=tuple(p for p in _SINGLE if any(cell.position == p for cell in cells)),
         rows=tuple(p for p in _LAYERED if any(cell.position == p for cell in cells)),

@@ -1,4 +1,4 @@
-"""`report.html`: the content of `report.json` as one page that needs nothing beside it, no network and no script."""
+"""Page `report.html`: the content of `report.json`, self-contained, without network or script."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from halp_probe.plotting.figures import UNPRINTABLE
-from halp_probe.plotting.titles import shortened
+from halp_probe.plotting.titles import shorten
 from halp_probe.probes.findings import LEVELS
 from halp_probe.report import charts, layout, wording
 from halp_probe.report.colours import fill
@@ -18,10 +18,10 @@ from halp_probe.report.reading import check_version
 
 
 def render_report(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) -> str:
-    """The page; the same text for the same input.
+    """Render the page; the same text for the same input.
 
-    `report` is what `report.json` holds, of version 1: numbers that could not be had are None, with a note that says
-    why. `thumbnails` are JPEGs by image id; an example whose image is not there is shown without one.
+    `report` is the content of `report.json`, of version 1: numbers that could not be had are None, with a note that
+    says why. `thumbnails` are JPEGs by image id; an example without one is shown without a picture.
 
     Raises InputError for another format or version, and jinja2.UndefinedError where something is missing.
     """
@@ -58,7 +58,7 @@ def _environment() -> Environment:
         count=wording.count,
         tally=wording.tally,
         span=wording.span,
-        shortened=shortened,
+        shorten=shorten,
     )
     environment.tests["known"] = wording.is_known
     return environment

@@ -1,4 +1,4 @@
-"""Results arranged as the report's tables show them."""
+"""Arrangement of results in the report's tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Result = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class LayerGrid:
-    """Representations by layer (down) and position (across), and those that have no layer."""
+    """Representations by layer (down) and position (across), and the ones without a layer."""
 
     singles: tuple[Result, ...]
     positions: tuple[str, ...]
@@ -27,11 +27,12 @@ class LayerGrid:
 
     @property
     def is_long(self) -> bool:
-        """A model with so many layers that each must do with one line."""
+        """True for a model with so many layers that each must fit in one line."""
         return len(self.rows) > 12
 
 
 def layer_grid(results: Sequence[Result]) -> LayerGrid:
+    """Arrange the results of representations by layer and position."""
     shown = [result for result in results if result["kind"] == "representation"]
     layered = {(result["position"], result["layer"]): result for result in shown if result["layer"] is not None}
     positions = tuple(dict.fromkeys(position for position, _ in layered))
@@ -43,13 +44,13 @@ def layer_grid(results: Sequence[Result]) -> LayerGrid:
 
 
 def by_kind(results: Sequence[Result]) -> list[tuple[str, str, list[Result]]]:
-    """(kind, heading, results) of each kind that there is, in reading order."""
+    """Return (kind, heading, results) of each kind that there is, in reading order."""
     groups = [(kind, heading, [r for r in results if r["kind"] == kind]) for kind, heading in _KINDS.items()]
     return [group for group in groups if group[2]]
 
 
 def differences(results: Sequence[Result]) -> Iterator[tuple[dict[str, str], list[Result]]]:
-    """Tables of paired differences: (title of each baseline by name, results that have any of them)."""
+    """Return tables of paired differences: (title of each baseline by name, results that have any of them)."""
     titles = {result["name"]: str(result["title"]) for result in results}
     names = list(dict.fromkeys(name for result in results for name in result["minus"]))
     n_tables = math.ceil(len(names) / _COLUMNS)

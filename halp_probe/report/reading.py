@@ -1,4 +1,4 @@
-"""Read a `report.json` again, of this release's version alone."""
+"""Reader of `report.json`, of this release's version alone."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ REPORT_FILE = "report.json"
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """What the file holds. Raises InputError when it cannot be read, is cut short, or of another format or version."""
+    """Read a report. Raises InputError when the file cannot be read, is cut short, or of another format or version."""
     report = read_json(path, "run train_probes.py again, which writes it")
     if not isinstance(report, dict):
-        raise InputError(f"{path} is no report; pass a {REPORT_FILE} that train_probes.py wrote")
+        raise InputError(f"{path} is not a report; pass a {REPORT_FILE} that train_probes.py wrote")
     check_version(report, str(path))
     return report
 
@@ -27,5 +27,5 @@ def check_version(report: Mapping[str, Any], name: str = "this") -> None:
     if (report.get("format"), report.get("format_version")) != (FORMAT, FORMAT_VERSION):
         raise InputError(
             f"{name} is {report.get('format')!r} of version {report.get('format_version')!r}; only {FORMAT!r} of "
-            f"version {FORMAT_VERSION} can be shown: make it anew with this release"
+            f"version {FORMAT_VERSION} can be shown: make it again with this release"
         )

@@ -11,7 +11,7 @@ from halp_probe.engine.images import load_image
 
 
 def thumbnail(path: Path, size: int = 160) -> bytes:
-    """A JPEG of at most `size` pixels a side, upright, without the file's metadata (a place, a camera's owner).
+    """Return a JPEG of at most `size` pixels a side, upright, without the file's metadata (a place, a camera's owner).
 
     Raises ImageError when the file cannot be decoded.
     """

@@ -14,12 +14,15 @@ _THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def is_known(number: float | None) -> bool:
-    """Whether there is a number: neither None nor nan nor infinite."""
+    """Check for a number that is neither None nor nan nor infinite."""
     return number is not None and math.isfinite(number)
 
 
 def decimal(number: float, signed: bool = False) -> str:
-    """Three decimals and a real minus sign; `signed` puts a plus before what is above 0. Zero never has a sign."""
+    """Format with three decimals and a real minus sign.
+
+    `signed` puts a plus before what is above 0. Zero never has a sign.
+    """
     text = f"{abs(number):.3f}"
     if float(text) == 0:
         return text
@@ -27,7 +30,7 @@ def decimal(number: float, signed: bool = False) -> str:
 
 
 def points(share: float, signed: bool = False) -> str:
-    """A share of 1 in hundredths, with one decimal."""
+    """Format a share of 1 in hundredths, with one decimal."""
     text = f"{100 * abs(share):.1f}"
     if float(text) == 0:
         return text
@@ -35,28 +38,28 @@ def points(share: float, signed: bool = False) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 in percent, with one decimal."""
+    """Format a share of 1 in percent, with one decimal."""
     return points(share) + _THIN + "%"
 
 
 def count(number: int) -> str:
-    """With a comma between thousands."""
+    """Format with a comma between thousands."""
     return f"{number:,}"
 
 
 def tally(values: Sequence[str]) -> str:
-    """Each value once, in order of appearance, with how often it came if more than once."""
+    """List each value once, in order of appearance, with how often it came if more than once."""
     return ", ".join(f"{value} (×{n})" if n > 1 else value for value, n in Counter(values).items())
 
 
 def span(numbers: Sequence[int]) -> str:
-    """From the smallest to the largest."""
+    """Format the range from the smallest to the largest."""
     low, high = min(numbers), max(numbers)
     return count(low) if low == high else f"{count(low)} to {count(high)}"
 
 
 def against_chance(auroc: Mapping[str, Any]) -> str:
-    """What an AUROC's interval says of guessing."""
+    """Say what an AUROC's interval says of guessing."""
     if not is_known(auroc["value"]):
         return ""
     pairs = f"Of 100 pairs of a wrong and a right answer it ranks {round(100 * auroc['value'])} rightly"
@@ -70,7 +73,7 @@ def against_chance(auroc: Mapping[str, Any]) -> str:
 
 
 def against_baseline(difference: Mapping[str, Any]) -> str:
-    """What the interval of a paired difference, probe minus baseline, says."""
+    """Say what the interval of a paired difference, probe minus baseline, says."""
     if not all(is_known(difference[key]) for key in ("value", "low", "high")):
         return ""
     if difference["low"] > 0:
@@ -81,17 +84,17 @@ def against_baseline(difference: Mapping[str, Any]) -> str:
 
 
 class Footnotes:
-    """The notes of one table, each told once and lettered by first appearance."""
+    """Notes of one table, each shown once and lettered by first appearance."""
 
     def __init__(self) -> None:
         self._letters: dict[str, str] = {}
 
     def letter(self, text: str) -> str:
-        """a, b, …, z, aa, ab, …: the same letter for the same text."""
+        """Return a, b, …, z, aa, ab, …: the same letter for the same text."""
         return self._letters.setdefault(text, _letters(len(self._letters)))
 
     def __iter__(self) -> Any:
-        """Pairs of (letter, text)."""
+        """Yield pairs of (letter, text)."""
         return iter([(letter, text) for text, letter in self._letters.items()])
 
 

@@ -1,4 +1,4 @@
-"""`report.json`, `report.html` and `heatmap.png` of a study, into its output folder."""
+"""Writer of a study's `report.json`, `report.html` and `heatmap.png`, into its output folder."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def writable_folder(folder: Path) -> Path:
 
 
 def _write_page(folder: Path, study: Study, labels: str, images_dir: Path | None) -> None:
-    """report.json, heatmap.png and report.html."""
+    """Write report.json, heatmap.png and report.html."""
     shards = study.shards
     columns = {name: shards.text(name) for name in _TEXTS if shards.has(name)}
     texts = {name: [values[row] for row in study.rows.index] for name, values in columns.items()}
@@ -106,7 +106,7 @@ def _write_page(folder: Path, study: Study, labels: str, images_dir: Path | None
 
 
 def _thumbnails(examples: Mapping[str, Sequence[Mapping[str, Any]]], images_dir: Path | None) -> dict[str, bytes]:
-    """Those of the pictures that are there and, where the shards tell, have the content that was captured."""
+    """Return thumbnails of the pictures that exist and, where the shards have a hash, still have that content."""
     pictures: dict[str, bytes] = {}
     if images_dir is None:
         return pictures
@@ -121,7 +121,7 @@ def _thumbnails(examples: Mapping[str, Sequence[Mapping[str, Any]]], images_dir:
 
 
 def _images_of_run(shards_dir: Path) -> Path | None:
-    """The `images_dir` that the extraction's record names; None when there is no such record or folder."""
+    """Return the `images_dir` that the extraction's record names; None when there is no such record or folder."""
     try:
         images_dir = Path(read_json(shards_dir / _RUN_RECORD)["images_dir"])
     except (InputError, KeyError, TypeError):
@@ -130,7 +130,7 @@ def _images_of_run(shards_dir: Path) -> Path | None:
 
 
 def _write_heatmap(path: Path, study: Study, title: str) -> None:
-    """Cells of the shards' own representations; a user's feature has no place in the model."""
+    """Draw the cells of the shards' own representations; a user's feature has no place in the model."""
 
     def cell(result: Result) -> Cell:
         return Cell(

@@ -1,0 +1,1 @@
+"""Scoring with saved probes: the risk of a wrong answer before its first token."""

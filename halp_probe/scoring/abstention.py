@@ -1,4 +1,4 @@
-"""A threshold whose error rate holds on new images, by learn-then-test (Angelopoulos and others 2021) through MAPIE.
+"""Threshold whose error rate holds on new images, by learn-then-test (Angelopoulos and others 2021) through MAPIE.
 
 Legend: N rows, G images.
 """
@@ -14,15 +14,15 @@ from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.judging.calibration import Threshold
 
 _CANDIDATES = 20
-_ORDERING = 4  # one part in so many of the images says in which order candidates are tested on the others
-_P_VALUES = np.logspace(-300, 0, 1200)  # candidates are told apart in MAPIE's order by the nearest of these
+_ORDERING = 4  # one in this many images decides the order in which candidates are tested on the others
+_P_VALUES = np.logspace(-300, 0, 1200)  # MAPIE orders candidates by the nearest of these
 _ROUNDING = 1e-9  # added to thresholds: MAPIE compares 1 - risk with 1 - threshold
 
 
 def controlled_threshold(
     risk: np.ndarray, y: np.ndarray, images: np.ndarray, *, max_error: float, confidence: float = 0.9, seed: int = 0
 ) -> Threshold:
-    """The threshold that answers most among those shown to have an error rate of at most `max_error`.
+    """Return the threshold that answers most among those shown to have an error rate of at most `max_error`.
 
     `risk` [N], `y` [N] of 0 and 1, `images` [N] equal for rows of one image. The rows must be of images on which
     neither the probe nor its calibration was fitted. With probability `confidence` over the draw of these images, of
@@ -58,7 +58,7 @@ def controlled_threshold(
         fwer_method="split_fixed_sequence",
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that few or none of the candidates passed, which is said below
+        warnings.simplefilter("ignore")  # few or no candidates passed: the error below says so
         controller.learn_fixed_sequence_order(safe[ordering], right[ordering], _P_VALUES, binary=True)
         controller.calibrate(safe[testing], right[testing])
     if controller.best_predict_param is None:
@@ -79,16 +79,17 @@ def controlled_threshold(
 
 
 def candidates(max_error: float) -> np.ndarray:
-    """[20] rising thresholds, fixed by what is wanted and not by the rows, as the guarantee needs; the last is 1.
+    """Return [20] rising thresholds that depend on `max_error` and not on the rows; the last is 1.
 
-    Even in log-odds from half of `max_error`: of calibrated risks, those up to `max_error` have no higher error rate.
+    The guarantee needs fixed candidates. They are even in log-odds from half of `max_error`: of calibrated risks,
+    those up to `max_error` have no higher error rate.
     """
     end = logit(max_error / 2)
     return np.append(expit(np.linspace(end, -end, _CANDIDATES - 1)), 1.0)
 
 
 def one_row_an_image(images: np.ndarray, seed: int) -> np.ndarray:
-    """[G] a row of each image, drawn with equal chances among its rows; rising."""
+    """Return [G], a row of each image, drawn with equal chances among its rows; rising."""
     shuffled = np.random.default_rng(seed).permutation(len(images))
     first = np.unique(np.asarray(images)[shuffled], return_index=True)[1]
     return np.sort(shuffled[first])

@@ -1,4 +1,7 @@
-"""Whether a saved probe may read a model's states: it was fitted on those of one model, one prompt and one place."""
+"""Checks that a saved probe may read a model's states.
+
+It was fitted on those of one model, one prompt and one place.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _REMEDIES = {
     "quantization": "load it as for the probe (`quantization`)",
     "intervention": "train the probe on plain shards",
     "family_looked_up": "read its family as for the probe (with `trust_lookup`, or as the table of families says)",
-    "chat_template_sha256": "use the chat template of that time",
+    "chat_template_sha256": "use the chat template that it was trained with",
 }
 
 
@@ -43,7 +46,7 @@ def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: boo
     card, checkpoint = probe.metadata, loaded.checkpoint
     representation = str(card.get("representation"))
     if not is_representation(representation):
-        raise InputError(f"the probe's card names {representation!r}, which is no representation; train it again")
+        raise InputError(f"the probe's card names {representation!r}, which is not a representation; train it again")
     check = PROBE_ON_OTHER_MODEL if allow_other_model else PROBE_ON_MODEL
     trained, here = StateIdentity.of_card(card), identity_of_model(loaded)
     _refuse(trained.differences(here, check), probe, loaded)
@@ -60,67 +63,70 @@ def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: boo
             "that it was trained on"
         )
     prompter = Prompter.for_identity(checkpoint, trained)
-    made = with_prompts(here, prompter, shows_images=trained.shows_images)
-    _refuse(trained.differences(made, check), probe, loaded)
+    rebuilt = with_prompts(here, prompter, shows_images=trained.shows_images)
+    _refuse(trained.differences(rebuilt, check), probe, loaded)
 
 
 def check_shows(card: Mapping[str, Any], *, images: bool) -> None:
     """Raise InputError when the probe's prompts showed images and these do not, or the other way round."""
-    showed = StateIdentity.of_card(card).shows_images
-    if images and not showed:
+    trained_with_images = StateIdentity.of_card(card).shows_images
+    if images and not trained_with_images:
         raise InputError("the probe reads states of prompts without an image, this one shows one: pass no image")
-    if showed and not images:
+    if trained_with_images and not images:
         raise InputError("the probe reads states of prompts that show an image, this one shows none: pass one")
 
 
 def check_same_prompts(cards: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise InputError, naming the difference, when probes were trained on prompts that were made in several ways.
 
-    Whether model and template are those of the model at hand is for `check_fits` to say.
+    `check_fits` compares model and template with those of the loaded model.
     """
     identities = {name: StateIdentity.of_card(card) for name, card in cards.items()}
     named = iter(identities.items())
     first, identity = next(named, ("", StateIdentity()))
     for name, other in named:
-        if found := identity.differences(other, PROBES_TOGETHER):
+        if differences := identity.differences(other, PROBES_TOGETHER):
             raise InputError(
-                f"the probes {first!r} and {name!r} were trained on prompts that were made in two ways "
-                f"({'; '.join(each.between('for one', 'for the other') for each in found)}): take probes of one "
+                f"the probes {first!r} and {name!r} were trained on prompts that were made in different ways "
+                f"({'; '.join(each.between('for one', 'for the other') for each in differences)}): take probes of one "
                 "extraction"
             )
 
 
 def layer_to_read(representation: str) -> int:
-    """The layer to capture for it; for the vision means, which need none, the first."""
+    """Return the layer to capture for a representation; for the vision means, which need none, the first."""
     return layer_of(representation) or 0
 
 
 def trained_revision(card: Mapping[str, Any], model: str) -> str | None:
-    """The hub's commit that the probe was trained on, when this is its model; None for a folder or another model."""
+    """Return the hub's commit that the probe was trained on, when this is its model.
+
+    None for a folder or another model.
+    """
     revision = card.get("revision")
     same = model == card.get("model_name") and revision is not None and not revision.startswith("local-")
     return str(revision) if same else None
 
 
 def trained_adapters(card: Mapping[str, Any]) -> list[str]:
-    """The names of the adapters, in order, that the model had whose states the probe was trained on."""
+    """Return the names, in order, of the adapters on the model that the probe was trained on."""
     names: list[str] = json.loads(card.get("adapter_names") or "[]")
     return names
 
 
-def _refuse(found: tuple[Difference, ...], probe: SavedProbe, loaded: LoadedModel) -> None:
+def _refuse(differences: tuple[Difference, ...], probe: SavedProbe, loaded: LoadedModel) -> None:
     """Raise InputError for differences between what the probe was trained on and what the model gives."""
-    if not found:
+    if not differences:
         return
     card, name = probe.metadata, loaded.checkpoint.name
     adapters = ", ".join(trained_adapters(card))
     trained_on = f"{card.get('model_name')}{f' with adapters {adapters}' if adapters else ''}"
-    remedy = _REMEDIES.get(found[0].name, "make its prompts as they were made then")
-    if found[0].one is UNKNOWN:
-        remedy = "train it again on shards that tell"
-    allowed = all(each.name in PROBE_ON_OTHER_MODEL.may_differ for each in found)
+    remedy = _REMEDIES.get(differences[0].name, "make its prompts as they were made then")
+    if differences[0].one is UNKNOWN:
+        remedy = "train it again on shards that record it"
+    allowed = all(each.name in PROBE_ON_OTHER_MODEL.may_differ for each in differences)
     raise InputError(
         f"the probe was trained on states of {trained_on}, the model is {name}: "
-        f"{'; '.join(each.between('in the card', 'here') for each in found)}. {remedy[0].upper()}{remedy[1:]}, or "
-        f"train a probe on states such as these{' (or allow another model)' if allowed else ''}"
+        f"{'; '.join(each.between('in the card', 'here') for each in differences)}. {remedy[0].upper()}{remedy[1:]}, "
+        f"or train a probe on states such as these{' (or allow another model)' if allowed else ''}"
     )

@@ -1,4 +1,4 @@
-"""A conversation with a model whose states several probes read: each question's risks first, then its answer.
+"""Conversation with a model whose states several probes read: each question's risks first, then its answer.
 
 Risks and answer come from one prefill. Questions of several threads, and the tokens of their answers, wait for each
 other: hooks read the states of whatever runs through the model.
@@ -30,49 +30,49 @@ from halp_probe.state_identity import StateIdentity
 _ONE_AT_A_TIME = threading.RLock()  # of all models: two chats may have one model
 
 
-class Asked:
-    """A question with its risks, known before its first token, and the answer, which may come later or never.
+class ProbedReply:
+    """Risks of a question, known before its first token, and the answer, which may come later or never.
 
     Until the answer has ended, or this is dropped, the prompt's cache stays in the device's memory.
     """
 
-    def __init__(self, begun: Begun, risks: Mapping[str, float], tokenizer: Any, guard: AbstractContextManager[Any]):
-        (prompt,), readings = begun.computed.prompts, begun.computed.readings
+    def __init__(self, started: Begun, risks: Mapping[str, float], tokenizer: Any, guard: AbstractContextManager[Any]):
+        (prompt,), readings = started.computed.prompts, started.computed.readings
         self.risks = dict(risks)  # by the probe's name, calibrated, of a wrong answer
         self.follow_up = bool(prompt.sample.history)  # the probes were trained on prompts without earlier turns
         self.first_token_entropy = float(readings.first_token_entropy[0])  # nats
         self.prompt_tokens = len(prompt)
         self._tokenizer, self._guard = tokenizer, guard
-        self._steps: Iterator[Step] = begun.steps
-        self._end_ids = begun.end_ids
+        self._steps: Iterator[Step] = started.steps
+        self._end_ids = started.end_ids
         self._ids: list[int] = []
         self._streamed = False
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """Of the answer as far as it has come, its end token included."""
+        """Token ids of the answer so far, its end token included."""
         return tuple(self._ids)
 
     @property
     def cut_off(self) -> bool:
-        """Whether the answer, as far as it has come, lacks its end: at its last token, that it was too long."""
+        """True if the answer so far lacks its end; once the answer has ended, this means that it was too long."""
         return bool(self._ids) and self._ids[-1] not in self._end_ids
 
     def stream(self) -> Iterator[str]:
-        """The answer's text in pieces, as its tokens come. Raises InputError when called a second time."""
+        """Yield the answer's text in pieces, as its tokens come. Raises InputError when called a second time."""
         if self._streamed:
             raise InputError("this answer was streamed already; `answer` gives its text")
         self._streamed = True
         return pieces(self._tokenizer, self._tokens())
 
     def answer(self) -> str:
-        """The whole text, to the end of what is not computed yet; blank where no answer was asked for."""
+        """Return the whole text, computing what is missing; blank where no answer was asked for."""
         for _ in self._tokens():
             pass
         return answer_text(self._tokenizer, self._ids)
 
     def _tokens(self) -> Iterator[int]:
-        """Those that are not computed yet."""
+        """Yield the tokens that are not computed yet."""
         while True:
             with self._guard:
                 step = next(self._steps, None)
@@ -135,7 +135,7 @@ class ProbedChat:
         history: Sequence[tuple[str, str]] = (),
         *,
         max_new_tokens: int = 128,
-    ) -> Asked:
+    ) -> ProbedReply:
         """Read the images, earlier questions with their answers, and the question, in one prefill.
 
         Parameters
@@ -151,7 +151,7 @@ class ProbedChat:
 
         Returns
         -------
-        Asked
+        ProbedReply
             Its `risks` are known; the answer comes when it is asked for.
 
         Raises
@@ -161,33 +161,32 @@ class ProbedChat:
             other way round, and where a state of the model is not finite.
         """
         if not question.strip():
-            raise InputError(
-                "a blank question; its risk would mean nothing, since a table's blank questions are no rows"
-            )
-        shown = load_pictures(images)
+            raise InputError("the question is blank, and no probe was trained on blank questions; ask one")
+        pictures = load_pictures(images)
         for probe in self.probes.values():
-            check_shows(probe.metadata, images=bool(shown))
+            check_shows(probe.metadata, images=bool(pictures))
         sample = Sample(
             question_id="question",
             image_id="image",
             question=question,
             answer="",
-            history=tuple((asked, said) for asked, said in history),
+            history=tuple((earlier, reply) for earlier, reply in history),
         )
         engine = Engine(self.loaded, CaptureSpec(self._layers, max_new_tokens))
         with _ONE_AT_A_TIME:
-            prompt = replace(self._prompter, answer_tokens=max_new_tokens).prompt(sample, *shown)
-            begun = engine.begin([prompt])
-        risks = {name: _risk(probe, begun) for name, probe in self.probes.items()}
-        return Asked(begun, risks, self.loaded.checkpoint.processor.tokenizer, _ONE_AT_A_TIME)
+            prompt = replace(self._prompter, answer_tokens=max_new_tokens).prompt(sample, *pictures)
+            started = engine.begin([prompt])
+        risks = {name: _risk(probe, started) for name, probe in self.probes.items()}
+        return ProbedReply(started, risks, self.loaded.checkpoint.processor.tokenizer, _ONE_AT_A_TIME)
 
 
 def representation_of(probe: SavedProbe) -> str:
+    """Return the name of the representation that the probe reads."""
     return str(probe.metadata["representation"])
 
 
-def _risk(probe: SavedProbe, begun: Begun) -> float:
-    vector = begun.computed.vectors(representation_of(probe))  # [1, D]
+def _risk(probe: SavedProbe, started: Begun) -> float:
+    vector = started.computed.vectors(representation_of(probe))  # [1, D]
     if not np.isfinite(vector).all():
         raise InputError(f"the model's {representation_of(probe)} is not finite; try dtype float32 or bfloat16")
     return float(probe.risk(vector)[0])

@@ -1,4 +1,4 @@
-"""The risk of a wrong answer before its first token, and the answer when the risk may be taken."""
+"""Risk of a wrong answer before its first token, and the answer when the risk may be taken."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from halp_probe.scoring.compatibility import trained_adapters, trained_revision
 from halp_probe.scoring.conversation import ProbedChat, representation_of
 
 CARD_THRESHOLD = "threshold"
-_PROBE = "probe"  # the name of the one in the conversation
+_PROBE = "probe"  # name of the only probe in the conversation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the model said, or that it was not asked to."""
+    """Answer of the model, unless it abstained, with its risk."""
 
     risk: float  # of a wrong answer, known before its first token
     text: str | None  # None when it abstained
@@ -30,6 +30,7 @@ class Answer:
 
     @property
     def abstained(self) -> bool:
+        """True if the model was not asked to answer."""
         return self.text is None
 
 
@@ -131,16 +132,16 @@ class RiskScorer:
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens {max_new_tokens}: an answer has at least one token; `score` gives none")
         highest = abstention_level(self.probe, abstain_above)
-        asked = self._chat.ask(image, question, max_new_tokens=max_new_tokens)
-        risk = asked.risks[_PROBE]
+        reply = self._chat.ask(image, question, max_new_tokens=max_new_tokens)
+        risk = reply.risks[_PROBE]
         if highest is not None and risk > highest:
             return Answer(risk=risk, text=None, token_ids=())
-        text = asked.answer()
-        return Answer(risk=risk, text=text, token_ids=asked.token_ids)
+        text = reply.answer()
+        return Answer(risk=risk, text=text, token_ids=reply.token_ids)
 
 
 def risk_gate(probe: SavedProbe, abstain_above: float) -> Gate:
-    """Lets the prompts through whose risk is at most `abstain_above`; never one whose state is not finite."""
+    """Return a gate for the prompts whose risk is at most `abstain_above`; never for one whose state is not finite."""
     representation = representation_of(probe)
 
     def gate(computed: Computed) -> np.ndarray:
@@ -152,7 +153,10 @@ def risk_gate(probe: SavedProbe, abstain_above: float) -> Gate:
 
 
 def abstention_level(probe: SavedProbe, abstain_above: float | str | None) -> float | None:
-    """The highest risk at which to answer; None = always. Raises InputError when the card has no threshold."""
+    """Return the highest risk at which to answer; None = always.
+
+    Raises InputError when the card has no threshold.
+    """
     if abstain_above is None:
         return None
     if abstain_above == CARD_THRESHOLD:

@@ -46,8 +46,8 @@ class Risks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
-    """How scoring a table ended: its extraction, and the risks once that has come to its end."""
+class ScoredTable:
+    """Result of scoring a table: its extraction, and the risks once that has finished."""
 
     extraction: Extraction
     risks: Risks | None
@@ -55,14 +55,14 @@ class Scored:
 
 def score(
     options: ExtractOptions,
-    given: TaskInput[Sample, str],
+    task_input: TaskInput[Sample, str],
     probe: SavedProbe,
     *,
     abstain_above: float | None = None,
     allow_other_model: bool = False,
     progress: Progress = silent,
     stopping: AbstractContextManager[Callable[[], bool]] | None = None,
-) -> Scored:
+) -> ScoredTable:
     """Score a table's questions into the folder that `options`, made by `probe_options`, name.
 
     No question with a risk above `abstain_above` is answered. Writes shards, failures.csv and, at the end, risks.csv.
@@ -79,7 +79,7 @@ def score(
         }
         extraction = extract_with(
             options,
-            given,
+            task_input,
             loaded,
             prompter,
             gate=None if abstain_above is None else risk_gate(probe, abstain_above),
@@ -88,10 +88,10 @@ def score(
             stopping=stopping,
         )
         if extraction.stopped or not extraction.captured + extraction.already_done:
-            return Scored(extraction=extraction, risks=None)
+            return ScoredTable(extraction=extraction, risks=None)
         risks = read_risks(options.output_dir, probe, abstain_above)
         _write_risks(options.output_dir / RISKS_FILE, risks)
-    return Scored(extraction=extraction, risks=risks)
+    return ScoredTable(extraction=extraction, risks=risks)
 
 
 def read_risks(folder: Path, probe: SavedProbe, abstain_above: float | None) -> Risks:
@@ -106,7 +106,7 @@ def read_risks(folder: Path, probe: SavedProbe, abstain_above: float | None) -> 
 
 
 def probe_options(probe: SavedProbe, model: ModelOptions, output_dir: Path, **options: Any) -> ExtractOptions:
-    """Options of an extraction that reads the probe's states as they were read for its training.
+    """Return options of an extraction that reads the probe's states as they were read for its training.
 
     `model` as the user names it: without a name it is the card's model, loaded as it was then. Raises InputError for a
     probe of prompts without an image, since a row of the table shows one, and where neither names a model.

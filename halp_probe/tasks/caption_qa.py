@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from halp_probe.labels.verdict import Verdict, compared, unknown
+from halp_probe.labels.verdict import Verdict, compare_texts, unknown
 from halp_probe.records import Sample
 from halp_probe.tasks.caption_qa_options import declines
 from halp_probe.tasks.letters import LETTERS, Choice, read_choice
@@ -88,7 +88,7 @@ def verdict(item: QaItem, choice: Choice) -> Verdict:
     said = item.options[choice.index]
     if declines_wrongly(item, choice):
         return unknown("choice", truth, "declines to answer", said)
-    return compared("choice", said, truth)
+    return compare_texts("choice", said, truth)
 
 
 def declines_wrongly(item: QaItem, choice: Choice) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from halp_probe.labels.judge import JudgeConfig, JudgeRun, ask_judge, judge_record
 from halp_probe.labels.labelling import answers_of, judge_answers, text_of
-from halp_probe.labels.table import LabelError, LabelRow, Labels, reviewed_labels, row, with_texts
+from halp_probe.labels.table import LabelError, LabelRow, Labels, add_texts, read_reviewed_labels, row
 from halp_probe.progress import ProgressChoice, shown
 from halp_probe.shards.reader import Shards, open_shards
 from halp_probe.tasks.table import TASKS
@@ -61,7 +61,7 @@ def label(
     notes: list[str] = []
     record = None
     if table is not None and column is not None:
-        reviewed = reviewed_labels(table, column, opened.question_ids)
+        reviewed = read_reviewed_labels(table, column, opened.question_ids)
         rows, notes = list(reviewed.rows), [reviewed.note] if reviewed.note else []
     else:
         task = opened.attributes.get("task")
@@ -73,7 +73,7 @@ def label(
             rows, record = run.rows, judge_record(judge, run)
             notes += [_judge_note(run, cache), *run.notes]
     notes += [*opened.notes, *_cut_off_note(opened)]
-    return Labels(rows=tuple(with_texts(rows, questions, answers, truths)), notes=tuple(notes), judge_record=record)
+    return Labels(rows=tuple(add_texts(rows, questions, answers, truths)), notes=tuple(notes), judge_record=record)
 
 
 def judge_task(shards: Shards, name: str, rule: str | None = None) -> list[LabelRow]:

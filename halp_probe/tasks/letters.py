@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from halp_probe.labels.normalise import clean, sentences
-from halp_probe.labels.refusal import refused
+from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.verdict import CONFLICT, EMPTY_ANSWER, REFUSAL
 from halp_probe.tasks.option_head import letters, number, same_text
 from halp_probe.tasks.option_mentions import find_mentions
@@ -140,8 +140,8 @@ def _by_text(text: str, reply_text: str, options: Sequence[str]) -> Choice:
     """Return the one option that `text`, the reply or a declaration in it, equals or mentions."""
     found = same_text(text, options) or find_mentions(text, options)
     if not found:
-        return Choice(index=None, reason=REFUSAL if refused(reply_text) else "no option could be read")
-    if len(found) == 1 and refused(reply_text) and not refused(options[min(found)]):
+        return Choice(index=None, reason=REFUSAL if is_refusal(reply_text) else "no option could be read")
+    if len(found) == 1 and is_refusal(reply_text) and not is_refusal(options[min(found)]):
         return Choice(index=None, reason=REFUSAL)
     return _of(found, TEXT, options)
 

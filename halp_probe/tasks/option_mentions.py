@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from halp_probe.labels.negation import NEGATORS, spelled_out
+from halp_probe.labels.negation import NEGATORS, spell_out
 from halp_probe.labels.normalise import plain, sentences, words_of
 
 _BREAK = re.compile(r"[,;:。，；]|[—–]|\b(?:but|while|whereas|although|though|however|because|since|yet|except)\b")
@@ -66,7 +66,7 @@ def _is_negated(sentence: str, match: re.Match[str]) -> bool:
     return (
         _OTHER_THAN.search(reached) is not None
         or _SUPPOSED.search(before) is not None
-        or bool(NEGATORS.intersection(words_of(spelled_out(before))))
+        or bool(NEGATORS.intersection(words_of(spell_out(before))))
         or _DENIED_IN_CHINESE.search(before) is not None
         or _REFUTED_AFTER.match(sentence, match.end()) is not None
     )

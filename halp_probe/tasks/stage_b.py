@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from halp_probe.labels.verdict import Verdict, compared, unknown
+from halp_probe.labels.verdict import Verdict, compare_texts, unknown
 from halp_probe.records import Sample
 from halp_probe.reply_text import CUT_OFF, after_thinking
 from halp_probe.tasks.missions import mission
@@ -116,7 +116,7 @@ def judge(item: GroupItem, parsed: Decision) -> Verdict:
     truth = WORDS[item.label]
     if parsed.verdict is None:
         return unknown(NAME, truth, parsed.problem)
-    return compared(NAME, WORDS[parsed.verdict], truth)
+    return compare_texts(NAME, WORDS[parsed.verdict], truth)
 
 
 STAGE_B: Task[GroupItem, Decision] = Task(

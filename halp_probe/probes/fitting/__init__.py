@@ -1,0 +1,1 @@
+"""Fitting of probes: solver, losses, estimators, MLPs and splits."""

@@ -1,4 +1,4 @@
-"""Simpler probes to hold a LinearProbe against: difference of means, and ridge. Legend: N rows, D width."""
+"""Simpler probes to compare a LinearProbe with: difference of means, and ridge. Legend: N rows, D width."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from halp_probe.probes.fitting.solver import difference_of_means, solve_ridge
 
 
 class DifferenceOfMeansProbe(DirectionProbe):
-    """The direction from one class's mean to the other's, on standardised inputs; the threshold is half way.
+    """Direction from one class's mean to the other's, on standardised inputs; the threshold is half way.
 
     Marks & Tegmark 2023 (arXiv 2310.06824). `predict_proba` is the sigmoid of the score, in order but not calibrated:
     the score's unit is that of the direction's squared length.
     """
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> DifferenceOfMeansProbe:
-        """X [N, D] float, y [N] of two classes; `groups` change nothing, there is nothing to choose."""
-        X, classes, target = self._validated(X, y)
+        """Fit on X [N, D] float and y [N] of two classes; `groups` change nothing, there is nothing to choose."""
+        X, classes, target = self._validate(X, y)
         self.adopt(difference_of_means(X, target, np.ones((1, len(target)), dtype=bool)), 0, 0)
         self.classes_ = classes
         return self
@@ -41,8 +41,8 @@ class RidgeProbe(DirectionProbe):
         self.max_iter = max_iter
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> RidgeProbe:
-        """X [N, D] float, y [N] of two classes; `groups` change nothing, there is nothing to choose."""
-        X, classes, target = self._validated(X, y)
+        """Fit on X [N, D] float and y [N] of two classes; `groups` change nothing, there is nothing to choose."""
+        X, classes, target = self._validate(X, y)
         train = np.ones((1, len(target)), dtype=bool)
         self.adopt(solve_ridge(X, target, train, (self.C,), max_iter=self.max_iter), 0, 0)
         self.C_, self.classes_ = self.C, classes

@@ -23,20 +23,20 @@ AnyDirection = TypeVar("AnyDirection", bound="DirectionProbe")
 
 
 class BinaryProbe(ClassifierMixin, BaseEstimator):
-    """What every probe does with its `decision_function` and `classes_`."""
+    """Predictions of every probe, from its `decision_function` and `classes_`."""
 
     classes_: np.ndarray  # [2]
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """[N] float64, above 0 where `classes_[1]` is the more likely."""
+        """Return [N] float64, above 0 where `classes_[1]` is the more likely."""
         raise NotImplementedError
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """[N, 2] float64, columns as in `classes_`; the sigmoid of `decision_function`."""
+        """Return [N, 2] float64, columns as in `classes_`; the sigmoid of `decision_function`."""
         return probabilities(self.decision_function(X))
 
     def predict(self, X: Any) -> np.ndarray:
-        """[N] the more likely class."""
+        """Return [N], the more likely class."""
         column = (self.decision_function(X) > 0).astype(np.intp)
         return self.classes_[column]
 
@@ -47,7 +47,7 @@ class BinaryProbe(ClassifierMixin, BaseEstimator):
 
 
 class DirectionProbe(BinaryProbe):
-    """What the probes share that score (x - mean_) / scale_ · coef_ + intercept_; `fit` is theirs.
+    """Base of the probes that score (x - mean_) / scale_ · coef_ + intercept_; subclasses have their own `fit`.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class DirectionProbe(BinaryProbe):
     """
 
     def adopt(self: AnyDirection, found: Solutions, r: int, s: int) -> AnyDirection:
-        """This probe, fitted as training set `r` at strength `s` of a batch on labels 0 and 1."""
+        """Become fitted as training set `r` at strength `s` of a batch on labels 0 and 1; return self."""
         self.mean_, self.scale_ = found.mean[r].copy(), found.scale[r].copy()
         self.coef_, self.intercept_ = found.coef[r, s][None].copy(), found.intercept[r, s : s + 1].copy()
         self.classes_ = np.arange(2)
@@ -65,13 +65,13 @@ class DirectionProbe(BinaryProbe):
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """[N] float64, above 0 where `classes_[1]` is the more likely."""
+        """Return [N] float64, above 0 where `classes_[1]` is the more likely."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return ((X - self.mean_) / self.scale_) @ self.coef_[0] + self.intercept_[0]
 
-    def _validated(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """X [N, D] float, the two classes, and y [N] as 0 and 1."""
+    def _validate(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return X [N, D] float, the two classes, and y [N] as 0 and 1."""
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)
         return X, *two_classes(y)
 
@@ -141,12 +141,13 @@ class LinearProbe(DirectionProbe):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> LinearProbe:
-        """X [N, D] float, y [N] of two classes, groups [N] (rows of one group stay together in the inner splits).
+        """Fit on X [N, D] float and y [N] of two classes.
 
-        The inner splits and all rows are one batch of the solver.
+        `groups` [N]: rows of one group stay together in the inner splits. The inner splits and all rows are one
+        batch of the solver.
         """
-        X, classes, target = self._validated(X, y)
-        groups = checked_groups(groups, len(target))
+        X, classes, target = self._validate(X, y)
+        groups = check_groups(groups, len(target))
         Cs = tuple(self.Cs)
         seed = seed_of(self.random_state)
         splits = inner_splits(target, groups, self.inner_folds, seed) if len(Cs) > 1 else ()
@@ -155,7 +156,7 @@ class LinearProbe(DirectionProbe):
         found = solve_logistic(X, target, _masks(splits, len(target)), Cs, max_iter=self.max_iter)
         index, self.inner_scores_ = 0, np.full(len(self.Cs), np.nan)
         if splits:
-            choice = best_candidate(target, found.logit[:-1], [split.test for split in splits])
+            choice = best_candidate(found.logit[:-1], target, [split.test for split in splits])
             index, self.inner_scores_ = choice.index, choice.auroc
         self.adopt(found, -1, index)
         self.C_, self.classes_ = Cs[index], classes
@@ -165,7 +166,7 @@ class LinearProbe(DirectionProbe):
 def linear_probe(
     found: Solutions, r: int, s: int, template: LinearProbe, inner_scores: np.ndarray | None = None
 ) -> LinearProbe:
-    """A fitted copy of `template` from a batch solved at the template's Cs, without fitting it again.
+    """Return a fitted copy of `template` from a batch solved at the template's Cs, without fitting it again.
 
     It is training set `r` at `template.Cs[s]`, on labels 0 and 1; `inner_scores` [S] are the AUROCs that chose it.
     """
@@ -176,7 +177,7 @@ def linear_probe(
 
 
 def _masks(splits: Sequence[Split], n: int) -> np.ndarray:
-    """[J + 1, n] bool: the training rows of each split, and all rows last."""
+    """Return [J + 1, n] bool: the training rows of each split, and all rows last."""
     train = np.ones((len(splits) + 1, n), dtype=bool)
     for row, split in zip(train, splits, strict=False):
         row[:] = False
@@ -185,7 +186,10 @@ def _masks(splits: Sequence[Split], n: int) -> np.ndarray:
 
 
 def two_classes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The two classes in order, and `y` as 0 and 1. Raises ValueError for any other number of classes."""
+    """Return the two classes in order, and `y` as 0 and 1.
+
+    Raises ValueError for any other number of classes.
+    """
     kind = type_of_target(y, input_name="y", raise_unknown=True)
     if kind != "binary":
         raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
@@ -196,20 +200,20 @@ def two_classes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def seed_of(random_state: Any) -> int:
-    """A seed from what scikit-learn takes as random_state: a whole number stands for itself."""
+    """Return a seed from what scikit-learn takes as random_state: a whole number stands for itself."""
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def probabilities(logit: np.ndarray) -> np.ndarray:
-    """[N, 2] from log-odds [N], without overflow."""
+    """Return [N, 2] probabilities from log-odds [N], without overflow."""
     positive = np.exp(-np.logaddexp(0, -logit))
     return np.column_stack([np.exp(-np.logaddexp(0, logit)), positive])
 
 
-def checked_groups(groups: Any, n: int) -> np.ndarray | None:
-    """`groups` as an array [n]."""
+def check_groups(groups: Any, n: int) -> np.ndarray | None:
+    """Return `groups` as an array [n]. Raises ValueError for another shape."""
     if groups is None:
         return None
     array = np.asarray(groups)

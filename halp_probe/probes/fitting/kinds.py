@@ -1,4 +1,4 @@
-"""The kinds of probes: each takes one representation through all training sets at once.
+"""Kinds of probes: each takes one representation through all training sets at once.
 
 Legend: N rows, D width, R training sets, S candidates.
 """
@@ -23,19 +23,19 @@ TOLERANCE = 5e-4  # relative distance of coefficients from the optimum: no AUROC
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """One input through R training sets, with S candidates in each."""
+class FittedCandidates:
+    """Fits of one input on R training sets, with S candidates in each."""
 
     candidates: tuple[float, ...]  # S, such as strengths of a penalty
     logit: np.ndarray  # [R, S, N] log-odds of label 1 for all rows, those that were trained on too
     probe: Callable[[int, int], Any]  # (training set, candidate) -> the fitted probe
 
 
-Fitter = Callable[[Any, np.ndarray, np.ndarray], Fitted]  # (X [N, …], y [N] of 0 and 1, train [R, N] bool)
+Fitter = Callable[[Any, np.ndarray, np.ndarray], FittedCandidates]  # (X [N, …], y [N] of 0 and 1, train [R, N] bool)
 
 
 def fitter(kind: str, strengths: Sequence[float], *, groups: np.ndarray, seed: int, device: str) -> Fitter:
-    """The fitter of linear, ridge, difference or mlp.
+    """Return the fitter of linear, ridge, difference or mlp.
 
     `strengths` are candidates of linear and ridge; `groups` [N] are the rows' images, which the MLP keeps together when
     it sets validation rows aside. Raises ProbeError for another kind.
@@ -52,46 +52,48 @@ def fitter(kind: str, strengths: Sequence[float], *, groups: np.ndarray, seed: i
 
 
 def linear(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
-    """Logistic regression, with each C as a candidate."""
+    """Return the fitter of logistic regression, with each C as a candidate."""
 
-    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
         found = solve_logistic(X, y, train, Cs, tolerance=TOLERANCE, device=_solver_device(device))
         template = LinearProbe(Cs=tuple(Cs))
-        return Fitted(candidates=tuple(Cs), logit=found.logit, probe=lambda r, s: linear_probe(found, r, s, template))
+        return FittedCandidates(
+            candidates=tuple(Cs), logit=found.logit, probe=lambda r, s: linear_probe(found, r, s, template)
+        )
 
     return fit
 
 
 def ridge(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
-    """Least squares, with each C as a candidate."""
+    """Return the fitter of least squares, with each C as a candidate."""
 
-    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
         found = solve_ridge(X, y, train, Cs, tolerance=TOLERANCE, device=_solver_device(device))
-        return Fitted(
+        return FittedCandidates(
             candidates=tuple(Cs), logit=found.logit, probe=lambda r, s: RidgeProbe(C=Cs[s]).adopt(found, r, s)
         )
 
     return fit
 
 
-def difference(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
-    """The difference of the two labels' means; nothing is chosen."""
+def difference(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
+    """Fit the difference of the two labels' means; nothing is chosen."""
     found = difference_of_means(X, y, train)
-    return Fitted(
+    return FittedCandidates(
         candidates=(np.nan,), logit=found.logit, probe=lambda r, s: DifferenceOfMeansProbe().adopt(found, r, s)
     )
 
 
 def mlp(options: MLPOptions, groups: np.ndarray | None, device: str = "cpu") -> Fitter:
-    """HALP's MLP with these MLPOptions; nothing is chosen."""
+    """Return the fitter of HALP's MLP with these MLPOptions; nothing is chosen."""
 
-    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Fitted:
+    def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
         found = train_mlps(X, y, train, groups, options, device)
-        return Fitted(candidates=(np.nan,), logit=found.logit[:, None], probe=lambda r, s: found.probe(r))
+        return FittedCandidates(candidates=(np.nan,), logit=found.logit[:, None], probe=lambda r, s: found.probe(r))
 
     return fit
 
 
 def _solver_device(device: str) -> str | None:
-    """On the CPU the solver works on numpy, without torch."""
+    """Return None for the CPU, where the solver works on numpy, without torch."""
     return None if device == "cpu" else device

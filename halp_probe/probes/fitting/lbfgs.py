@@ -22,19 +22,20 @@ _HALVINGS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Problems:
-    """What is minimised: the sum over rows of weight × loss, plus half the squared length of the coefficients."""
+    """Problems to minimise: the sum over rows of weight × loss, plus half the squared length of the coefficients."""
 
     sets: Any  # [F] int, row of the design
     weight: Any  # [F, N] C in the training set, 0 outside
     sign: Any  # [N] -1 or +1
 
-    def kept(self, keep: Any) -> Problems:
+    def keep(self, keep: Any) -> Problems:
+        """Return the problems of the mask `keep`."""
         return replace(self, sets=self.sets[keep], weight=self.weight[keep])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optima:
-    """Where the iterations ended."""
+    """Optima, or where the iterations ended."""
 
     coef: np.ndarray  # [F, D] float64
     intercept: np.ndarray  # [F] float64
@@ -44,7 +45,7 @@ class Optima:
 
     @classmethod
     def at(cls, coef: np.ndarray, intercept: np.ndarray) -> Optima:
-        """Where iterations begin: nothing is solved."""
+        """Return the points where iterations begin: nothing is solved."""
         count = len(coef)
         return cls(
             coef=coef,
@@ -54,13 +55,17 @@ class Optima:
             iterations=np.zeros(count, int),
         )
 
-    def taken(self, which: np.ndarray) -> Optima:
+    def take(self, which: np.ndarray) -> Optima:
+        """Return the optima of some problems."""
         return Optima(**{each.name: getattr(self, each.name)[which] for each in fields(self)})
 
 
 @dataclass(kw_only=True)
 class _State:
-    """Every array's first axis is F, so that solved problems are dropped from all at once."""
+    """State of the iterations.
+
+    The first axis of every array is F, so that solved problems are dropped from all at once.
+    """
 
     number: Any  # [F] which problem
     coef: Any  # [F, D]
@@ -72,7 +77,7 @@ class _State:
     best_at: Any  # [F] the iteration that reached it
     steps: list[_Pair] = field(default_factory=list)
 
-    def kept(self, keep: Any) -> _State:
+    def keep(self, keep: Any) -> _State:
         arrays = {f.name: getattr(self, f.name)[keep] for f in fields(self) if f.name != "steps"}
         return _State(
             **arrays, steps=[_Pair(step=p.step[keep], change=p.change[keep], factor=p.factor[keep]) for p in self.steps]
@@ -81,7 +86,7 @@ class _State:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pair:
-    """A step and what it changed in the gradient."""
+    """Step, and the change in the gradient that it made."""
 
     step: Any  # [F, D]
     change: Any  # [F, D]
@@ -89,8 +94,8 @@ class _Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Along:
-    """The objective at a step length and an intercept, with its derivatives by both; [F] float64 but for `slope`."""
+class _LinePoint:
+    """Objective at a step length and an intercept, with its derivatives by both; [F] float64 but for `slope`."""
 
     length: Any
     intercept: Any
@@ -109,7 +114,7 @@ class Minimiser:
     def __init__(
         self, design: ScaledInputs, loss: Loss, problems: Problems, inverse: Preconditioner, rows: float, xp: Any
     ) -> None:
-        """`rows` is the sum of the row weights that `inverse` was made with."""
+        """Prepare to minimise; `rows` is the sum of the row weights that `inverse` was made with."""
         self.design = design
         self.loss = loss
         self.problems = problems
@@ -118,10 +123,13 @@ class Minimiser:
         self.xp = xp
 
     def run(self, coef: Any, intercept: Any, tolerance: float, max_iter: int, give_up: bool) -> Optima:
-        """From `coef` [F, D] and `intercept` [F] float64. `give_up`: stop problems that make no more progress."""
+        """Minimise from `coef` [F, D] and `intercept` [F] float64.
+
+        `give_up`: stop problems that make no more progress.
+        """
         xp, count = self.xp, coef.shape[0]
         result = Optima.at(np.zeros(coef.shape), np.zeros(count))
-        state = self._started(coef, intercept)
+        state = self._start(coef, intercept)
         for iteration in range(max_iter + 1):
             norm = _length(state.gradient, xp)
             relative = norm / xp.where(norm > 0, tolerance * _length(state.coef, xp) + self._rounding(), 1.0)
@@ -137,11 +145,11 @@ class Minimiser:
                 if bool(xp.all(ended)):
                     break
                 keep = xp.nonzero(~ended)[0]
-                state, self.problems = state.kept(keep), self.problems.kept(keep)
+                state, self.problems = state.keep(keep), self.problems.keep(keep)
             self._advance(state)
         return result
 
-    def _started(self, coef: Any, intercept: Any) -> _State:
+    def _start(self, coef: Any, intercept: Any) -> _State:
         xp, count = self.xp, coef.shape[0]
         score = self.design.logits(coef, self.problems.sets)
         still = xp.zeros_like(coef)
@@ -176,7 +184,7 @@ class Minimiser:
         state.gradient = gradient
 
     def _direction(self, state: _State) -> Any:
-        """[F, D] downhill; the two loops of L-BFGS around the preconditioner."""
+        """Return [F, D] downhill; the two loops of L-BFGS around the preconditioner."""
         xp = self.xp
         ahead, shares = state.gradient, []
         for pair in reversed(state.steps):
@@ -188,8 +196,8 @@ class Minimiser:
             ahead = ahead + (share - pair.factor * xp.sum(pair.change * ahead, axis=1))[:, None] * pair.step
         return -ahead
 
-    def _search(self, coef: Any, score: Any, intercept: Any, direction: Any, along: Any, goal: Any) -> _Along:
-        """The best step length and intercept together, by Newton's method; costs no product with the inputs.
+    def _search(self, coef: Any, score: Any, intercept: Any, direction: Any, along: Any, goal: Any) -> _LinePoint:
+        """Find the best step length and intercept together, by Newton's method; costs no product with the inputs.
 
         `goal` [F]: the derivative by the intercept is made this small, that by the length a hundredth of what it was.
         """
@@ -197,8 +205,8 @@ class Minimiser:
         lengths = tuple(_double(xp.sum(a * b, axis=1), xp) for a, b in ((coef, coef), (coef, direction)))
         lengths = (*lengths, _double(xp.sum(direction * direction, axis=1), xp))
 
-        def at(length: Any, height: Any) -> _Along:
-            return self._along(score, along, lengths, length, height)
+        def at(length: Any, height: Any) -> _LinePoint:
+            return self._evaluate(score, along, lengths, length, height)
 
         here = at(xp.zeros_like(intercept), intercept)
         small = 1e-2 * xp.abs(here.by_length)
@@ -209,8 +217,8 @@ class Minimiser:
             here = self._newton(at, here)
         return here
 
-    def _newton(self, at: Any, here: _Along) -> _Along:
-        """One step, shortened where the objective would rise by more than rounding."""
+    def _newton(self, at: Any, here: _LinePoint) -> _LinePoint:
+        """Take one step, shortened where the objective would rise by more than rounding."""
         xp = self.xp
         moving = here.length_length > 0
         ll = xp.where(moving, here.length_length, 1.0)
@@ -232,7 +240,9 @@ class Minimiser:
         part = xp.where(rises, 0.0, part)
         return at(here.length + part * by_length, here.intercept + part * by_intercept)
 
-    def _along(self, score: Any, along: Any, lengths: tuple[Any, Any, Any], length: Any, intercept: Any) -> _Along:
+    def _evaluate(
+        self, score: Any, along: Any, lengths: tuple[Any, Any, Any], length: Any, intercept: Any
+    ) -> _LinePoint:
         xp, weight = self.xp, self.problems.weight
         moved = score + _as(length, score, xp)[:, None] * along + _as(intercept, score, xp)[:, None]
         terms = self.loss.terms(moved, self.problems.sign, xp)
@@ -243,7 +253,7 @@ class Minimiser:
             return xp.sum(array, axis=1, dtype=xp.float64)
 
         start, cross, squared = lengths
-        return _Along(
+        return _LinePoint(
             length=length,
             intercept=intercept,
             value=total(weight * terms.value) + 0.5 * (start + 2 * length * cross + length * length * squared),
@@ -256,7 +266,7 @@ class Minimiser:
         )
 
     def _rounding(self) -> Any:
-        """[F] what float64 leaves of a gradient that is zero."""
+        """Return [F], what float64 leaves of a gradient that is zero."""
         return 1e-15 * self.xp.sum(self.problems.weight, axis=1, dtype=self.xp.float64)
 
     def _record(self, result: Optima, state: _State, norm: Any, solved: Any, ended: Any, iteration: int) -> None:
@@ -270,12 +280,12 @@ class Minimiser:
 
 
 def host(array: Any) -> np.ndarray:
-    """A numpy array, from a device too."""
+    """Return a numpy array, from a device too."""
     return np.asarray(array if isinstance(array, np.ndarray) else array.cpu())
 
 
 def _length(array: Any, xp: Any) -> Any:
-    """[F] float64"""
+    """Return [F] float64 lengths."""
     double = _double(array, xp)
     return xp.sqrt(xp.sum(double * double, axis=1))
 

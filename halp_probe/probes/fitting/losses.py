@@ -1,4 +1,4 @@
-"""The losses that the solver knows, each with its derivatives by the score. Legend: N rows, F problems."""
+"""Losses of the solver, each with its derivatives by the score. Legend: N rows, F problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """All [F, N]."""
+    """Values of a loss and its derivatives, all [F, N]."""
 
     value: Any
     slope: Any
@@ -20,14 +20,14 @@ class Terms:
 
 @dataclass(frozen=True)
 class Loss:
-    """A convex loss of a score and a sign: -1 for label 0, +1 for label 1."""
+    """Convex loss of a score and a sign: -1 for label 0, +1 for label 1."""
 
     terms: Callable[[Any, Any, Any], Terms]  # score [F, N], sign [N], array namespace
     constant_score: Callable[[np.ndarray], np.ndarray]  # the best score without inputs, from the share of label 1
 
 
 def _logistic(score: Any, sign: Any, xp: Any) -> Terms:
-    """-log sigmoid(margin); nothing overflows, and no small probability is made by subtraction from 1."""
+    """Compute -log sigmoid(margin); nothing overflows, and no small probability is made by subtraction from 1."""
     margin = score * sign
     small = xp.exp(-xp.abs(margin))  # in (0, 1]
     wrong = xp.exp(0.5 * (-margin - xp.abs(margin)))  # exp(-margin) where that is below 1, else 1

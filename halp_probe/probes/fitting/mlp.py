@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from halp_probe.probes.fitting.estimators import BinaryProbe, checked_groups, seed_of, two_classes
+from halp_probe.probes.fitting.estimators import BinaryProbe, check_groups, seed_of, two_classes
 from halp_probe.probes.fitting.mlp_training import FittedSet, MLPOptions, fit_sets
 
 
@@ -72,16 +72,19 @@ class MLPProbe(BinaryProbe):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> MLPProbe:
-        """X [N, D] float, y [N] of two classes, groups [N] (kept together in the validation split)."""
+        """Fit on X [N, D] float and y [N] of two classes.
+
+        `groups` [N] are kept together in the validation split.
+        """
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)
         self.classes_, target = two_classes(y)
         options = replace(MLPOptions(**self.get_params()), random_state=seed_of(self.random_state))
         everything = np.ones((1, len(target)), dtype=bool)
-        self._take(fit_sets(X, target, everything, checked_groups(groups, len(target)), options)[0])
+        self._take(fit_sets(X, target, everything, check_groups(groups, len(target)), options)[0])
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """[N] float64 log-odds of `classes_[1]`; numpy alone, so a saved probe scores without torch."""
+        """Return [N] float64 log-odds of `classes_[1]`; numpy alone, so a saved probe scores without torch."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return ensemble_logit((X - self.mean_) / self.scale_, self.coefs_, self.intercepts_)
@@ -94,7 +97,7 @@ class MLPProbe(BinaryProbe):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedMLPs:
-    """What `train_mlps` learned from R training sets."""
+    """Networks that `train_mlps` trained on R training sets."""
 
     logit: np.ndarray  # [R, N] float64 log-odds of label 1 of all rows, trained on or not; the mean over the seeds
     n_epochs: np.ndarray  # [R, S] int: the epochs whose weights are kept
@@ -102,7 +105,7 @@ class TrainedMLPs:
     options: MLPOptions
 
     def probe(self, r: int) -> MLPProbe:
-        """Training set r's probe, to be saved or to score with; its log-odds of X are `logit[r]`."""
+        """Return training set r's probe, to be saved or to score with; its log-odds of X are `logit[r]`."""
         probe = MLPProbe(**asdict(self.options))
         probe._take(self.fitted[r])
         probe.classes_, probe.n_features_in_ = np.array([0, 1]), len(probe.mean_)
@@ -126,7 +129,7 @@ def train_mlps(
     Raises ValueError when a training set lacks a class, or an array has another number of rows.
     """
     _check(X, y, train)
-    fitted = fit_sets(X, y, train, checked_groups(groups, len(y)), options, device)
+    fitted = fit_sets(X, y, train, check_groups(groups, len(y)), options, device)
     logit = [ensemble_logit((X - one.mean) / one.scale, one.coefs, one.intercepts) for one in fitted]
     return TrainedMLPs(
         logit=np.stack(logit),
@@ -137,7 +140,7 @@ def train_mlps(
 
 
 def ensemble_logit(X: np.ndarray, coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> np.ndarray:
-    """[N] mean log-odds over the seeds; X [N, D] standardised, coefs and intercepts as in `MLPProbe`.
+    """Return [N], the mean log-odds over the seeds; X [N, D] standardised, coefs and intercepts as in `MLPProbe`.
 
     Files of version 0.1.0 hold one network without the axis of seeds; those arrays are taken as well.
     """

@@ -22,7 +22,7 @@ MOMENTUM = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkShape:
-    """What the members have in common."""
+    """Shape that the members have in common."""
 
     width: int  # D
     hidden_sizes: tuple[int, ...]  # each hidden layer is Linear, BatchNorm, ReLU, Dropout; then one logit
@@ -32,7 +32,7 @@ class NetworkShape:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """One member's numbers at one moment, copied."""
+    """Copy of one member's numbers at one moment."""
 
     parameters: list[torch.Tensor]  # of each hidden layer weight [H, in], bias, gain, shift [H]; of the last no norm
     means: list[torch.Tensor]  # [H] of each hidden layer, BatchNorm's running ones
@@ -40,7 +40,7 @@ class Snapshot:
 
 
 class NetworkStack:
-    """M networks, each with its own weights, BatchNorm, Adam and random numbers.
+    """Stack of M networks, each with its own weights, BatchNorm, Adam and random numbers.
 
     A member draws its first weights and every dropout mask from its own generator, so what it learns does not depend
     on the others. Its first weights are those of `torch.nn.Linear` under the same seed.
@@ -65,7 +65,7 @@ class NetworkStack:
     def train_step(
         self, first: int, last: int, X: torch.Tensor, y: torch.Tensor, learning_rate: float, weight_decay: float
     ) -> None:
-        """One update by Adam of members first to last - 1; X [k, B, D], y [k, B]: each member's own rows."""
+        """Update members first to last - 1 once by Adam; X [k, B, D], y [k, B]: each member's own rows."""
         import torch
         from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -75,14 +75,14 @@ class NetworkStack:
         self._adam(first, last, torch.autograd.grad(loss, leaves), learning_rate, weight_decay)
 
     def logit(self, X: torch.Tensor) -> torch.Tensor:
-        """[M, n] log-odds in evaluation mode; X [M, n, D], n rows of each member's own."""
+        """Return [M, n] log-odds in evaluation mode; X [M, n, D], n rows of each member's own."""
         import torch
 
         with torch.no_grad():
             return self._logit(self.parameters, 0, len(self), X, None)
 
     def keep(self, members: Sequence[int]) -> None:
-        """Only these members stay, in this order."""
+        """Keep only these members, in this order."""
         index = list(members)
         self.generators = [self.generators[member] for member in index]
         self.parameters = [tensor[index] for tensor in self.parameters]
@@ -93,6 +93,7 @@ class NetworkStack:
         self.variances = [tensor[index] for tensor in self.variances]
 
     def snapshot(self, member: int) -> Snapshot:
+        """Copy a member's numbers."""
         parameters, means, variances = (
             [tensor[member].clone() for tensor in tensors] for tensors in (self.parameters, self.means, self.variances)
         )
@@ -106,7 +107,7 @@ class NetworkStack:
         X: torch.Tensor,
         factors: list[torch.Tensor] | None,
     ) -> torch.Tensor:
-        """[k, B]; `factors` of each hidden layer [k, H, B] mean training, None evaluation."""
+        """Return [k, B]; `factors` of each hidden layer [k, H, B] mean training, None evaluation."""
         import torch
 
         hidden = X.transpose(1, 2)  # [k, D, B]
@@ -115,16 +116,16 @@ class NetworkStack:
             hidden = torch.baddbmm(bias[:, :, None], weight, hidden)  # [k, H, B]
             statistics = self.means[layer][first:last], self.variances[layer][first:last]
             if self.shape.norm_after_relu:
-                hidden = _normalised(hidden.relu(), *statistics, gain, shift, factors is not None)
+                hidden = _normalise(hidden.relu(), *statistics, gain, shift, factors is not None)
             else:
-                hidden = _normalised(hidden, *statistics, gain, shift, factors is not None).relu()
+                hidden = _normalise(hidden, *statistics, gain, shift, factors is not None).relu()
             if factors is not None and self.shape.dropout:
                 hidden = hidden * factors[layer]
         weight, bias = parameters[-2:]
         return torch.baddbmm(bias[:, :, None], weight, hidden)[:, 0]
 
     def _dropout_factors(self, first: int, last: int, rows: int) -> list[torch.Tensor]:
-        """0 or 1 / (1 - dropout) for each unit and row, [k, H, B] of each hidden layer."""
+        """Draw 0 or 1 / (1 - dropout) for each unit and row, [k, H, B] of each hidden layer."""
         rate, sizes = self.shape.dropout, self.shape.hidden_sizes
         if not rate:
             return []
@@ -136,7 +137,7 @@ class NetworkStack:
     def _adam(
         self, first: int, last: int, gradients: Sequence[torch.Tensor], learning_rate: float, weight_decay: float
     ) -> None:
-        """The update of Adam, for members with equally many updates behind them at once."""
+        """Update by Adam, for members with the same number of updates so far."""
         import torch
         from torch.optim.adam import adam
 
@@ -163,8 +164,8 @@ class NetworkStack:
         self.steps[first:last] = [step + 1 for step in self.steps[first:last]]
 
 
-def folded(network: Snapshot, shape: NetworkShape) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Weights [inputs, outputs] and biases [outputs] of each layer, float32, the running BatchNorm multiplied in."""
+def fold_batch_norm(network: Snapshot, shape: NetworkShape) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return weights [inputs, outputs] and biases [outputs] of each layer, float32, with BatchNorm folded in."""
     numbers = [tensor.cpu().double().numpy() for tensor in network.parameters]
     weights = [weight.T.copy() for weight in [*numbers[0:-2:4], numbers[-2]]]
     biases = [bias.copy() for bias in [*numbers[1:-2:4], numbers[-1]]]
@@ -182,7 +183,7 @@ def folded(network: Snapshot, shape: NetworkShape) -> tuple[list[np.ndarray], li
 
 
 def _first_parameters(shape: NetworkShape, generator: torch.Generator) -> list[torch.Tensor]:
-    """One member's, in the order and from the distributions of `torch.nn.Linear` and `BatchNorm1d`."""
+    """Draw one member's, in the order and from the distributions of `torch.nn.Linear` and `BatchNorm1d`."""
     import torch
 
     parameters = []
@@ -195,7 +196,7 @@ def _first_parameters(shape: NetworkShape, generator: torch.Generator) -> list[t
     return parameters
 
 
-def _normalised(
+def _normalise(
     hidden: torch.Tensor,
     mean: torch.Tensor,
     variance: torch.Tensor,
@@ -203,7 +204,7 @@ def _normalised(
     shift: torch.Tensor,
     training: bool,
 ) -> torch.Tensor:
-    """BatchNorm of [k, H, B] over the rows; the running mean and variance [k, H] are updated when training."""
+    """Apply BatchNorm to [k, H, B] over the rows; in training update the running mean and variance [k, H]."""
     from torch.nn.functional import batch_norm
 
     channels = hidden.reshape(1, -1, hidden.shape[2])  # [1, k * H, B]

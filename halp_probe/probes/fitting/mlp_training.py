@@ -1,4 +1,4 @@
-"""Train MLPs on many training sets, several seeds each: what each member sees, when it stops, what is kept of it.
+"""Training of MLPs on many training sets, several seeds each: batches, early stopping, and the weights that are kept.
 
 Legend: N rows, D width, R training sets, S seeds, M members = R x S, n rows that a member trains on, V rows that
 validate it.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
-from halp_probe.probes.fitting.mlp_stack import NetworkShape, NetworkStack, Snapshot, folded
+from halp_probe.probes.fitting.mlp_stack import NetworkShape, NetworkStack, Snapshot, fold_batch_norm
 from halp_probe.probes.fitting.splits import inner_splits
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ VALIDATION_ROWS = 512  # of each member at a time
 
 @dataclass(frozen=True, kw_only=True)
 class MLPOptions:
-    """The parameters of `MLPProbe`, where they are described; `random_state` is the first of the seeds."""
+    """Parameters of `MLPProbe`, where they are described; `random_state` is the first of the seeds."""
 
     hidden_sizes: tuple[int, ...] = (512, 256, 128)
     dropout: float = 0.3
@@ -46,13 +46,13 @@ class MLPOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedSet:
-    """All seeds of one training set, BatchNorm folded in."""
+    """Seeds of one training set, BatchNorm folded in."""
 
     mean: np.ndarray  # [D] float64, 0 without standardisation
     scale: np.ndarray  # [D] float64, 1 without
     coefs: list[np.ndarray]  # [S, inputs, outputs] float32 of each layer
     intercepts: list[np.ndarray]  # [S, outputs] float32
-    n_epochs: np.ndarray  # [S] int: the epochs behind the kept weights
+    n_epochs: np.ndarray  # [S] int: the epochs whose weights are kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class _TrainingSet:
 
 @dataclass(frozen=True)
 class _Member:
-    """One network to be trained."""
+    """Network to be trained."""
 
     training_set: _TrainingSet
     seed: int
@@ -73,7 +73,7 @@ class _Member:
 
 @dataclass(frozen=True, kw_only=True)
 class _Best:
-    """The epoch of a member with the lowest validation loss so far; without validation its last epoch."""
+    """Epoch of a member with the lowest validation loss so far; without validation its last epoch."""
 
     loss: float = np.inf
     epoch: int = 0
@@ -88,10 +88,11 @@ def fit_sets(
     options: MLPOptions,
     device: str = "cpu",
 ) -> list[FittedSet]:
-    """One for each of the R training sets; X [N, D] float, y [N] of 0 and 1, train [R, N] bool, groups [N] or None.
+    """Fit one set of networks for each of the R training sets.
 
-    Rows of one group stay together in the split for validation. On the CPU the members are shared among as many
-    threads of Python as torch has, each with one torch thread: the products are too small to be cut further.
+    X [N, D] float, y [N] of 0 and 1, train [R, N] bool, groups [N] or None. Rows of one group stay together in the
+    split for validation. On the CPU the members are shared among as many threads of Python as torch has, each with
+    one torch thread: the products are too small to be cut further.
     """
     import torch
 
@@ -112,7 +113,7 @@ def fit_sets(
         trained = list(pool.map(lambda stack: _train_stack(stack, *data, shape, options), stacks))
     by_member = dict(zip(order, (one for stack in trained for one in stack), strict=True))
     return [
-        _fitted(one, [by_member[r * options.seeds + seed] for seed in range(options.seeds)], shape)
+        _fitted_set(one, [by_member[r * options.seeds + seed] for seed in range(options.seeds)], shape)
         for r, one in enumerate(sets)
     ]
 
@@ -133,7 +134,7 @@ def _training_set(
 
 
 def _shares(order: Sequence[int], shape: NetworkShape, device: str, workers: int) -> list[list[int]]:
-    """The members cut into stacks: one for each worker, or more where all at once exceed the memory for them."""
+    """Divide the members into stacks: one for each worker, or more where all at once exceed the memory for them."""
     sizes = (shape.width, *shape.hidden_sizes, 1)
     weights = sum(inputs * outputs for inputs, outputs in pairwise(sizes))
     most = max(1, MEMORY[_kind(device)] // workers // (4 * 4 * weights))
@@ -142,13 +143,16 @@ def _shares(order: Sequence[int], shape: NetworkShape, device: str, workers: int
 
 
 def _kind(device: str) -> str:
-    """`cuda:1` -> `cuda`."""
+    """Return the kind of a device: `cuda:1` -> `cuda`."""
     return device.partition(":")[0]
 
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """New threads of Python begin with as many torch threads as were set last."""
+    """Limit torch to one thread inside the block.
+
+    New threads of Python begin with as many torch threads as were set last.
+    """
     import torch
 
     threads = torch.get_num_threads()
@@ -162,7 +166,7 @@ def _one_torch_thread() -> Iterator[None]:
 def _train_stack(
     members: Sequence[_Member], X: torch.Tensor, y: torch.Tensor, shape: NetworkShape, options: MLPOptions
 ) -> list[_Best]:
-    """X [N, D] and y [N] on the device; the members in descending order of their rows."""
+    """Train on X [N, D] and y [N] on the device; the members are in descending order of their rows."""
     import torch
 
     if X.device.type == "cpu":
@@ -170,37 +174,40 @@ def _train_stack(
     stack = NetworkStack(shape, [torch.Generator(X.device).manual_seed(member.seed) for member in members])
     inputs = _Inputs([member.training_set for member in members], X, y)
     best = [_Best() for _ in members]
-    left = list(range(len(members)))  # the members still in the stack
+    remaining = list(range(len(members)))  # the members still in the stack
     for epoch in range(1, options.max_epochs + 1):
         _train_epoch(stack, inputs, options)
         losses = inputs.validation_losses(stack)  # [k]
         staying = []
-        for place, member in enumerate(left):
+        for place, member in enumerate(remaining):
             if losses[place] < best[member].loss:
                 best[member] = _Best(loss=losses[place], epoch=epoch, network=stack.snapshot(place))
-            if _goes_on(best[member], losses[place], epoch, options):
+            if _continues(best[member], losses[place], epoch, options):
                 staying.append(place)
             elif best[member].network is None:
                 best[member] = _Best(loss=losses[place], epoch=epoch, network=stack.snapshot(place))
         if not staying:
             break
-        if len(staying) < len(left):
+        if len(staying) < len(remaining):
             stack.keep(staying)
             inputs = inputs.of(staying)
-            left = [left[place] for place in staying]
+            remaining = [remaining[place] for place in staying]
     return best
 
 
-def _goes_on(best: _Best, loss: float, epoch: int, options: MLPOptions) -> bool:
-    """`loss` of this epoch, nan for a member that nothing validates: that one runs all epochs."""
+def _continues(best: _Best, loss: float, epoch: int, options: MLPOptions) -> bool:
+    """Check if a member trains on after `loss` of this epoch.
+
+    It is nan for a member without validation, which runs all epochs.
+    """
     if epoch == options.max_epochs:
         return False
     return options.patience is None or bool(np.isnan(loss)) or epoch - best.epoch < options.patience
 
 
 def _train_epoch(stack: NetworkStack, inputs: _Inputs, options: MLPOptions) -> None:
-    """Each member sees its rows once, in its own order; members with fewer batches are done earlier."""
-    orders = inputs.shuffled(stack.generators)
+    """Show each member its rows once, in its own order; members with fewer batches are done earlier."""
+    orders = inputs.shuffle_rows(stack.generators)
     batches = [batch_ends(len(order), options.batch_size) for order in orders]
     for step, start in enumerate([0, *batches[0][:-1]]):
         active = [member for member, ends in enumerate(batches) if step < len(ends)]
@@ -212,7 +219,7 @@ def _train_epoch(stack: NetworkStack, inputs: _Inputs, options: MLPOptions) -> N
 
 
 def batch_ends(n: int, size: int) -> list[int]:
-    """Where each batch of n rows ends; a last one of one row, which has no variance, joins the one before."""
+    """Return where each batch of n rows ends; a last one of one row, which has no variance, joins the one before."""
     ends = [*range(size, n, size), n]
     if len(ends) > 1 and ends[-1] - ends[-2] == 1:
         del ends[-2]
@@ -220,7 +227,7 @@ def batch_ends(n: int, size: int) -> list[int]:
 
 
 class _Inputs:
-    """The standardised rows of the members that are in a stack."""
+    """Standardised rows of the members that are in a stack."""
 
     def __init__(self, sets: Sequence[_TrainingSet], X: torch.Tensor, y: torch.Tensor) -> None:
         self._sets, self._X, self._y = sets, X, y
@@ -230,8 +237,8 @@ class _Inputs:
     def of(self, members: Sequence[int]) -> _Inputs:
         return _Inputs([self._sets[member] for member in members], self._X, self._y)
 
-    def shuffled(self, generators: Sequence[torch.Generator]) -> list[torch.Tensor]:
-        """The training rows of each member, [n] int, in an order that its generator draws."""
+    def shuffle_rows(self, generators: Sequence[torch.Generator]) -> list[torch.Tensor]:
+        """Return the training rows of each member, [n] int, in an order that its generator draws."""
         import torch
 
         orders = []
@@ -241,7 +248,7 @@ class _Inputs:
         return orders
 
     def rows(self, first: int, rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """X [k, B, D] float32 and y [k, B] of the members from `first` on; rows [k][B] int."""
+        """Return X [k, B, D] float32 and y [k, B] of the members from `first` on; rows [k][B] int."""
         import torch
 
         index = torch.stack(list(rows))  # [k, B]
@@ -250,7 +257,7 @@ class _Inputs:
         return X.float(), self._y[index]
 
     def validation_losses(self, stack: NetworkStack) -> np.ndarray:
-        """[k] mean cross-entropy of each member's validation rows; nan without any."""
+        """Return [k], the mean cross-entropy of each member's validation rows; nan without any."""
         import torch
         from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -273,8 +280,8 @@ class _Inputs:
         return torch.from_numpy(np.stack(rows)).to(self._X)
 
 
-def _fitted(training_set: _TrainingSet, trained: Sequence[_Best], shape: NetworkShape) -> FittedSet:
-    networks = [folded(one.network, shape) for one in trained if one.network is not None]
+def _fitted_set(training_set: _TrainingSet, trained: Sequence[_Best], shape: NetworkShape) -> FittedSet:
+    networks = [fold_batch_norm(one.network, shape) for one in trained if one.network is not None]
     return FittedSet(
         mean=training_set.mean,
         scale=training_set.scale,

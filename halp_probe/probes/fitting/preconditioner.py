@@ -1,6 +1,6 @@
-"""An approximate inverse of every problem's Hessian, from one factorisation for all training sets and strengths.
+"""Preconditioner: an approximate inverse of every problem's Hessian, from one factorisation for all of them.
 
-Legend: N rows, D width, F problems, Q directions that are kept.
+It serves all training sets and strengths. Legend: N rows, D width, F problems, Q directions that are kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PASSES = 2  # over X before the directions are taken
 
 @dataclass(frozen=True, kw_only=True)
 class Preconditioner:
-    """(c XᵀWX + I)⁻¹ for any c, where XᵀWX is known in its leading directions and flat outside them.
+    """Inverse (c XᵀWX + I)⁻¹ for any c, where XᵀWX is known in its leading directions and flat outside them.
 
     The eigenvalues are shifted for each problem, as in Nyström preconditioning (Frangella, Tropp & Udell 2021,
     arXiv 2110.02820); the directions come from subspace iteration (Halko, Martinsson & Tropp 2011, arXiv 0909.4061).
@@ -27,7 +27,7 @@ class Preconditioner:
     tail: Any  # scalar array: eigenvalue of all other directions
 
     def apply(self, gradient: Any, c: Any) -> Any:
-        """[F, D]; `gradient` [F, D], `c` [F] is each problem's summed curvature over the summed row weights."""
+        """Return [F, D]; `gradient` [F, D], `c` [F] is each problem's summed curvature over the summed row weights."""
         outside = 1 / (c * self.tail + 1)  # [F]
         inside = 1 / (c[:, None] * self.eigenvalues + 1)  # [F, Q]
         shares = (gradient @ self.directions) * (inside - outside[:, None])  # [F, Q]
@@ -35,7 +35,7 @@ class Preconditioner:
 
 
 def preconditioner(X: Any, weight: Any, xp: Any) -> Preconditioner:
-    """Of `X` [N, D] with row weights [N]: exact for narrow or short X, else the leading directions."""
+    """Factorise `X` [N, D] with row weights [N]: exactly for narrow or short X, else in the leading directions."""
     rows, width = X.shape
     weighted = X * xp.sqrt(weight)[:, None]  # [N, D]
     if width <= _EXACT:
@@ -64,7 +64,7 @@ def _double(array: Any, xp: Any) -> Any:
 
 
 def _of(directions: Any, values: Any, tail: Any, X: Any, xp: Any) -> Preconditioner:
-    """In the dtype of `X`; what rounding made negative is 0."""
+    """Return the preconditioner in the dtype of `X`; what rounding made negative is 0."""
     zero = 0 * tail
     values, tail = xp.where(values > 0, values, zero), xp.where(tail > 0, tail, zero)
     return Preconditioner(

@@ -17,7 +17,7 @@ _ROWS_AT_ONCE = 2048  # converted to float64 at a time: 59 MB at D = 3584
 
 @dataclass(frozen=True, kw_only=True)
 class Moments:
-    """What scikit-learn's StandardScaler learns on each training set."""
+    """Means and scales that scikit-learn's StandardScaler learns on each training set."""
 
     mean: np.ndarray  # [R, D] float64
     scale: np.ndarray  # [R, D] float64, population standard deviation; 1 for a feature that is constant there
@@ -25,9 +25,10 @@ class Moments:
 
 
 def moments(X: np.ndarray, train: np.ndarray) -> Moments:
-    """Of each training set; X [N, D], `train` [R, N] bool. Rows in no training set are not looked at.
+    """Compute the moments of each training set; X [N, D], `train` [R, N] bool.
 
-    Each piece is summed about its own mean, so a large common offset of a feature costs no digits.
+    Rows in no training set are not looked at. Each piece is summed about its own mean, so a large common offset of
+    a feature costs no digits.
     """
     sizes, members, means, squares = [], [], [], []
     for rows in _pieces(train):
@@ -51,7 +52,7 @@ def moments(X: np.ndarray, train: np.ndarray) -> Moments:
 
 @dataclass(frozen=True, kw_only=True)
 class ScaledInputs:
-    """The standardised inputs of every training set, never written out.
+    """Standardised inputs of every training set, never written out.
 
     `X` is centred and scaled once, by the middle training set of each feature, so that no training set's own mean is
     large against its spread and float32 keeps its digits. The rest is a factor and an offset a feature.
@@ -63,6 +64,7 @@ class ScaledInputs:
 
     @classmethod
     def of(cls, X: np.ndarray, moments: Moments, dtype: str, xp: Any, device: Any) -> ScaledInputs:
+        """Scale `X` [N, D] by these moments, in the dtype and on the device given."""
         scale = np.where(moments.constant, np.nan, moments.scale)
         varying = ~moments.constant.all(axis=0)  # [D]
         centre, unit = np.median(moments.mean, axis=0), np.ones(X.shape[1])
@@ -72,29 +74,35 @@ class ScaledInputs:
             rows = slice(begin, begin + _ROWS_AT_ONCE)
             common[rows] = np.where(varying, (X[rows] - centre) / unit, 0.0)
 
-        def placed(array: np.ndarray) -> Any:
+        def place(array: np.ndarray) -> Any:
             return xp.asarray(array.astype(dtype, copy=False), device=device)
 
         gain = np.where(moments.constant, 0.0, unit / moments.scale)
-        return cls(X=placed(common), offset=placed((moments.mean - centre) / unit), gain=placed(gain))
+        return cls(X=place(common), offset=place((moments.mean - centre) / unit), gain=place(gain))
 
     def logits(self, coef: Any, sets: Any) -> Any:
-        """[F, N] of all rows, without intercept; `coef` [F, D] on inputs standardised by training sets `sets` [F]."""
+        """Return [F, N] of all rows, without intercept.
+
+        `coef` [F, D] on inputs standardised by training sets `sets` [F].
+        """
         weight = coef * self.gain[sets]  # [F, D] on `X`
         return weight @ self.X.T - (weight * self.offset[sets]).sum(axis=1)[:, None]
 
     def gradient(self, slope: Any, sets: Any) -> Any:
-        """[F, D] of the summed loss; `slope` [F, N] is its derivative by the log-odds, 0 outside the training set."""
+        """Return [F, D] of the summed loss.
+
+        `slope` [F, N] is its derivative by the log-odds, 0 outside the training set.
+        """
         return (slope @ self.X - slope.sum(axis=1)[:, None] * self.offset[sets]) * self.gain[sets]
 
-    def centred(self, sets: Any, weight: Any) -> Any:
-        """[N, D] inputs standardised by the training set `sets` [1], about their mean under `weight` [N]."""
+    def centre(self, sets: Any, weight: Any) -> Any:
+        """Return [N, D] inputs standardised by the training set `sets` [1], about their mean under `weight` [N]."""
         standardised = (self.X - self.offset[sets]) * self.gain[sets]
         return standardised - (weight @ standardised)[None, :] / weight.sum()
 
 
 def _pieces(train: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows that are in the same training sets, `_ROWS_AT_ONCE` at most; not those that are in none."""
+    """Yield rows that are in the same training sets, `_ROWS_AT_ONCE` at most; not rows that are in no set."""
     packed = np.packbits(train, axis=0).T  # [N, bytes]
     _, code = np.unique(packed, axis=0, return_inverse=True)
     code = code.ravel()

@@ -1,4 +1,4 @@
-"""Which of several candidates to take, by what each does on rows it was not fitted on.
+"""Choice among candidates, by how well each does on rows that it was not fitted on.
 
 Legend: J splits, S candidates, N rows.
 """
@@ -15,14 +15,16 @@ from halp_probe.probes.judging.metrics import auroc
 
 @dataclass(frozen=True)
 class Choice:
+    """Choice of a candidate, and how well each candidate did."""
+
     index: int  # of the candidate
     auroc: np.ndarray  # [S] mean over the splits
 
 
-def best_candidate(y: np.ndarray, logits: np.ndarray, tests: Sequence[np.ndarray]) -> Choice:
-    """The candidate with the highest mean AUROC over the splits; of equals, the one with the lowest mean log-loss.
+def best_candidate(logits: np.ndarray, y: np.ndarray, tests: Sequence[np.ndarray]) -> Choice:
+    """Choose the candidate with the highest mean AUROC over the splits; of equals, the one with the lowest log-loss.
 
-    `y` [N] of 0 and 1, `logits` [J, S, N] log-odds, `tests` J arrays of rows, each of both classes. Other rows'
+    `logits` [J, S, N] log-odds, `y` [N] of 0 and 1, `tests` J arrays of rows, each of both classes. Other rows'
     log-odds are not looked at. Raises ValueError without splits, and for a test set of one class.
     """
     if not len(tests) or len(tests) != len(logits):
@@ -35,7 +37,7 @@ def best_candidate(y: np.ndarray, logits: np.ndarray, tests: Sequence[np.ndarray
         labels = y[rows]
         if len(np.unique(labels)) < 2:
             raise ValueError(f"the test rows of split {j} are not of both classes; leave the split out")
-        ranks[j] = [auroc(labels, logit) for logit in logits[j][:, rows]]
+        ranks[j] = [auroc(logit, labels) for logit in logits[j][:, rows]]
         losses[j] = [np.mean(np.logaddexp(0, logit) - labels * logit) for logit in logits[j][:, rows]]
     mean = ranks.mean(axis=0)
     return Choice(int(np.lexsort((losses.mean(axis=0), -mean))[0]), mean)

@@ -1,4 +1,4 @@
-"""Linear probes for all training sets and strengths at once, as products with one copy of the inputs.
+"""Solver of linear probes for all training sets and strengths at once, as products with one copy of the inputs.
 
 Legend: N rows, D width, R training sets, S strengths, F = R × S problems.
 """
@@ -28,7 +28,7 @@ _SMALL = 2_000_000  # numbers in X up to which float64 costs nothing worth savin
 
 @dataclass(frozen=True, kw_only=True)
 class Solutions:
-    """R training sets × S strengths, each the optimum of its own standardised problem."""
+    """Solutions of R training sets × S strengths, each the optimum of its own standardised problem."""
 
     mean: np.ndarray  # [R, D] float64, of each training set
     scale: np.ndarray  # [R, D] float64; 1 for a feature that is constant in that training set
@@ -49,7 +49,7 @@ def solve_logistic(
     max_iter: int = 1000,
     device: str | None = None,
 ) -> Solutions:
-    """Logistic regression on inputs standardised by each training set, for every training set and every C.
+    """Fit logistic regression on inputs standardised by each training set, for every training set and every C.
 
     X [N, D] float32 or float64, y [N] of 0 and 1, train [R, N] bool, Cs [S] as in scikit-learn: each problem is
     `StandardScaler` and `LogisticRegression(C=C)` on its training rows. Other rows have no influence and are scored.
@@ -78,19 +78,20 @@ def solve_ridge(
     max_iter: int = 1000,
     device: str | None = None,
 ) -> Solutions:
-    """Least squares on targets -1 and +1: `StandardScaler` and `RidgeClassifier(alpha=1 / C)`, intercept unpenalised.
+    """Fit least squares on targets -1 and +1: `StandardScaler` and `RidgeClassifier(alpha=1 / C)`.
 
-    All else is as in `solve_logistic`; `logit` holds the predicted targets, which are no log-odds.
+    The intercept is unpenalised. All else is as in `solve_logistic`; `logit` holds the predicted targets, which are
+    not log-odds.
     """
     return _solve(SQUARED, X, y, train, Cs, tolerance, max_iter, device)
 
 
 def difference_of_means(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> Solutions:
-    """The direction from the mean of label 0 to that of label 1 on standardised inputs, S = 1.
+    """Return the direction from the mean of label 0 to that of label 1 on standardised inputs, S = 1.
 
     Marks & Tegmark 2023 (arXiv 2310.06824), who call it the mass-mean probe. The score is 0 half way between the means.
     """
-    X, y, train = _checked(X, y, train)
+    X, y, train = _check(X, y, train)
     found = moments(X, train)
     means = [(moments(X, train & (y == label)).mean - found.mean) / found.scale for label in (0, 1)]  # [R, D] each
     coef = np.where(found.constant, 0.0, means[1] - means[0])
@@ -119,7 +120,7 @@ def _solve(
     max_iter: int,
     device: str | None,
 ) -> Solutions:
-    X, y, train = _checked(X, y, train)
+    X, y, train = _check(X, y, train)
     strengths = np.asarray(Cs, dtype=np.float64)  # [S]
     if strengths.ndim != 1 or not len(strengths) or not (strengths > 0).all() or not np.isfinite(strengths).all():
         raise ValueError(f"Cs must be positive numbers, not {Cs!r}")
@@ -132,10 +133,10 @@ def _solve(
     limit = TOLERANCE[dtype] if tolerance is None else tolerance
     start = np.zeros((len(sets), X.shape[1])), loss.constant_score(share)[sets]
     with threadpool_limits(1 if X.size <= _SMALL else None, user_api="blas"):  # threads cost small products more
-        optima, score = work.minimised(every, *start, dtype, limit)
+        optima, score = work.minimise(every, *start, dtype, limit)
         rest = np.flatnonzero(~optima.converged)
         if dtype == "float32" and len(rest):
-            finished, score[rest] = work.minimised(rest, optima.coef[rest], optima.intercept[rest], "float64", limit)
+            finished, score[rest] = work.minimise(rest, optima.coef[rest], optima.intercept[rest], "float64", limit)
             _replace(optima, rest, finished)
     optima.coef[found.constant[sets]] = 0  # they touch no score; the preconditioner had mixed them in
     _warn_of_unsolved(optima, sets, C)
@@ -153,7 +154,7 @@ def _solve(
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """Everything but the dtype, which may have to be tried twice."""
+    """Inputs of the solver, without the dtype: two may have to be tried."""
 
     loss: Loss
     X: np.ndarray  # [N, D]
@@ -165,12 +166,13 @@ class _Work:
     max_iter: int
     device: str | None
 
-    def minimised(
+    def minimise(
         self, rest: np.ndarray, coef: np.ndarray, intercept: np.ndarray, dtype: str, tolerance: float
     ) -> tuple[Optima, np.ndarray]:
-        """The optima of the problems `rest` [f], and their scores [f, N] without intercept.
+        """Return the optima of the problems `rest` [f], and their scores [f, N] without intercept.
 
-        Problems that take long go on one by one, with a factorisation of their own Hessian, renewed now and then.
+        Problems that take long are solved one by one, with a factorisation of their own Hessian, renewed now
+        and then.
         """
         xp, device = _namespace(self.device)
 
@@ -193,13 +195,13 @@ class _Work:
             row = array(self.sets[[one]], "int64")
             score = inputs.logits(array(start.coef), row) + array(start.intercept)[:, None]
             curvature = self.loss.terms(score, sign, xp).curvature[0] * array(self.train[self.sets[one]])  # [N]
-            return preconditioner(inputs.centred(row, curvature), curvature, xp), float(curvature.sum())
+            return preconditioner(inputs.centre(row, curvature), curvature, xp), float(curvature.sum())
 
         optima = run(rest, Optima.at(coef, intercept), pooled, float(share.sum()), min(_TOGETHER, self.max_iter))
         for place in np.flatnonzero(~optima.converged & (optima.iterations == _TOGETHER)):
             here = np.array([place])
             while not optima.converged[place] and optima.iterations[place] < self.max_iter:
-                start = optima.taken(here)
+                start = optima.take(here)
                 more = min(_ALONE, self.max_iter - int(optima.iterations[place]))
                 _replace(optima, here, run(rest[here], start, *own(rest[place], start), more))
         sets = array(self.sets[rest], "int64")
@@ -225,8 +227,8 @@ def _warn_of_unsolved(optima: Optima, sets: np.ndarray, C: np.ndarray) -> None:
         )
 
 
-def _checked(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The three as arrays that fit together. Raises ValueError."""
+def _check(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the three as arrays that fit together. Raises ValueError."""
     X, y, train = np.asarray(X), np.asarray(y), np.asarray(train)
     if X.ndim != 2 or X.dtype not in (np.float32, np.float64):
         raise ValueError(f"X is {X.dtype} {X.shape}; pass float32 or float64 [N, D]")
@@ -247,7 +249,7 @@ def _dtype(X: np.ndarray) -> str:
 
 
 def _namespace(device: str | None) -> tuple[Any, Any]:
-    """The array library to compute with, and its device."""
+    """Return the array library to compute with, and its device."""
     if device is None:
         return numpy_api, None
     import array_api_compat.torch as torch_api

@@ -1,4 +1,4 @@
-"""Which rows train and which rows test: stratified, shuffled, and never one image on both sides.
+"""Splits into training and test rows: stratified, shuffled, and never one image on both sides.
 
 Legend: N rows, K folds.
 """
@@ -26,7 +26,7 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Folds:
-    """The outer folds: each row is tested once, by a model that never saw its image."""
+    """Outer folds: each row is tested once, by a model that never saw its image."""
 
     fold: np.ndarray  # [N] int: the fold that tests the row
     count: int  # K
@@ -35,17 +35,19 @@ class Folds:
 
     @property
     def tested(self) -> np.ndarray:
-        """[N] bool: false for rows that no fold tests, which only train (fold -1)."""
+        """Mask [N] bool: false for rows that no fold tests, which only train (fold -1)."""
         return self.fold >= 0
 
     def split(self, fold: int) -> Split:
+        """Return the training and test rows of a fold."""
         return Split(train=np.flatnonzero(self.fold != fold), test=np.flatnonzero(self.fold == fold))
 
 
 def outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> Folds:
-    """Fold of each row; `y` [N] of 0 and 1, `images` [N] equal for rows of the same image (None: split by row).
+    """Return the fold of each row.
 
-    Raises ProbeError when there are fewer images, or fewer rows of either class, than folds.
+    `y` [N] of 0 and 1, `images` [N] equal for rows of the same image (None: split by row). Raises ProbeError when
+    there are fewer images, or fewer rows of either class, than folds.
     """
     n_images = len(y) if images is None else len(np.unique(images))
     if n_images < count:
@@ -56,14 +58,14 @@ def outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int)
     fold = np.empty(len(y), dtype=np.intp)
     with warnings.catch_warnings():  # a class too rare for every fold is reported by fold, with the reason
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        splits = _stratified(y, images, count, seed)
+        splits = _stratify(y, images, count, seed)
     for number, split in enumerate(splits):
         fold[split.test] = number
     return folds_of(fold, y)
 
 
 def folds_of(fold: np.ndarray, y: np.ndarray) -> Folds:
-    """Given the fold that tests each row ([N] int; -1: none), which folds can be fitted and judged."""
+    """Return the folds that test each row as `fold` says ([N] int; -1: none), with those that cannot be judged."""
     count = int(fold.max()) + 1
     untrainable, unjudged = {}, {}
     for number in range(count):
@@ -76,24 +78,24 @@ def folds_of(fold: np.ndarray, y: np.ndarray) -> Folds:
 
 
 def images_on_both_sides(folds: Folds, images: np.ndarray) -> int:
-    """How many images have rows that train for a fold and rows that it tests; `images` [N]."""
+    """Count the images that have rows that train for a fold and rows that it tests; `images` [N]."""
     codes = np.unique(images, return_inverse=True)[1]
     pairs = np.unique(np.column_stack([codes, folds.fold]), axis=0)  # each image with each fold that has rows of it
     return int((np.bincount(pairs[:, 0]) > 1).sum())
 
 
 def inner_splits(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> tuple[Split, ...]:
-    """Splits within a training set, by image when images are given; only those with both classes on both sides.
+    """Split within a training set, by image when images are given; only splits with both classes on both sides.
 
-    Empty when the rows are too few for `count` splits. Asked for the same rows again (by the next representation),
-    it answers from memory.
+    Empty when the rows are too few for `count` splits. The splits of the last rows are cached, for the next
+    representation.
     """
     codes = None if images is None else np.unique(images, return_inverse=True)[1].astype(np.int64).tobytes()
-    return _remembered(y.astype(np.int8).tobytes(), codes, count, seed)
+    return _cached_splits(y.astype(np.int8).tobytes(), codes, count, seed)
 
 
 @lru_cache(maxsize=8)
-def _remembered(y_bytes: bytes, image_bytes: bytes | None, count: int, seed: int) -> tuple[Split, ...]:
+def _cached_splits(y_bytes: bytes, image_bytes: bytes | None, count: int, seed: int) -> tuple[Split, ...]:
     y = np.frombuffer(y_bytes, dtype=np.int8)
     images = None if image_bytes is None else np.frombuffer(image_bytes, dtype=np.int64)
     units = len(y) if images is None else len(np.unique(images))
@@ -101,12 +103,12 @@ def _remembered(y_bytes: bytes, image_bytes: bytes | None, count: int, seed: int
         return ()
     return tuple(
         split
-        for split in _stratified(y, images, count, seed)
+        for split in _stratify(y, images, count, seed)
         if len(np.unique(y[split.train])) == 2 and len(np.unique(y[split.test])) == 2
     )
 
 
-def _stratified(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> list[Split]:
+def _stratify(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> list[Split]:
     kind = StratifiedKFold if images is None else StratifiedGroupKFold
     splitter = kind(count, shuffle=True, random_state=seed)
     splits = [Split(train, test) for train, test in splitter.split(np.zeros(len(y)), y, images)]

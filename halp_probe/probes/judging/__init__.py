@@ -1,0 +1,1 @@
+"""Judging of scores: measures, intervals, groups, curves and calibration."""

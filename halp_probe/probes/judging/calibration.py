@@ -1,4 +1,4 @@
-"""From a probe's log-odds to a risk that means a frequency, and from risks to the threshold below which to answer.
+"""Calibration of a probe's log-odds to a risk that means a frequency, and thresholds of risk below which to answer.
 
 Both are fitted on out-of-fold scores: those of the training rows would promise too much. Legend: N rows.
 """
@@ -21,7 +21,7 @@ KINDS = ("platt", "isotonic", "none")
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A map from log-odds to risk that never falls.
+    """Map from log-odds to risk that never falls.
 
     `platt` is a logistic curve with a slope of 0 or more (Platt 1999), `isotonic` the best of all rising maps (Zadrozny
     and Elkan 2002), straight between its knots and level beyond them; `none` takes the log-odds at their word.
@@ -35,7 +35,7 @@ class Calibration:
 
     @classmethod
     def fit(cls, kind: str, log_odds: np.ndarray, y: np.ndarray) -> Calibration:
-        """`log_odds` [N] float of rows that the scoring probe was not fitted on, `y` [N] of 0 and 1.
+        """Fit to `log_odds` [N] float of rows that the scoring probe was not fitted on, and `y` [N] of 0 and 1.
 
         Raises ProbeError for an unknown kind, for log-odds that are not finite and for one class only.
         """
@@ -43,24 +43,24 @@ class Calibration:
             raise ProbeError(f"there is no calibration {kind!r}; choose among {', '.join(KINDS)}")
         if kind == "none":
             return cls()
-        scores, y = _checked(log_odds, y, "log-odds")
+        scores, y = _check(log_odds, y, "log-odds")
         if len(np.unique(y)) < 2:
             raise ProbeError(f"all {len(y)} rows have label {int(y[0])}: a risk is calibrated on both classes")
         return _platt(scores, y) if kind == "platt" else _isotonic(scores, y)
 
     def __call__(self, log_odds: np.ndarray) -> np.ndarray:
-        """[N] float64 risks between 0 and 1."""
+        """Return [N] float64 risks between 0 and 1."""
         if self.kind == "isotonic":
             return np.interp(log_odds, self.knots_logit, self.knots_risk)
         return expit(self.slope * np.asarray(log_odds, dtype=np.float64) + self.intercept)
 
     def as_json(self) -> dict[str, Any]:
-        """What `from_json` takes; plain numbers, so that they come back to the last bit."""
+        """Return what `from_json` takes; plain numbers, so that they come back to the last bit."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Calibration:
-        """Raises ValueError or TypeError for what `as_json` does not give."""
+        """Restore from `as_json`. Raises ValueError or TypeError for anything else."""
         values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in stored.items()}
         found = cls(**values)
         if found.kind not in KINDS:
@@ -74,11 +74,11 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """Answer a question when its risk is at most `risk`; nan = none was found, `reason` says why.
+    """Highest risk at which to answer a question; nan where no threshold was found, and `reason` says why.
 
-    `coverage` and `error` were seen on the rows that it was chosen on: the share answered, and the share of those that
-    were wrong. Without a `confidence` they promise nothing for other rows. A threshold below every risk answers nothing
-    and has no error (nan).
+    `coverage` and `error` are from the rows that it was chosen on: the share answered, and the share of wrong
+    answers among them. Without a `confidence` they promise nothing for other rows. A threshold below every risk
+    answers nothing and has no error (nan).
     """
 
     risk: float
@@ -92,27 +92,30 @@ class Threshold:
 
     @property
     def found(self) -> bool:
+        """True if there is a threshold."""
         return bool(np.isfinite(self.risk))
 
     @property
     def words(self) -> str:
-        """What it does on the rows that it was chosen on, or why there is none."""
+        """Coverage and error on the rows that it was chosen on, in words, or why there is no threshold."""
         if not self.found:
             return f"no threshold keeps the error rate at {self.max_error:g}: {self.reason}"
         wrong = f"{self.error:.2%} of them wrong here"
         return f"answer up to risk {self.risk:.4g}: {self.coverage:.1%} of {self.rows} questions, {wrong}"
 
     def as_json(self) -> dict[str, Any]:
+        """Return what `from_json` takes."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Threshold:
+        """Restore from JSON, where null stands for nan."""
         numbers = {name: np.nan if stored[name] is None else stored[name] for name in ("risk", "coverage", "error")}
         return cls(**{**stored, **numbers})
 
 
 def threshold_for(risk: np.ndarray, y: np.ndarray, max_error: float) -> Threshold:
-    """The highest threshold at which at most `max_error` of the answered questions are wrong; both arrays [N].
+    """Return the highest threshold at which at most `max_error` of the answered questions are wrong; both arrays [N].
 
     It is picked on the rows that it is judged by, so on other rows the error will be a little higher. Raises ProbeError
     for risks that are not finite.
@@ -126,14 +129,14 @@ def threshold_for(risk: np.ndarray, y: np.ndarray, max_error: float) -> Threshol
 
 
 def threshold_for_coverage(risk: np.ndarray, y: np.ndarray, min_coverage: float) -> Threshold:
-    """The lowest threshold at which at least `min_coverage` of the questions are answered; both arrays [N]."""
+    """Return the lowest threshold that answers at least `min_coverage` of the questions; both arrays [N]."""
     levels = _levels(risk, y)
     return replace(levels.threshold(int(np.argmax(levels.coverage >= min_coverage))), min_coverage=min_coverage)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Levels:
-    """What answering at or below each distinct risk gives; arrays have one entry a distinct risk, rising."""
+    """Coverage and error of answering at or below each distinct risk; arrays have one entry a distinct risk, rising."""
 
     between: np.ndarray  # halfway to the next risk, so that rounding moves no row across; 1 after the last
     coverage: np.ndarray
@@ -154,7 +157,7 @@ class _Levels:
 
 
 def _levels(risk: np.ndarray, y: np.ndarray) -> _Levels:
-    risk, y = _checked(risk, y, "risks")
+    risk, y = _check(risk, y, "risks")
     order = np.argsort(risk, kind="stable")
     ordered = risk[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # the last row of each distinct risk
@@ -169,7 +172,7 @@ def _levels(risk: np.ndarray, y: np.ndarray) -> _Levels:
 
 
 def _platt(scores: np.ndarray, y: np.ndarray) -> Calibration:
-    """Maximum likelihood for Platt's targets, which keep the slope finite where a score parts the classes.
+    """Maximise the likelihood of Platt's targets, which keep the slope finite where a score separates the classes.
 
     Where the likelihood would fall with the score, its maximum over slopes of 0 or more is the constant rate.
     """
@@ -200,7 +203,7 @@ def _isotonic(scores: np.ndarray, y: np.ndarray) -> Calibration:
     return Calibration(kind="isotonic", knots_logit=logits, knots_risk=risks)
 
 
-def _checked(scores: np.ndarray, y: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _check(scores: np.ndarray, y: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
     scores, y = np.asarray(scores, dtype=np.float64), np.asarray(y)
     if scores.ndim != 1 or scores.shape != y.shape or not len(y):
         raise ProbeError(f"{what} have shape {scores.shape} and labels {y.shape}; pass one of each a row")

@@ -1,6 +1,6 @@
 """Small arrays to draw: ROC, precision-recall, risk-coverage and reliability.
 
-A curve pools all rows it is given, so the score must be on one scale: a calibrated risk, or the rows of one fold.
+A curve pools all its rows, so the score must be on one scale: a calibrated risk, or the rows of one fold.
 
 Legend: N rows, U distinct scores, B bootstrap draws, P points of a curve, C bins.
 """
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.bootstrap import image_draws, interval
+from halp_probe.bootstrap import Draws, image_draws, interval
 from halp_probe.probes.judging.measures import CALIBRATION_BINS, MEASURES
+from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.judging.tally import Tally, summed_to, tally
 
 MOST_POINTS = 200
@@ -22,7 +23,7 @@ MOST_POINTS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Roc:
-    """Straight lines between the points; label 1 is positive."""
+    """ROC curve: straight lines between the points; label 1 is positive."""
 
     fpr: np.ndarray  # [P] from 0 to 1
     tpr: np.ndarray  # [P]
@@ -31,7 +32,10 @@ class Roc:
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionRecall:
-    """One point a threshold, by recall; `average_precision` is the sum of steps, not the area under straight lines."""
+    """Precision-recall curve, one point for each threshold.
+
+    `average_precision` is the sum of steps, not the area under straight lines.
+    """
 
     recall: np.ndarray  # [P] increasing
     precision: np.ndarray  # [P]
@@ -41,7 +45,7 @@ class PrecisionRecall:
 
 @dataclass(frozen=True, kw_only=True)
 class RiskCoverage:
-    """The error among the least risky share of the rows, with a pointwise 95 % band."""
+    """Error among the least risky share of the rows, with a pointwise 95 % band."""
 
     coverage: np.ndarray  # [P] up to 1
     error: np.ndarray  # [P]
@@ -63,72 +67,68 @@ class Reliability:
     ece: float
 
 
-def roc(y: np.ndarray, score: np.ndarray, most: int = MOST_POINTS) -> Roc:
-    """`y` [N] of 0 and 1, `score` [N] finite. Raises ValueError when there is one class only."""
-    rows = _both_classes(y, score)
+def roc(score: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> Roc:
+    """Return the curve of `score` [N] finite and `y` [N] of 0 and 1. Raises ValueError when there is one class only."""
+    rows = _both_classes(score, y)
     fpr, tpr = (np.append(0.0, np.cumsum(each[::-1, 0])) for each in (rows.negative, rows.positive))
     fpr, tpr = fpr / fpr[-1], tpr / tpr[-1]
-    kept = thinned(fpr, tpr, most)
+    kept = thin(fpr, tpr, most)
     return Roc(fpr=fpr[kept], tpr=tpr[kept], auroc=float(MEASURES["auroc"].of(rows)[0]))
 
 
-def precision_recall(y: np.ndarray, score: np.ndarray, most: int = MOST_POINTS) -> PrecisionRecall:
-    """`y` [N] of 0 and 1, `score` [N] finite. Raises ValueError when there is one class only."""
-    rows = _both_classes(y, score)
+def precision_recall(score: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> PrecisionRecall:
+    """Return the curve of `score` [N] finite and `y` [N] of 0 and 1. Raises ValueError when there is one class only."""
+    rows = _both_classes(score, y)
     found, flagged = np.cumsum(rows.positive[::-1, 0]), np.cumsum(rows.at[::-1, 0])  # [U] from the riskiest on
     recall, precision = found / found[-1], found / flagged
-    kept = thinned(recall, precision, most)
+    kept = thin(recall, precision, most)
     area, share = (float(MEASURES[name].of(rows)[0]) for name in ("auprc", "prevalence"))
     return PrecisionRecall(recall=recall[kept], precision=precision[kept], average_precision=area, prevalence=share)
 
 
-def risk_coverage(
-    y: np.ndarray, score: np.ndarray, images: np.ndarray, n_draws: int, seed: int, points: int = 50
-) -> RiskCoverage:
-    """At the coverages 1/P … 1; `y` [N] of 0 and 1, `score` [N] finite, `images` [N].
+def risk_coverage(score: np.ndarray, rows: Rows, draws: Draws, points: int = 50) -> RiskCoverage:
+    """Return the errors at the coverages 1/P … 1 of `score` [N], finite; rows of all folds are pooled.
 
     Rows of one score count in proportion. The band holds each point alone, by `interval` of the B draws of images.
     """
     coverage = np.arange(1, points + 1) / points
-    whole = tally(y, score, np.ones((1, len(y))))
+    whole = tally(score, rows.y, np.ones((1, len(rows))))
     error = _errors(whole, coverage)[:, 0]
-    draws = np.concatenate(
-        [_errors(tally(y, score, weights), coverage) for weights in image_draws(images, n_draws, seed)], axis=1
+    drawn = np.concatenate(
+        [_errors(tally(score, rows.y, weights), coverage) for weights in image_draws(rows.images, draws)], axis=1
     )  # [P, B]
     order = np.argsort(score, kind="stable")
-    answered = [np.unique(images[order[: int(np.ceil(part))]]) for part in coverage * len(y)]
-    low, high = _band(error, draws, [len(each) for each in answered])
-    prevalence = y.mean()
+    answered = [np.unique(rows.images[order[: int(np.ceil(part))]]) for part in coverage * len(rows)]
+    low, high = _band(error, drawn, [len(each) for each in answered])
+    prevalence = rows.y.mean()
     oracle = np.maximum(0, coverage - (1 - prevalence)) / coverage
     return RiskCoverage(
         coverage=coverage, error=error, low=low, high=high, oracle=oracle, aurc=float(MEASURES["aurc"].of(whole)[0])
     )
 
 
-def reliability(
-    y: np.ndarray, risk: np.ndarray, images: np.ndarray, n_draws: int, seed: int, bins: int = CALIBRATION_BINS
-) -> Reliability:
-    """`y` [N] of 0 and 1, `risk` [N] in 0 … 1, `images` [N]. The rows of a bin are the same in every draw.
+def reliability(risk: np.ndarray, rows: Rows, draws: Draws, bins: int = CALIBRATION_BINS) -> Reliability:
+    """Return the share of label 1 in bins of `risk` [N] in 0 … 1; rows of all folds are pooled.
 
-    Raises ValueError when a risk is not a probability.
+    The rows of a bin are the same in every draw. Raises ValueError when a risk is not a probability.
     """
     if not ((risk >= 0) & (risk <= 1)).all():
         raise ValueError("a reliability curve needs risks between 0 and 1; calibrate the scores first")
     share = _bin_shares(risk, min(bins, len(risk)))  # [N, C]
     count = share.sum(axis=0)
-    draws = []
-    for weights in image_draws(images, n_draws, seed):
-        drawn = weights @ share  # [b, C]
-        positive = (weights * y) @ share
-        draws.append(np.divide(positive, drawn, out=np.full_like(positive, np.nan), where=drawn > 0))
-    observed = y @ share / count
-    low, high = _band(observed, np.concatenate(draws).T, [len(np.unique(images[each > 0])) for each in share.T])
-    ece = float(MEASURES["ece"](y, risk, np.ones((1, len(y))))[0])
+    drawn = []
+    for weights in image_draws(rows.images, draws):
+        weight = weights @ share  # [b, C]
+        positive = (weights * rows.y) @ share
+        drawn.append(np.divide(positive, weight, out=np.full_like(positive, np.nan), where=weight > 0))
+    observed = rows.y @ share / count
+    low, high = _band(observed, np.concatenate(drawn).T, [len(np.unique(rows.images[each > 0])) for each in share.T])
+    ece = float(MEASURES["ece"](risk, rows.y, np.ones((1, len(rows))))[0])
     return Reliability(risk=risk @ share / count, observed=observed, count=count, low=low, high=high, ece=ece)
 
 
-def thinned(x: np.ndarray, y: np.ndarray, most: int) -> np.ndarray:
-    """Indices of at most `most` >= 2 of the points `x`, `y` [P], ends included, that bend the line least.
+def thin(x: np.ndarray, y: np.ndarray, most: int) -> np.ndarray:
+    """Return indices of at most `most` >= 2 of the points `x`, `y` [P], ends included, that bend the line least.
 
     The point farthest from the line so far is added, over and over (Ramer 1972; Douglas & Peucker 1973); points on a
     straight line are dropped at once.
@@ -146,7 +146,7 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int) -> np.ndarray:
 
 
 def _farthest(x: np.ndarray, y: np.ndarray, first: int, last: int) -> tuple[float, int, int, int]:
-    """(minus the distance from the chord, first, index, last): the smallest is the farthest."""
+    """Return (minus the distance from the chord, first, index, last): the smallest is the farthest."""
     if last - first < 2:
         return 0.0, first, first, last
     dx, dy = x[last] - x[first], y[last] - y[first]
@@ -157,27 +157,27 @@ def _farthest(x: np.ndarray, y: np.ndarray, first: int, last: int) -> tuple[floa
     return -float(away[middle]), first, first + 1 + middle, last
 
 
-def _both_classes(y: np.ndarray, score: np.ndarray) -> Tally:
+def _both_classes(score: np.ndarray, y: np.ndarray) -> Tally:
     if len(np.unique(y)) < 2:
         raise ValueError(f"a curve needs both classes: all {len(y)} rows have label {y[0]}")
-    return tally(y, score, np.ones((1, len(y))))
+    return tally(score, y, np.ones((1, len(y))))
 
 
 def _errors(rows: Tally, coverage: np.ndarray) -> np.ndarray:
-    """[P, B]"""
+    """Return [P, B], the share of label 1 among the least risky rows at each coverage and draw."""
     weight = rows.at
     places = coverage[:, None] * weight.sum(axis=0)  # [P, B]
     return summed_to(rows.positive, weight, places) / places
 
 
 def _band(values: np.ndarray, draws: np.ndarray, n_images: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Low and high ends [P] of shares `values` [P] from `draws` [P, B]."""
+    """Return the low and high ends [P] of shares `values` [P] from `draws` [P, B]."""
     each = [interval(float(v), d, n, bounded=True) for v, d, n in zip(values, draws, n_images, strict=True)]
     return np.array([estimate.low for estimate in each]), np.array([estimate.high for estimate in each])
 
 
 def _bin_shares(risk: np.ndarray, bins: int) -> np.ndarray:
-    """[N, C] the share of each row in each bin: rows of one risk are shared out alike."""
+    """Return [N, C], the share of each row in each bin: rows of one risk are shared out alike."""
     _, inverse, counts = np.unique(risk, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)[:, None]  # [U, 1]
     edges = np.linspace(0, len(risk), bins + 1)  # [C + 1]

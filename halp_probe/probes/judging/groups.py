@@ -1,4 +1,7 @@
-"""AUROC within the groups of a column, and its mean over them. Legend: N rows, G groups, B bootstrap draws."""
+"""Groups of a column: the AUROC within each, and its mean over them.
+
+Legend: N rows, G groups, B bootstrap draws.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from itertools import chain
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate, image_draws, interval
+from halp_probe.bootstrap import Draws, Estimate, image_draws, interval
 from halp_probe.probes.judging.measures import MEASURES
-from halp_probe.probes.judging.metrics import rarer_images
+from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.judging.tally import tally
 
 LEAST_IMAGES = 10  # with either label, for a group to have an AUROC
@@ -18,7 +21,7 @@ LEAST_IMAGES = 10  # with either label, for a group to have an AUROC
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The rows of one value of the column that have a score."""
+    """Counts of the rows of one value of the column that have a score, and their AUROC."""
 
     value: str
     n: int
@@ -28,70 +31,62 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Grouped:
-    """Every group, also those too small to judge, and the mean over the others."""
+class GroupResults:
+    """AUROC of every group, also of those too small to judge, and the mean over the others."""
 
     groups: tuple[Group, ...]  # by value
     macro: Estimate  # the plain mean of the groups' AUROCs; its note says which groups are not in it
 
 
 def by_group(
-    y: np.ndarray,
     score: np.ndarray,
-    fold: np.ndarray,
+    rows: Rows,
     values: Sequence[str],
-    images: np.ndarray,
-    n_draws: int,
-    seed: int,
+    draws: Draws,
     minimum: int = LEAST_IMAGES,
     spread: float = 1.0,
-) -> Grouped:
-    """AUROC of `score` [N] within each of `values` [N], all on the same draws of `images` [N].
+) -> GroupResults:
+    """Judge the AUROC of `score` [N] within each of `values` [N], all on the same draws of images.
 
-    Only pairs of rows of one test `fold` [N] are compared, all such pairs of a group alike: two models' scores need not
+    Only pairs of rows of one test fold are compared, all such pairs of a group alike: two models' scores need not
     lie on one scale, and even calibrated risks do not, since where a test fold has more of a label its training rows
     have less. Rows without a score are not counted. `spread` is the `refit_spread` of the score.
 
     A group is judged when at least `minimum` images have either label; the macro mean is over the judged groups, the
-    same ones in every draw: it tells whether risk is found *within* groups, where knowing the group is worth nothing.
+    same ones in every draw: it shows whether risk is found *within* groups, where knowing the group is worth nothing.
     """
     named = np.asarray(values, dtype=str)
     names = [str(value) for value in np.unique(named)]
-    rows = {name: np.flatnonzero((named == name) & np.isfinite(score)) for name in names}
-    clusters = {name: rarer_images(y[rows[name]], images[rows[name]]) for name in names}
+    members = {name: np.flatnonzero((named == name) & np.isfinite(score)) for name in names}
+    of_group = {name: rows.take(members[name]) for name in names}
+    clusters = {name: of_group[name].rarer_images for name in names}
     judged = [name for name in names if clusters[name] >= minimum]
-    weights = chain([np.ones((1, len(y)))], image_draws(images, n_draws, seed))
-    blocks = [_aurocs(y, score, fold, [rows[name] for name in judged], w) for w in weights]
+    weights = chain([np.ones((1, len(rows)))], image_draws(rows.images, draws))
+    blocks = [_aurocs(score, rows, [members[name] for name in judged], w) for w in weights]
     aurocs = dict(zip(judged, np.concatenate(blocks, axis=1), strict=True))  # name -> [1 + B]
     groups = []
     for name in names:
-        inside = rows[name]
-        estimate = (
-            _estimate(aurocs[name], clusters[name], spread)
-            if name in aurocs
-            else _too_small(y[inside], images[inside], minimum)
-        )
+        inside = of_group[name]
+        estimate = _estimate(aurocs[name], clusters[name], spread) if name in aurocs else _too_small(inside, minimum)
         groups.append(
             Group(
                 value=name,
                 n=len(inside),
-                n_positive=int(y[inside].sum()),
-                n_images=len(np.unique(images[inside])),
+                n_positive=int(inside.y.sum()),
+                n_images=len(np.unique(inside.images)),
                 auroc=estimate,
             )
         )
-    return Grouped(tuple(groups), _macro(aurocs, sum(clusters[name] for name in judged), len(names), spread))
+    return GroupResults(tuple(groups), _macro(aurocs, sum(clusters[name] for name in judged), len(names), spread))
 
 
-def _aurocs(
-    y: np.ndarray, score: np.ndarray, fold: np.ndarray, judged: Sequence[np.ndarray], weights: np.ndarray
-) -> np.ndarray:
-    """[G, B] nan where no fold has both labels."""
+def _aurocs(score: np.ndarray, rows: Rows, judged: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Return [G, B] AUROCs, nan where no fold has both labels."""
     won, pairs = np.zeros((2, len(judged), len(weights)))
-    for g, rows in enumerate(judged):
-        for k in np.unique(fold[rows]):
-            inside = rows[fold[rows] == k]
-            found = tally(y[inside], score[inside], weights.T[inside].T)
+    for g, members in enumerate(judged):
+        for k in np.unique(rows.fold[members]):
+            inside = members[rows.fold[members] == k]
+            found = tally(score[inside], rows.y[inside], weights.T[inside].T)
             count = found.positives * found.negatives  # [B]
             won[g] += np.nan_to_num(MEASURES["auroc"].of(found)) * count
             pairs[g] += count
@@ -108,17 +103,17 @@ def _macro(aurocs: Mapping[str, np.ndarray], clusters: int, n_groups: int, sprea
 
 
 def _estimate(drawn: np.ndarray, clusters: int, spread: float, note: str = "") -> Estimate:
-    """From [1 + B]: the rows as they are, then the draws."""
+    """Estimate from `drawn` [1 + B]: the rows as they are, then the draws."""
     return interval(float(drawn[0]), drawn[1:], clusters, bounded=True, note=note, spread=spread)
 
 
-def _too_small(y: np.ndarray, images: np.ndarray, minimum: int) -> Estimate:
-    if not len(y):
+def _too_small(rows: Rows, minimum: int) -> Estimate:
+    if not len(rows):
         reason = "no row has a score"
-    elif len(np.unique(y)) == 1:
-        reason = f"all {len(y)} rows have label {y[0]}"
+    elif len(np.unique(rows.y)) == 1:
+        reason = f"all {len(rows)} rows have label {rows.y[0]}"
     else:
-        having = {label: len(np.unique(images[y == label])) for label in (0, 1)}
+        having = {label: len(np.unique(rows.images[rows.y == label])) for label in (0, 1)}
         label = min(having, key=having.__getitem__)
         reason = f"images with label {label}: {having[label]}, fewer than {minimum}"
     return Estimate(value=np.nan, low=np.nan, high=np.nan, note=reason)

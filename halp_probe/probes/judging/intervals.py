@@ -1,4 +1,4 @@
-"""What the bootstrap of fixed scores cannot see: the spread of cross-fitted models, and too few images.
+"""Limits of a bootstrap of fixed scores: the spread of cross-fitted models, and too few images.
 
 Legend: N rows, K folds.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from halp_probe.probes.judging.rows import Rows
+
 MOST_SPREAD = float(np.sqrt(2))  # `refit_spread` where there is no signal at all
 LEAST_RARER_IMAGES = 8  # below either of these, intervals held the truth in fewer than 92 % of simulations
 LEAST_IMAGES_A_FOLD = 6
 
 
 def refit_spread(scores: np.ndarray, y: np.ndarray) -> float:
-    """How much wider the interval of K cross-fitted models is than that of fixed scores, from 1 to √2.
+    """Return how much wider the interval of K cross-fitted models is than that of fixed scores, from 1 to √2.
 
     `scores` [K, N] of every fold's model on all rows, `y` [N] of 0 and 1. A model's direction has a part that its
     training rows have by chance, of share f of its variance. Along it, a fold looks predictable as far as it is like
@@ -36,13 +38,13 @@ def refit_spread(scores: np.ndarray, y: np.ndarray) -> float:
     return float(np.sqrt(1 + np.clip((n_models - 1) * (1 - likeness), 0, 1)))
 
 
-def too_narrow(y: np.ndarray, images: np.ndarray, folds: int) -> str:
-    """Why the intervals of these rows cannot be trusted, "" when they can; `y` [N] of 0 and 1, `images` [N].
+def too_narrow(rows: Rows, folds: int) -> str:
+    """Say why the intervals of these rows in `folds` folds cannot be trusted; "" when they can.
 
     With few images in a fold, pairs of rows of the *same* image weigh so much that the AUROC itself is off.
     """
-    having = [len(np.unique(images[y == label])) for label in (0, 1)]
-    n_images = len(np.unique(images))
+    having = [len(np.unique(rows.images[rows.y == label])) for label in (0, 1)]
+    n_images = len(np.unique(rows.images))
     if min(having) < LEAST_RARER_IMAGES:
         return f"only {min(having)} images have label {int(np.argmin(having))}: the intervals are too narrow"
     if n_images < LEAST_IMAGES_A_FOLD * folds:

@@ -1,4 +1,4 @@
-"""What a risk score is worth: AUROC and its companions, each over all bootstrap draws at once.
+"""Measures of a risk score: AUROC and its companions, each over all bootstrap draws at once.
 
 Label 1 (hallucinated) is the positive class and a higher score is a higher risk. A measure sees rows through a `Tally`;
 with whole numbers as weights it is the measure of rows repeated that often, and nan where it is not defined.
@@ -25,7 +25,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """One number about a score, and how it is to be read."""
+    """Number about a score, and how it is to be read."""
 
     name: str
     title: str
@@ -36,13 +36,13 @@ class Measure:
     by_fold: bool  # the mean over test folds, since two models' scores need not lie on one scale; False: pooled
     note: str
 
-    def __call__(self, y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """[B] under each draw's weights; `y` [N] of 0 and 1, `score` [N] finite, `weights` [B, N] >= 0."""
-        return self.of(tally(y, score, weights))
+    def __call__(self, score: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Compute [B] from `score` [N] finite and `y` [N] of 0 and 1, under each draw's `weights` [B, N] >= 0."""
+        return self.of(tally(score, y, weights))
 
 
 def auroc(rows: Tally) -> np.ndarray:
-    """[B] the chance that a row of label 1 scores above a row of label 0, ties counting half."""
+    """Return [B], the chance that a row of label 1 scores above a row of label 0, ties counting half."""
     below = np.cumsum(rows.negative, axis=0)  # [U, B]
     below -= 0.5 * rows.negative
     won = np.einsum("ub,ub->b", rows.positive, below)
@@ -50,7 +50,7 @@ def auroc(rows: Tally) -> np.ndarray:
 
 
 def auprc(rows: Tally) -> np.ndarray:
-    """[B] average precision: precision at each distinct score, weighted by the recall that it adds."""
+    """Return [B], the average precision: precision at each distinct score, weighted by the recall that it adds."""
     found = np.cumsum(rows.positive[::-1], axis=0)  # [U, B] from the riskiest on
     flagged = np.cumsum(rows.at[::-1], axis=0)  # [U, B]
     precision = np.divide(found, flagged, out=np.zeros_like(found), where=flagged > 0)
@@ -58,12 +58,12 @@ def auprc(rows: Tally) -> np.ndarray:
 
 
 def prevalence(rows: Tally) -> np.ndarray:
-    """[B] the share of label 1: what a random score reaches in `auprc`."""
+    """Return [B], the share of label 1: what a random score reaches in `auprc`."""
     return _ratio(rows.positives, rows.positives + rows.negatives)
 
 
 def fpr_at_tpr(rows: Tally, tpr: float = TPR_KEPT) -> np.ndarray:
-    """[B] the smallest share of label 0 flagged by any threshold `score >= t` that flags at least `tpr` of label 1."""
+    """Return [B], the smallest share of label 0 flagged by any `score >= t` that flags at least `tpr` of label 1."""
     found = np.cumsum(rows.positive[::-1], axis=0)  # [U, B] from the riskiest on
     flagged = np.cumsum(rows.negative[::-1], axis=0)  # [U, B]
     recall = np.divide(found, found[-1], out=np.zeros_like(found), where=found[-1] > 0)
@@ -73,13 +73,13 @@ def fpr_at_tpr(rows: Tally, tpr: float = TPR_KEPT) -> np.ndarray:
 
 
 def brier(rows: Tally) -> np.ndarray:
-    """[B] mean squared distance of the probability from the label."""
+    """Return [B], the mean squared distance of the probability from the label."""
     wrong = (1 - rows.score) ** 2 @ rows.positive + rows.score**2 @ rows.negative
     return _ratio(wrong, rows.positives + rows.negatives)
 
 
 def calibration_error(rows: Tally, bins: int = CALIBRATION_BINS) -> np.ndarray:
-    """[B] expected calibration error: |mean risk − share of label 1|, averaged over bins of equal weight.
+    """Return [B], the expected calibration error: |mean risk − share of label 1|, averaged over equal-weight bins.
 
     A score whose rows straddle the edge of a bin is shared out in proportion, so that every bin has W / bins of the
     weight W. It is biased upwards: on few rows, bins of a perfect probability miss by chance.
@@ -92,7 +92,7 @@ def calibration_error(rows: Tally, bins: int = CALIBRATION_BINS) -> np.ndarray:
 
 
 def aurc(rows: Tally) -> np.ndarray:
-    """[B] area under the risk-coverage curve: the error among the k least risky rows, averaged over k = 1 … N.
+    """Return [B], the area under the risk-coverage curve: the error among the k least risky rows, mean over k = 1 … N.
 
     Geifman, Uziel & El-Yaniv 2019, "Bias-reduced uncertainty estimation for deep neural classifiers"; the curve itself:
     El-Yaniv & Wiener 2010. Rows of one score count with the mean over all their orders. Raises ValueError on fractional
@@ -102,19 +102,20 @@ def aurc(rows: Tally) -> np.ndarray:
 
 
 def error_at_coverage(rows: Tally, coverage: float = COVERAGE) -> np.ndarray:
-    """[B] the error among the least risky ⌈coverage · N⌉ rows, the mean over all orders of tied rows."""
+    """Return [B], the error among the least risky ⌈coverage · N⌉ rows, the mean over all orders of tied rows."""
     weight = rows.at  # [U, B]
     answered = np.ceil(np.round(coverage * weight.sum(axis=0), 9))  # [B] rounded: .8 * 35 must not become 29
     return _ratio(summed_to(rows.positive, weight, answered[None])[0], answered)
 
 
 def prr(rows: Tally, max_rejection: float = 1.0) -> np.ndarray:
-    """[B] prediction rejection ratio as lm-polygraph normalises it: 1 for the oracle, 0 for a random order.
+    """Return [B], the prediction rejection ratio as lm-polygraph normalises it.
 
-    The area is the accuracy among the k least risky rows, averaged over k = N − R + 1 … N with R = ⌊max_rejection · N⌋;
-    the ratio is (area − random) / (oracle − random). Two details differ, and only make it exact: the random area is its
-    expectation (there: the mean of 1,000 shuffles), and tied rows count with the mean over their orders (there: as the
-    sort leaves them). Malinin, Mlodozeniec & Gales 2020; Vashurin et al. 2025 (lm-polygraph). Raises as `aurc`.
+    It is 1 for the oracle, 0 for a random order. The area is the accuracy among the k least risky rows, averaged
+    over k = N − R + 1 … N with R = ⌊max_rejection · N⌋; the ratio is (area − random) / (oracle − random). Two
+    details differ, and only make it exact: the random area is its expectation (there: the mean of 1,000 shuffles),
+    and tied rows count with the mean over their orders (there: as the sort leaves them). Malinin, Mlodozeniec &
+    Gales 2020; Vashurin et al. 2025 (lm-polygraph). Raises as `aurc`.
     """
     positives, negatives = rows.positives, rows.negatives  # [B]
     total = positives + negatives
@@ -131,7 +132,7 @@ def prr(rows: Tally, max_rejection: float = 1.0) -> np.ndarray:
 
 
 def _mean_error(rows: Tally, answered: np.ndarray) -> np.ndarray:
-    """[B] error among the k least risky rows, averaged over the k above `answered` [B].
+    """Return [B], the error among the k least risky rows, averaged over the k above `answered` [B].
 
     Within a score, error(k) = r + (F − rA) / k: r its share of label 1, A the rows before it and F those of label 1. So
     its sum over k needs only r and harmonic numbers.
@@ -148,14 +149,14 @@ def _mean_error(rows: Tally, answered: np.ndarray) -> np.ndarray:
 
 
 def _harmonic_numbers(counts: np.ndarray) -> np.ndarray:
-    """The numbers 0, 1, 1 + 1/2, … as far as `counts` goes."""
+    """Return the numbers 0, 1, 1 + 1/2, … as far as `counts` goes."""
     if not (counts == np.rint(counts)).all():
         raise ValueError("AURC and PRR count rows: their weights must be whole numbers")
     return np.append(0.0, np.cumsum(1 / np.arange(1, int(counts.max()) + 1)))
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Nan where there is nothing to divide by."""
+    """Divide; nan where there is nothing to divide by."""
     return np.divide(numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """Rows gathered by score, the least risky first; rows of one score cannot be told apart."""
+    """Rows gathered by score, the least risky first; rows of one score cannot be distinguished."""
 
     score: np.ndarray  # [U] increasing
     positive: np.ndarray  # [U, B] weight of label 1 at this score
@@ -20,21 +20,21 @@ class Tally:
 
     @property
     def at(self) -> np.ndarray:
-        """[U, B] weight at this score."""
+        """Weight [U, B] at this score."""
         return self.positive + self.negative
 
     @property
     def positives(self) -> np.ndarray:
-        """[B] weight of label 1 in all."""
+        """Weight [B] of label 1 in all."""
         return self.positive.sum(axis=0)
 
     @property
     def negatives(self) -> np.ndarray:
-        """[B] weight of label 0 in all."""
+        """Weight [B] of label 0 in all."""
         return self.negative.sum(axis=0)
 
 
-def tally(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Tally:
+def tally(score: np.ndarray, y: np.ndarray, weights: np.ndarray) -> Tally:
     """Gather `y` [N] of 0 and 1 and `weights` [B, N] by `score` [N], finite; fastest with `weights.T` contiguous."""
     order = np.argsort(score, kind="stable")
     ordered = score[order]
@@ -48,9 +48,10 @@ def tally(y: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Tally:
 
 
 def summed_to(amount: np.ndarray, weight: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """[P, B] how much of `amount` [U, B] lies in the first rows, up to the weights `places` [P, B] of `weight` [U, B].
+    """Return [P, B], how much of `amount` [U, B] lies in the first rows, up to the weights `places` [P, B] of `weight`.
 
-    Where a place falls among rows of one score, they count in proportion: the mean over all orders of tied rows.
+    `weight` is [U, B]. Where a place falls among rows of one score, they count in proportion: the mean over all
+    orders of tied rows.
     """
     ends, sums = (np.vstack([np.zeros(amount.shape[1]), np.cumsum(each, axis=0)]) for each in (weight, amount))
     found = np.empty_like(places, dtype=np.float64)
