@@ -1,4 +1,4 @@
-"""`halp-probe <command>`, and the same commands as the root scripts run them.
+"""The command line `halp-probe <command>`, and the same commands for the scripts in the root folder.
 
 Only the chosen command's module is imported to run; `--help` loads neither torch nor transformers.
 """
@@ -45,12 +45,12 @@ COMMANDS = {
 
 
 def module_of(command: str) -> Any:
-    """The module with the command's `add_arguments` and `run`."""
+    """Import the module with the command's `add_arguments` and `run`."""
     return importlib.import_module(f"halp_probe.commands.{command.replace('-', '_')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `halp-probe`; the exit status. An error of the input prints one line and gives 2."""
+    """Run `halp-probe` and return the exit status. An input error prints one line and returns 2."""
     parser = argparse.ArgumentParser(
         prog="halp-probe", description="Probes on a VLM's hidden states.", allow_abbrev=False
     )
@@ -82,7 +82,7 @@ def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         with log_on_terminal():
             status: int = module_of(args.command).run(args)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+    except BrokenPipeError:  # the reader of our output has closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except InputError as error:

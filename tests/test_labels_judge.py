@@ -21,7 +21,7 @@ from judge_server import Asked, Server, completion, error, serving
 from test_labels_table import FakeShards, fake_shards
 
 from halp_probe.cli import main
-from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Pace, Stopped, read_body
+from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Pace, StopAsking, read_body
 from halp_probe.labels import judge_prompt
 from halp_probe.labels.judge import JudgeConfig, ask_judge
 from halp_probe.labels.judge_prompt import Said, parse, prompt_sha256, shortened, user_message, verdict_key
@@ -367,7 +367,7 @@ def test_every_request_waits_for_its_start(tmp_path: Path) -> None:
         endpoint.ask(ANYTHING)
         assert waited == [0, 100, 200, 300] and len(server.asked) == 4, "repeated requests are paced too"
         endpoint.stop.set()
-        with pytest.raises(Stopped):
+        with pytest.raises(StopAsking):
             endpoint.ask(ANYTHING)
         assert len(server.asked) == 4
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate, joined
+from halp_probe.bootstrap import Estimate, join_notes
 from halp_probe.comparison.answers import AnswerChanges, answer_changes
 from halp_probe.comparison.cka import linear_cka
 from halp_probe.comparison.conditions import notes, other_architecture
@@ -98,7 +98,7 @@ def movement(pair: Pair, representation: str, *, draws: int = 1000, seed: int = 
         cosine=mean_over_images(cosine, images, low=-1, high=1, draws=draws, seed=seed),
         cosine_min=_of_known(cosine, np.min),
         cka=aligned.value,
-        note=joined(_lost(finite), other_space or _without_length(cosine), aligned.reason),
+        note=join_notes(_lost(finite), other_space or _without_length(cosine), aligned.reason),
     )
 
 

@@ -32,10 +32,10 @@ from halp_probe.extraction.manifest import (
 from halp_probe.extraction.options import ExtractOptions
 from halp_probe.extraction.outcome import Extraction
 from halp_probe.extraction.run import check_against_table, run, with_image_files
-from halp_probe.locking import locked
+from halp_probe.locking import lock_folder
 from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import DEFAULT_MODEL, ModelOptions, load_opened, open_model
-from halp_probe.progress import Progress, ProgressChoice, shown, silent
+from halp_probe.progress import Progress, ProgressChoice, display, silent
 from halp_probe.records import CaptureSpec, Sample
 from halp_probe.settings import options_json
 from halp_probe.shards.columns import subject
@@ -202,7 +202,7 @@ def extract(
     )
     given = read_vqa(table, Path(images_dir))
     loaded = model if isinstance(model, LoadedModel) else None
-    with shown(progress) as report:
+    with display(progress) as report:
         return extract_items(options, given, loaded, progress=report, stopping=nullcontext(should_stop or _never))
 
 
@@ -219,7 +219,7 @@ def extract_items(
     `stopping` is entered around the batches, and gives what is asked after each of them.
     """
     check_store_dtype(options.store_dtype, options.question_view)
-    with locked(options.output_dir):
+    with lock_folder(options.output_dir):
         loaded, prompter = load(options, given.task.system, loaded)
         return extract_with(options, given, loaded, prompter, progress=progress, stopping=stopping)
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from halp_probe.bootstrap import PATCHY, Estimate, image_draws, interval, joined
+from halp_probe.bootstrap import PATCHY, Estimate, image_draws, interval, join_notes
 from halp_probe.probes.judging.intervals import MOST_SPREAD
 from halp_probe.probes.judging.measures import MEASURES, Measure
 from halp_probe.probes.judging.tally import tally
@@ -41,7 +41,7 @@ class Judged:
     def minus(self, other: Judged) -> Estimate:
         """The paired difference: both were judged on the same draws."""
         clusters = min(self.clusters, other.clusters)
-        note = joined(self.note, other.note)
+        note = join_notes(self.note, other.note)
         draws, spread = self.draws - other.draws, max(self.spread, other.spread)
         return interval(self.value - other.value, draws, clusters, bounded=False, note=note, spread=spread)
 
