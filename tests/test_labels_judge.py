@@ -278,7 +278,7 @@ def test_texts_that_a_working_judge_refuses_do_not_end_the_run(tmp_path: Path) -
     assert run.failed == 30 and run.rows[0].label == 0
 
 
-@pytest.mark.parametrize(("status", "message"), [(401, "set OPENAI_API_KEY"), (404, "knows no model 'm'")])
+@pytest.mark.parametrize(("status", "message"), [(401, "set OPENAI_API_KEY"), (404, "does not know the model 'm'")])
 def test_what_no_further_question_can_mend_ends_the_run_at_once(tmp_path: Path, status: int, message: str) -> None:
     with serving(lambda asked, n: error(status)) as server:
         with pytest.raises(LabelError, match=message):
@@ -546,7 +546,7 @@ def test_no_half_made_table_is_left_when_the_judge_is_down(
     with serving(lambda asked, n: error(404)) as server:
         assert call(server, tmp_path / "labels.csv", "all") == 2
     assert list(tmp_path.iterdir()) == []
-    assert "error: the judge's endpoint knows no model 'm/1'" in capsys.readouterr().err
+    assert "error: the judge's endpoint does not know the model 'm/1'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -555,8 +555,14 @@ def test_no_half_made_table_is_left_when_the_judge_is_down(
         (["--judge", "all"], "--judge needs --judge-url and --judge-model"),
         (["--judge", "all", "--judge-url", "http://h/v1"], "--judge needs --judge-model"),
         (["--judge-model", "m"], "--judge-model needs --judge all or unknown"),
-        (["--judge", "all", "--judge-model", "m", "--judge-url", "localhost:8000"], "is no address; write it in full"),
-        (["--judge", "all", "--judge-model", "m", "--judge-url", "http://me:pw@h/v1"], "must hold no name, password"),
+        (
+            ["--judge", "all", "--judge-model", "m", "--judge-url", "localhost:8000"],
+            "is not an address; write it in full",
+        ),
+        (
+            ["--judge", "all", "--judge-model", "m", "--judge-url", "http://me:pw@h/v1"],
+            "must not hold a name, password",
+        ),
         (["--judge", "all", "--judge-model", "m", "--judge-url", "http://h", "--rule", "exact"], "--rule does not go"),
         (
             ["--judge", "all", "--judge-model", "m", "--judge-url", "http://h", "--table", "t", "--column", "c"],

@@ -22,7 +22,7 @@ from halp_probe.engine import batched as batched_module
 from halp_probe.engine.images import by_content
 from halp_probe.engine.preparing import Prepared, Preparer, prepared
 from halp_probe.engine.prompting import Prompt, Prompter
-from halp_probe.engine.threads import Behind, ahead
+from halp_probe.engine.threads import BackgroundThread, prefetch
 from halp_probe.errors import InputError
 from halp_probe.models.loading import open_checkpoint
 from halp_probe.records import Failure, Sample
@@ -37,7 +37,7 @@ def test_ahead_keeps_order_and_is_bounded() -> None:
             made.append(k)
             yield k
 
-    for taken, number in enumerate(ahead(numbers(), depth=2)):
+    for taken, number in enumerate(prefetch(numbers(), depth=2)):
         time.sleep(0.002)
         assert number == taken and len(made) <= taken + 4  # this one, two waiting, one in the making
     assert made == list(range(20))
@@ -48,11 +48,11 @@ def test_ahead_runs_in_another_thread_and_raises_here() -> None:
         yield threading.get_ident()
         raise InputError("no more")
 
-    items = ahead(broken())
+    items = prefetch(broken())
     assert next(items) != threading.get_ident()
     with pytest.raises(InputError, match="no more"):
         next(items)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 def test_behind_keeps_order_and_waits_when_it_is_full() -> None:
@@ -63,11 +63,11 @@ def test_behind_keeps_order_and_waits_when_it_is_full() -> None:
         gate.wait()
         done.append(k)
 
-    with Behind(depth=2) as behind:
-        behind.submit(slow, 0)
-        behind.submit(slow, 1)
+    with BackgroundThread(depth=2) as background:
+        background.submit(slow, 0)
+        background.submit(slow, 1)
         threading.Timer(0.05, gate.set).start()
-        behind.submit(slow, 2)  # waits for the first
+        background.submit(slow, 2)  # waits for the first
         assert done[:1] == [0]
     assert done == [0, 1, 2]
 
@@ -78,14 +78,14 @@ def test_behind_stops_at_an_error_and_raises_it() -> None:
     def fails() -> None:
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"), Behind(depth=5) as behind:
-        behind.submit(done.append, 1)
-        behind.submit(fails)
-        behind.submit(done.append, 2)
+    with pytest.raises(OSError, match="disk full"), BackgroundThread(depth=5) as background:
+        background.submit(done.append, 1)
+        background.submit(fails)
+        background.submit(done.append, 2)
     assert done == [1]
-    with pytest.raises(OSError, match="disk full"), Behind(depth=1) as behind:
-        behind.submit(fails)
-        behind.submit(done.append, 3)
+    with pytest.raises(OSError, match="disk full"), BackgroundThread(depth=1) as background:
+        background.submit(fails)
+        background.submit(done.append, 3)
     assert done == [1]
 
 

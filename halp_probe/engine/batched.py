@@ -19,7 +19,7 @@ from halp_probe.engine.engine import Computed, Engine
 from halp_probe.engine.images import ImageError, by_content, image_path, pixel_count
 from halp_probe.engine.preparing import Prepared, Preparer, prepared
 from halp_probe.engine.prompting import Prompt
-from halp_probe.engine.threads import ahead
+from halp_probe.engine.threads import prefetch
 from halp_probe.engine.vision import VisionError
 from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
@@ -124,7 +124,7 @@ class Batched:
 
     def results(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Generator[Result, None, None]:
         """Batch after batch of the samples that are not stored. `retried` are those that failed in earlier runs."""
-        with closing(ahead(self._batches(images, retried))) as batches:
+        with closing(prefetch(self._batches(images, retried))) as batches:
             for batch in batches:
                 computed, failures = self._compute(batch.prompts) if batch.prompts else ([], [])
                 yield Result(computed=computed, failures=[*batch.failures, *failures], attempted=batch.attempted)
