@@ -124,7 +124,7 @@ def test_a_killed_run_goes_on(data, tmp_path):
 def test_what_is_answered_is_not_asked_again(data, tmp_path, monkeypatch):
     answer_task(given(data), OPTIONS, tmp_path / "a.csv")
     before = (tmp_path / "a.replies.jsonl").read_bytes()
-    monkeypatch.setattr("halp_probe.engine.batched.Batched.results", None)  # would fail if it were called
+    monkeypatch.setattr("halp_probe.engine.batched.BatchRunner.results", None)  # would fail if it were called
     answered = answer_task(given(data), OPTIONS, tmp_path / "a.csv")
     assert len(answered.replies) == 48 and (tmp_path / "a.replies.jsonl").read_bytes() == before
 
@@ -165,7 +165,7 @@ def test_a_question_that_is_no_unicode_fails_alone(data, tmp_path):
     answered = answer_task(broken, OPTIONS, tmp_path / "a.csv")
     assert len(answered.replies) == 2
     assert [failure.reason for failure in answered.failures] == [
-        "the question is no Unicode text (surrogates not allowed)"
+        "the question is not valid Unicode (surrogates not allowed)"
     ]
 
 

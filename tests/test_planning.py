@@ -17,7 +17,7 @@ from halp_probe.engine.capture import capture_input, capture_outputs, only_at
 from halp_probe.engine.decoding import _without_padding, answer_rules
 from halp_probe.engine.positions import find_positions, parse_layers, probed_layers
 from halp_probe.errors import InputError
-from halp_probe.models.image_entry import joined, one_each
+from halp_probe.models.image_entry import join_features, split_by_prompt
 
 IMAGE = 9
 
@@ -166,8 +166,8 @@ def test_features_of_images_are_selected(split: bool) -> None:
     layers = [layer.split([1, 2, 3]) for layer in deep] if split else deep
     features = BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=layers)
     for images, tokens, taken in (([1, 1, 1], [1, 2, 3], (2, 0, 2)), ([2, 1], [3, 3], (1, 0, 1))):
-        alone = one_each(features, images, tokens)
-        chosen = joined([alone[prompt] for prompt in taken])
+        alone = split_by_prompt(features, images, tokens)
+        chosen = join_features([alone[prompt] for prompt in taken])
         whole = torch.cat(pooled).split(tokens)
         expected = torch.cat([whole[prompt] for prompt in taken])
         assert torch.equal(torch.cat(list(chosen.pooler_output)), expected)

@@ -20,7 +20,7 @@ from test_equality import single_inputs
 from tiny_models import TINY, tiny_model
 
 from halp_probe.engine.decoding import _sampled, answer_rules
-from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.engine.images import LoadedImage
 from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.engine.sampling import GREEDY, Decoding
@@ -221,9 +221,9 @@ def test_rows_that_end_leave_the_others_as_they_are(
 
 def test_what_was_not_answered_is_not_finished(shapes: Setting) -> None:
     """Neither behind a shut gate, which sees no answer yet, nor where none was asked for."""
-    seen: list[Computed] = []
+    seen: list[ComputedBatch] = []
 
-    def gate(computed: Computed) -> np.ndarray:
+    def gate(computed: ComputedBatch) -> np.ndarray:
         seen.append(computed)
         return np.arange(len(computed.prompts)) % 2 == 0
 

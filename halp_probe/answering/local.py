@@ -12,8 +12,8 @@ import numpy as np
 
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, fingerprint, now_utc
-from halp_probe.engine.batched import Batched, samples_by_image
-from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.batched import BatchRunner, samples_by_image
+from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.engine.preparing import Preparer, default_workers
 from halp_probe.engine.prompting import Prompter, largest_area
 from halp_probe.engine.provenance import run_settings
@@ -82,7 +82,7 @@ class LocalAnswerer:
             decoding=self._options.decoding,
             attempt=attempt,
         )
-        batched = Batched(
+        batched = BatchRunner(
             engine,
             self._preparer,
             done,
@@ -110,7 +110,7 @@ class LocalAnswerer:
             self._shares_prefix = sharing.shared
         return self._shares_prefix
 
-    def _replies(self, engine: Engine, computed: Sequence[Computed], attempt: int) -> Iterator[Reply | Failure]:
+    def _replies(self, engine: Engine, computed: Sequence[ComputedBatch], attempt: int) -> Iterator[Reply | Failure]:
         date = now_utc()
         for row in (row for batch in computed for row in engine.collect(batch)):
             if not np.isfinite([row.first_token_entropy, row.answer_logprob]).all():

@@ -74,7 +74,7 @@ def audit(
 
 def _prompter(shards: Shards, model: str | None, cache_dir: str | None) -> Prompter:
     """Return the prompter of the shards' prompts. Raises InputError for a model that would make other prompts."""
-    from halp_probe.engine.identity import identity_of_checkpoint, with_prompts
+    from halp_probe.engine.identity import add_prompts, identity_of_checkpoint
     from halp_probe.engine.prompting import Prompter
     from halp_probe.models.loading import open_checkpoint
 
@@ -89,7 +89,7 @@ def _prompter(shards: Shards, model: str | None, cache_dir: str | None) -> Promp
     here = identity_of_checkpoint(checkpoint)
     _check_same_prompts(stored, here)  # before prompts are made: another model may not accept these options
     prompter = Prompter.for_identity(checkpoint, stored)
-    _check_same_prompts(stored, with_prompts(here, prompter, shows_images=stored.shows_images))
+    _check_same_prompts(stored, add_prompts(here, prompter, shows_images=stored.shows_images))
     return prompter
 
 

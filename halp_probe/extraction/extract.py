@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from halp_probe.datasets import Rows
-from halp_probe.engine.batched import Batched, samples_by_image, text_only
+from halp_probe.engine.batched import BatchRunner, samples_by_image, text_only
 from halp_probe.engine.engine import Engine, Gate
 from halp_probe.engine.positions import parse_layers
 from halp_probe.engine.preparing import Preparer, default_workers
@@ -323,9 +323,9 @@ def _write_record(
     write_manifest(options.output_dir, settings, {**details, "adapter_names": adapters} if adapters else details)
 
 
-def _batched(options: ExtractOptions, engine: Engine, preparer: Preparer, folder: RunFolder) -> Batched:
+def _batched(options: ExtractOptions, engine: Engine, preparer: Preparer, folder: RunFolder) -> BatchRunner:
     on_cuda = engine.loaded.device.type == "cuda"
-    return Batched(
+    return BatchRunner(
         engine,
         preparer,
         folder.done,

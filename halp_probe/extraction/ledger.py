@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.progress import Counter
 from halp_probe.records import Captured, Failure
 from halp_probe.shards.columns import from_captured
@@ -37,7 +37,7 @@ class Ledger:
         done = self._folder.done
         return (*self._table_failures, *(f for question_id, f in self._failed.items() if question_id not in done))
 
-    def store(self, computed: Sequence[Computed], failures: Sequence[Failure]) -> None:
+    def store(self, computed: Sequence[ComputedBatch], failures: Sequence[Failure]) -> None:
         """Store the samples of a batch; record those that failed, and those with numbers that are not finite."""
         rows = [row for batch in computed for row in self._engine.collect(batch)]
         broken = [failure for row in rows if (failure := _not_finite(row)) is not None]

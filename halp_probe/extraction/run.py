@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from halp_probe.engine.batched import Batched
+from halp_probe.engine.batched import BatchRunner
 from halp_probe.engine.threads import BackgroundThread
 from halp_probe.errors import InputError
 from halp_probe.extraction.ledger import Ledger
@@ -49,7 +49,7 @@ def name_all_images(samples: Sequence[Sample]) -> Sequence[Sample]:
 
 
 def run(
-    batched: Batched,
+    batched: BatchRunner,
     folder: RunFolder,
     images: Sequence[list[Sample]],
     table_failures: Sequence[Failure] = (),
@@ -86,7 +86,7 @@ def run(
 
 
 def _capture(
-    batched: Batched,
+    batched: BatchRunner,
     images: Sequence[list[Sample]],
     retried: frozenset[str],
     ledger: Ledger,

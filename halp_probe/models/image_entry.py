@@ -139,7 +139,7 @@ def pass_injected(
         yield ImageArguments({**arguments.now, "past_key_values": cache})
 
 
-def one_each(features: Any, images: Sequence[int], tokens: Sequence[int]) -> list[Any]:
+def split_by_prompt(features: Any, images: Sequence[int], tokens: Sequence[int]) -> list[Any]:
     """The features of several prompts' images, as if those of each had been looked at alone.
 
     Prompt k shows `images[k]` of them, which have `tokens[k]` tokens together.
@@ -162,7 +162,7 @@ def _of_prompt(layer: Any, images: slice, tokens: Sequence[int], k: int) -> Any:
     return layer[images]
 
 
-def joined(features: Sequence[Any]) -> Any:
+def join_features(features: Sequence[Any]) -> Any:
     """The features of one prompt's images after the other as those of one call."""
     first = features[0]
     if len(features) == 1:
