@@ -20,7 +20,7 @@ from halp_probe.engine.provenance import run_settings
 from halp_probe.engine.proving import prove_looked_up
 from halp_probe.engine.sharing import NO_IMAGES, try_sharing
 from halp_probe.models.loading import LoadedModel
-from halp_probe.models.options import load_opened, open_model
+from halp_probe.models.options import load_model_weights, open_model
 from halp_probe.records import Captured, CaptureSpec, Failure, Sample
 
 _log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class LocalAnswerer:
             template_options=options.template_options,
             system=options.system_prompt,
         )
-        return cls(load_opened(options.model, checkpoint), prompter, images_dir, options, text_only=text_only)
+        return cls(load_model_weights(options.model, checkpoint), prompter, images_dir, options, text_only=text_only)
 
     def answer(
         self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]

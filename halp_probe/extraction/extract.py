@@ -34,7 +34,7 @@ from halp_probe.extraction.outcome import Extraction
 from halp_probe.extraction.run import check_against_table, name_all_images, run
 from halp_probe.locking import lock_folder
 from halp_probe.models.loading import LoadedModel
-from halp_probe.models.options import DEFAULT_MODEL, ModelOptions, load_opened, open_model
+from halp_probe.models.options import DEFAULT_MODEL, ModelOptions, load_model_weights, open_model
 from halp_probe.progress import Progress, ProgressChoice, display, silent
 from halp_probe.records import CaptureSpec, Sample
 from halp_probe.settings import options_json
@@ -244,7 +244,7 @@ def load(
         template_options=options.template_options,
         system=task_system if options.system_prompt is None else options.system_prompt,
     )
-    return loaded or load_opened(options.model, checkpoint), prompter
+    return loaded or load_model_weights(options.model, checkpoint), prompter
 
 
 def extract_with(
