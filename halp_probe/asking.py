@@ -28,7 +28,7 @@ class Answer(Generic[_Item, _Result]):
 
 
 class Patience:
-    """Count of failures in a row: it tells an endpoint that is down from one that merely refuses some items."""
+    """Count of failures in a row, to distinguish an endpoint that is down from one that merely refuses some items."""
 
     def __init__(self) -> None:
         self.works = False  # whether the endpoint has ever replied, perhaps in an earlier run
@@ -112,7 +112,7 @@ class _Askers(Generic[_Item, _Result]):
     def join(self, ending: _Ending) -> None:
         """Wait for the threads, at most as long as `ending` allows."""
         for thread in self._threads:
-            thread.join(ending.left)
+            thread.join(ending.seconds_left)
 
     def _work(self) -> None:
         try:
@@ -143,14 +143,14 @@ class _Ending:
             self._until = time.monotonic() + self._grace
 
     @property
-    def left(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Seconds left; None: no limit."""
         return None if self._until is None else max(self._until - time.monotonic(), 0.0)
 
     @property
     def over(self) -> bool:
         """Return whether the time is up."""
-        return self.left == 0.0
+        return self.seconds_left == 0.0
 
 
 def _drain(results: queue.SimpleQueue[Any]) -> list[Any]:

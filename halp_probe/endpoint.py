@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import openai
 
 KEY_VARIABLE = "OPENAI_API_KEY"
-_LONGEST_WAIT = 60.0  # seconds between two tries, also where the server asks for more
-_SHOWN = 200  # characters of a body that is not what it should be
-_SHORTEST_KEY = 8  # characters; a shorter "key" of a local server is no secret and may be any word
+_LONGEST_WAIT = 60.0  # seconds between two attempts, even if the server asks for more
+_MAX_SHOWN = 200  # characters of an unexpected body
+_SHORTEST_KEY = 8  # characters; a shorter "key" of a local server is not secret and may be any word
 
 
 class StopAsking(Exception):
@@ -175,10 +175,10 @@ def read_body(text: str) -> Completion | NoReply:
         message = choice["message"]
         parts = (message.get("content"), choice.get("finish_reason"), message.get("refusal"), body.get("model"))
     except (ValueError, LookupError, TypeError, AttributeError):
-        return NoReply(reason="HTTP 200, but no chat completion", passing=False, detail=text[:_SHOWN])
+        return NoReply(reason="HTTP 200, but no chat completion", passing=False, detail=text[:_MAX_SHOWN])
     words = ["" if part is None else part for part in parts]
     if not all(isinstance(word, str) for word in words):
-        return NoReply(reason="HTTP 200, but no chat completion", passing=False, detail=text[:_SHOWN])
+        return NoReply(reason="HTTP 200, but no chat completion", passing=False, detail=text[:_MAX_SHOWN])
     content, finish, refusal, served = (word.encode(errors="replace").decode() for word in words)  # no lone surrogates
     return Completion(text=content, finish=finish, refusal=refusal, served=served, tokens=_tokens(body))
 
@@ -217,7 +217,7 @@ def _server_message(error: openai.APIStatusError) -> str:
     """Return the server's message: the client shows it only if it stands in one certain field."""
     body = error.body
     message = body.get("message") or body.get("detail") if isinstance(body, dict) else None
-    return message if isinstance(message, str) else error.response.text[:_SHOWN]
+    return message if isinstance(message, str) else error.response.text[:_MAX_SHOWN]
 
 
 def _retry_after(error: openai.APIStatusError) -> float:

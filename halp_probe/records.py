@@ -79,7 +79,7 @@ class Captured:
     prompt_tokens: int
     first_token_logprob: float  # nats, of the likeliest first token, before any repetition penalty
     first_token_entropy: float  # nats
-    answer: str  # "" when no answers were asked for
+    answer: str  # "" if no answers were requested
     answer_logprob: float  # nats, summed over the answer's tokens; nan without an answer
     answer_tokens: int  # the end token counted
-    finished: bool  # whether the answer came to an end token: False where it was cut off, or there is none
+    finished: bool  # whether the answer reached an end token: False if it was cut off, or there is no answer

@@ -111,13 +111,13 @@ class StateIdentity:
         A card without a revision comes from shards without one; its missing fields are unknown.
         """
         complete = card.get("revision") is not None
-        new = [each.name for each in cls.compared() if each.metadata.get("new_in_cards")]
+        new = [each.name for each in cls.compared_fields() if each.metadata.get("new_in_cards")]
         return cls._of(card, complete=complete, unknown=frozenset(name for name in new if name not in card))
 
     @classmethod
     def _of(cls, source: Mapping[str, Any], *, complete: bool, unknown: frozenset[str] = frozenset()) -> StateIdentity:
         values: dict[str, Any] = {}
-        for each in cls.compared():
+        for each in cls.compared_fields():
             value = _plain(source.get(each.name))
             if value is None or value is False:
                 means_none = complete and each.metadata.get("optional", False) and each.name not in unknown
@@ -127,18 +127,18 @@ class StateIdentity:
         return cls(**values, model_name=UNKNOWN if name is None else name, complete=complete)
 
     @classmethod
-    def compared(cls) -> tuple[Field[Any], ...]:
+    def compared_fields(cls) -> tuple[Field[Any], ...]:
         """Return the fields that decide what a state is."""
         return tuple(each for each in fields(cls) if each.compare)
 
     def attributes(self) -> dict[str, Any]:
         """Return every field that is known, by name; None where there is none."""
-        found = {each.name: getattr(self, each.name) for each in self.compared()}
+        found = {each.name: getattr(self, each.name) for each in self.compared_fields()}
         return {name: value for name, value in found.items() if value is not UNKNOWN}
 
     def card(self) -> dict[str, Any]:
         """Return every field by name, as a probe's card has it: null where there is none or where it is unknown."""
-        return {each.name: self.attributes().get(each.name) for each in self.compared()}
+        return {each.name: self.attributes().get(each.name) for each in self.compared_fields()}
 
     def prompt_options(self) -> dict[str, Any]:
         """Return a prompter's options to make such prompts again, under the names of the command line's options."""
@@ -153,7 +153,7 @@ class StateIdentity:
     def differences(self, other: StateIdentity, check: Check) -> tuple[Difference, ...]:
         """Return the fields that differ and that the check does not let pass, in the order of the class."""
         found = []
-        for name in (each.name for each in self.compared()):
+        for name in (each.name for each in self.compared_fields()):
             mine, its = getattr(self, name), getattr(other, name)
             passes = UNKNOWN in (mine, its) and name not in check.required
             if mine != its and not passes and name not in check.may_differ:
@@ -161,7 +161,7 @@ class StateIdentity:
         return tuple(found)
 
 
-_ALL = frozenset(each.name for each in StateIdentity.compared())
+_ALL = frozenset(each.name for each in StateIdentity.compared_fields())
 _WEIGHTS = frozenset({"revision", "adapters", "quantization"})
 _INTERVENTION = frozenset({"intervention", "intervention_settings"})
 _MODEL = frozenset({"config_model_type", "family_looked_up", *_WEIGHTS, *_INTERVENTION})

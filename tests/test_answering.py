@@ -178,7 +178,7 @@ def test_failures_are_named_and_tried_again(data, tmp_path, capsys):
     assert vqa(copy, tmp_path) == 0
     assert "2 failed" in capsys.readouterr().out
     failures = (tmp_path / "vqa_shapes.failures.csv").read_text()
-    assert failures.count("not an image that Pillow knows") == 2
+    assert failures.count("not an image that Pillow can read") == 2
     assert len(list(csv.DictReader((tmp_path / "vqa_shapes.csv").open()))) == 4
     image.write_bytes(good)
     assert vqa(copy, tmp_path) == 0

@@ -182,7 +182,7 @@ def test_out_of_memory_while_trying(images_dir: Path, monkeypatch: pytest.Monkey
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("pretended")
 
-    monkeypatch.setattr(Prefiller, "whole", full)
+    monkeypatch.setattr(Prefiller, "read_whole", full)
     found = tried(tiny_model("qwen2_5_vl"), images_dir, samples("a", *QUESTIONS))
     assert not found.shared and not found.decided and "do not fit the device's memory" in found.reason
 
@@ -272,7 +272,9 @@ def test_a_run_records_what_it_found_and_goes_on_in_the_same_way(
     assert extract(data, tmp_path / "shared", "--test") == 0
     recorded = json.loads((tmp_path / "shared" / "run.json").read_text())["prefix_sharing"]
     assert recorded["shared"] and recorded["difference"] < 1e-5
-    monkeypatch.setattr(sharing, "judged", lambda *_: sharing.Sharing(shared=False, reason="states differ by much"))
+    monkeypatch.setattr(
+        sharing, "judge_difference", lambda *_: sharing.Sharing(shared=False, reason="states differ by much")
+    )
     assert extract(data, tmp_path / "shared") == 0  # recorded, so not tried again
     assert "one by one" not in capsys.readouterr().err
     assert open_shards(tmp_path / "shared").attributes["prefix_shared"]

@@ -54,7 +54,7 @@ from halp_probe.state_identity import (
 )
 
 QUERY = "query_token_representation/layer_3"
-FIELDS = StateIdentity.compared()
+FIELDS = StateIdentity.compared_fields()
 # A prompter makes prompts as these say; the bundled template writes no date and takes no option.
 GIVEN = frozenset(StateIdentity().prompt_options()) - {"prompt_date", "template_options"}
 # Of a run's record; the others are in its shards alone.

@@ -122,7 +122,7 @@ class ServerAnswerer:
         """All settings that are sent. A sampled reply has a seed of its own, whatever is asked beside it."""
         decoding, body = self._decoding, {}
         settings: dict[str, Any] = {"max_tokens": self._options.max_new_tokens, "temperature": 0.0}
-        if decoding.sampled:
+        if decoding.is_sampled:
             seed = decoding.stream(key, attempt) % _SEEDS
             settings |= {"temperature": decoding.temperature, "top_p": decoding.top_p, "seed": seed}
         if decoding.repetition_penalty is not None:

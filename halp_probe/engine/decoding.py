@@ -88,7 +88,7 @@ class Answers:
 
     tokens: list[list[int]]  # ids of each, including the end token if there was one
     logprobs: torch.Tensor  # [B] float32, nats: sums over the tokens, by the model's own distribution
-    finished: list[bool]  # whether each came to an end token; if not, it was cut off
+    finished: list[bool]  # whether each reached an end token; if not, it was cut off
 
 
 def answer_rules(
@@ -200,7 +200,7 @@ def _uniforms(
     decoding: Decoding, keys: Sequence[str], attempt: int, tokens: int, device: torch.device
 ) -> torch.Tensor | None:
     """Return the random numbers [keys, tokens] float64; None for greedy answers."""
-    return torch.from_numpy(decoding.uniforms(keys, attempt, tokens)).to(device) if decoding.sampled else None
+    return torch.from_numpy(decoding.uniforms(keys, attempt, tokens)).to(device) if decoding.is_sampled else None
 
 
 def _sample(scores: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:

@@ -37,7 +37,7 @@ class ComputedBatch:
     layers: tuple[int, ...]
     readings: Readings[np.ndarray]
     answers: list[list[int]]  # token ids; empty if no answer was requested, or the gate refused it
-    finished: list[bool]  # whether each answer came to an end token; False where it was cut off, or there is none
+    finished: list[bool]  # whether each answer reached an end token; False if it was cut off, or there is no answer
 
     def vectors(self, representation: str) -> np.ndarray:
         """Return [B, D] float32 of one representation, as in a shard; KeyError for one that was not read."""
@@ -134,9 +134,9 @@ class Engine:
         vision = see(self.loaded, [prompts[row] for row in images.first_rows]) if _show_images(prompts) else None
         several = len(images.rows) < len(prompts)
         if vision is not None and self.share_prefix and several and self._fits_window(prompts, images):
-            prefill = self._prefiller.shared(prompts, images, vision)
+            prefill = self._prefiller.read_shared(prompts, images, vision)
         else:
-            prefill = self._prefiller.whole(prompts, images, vision, keep_cache=self._rules is not None)
+            prefill = self._prefiller.read_whole(prompts, images, vision, keep_cache=self._rules is not None)
         log_probabilities = prefill.logits.float().log_softmax(-1)
         entropy = -(log_probabilities.exp() * log_probabilities.clamp(min=-1e9)).sum(-1)
         readings = Readings(

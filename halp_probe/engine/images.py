@@ -155,7 +155,7 @@ def upright_size(path: Path) -> tuple[int, int]:
                 sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
                 return (height, width) if sideways else (width, height)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path.name} is not an image that Pillow knows") from error
+        raise ImageError(f"{path.name} is not an image that Pillow can read") from error
     except (*_BROKEN, Image.DecompressionBombError) as error:
         raise ImageError(f"{path.name} has no readable header: {error}") from error
 
@@ -173,7 +173,7 @@ def _open(content: bytes, name: str, formats: tuple[str, ...] | None) -> Iterato
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} is too large to decode ({error}); shrink it first") from error
     except UnidentifiedImageError as error:
-        expected = "an image that Pillow knows" if formats is None else f"a picture of {', '.join(formats)}"
+        expected = "an image that Pillow can read" if formats is None else f"a picture of {', '.join(formats)}"
         raise ImageError(f"{name} is not {expected}") from error
     except _BROKEN as error:
         raise ImageError(f"{name} cannot be decoded: {error}") from error

@@ -81,7 +81,7 @@ class Prefiller:
         padding_id = loaded.checkpoint.processor.tokenizer.pad_token_id
         self._padding_id = 0 if padding_id is None else int(padding_id)
 
-    def whole(
+    def read_whole(
         self, prompts: Sequence[Prompt], images: ImageGroups, vision: ImageFeatures | None, *, keep_cache: bool
     ) -> Prefill:
         """Read every prompt as a whole; prompts on one image share only the vision tower's work.
@@ -123,7 +123,7 @@ class Prefiller:
             later=image.later,
         )
 
-    def shared(self, prompts: Sequence[Prompt], images: ImageGroups, vision: ImageFeatures) -> Prefill:
+    def read_shared(self, prompts: Sequence[Prompt], images: ImageGroups, vision: ImageFeatures) -> Prefill:
         """Read the shared prefix of the prompts on an image once, then the rest of each, on that image's cache.
 
         Raises PrefixError if prompts on one image do not share a prefix with it.

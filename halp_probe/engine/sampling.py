@@ -29,26 +29,26 @@ class Decoding:
     seed: int = 0  # of sampled answers
 
     def __post_init__(self) -> None:
-        if self.sampled:
+        if self.is_sampled:
             _check_range("temperature", self.temperature, "0 is greedy")
         if self.repetition_penalty is not None:
             _check_range("repetition_penalty", self.repetition_penalty, "1 is none")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p {self.top_p} is not above 0 and at most 1; 1 leaves every token in")
-        if self.top_p < 1 and not self.sampled:
+        if self.top_p < 1 and not self.is_sampled:
             raise InputError(
                 f"top_p {self.top_p} would do nothing: without a temperature answers are greedy; give one, as in "
                 "`temperature=0.7`, or leave top_p out"
             )
 
     @property
-    def sampled(self) -> bool:
+    def is_sampled(self) -> bool:
         """Return whether answers are sampled."""
         return self.temperature is not None and self.temperature != 0
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that can change an answer, and no others, for a run's record."""
-        if not self.sampled:
+        if not self.is_sampled:
             return {"temperature": None, "repetition_penalty": self.repetition_penalty}
         return {
             "temperature": self.temperature,

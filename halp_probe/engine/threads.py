@@ -1,4 +1,4 @@
-"""Threads beside a loop: one prepares its items ahead, one finishes work in the background; bounded and in order."""
+"""Two bounded helper threads of a loop: one prepares items in advance, one makes calls in the background, in order."""
 
 from __future__ import annotations
 

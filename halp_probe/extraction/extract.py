@@ -277,7 +277,7 @@ def extract_with(
     images = samples_by_image(samples, task_input.images_dir)
     if loaded.checkpoint.family.looked_up:
         prove_looked_up(loaded, spec.layers, preparer, images)
-        _log.info("Family %s was looked up, and has been checked on these images.", loaded.checkpoint.model_type)
+        _log.info("Family %s was looked up, and checked on these images.", loaded.checkpoint.model_type)
     engine = Engine(loaded, spec, share_prefix=_shares_prefix(options, loaded, spec, preparer, images), gate=gate)
     ids = [sample.question_id for image in images for sample in image]
     folder = RunFolder(
@@ -292,11 +292,11 @@ def extract_with(
     check_against_table(folder, samples)
     run_ids = set(ids)
     failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in run_ids]
-    batched = _batched(options, engine, preparer, folder)
+    runner = _make_runner(options, engine, preparer, folder)
     selected = images if options.limit is None else _take_first(images, options.limit)
     with closing(folder), stopping or nullcontext(_never) as should_stop:
         return run(
-            batched, folder, selected, task_input.failures, failed_before, progress=progress, should_stop=should_stop
+            runner, folder, selected, task_input.failures, failed_before, progress=progress, should_stop=should_stop
         )
 
 
@@ -323,7 +323,7 @@ def _write_record(
     write_manifest(options.output_dir, settings, {**details, "adapter_names": adapters} if adapters else details)
 
 
-def _batched(options: ExtractOptions, engine: Engine, preparer: Preparer, folder: RunFolder) -> BatchRunner:
+def _make_runner(options: ExtractOptions, engine: Engine, preparer: Preparer, folder: RunFolder) -> BatchRunner:
     on_cuda = engine.loaded.device.type == "cuda"
     return BatchRunner(
         engine,

@@ -49,7 +49,7 @@ def name_all_images(samples: Sequence[Sample]) -> Sequence[Sample]:
 
 
 def run(
-    batched: BatchRunner,
+    runner: BatchRunner,
     folder: RunFolder,
     images: Sequence[list[Sample]],
     table_failures: Sequence[Failure] = (),
@@ -66,12 +66,12 @@ def run(
     """
     total = sum(map(len, images))
     done_before = sum(sample.question_id in folder.done for image in images for sample in image)
-    ledger = Ledger(batched.engine, folder, table_failures, failed_before, Counter(progress, total - done_before))
+    ledger = Ledger(runner.engine, folder, table_failures, failed_before, Counter(progress, total - done_before))
     stopped = False
     try:
         if done_before < total:
             retried = frozenset(failure.question_id for failure in failed_before)
-            stopped = _capture(batched, images, retried, ledger, should_stop)
+            stopped = _capture(runner, images, retried, ledger, should_stop)
     finally:
         ledger.write_failures()
     if not stopped:
@@ -86,14 +86,14 @@ def run(
 
 
 def _capture(
-    batched: BatchRunner,
+    runner: BatchRunner,
     images: Sequence[list[Sample]],
     retried: frozenset[str],
     ledger: Ledger,
     should_stop: Callable[[], bool],
 ) -> bool:
     """Capture batch by batch; return whether the run was stopped before its end."""
-    with BackgroundThread() as background, closing(batched.results(images, retried)) as results:
+    with BackgroundThread() as background, closing(runner.results(images, retried)) as results:
         for result in results:
             background.submit(ledger.store, result.computed, result.failures)
             if result.attempted is not None:

@@ -25,7 +25,7 @@ from halp_probe.models.quantization import quiet_bitsandbytes
 
 CONFIG_FILE = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-MERGE_RECORD = "merged_from.json"  # beside a checkpoint that `halp-probe merge` wrote
+MERGE_RECORD = "merged_from.json"  # in the folder of a checkpoint that `halp-probe merge` wrote
 # Kinds that change only modules of the model; others act in PEFT's own forward, which is not run here.
 KINDS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "VERA", "OFT", "BOFT", "LN_TUNING", "TRAINABLE_TOKENS")
 _ROUTED = ("alora_invocation_tokens", "arrow_config", "layer_replication")  # settings of LoRA that act there

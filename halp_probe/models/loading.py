@@ -177,7 +177,7 @@ def _check_tied(config: Any, name: str) -> None:
     vision = getattr(config, "vision_config", None)
     if getattr(vision, "tie_last_hidden_states", None) and not ties_last_hidden_states():
         raise ModelError(
-            f"{name} reads its vision tower behind the final LayerNorm (tie_last_hidden_states), which transformers "
+            f"{name} reads its vision tower after the final LayerNorm (tie_last_hidden_states), which transformers "
             f"{transformers.__version__} does not know and would leave out; upgrade transformers"
         )
 

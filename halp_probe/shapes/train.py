@@ -180,9 +180,11 @@ def packed_loss(
         attention_mask=batch.attention_mask,
         use_cache=False,
     ).last_hidden_state  # [S, T, D]
-    learned = batch.labels != IGNORED
-    losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[learned]), batch.labels[learned], reduction="none")
-    caption = batch.is_caption[learned]
+    has_label = batch.labels != IGNORED
+    losses = torch.nn.functional.cross_entropy(
+        model.lm_head(hidden[has_label]), batch.labels[has_label], reduction="none"
+    )
+    caption = batch.is_caption[has_label]
     return losses[~caption].mean() + caption_weight * losses[caption].mean()
 
 
@@ -211,9 +213,9 @@ def train(config: TrainConfig, output_dir: Path, *, stop_after: int | None = Non
     model = build_model(processor)
     model.train()
     head = GroundingHead(model.config.text_config.hidden_size)
-    learned = torch.nn.ModuleDict({"model": model, "head": head})
-    decayed = [p for p in learned.parameters() if p.ndim > 1]
-    plain = [p for p in learned.parameters() if p.ndim <= 1]
+    modules = torch.nn.ModuleDict({"model": model, "head": head})
+    decayed = [p for p in modules.parameters() if p.ndim > 1]
+    plain = [p for p in modules.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=config.learning_rate,
@@ -228,7 +230,7 @@ def train(config: TrainConfig, output_dir: Path, *, stop_after: int | None = Non
         state = torch.load(checkpoint, weights_only=True)
         if json.loads(state["config"]) != asdict(config):
             raise ValueError(f"{checkpoint} belongs to another run ({state['config']}); choose a new --output-dir")
-        learned.load_state_dict(state["learned"])
+        modules.load_state_dict(state["learned"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         step = state["step"]
@@ -242,7 +244,7 @@ def train(config: TrainConfig, output_dir: Path, *, stop_after: int | None = Non
         loss = packed_loss(model, image_tokens, batch, caption_weight) + grounding
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
@@ -252,7 +254,7 @@ def train(config: TrainConfig, output_dir: Path, *, stop_after: int | None = Non
             rate = len(losses) / (time.monotonic() - started)
             print(f"step {step}/{config.steps}  loss {recent:.3f}  {rate:.1f} steps/s", flush=True)
         if step % config.checkpoint_every == 0 or step in (config.steps, stop_after):
-            _save_checkpoint(checkpoint, config, step, learned, optimizer, schedule)
+            _save_checkpoint(checkpoint, config, step, modules, optimizer, schedule)
         if step == stop_after:
             return losses
     model.eval().to(torch.float16).save_pretrained(output_dir / "model")
@@ -264,7 +266,7 @@ def _save_checkpoint(
     path: Path,
     config: TrainConfig,
     step: int,
-    learned: torch.nn.Module,
+    modules: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
@@ -273,7 +275,7 @@ def _save_checkpoint(
         {
             "config": json.dumps(asdict(config)),
             "step": step,
-            "learned": learned.state_dict(),
+            "learned": modules.state_dict(),
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
         },

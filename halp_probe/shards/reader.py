@@ -170,9 +170,9 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
             names.update(dict.fromkeys(_representations(file)))
             numbers = _numbers_of(file) if numbers is None else numbers & _numbers_of(file)
             texts.update(dict.fromkeys(_texts_of(file)))
-            own = {key: _plain(value) for key, value in file.attrs.items()}
-        attributes = attributes or own
-        _check_same_states(files[0], attributes, file_path, own)
+            file_attributes = {key: _plain(value) for key, value in file.attrs.items()}
+        attributes = attributes or file_attributes
+        _check_same_states(files[0], attributes, file_path, file_attributes)
         for question_id in here:
             if question_id in file_of:
                 raise ShardError(
@@ -193,9 +193,9 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
     )
 
 
-def _check_same_states(first: Path, attributes: dict[str, Any], path: Path, own: dict[str, Any]) -> None:
+def _check_same_states(first: Path, attributes: dict[str, Any], path: Path, file_attributes: dict[str, Any]) -> None:
     """Raise ShardError for a file of another run than the first one. Files of other HALP code record too little."""
-    one, other = StateIdentity.of_shards(attributes), StateIdentity.of_shards(own)
+    one, other = StateIdentity.of_shards(attributes), StateIdentity.of_shards(file_attributes)
     if not (one.complete and other.complete):
         return
     if found := one.differences(other, ONE_FOLDER):
@@ -239,7 +239,7 @@ def _open(path: Path) -> Iterator[h5py.File]:
     except OSError as error:
         raise ShardError(
             f"{path} is not a readable HDF5 file ({error}); it may be cut short: delete it and run extract.py again, "
-            "which captures its questions anew"
+            "which captures its questions again"
         ) from error
     with file:
         try:
@@ -250,7 +250,7 @@ def _open(path: Path) -> Iterator[h5py.File]:
         except (OSError, RuntimeError, UnicodeDecodeError) as error:  # what h5py raises for damaged bytes
             raise ShardError(
                 f"{path} is damaged ({error}); copy it again, or delete it and run extract.py again, which captures "
-                "its questions anew"
+                "its questions again"
             ) from error
 
 

@@ -80,7 +80,7 @@ def _image_problems(columns: h5py.Group, ids: list[str], representations: list[s
     of_images = [name for name in representations if not name.startswith(QUERY_TOKEN)]
     if of_images or not without.all():
         return [
-            f"{first!r} shows no image, but {of_images[0] + ' is there' if of_images else 'others of this file do'}"
+            f"{first!r} shows no image, but {of_images[0] + ' is present' if of_images else 'others of this file do'}"
         ]
     if (columns["token_id/vision"][()] != -1).any():
         return [f"{first!r} shows no image, but token_id/vision is not -1"]
