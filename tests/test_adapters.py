@@ -256,7 +256,7 @@ def test_what_is_no_adapter_is_refused(
     adapters: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, message in (
-        (str(tmp_path), f"no {CONFIG}"),
+        (str(tmp_path), f"no readable {CONFIG}"),
         (str(tmp_path / "nothing"), "is not a local folder and cannot be downloaded"),
         ("somebody/adapter", "is not a local folder and cannot be downloaded"),
     ):
