@@ -27,7 +27,7 @@ from PIL import Image
 from presets import PRESETS, build_model, question
 
 from halp_probe.commands.arguments import positive
-from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.engine.images import LoadedImage, from_pixels
 from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.engine.provenance import run_settings
@@ -140,7 +140,9 @@ def check(
     """Whether all ways give the same first tokens, and the scorer the risks of the probe on captured states."""
     first = [[way(*row) for row in rows] for way in ways]
     same = all(tokens == first[0] for tokens in first)
-    computed: Computed = Engine(loaded, CaptureSpec((loaded.num_layers // 2,), 0)).compute([row[2] for row in rows])
+    computed: ComputedBatch = Engine(loaded, CaptureSpec((loaded.num_layers // 2,), 0)).compute(
+        [row[2] for row in rows]
+    )
     offline = probe.risk(computed.vectors(str(probe.metadata["representation"])))
     scorer = RiskScorer(loaded, probe)
     online = [scorer.score(image.pixels, sample.question) for sample, image, _prompt in rows]

@@ -17,7 +17,7 @@ from three_passes import three_passes
 from halp_probe.engine.batching import batches
 from halp_probe.engine.engine import Engine
 from halp_probe.engine.positions import probed_layers
-from halp_probe.engine.prefix import by_image, shared_tokens
+from halp_probe.engine.prefix import group_by_image, shared_tokens
 from halp_probe.engine.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec
@@ -87,7 +87,7 @@ def spread(rows: int, count: int) -> tuple[int, ...]:
 
 def image_groups(prompts: Sequence[Prompt]) -> Iterator[ImageGroup]:
     """The lengths of a batch, as operations are counted from them."""
-    for rows in by_image(prompts).rows:
+    for rows in group_by_image(prompts).rows:
         group = [prompts[row] for row in rows]
         frames, height, width = group[0].images["image_grid_thw"][0].tolist()
         yield ImageGroup(

@@ -28,8 +28,8 @@ from measuring import environment
 from PIL import Image
 from presets import PRESETS, QUESTION_TOKENS, build_model, question
 
-from halp_probe.engine.batched import Batched, samples_by_image
-from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.batched import BatchRunner, samples_by_image
+from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.engine.positions import probed_layers
 from halp_probe.engine.preparing import Preparer, default_workers
 from halp_probe.engine.prompting import Prompt, Prompter
@@ -48,7 +48,7 @@ class TimedEngine(Engine):
 
     seconds = 0.0
 
-    def compute(self, prompts: Sequence[Prompt]) -> Computed:
+    def compute(self, prompts: Sequence[Prompt]) -> ComputedBatch:
         start = time.perf_counter()
         computed = super().compute(prompts)  # ends with the copy to the host, so the device is done
         self.seconds += time.perf_counter() - start
@@ -139,7 +139,7 @@ def extract(loaded: LoadedModel, images: Path, samples: list[Sample], new_tokens
             by_image = samples_by_image(samples, images)
             folder = RunFolder(Path(output), "benchmark", [s.question_id for image in by_image for s in image])
             budget = BUDGET[loaded.device.type]
-            batched = Batched(engine, preparer, folder.done, token_budget=budget, workers=workers)
+            batched = BatchRunner(engine, preparer, folder.done, token_budget=budget, workers=workers)
             outcome = run(batched, folder, by_image)
             wall = time.perf_counter() - start
         finally:

@@ -1,6 +1,6 @@
-"""Probes on a vision-language model's hidden states that tell, before it answers, how likely the answer is wrong.
+"""Probes on a vision-language model's hidden states that say, before it answers, how likely the answer is wrong.
 
-The public names stand in `__init__.pyi`; each is imported when it is first asked for.
+The public names are listed in `__init__.pyi`; each is imported on first use.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ _imported, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name. Raises ModuleNotFoundError with the remedy where it needs an extra that is missing."""
+    """Import a public name. Raises ModuleNotFoundError, with the remedy, if it needs an extra that is missing."""
     try:
         return _imported(name)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""One bootstrap for all: draws of images, and the 95 % interval of a value from its draws.
+"""The only bootstrap of the package: draws of images, and the 95 % interval of a value from its draws.
 
 Legend: N rows, B bootstrap draws.
 """
@@ -28,7 +28,7 @@ class Draws:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A value with the ends of its 95 % interval; nan where it cannot be known, and then `note` says why."""
+    """A value with the ends of its 95 % interval; nan where it is undefined, and then `note` says why."""
 
     value: float
     low: float
@@ -45,25 +45,25 @@ def interval(
     spread: float = 1.0,
     unit: str = "image",
 ) -> Estimate:
-    """`value` ± t · s · `spread`, s the deviation of `draws` [B], t Student's quantile with `clusters` − 1 degrees.
+    """Return `value` ± t · s · `spread`: s the deviation of `draws` [B], t Student's with `clusters` − 1 degrees.
 
-    `clusters` counts the images that inform the value: those that have the label that fewer images have. A `bounded`
-    measure lies in 0 … 1, and its interval is made on the logit scale. Percentiles of the same draws hold the truth too
-    rarely where images are few or the measure is near its bound. Draws that are nan are left out; there is no interval
-    when half of them are, or with fewer than two such images. `unit` names what was drawn as one, for the note.
+    `clusters` is the number of images that inform the value: the images with the rarer label. A `bounded` measure lies
+    in 0 … 1, and its interval is computed on the logit scale. Percentiles of the same draws cover the truth too rarely
+    where images are few or the measure is near its bound. Draws that are nan are left out; there is no interval if half
+    of them are, or with fewer than two such images. `unit` names the resampled unit in the note.
     """
-    known = draws[np.isfinite(draws)]
+    finite = draws[np.isfinite(draws)]
     if not np.isfinite(value):
         return Estimate(value=np.nan, low=np.nan, high=np.nan, note=note or "not defined on these rows")
-    if 2 * len(known) <= len(draws) or len(known) < 2:
-        return _without(value, note, f"it is defined in only {len(known)} of {len(draws)} bootstrap draws")
+    if 2 * len(finite) <= len(draws) or len(finite) < 2:
+        return _no_interval(value, note, f"it is defined in only {len(finite)} of {len(draws)} bootstrap draws")
     if clusters < 2:
-        return _without(value, note, f"only {clusters} {unit} has the rarer label")
-    if len(known) < (1 - PATCHY) * len(draws):
-        note = joined(note, f"interval from {len(known)} of {len(draws)} bootstrap draws; undefined in the others")
+        return _no_interval(value, note, f"only {clusters} {unit} has the rarer label")
+    if len(finite) < (1 - PATCHY) * len(draws):
+        note = join_notes(note, f"interval from {len(finite)} of {len(draws)} bootstrap draws; undefined in the others")
     if bounded and value in (0, 1):
-        return _at_bound(value, clusters, unit, note)
-    reach = float(student.ppf(_LEVEL, clusters - 1) * known.std(ddof=1)) * spread
+        return _interval_at_bound(value, clusters, unit, note)
+    reach = float(student.ppf(_LEVEL, clusters - 1) * finite.std(ddof=1)) * spread
     if not bounded:
         return Estimate(value=value, low=value - reach, high=value + reach, note=note)
     reach /= value * (1 - value)
@@ -72,7 +72,7 @@ def interval(
 
 
 def image_draws(images: np.ndarray, draws: Draws) -> Iterator[np.ndarray]:
-    """Blocks [b, N] that sum to B draws: how often each row's image was drawn; `images` [N]."""
+    """Yield blocks [b, N] of B draws in all: how often each row's image was drawn; `images` [N]."""
     codes = np.unique(images, return_inverse=True)[1]
     n_images = int(codes.max()) + 1
     rng = np.random.default_rng(draws.seed)
@@ -83,15 +83,15 @@ def image_draws(images: np.ndarray, draws: Draws) -> Iterator[np.ndarray]:
         yield np.stack(counts, axis=1).astype(np.int32)[codes].T  # rows first in memory, as `tally` reads them
 
 
-def joined(*notes: str) -> str:
-    """Each note once, in order."""
+def join_notes(*notes: str) -> str:
+    """Return the notes in order, each once, separated by semicolons."""
     return "; ".join(dict.fromkeys(filter(None, notes)))
 
 
-def _at_bound(value: float, clusters: int, unit: str, note: str) -> Estimate:
-    """No draw can differ from a perfect value: what so many images without a single miss allow, as for a binomial."""
+def _interval_at_bound(value: float, clusters: int, unit: str, note: str) -> Estimate:
+    """Return the exact binomial interval of a perfect value, from which no bootstrap draw can differ."""
     reach = 1 - (1 - _LEVEL) ** (1 / clusters)
-    note = joined(note, f"every bootstrap draw gives {value:g}; interval of {clusters} {unit}s without a miss")
+    note = join_notes(note, f"every bootstrap draw gives {value:g}; interval of {clusters} {unit}s without a miss")
     return (
         Estimate(value=value, low=value - reach, high=value, note=note)
         if value
@@ -99,5 +99,5 @@ def _at_bound(value: float, clusters: int, unit: str, note: str) -> Estimate:
     )
 
 
-def _without(value: float, note: str, reason: str) -> Estimate:
-    return Estimate(value=value, low=np.nan, high=np.nan, note=joined(note, f"no interval: {reason}"))
+def _no_interval(value: float, note: str, reason: str) -> Estimate:
+    return Estimate(value=value, low=np.nan, high=np.nan, note=join_notes(note, f"no interval: {reason}"))

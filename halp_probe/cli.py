@@ -1,4 +1,4 @@
-"""`halp-probe <command>`, and the same commands as the root scripts run them.
+"""The command line `halp-probe <command>`, and the same commands for the scripts in the root folder.
 
 Only the chosen command's module is imported to run; `--help` loads neither torch nor transformers.
 """
@@ -20,37 +20,37 @@ from halp_probe.version import __version__
 
 # command -> one line of help; its module is the one of that name in `commands`
 COMMANDS = {
-    "ablate": "take a probe's direction out of the model: what answers change?",
-    "app": "chat with a model on a page that shows first how likely it is to be wrong",
+    "ablate": "remove a probe's direction from the model: which answers change?",
+    "app": "chat with a model on a page that first shows how likely it is to be wrong",
     "caption": "describe CaptionQA's images, for qa --captions",
     "qa": "answer CaptionQA's multiple-choice questions, and score the answers",
     "shapes": "draw a ShapesVQA data set: pictures of shapes and a table of questions",
     "extract": "capture hidden states and answers into HDF5 shards",
-    "dense-caption": "describe every object of images with its place",
+    "dense-caption": "describe every object in images, with its place",
     "families": "list the supported model families",
-    "fuse": "make a VLM of a pretrained vision tower and language model",
+    "fuse": "build a VLM from a pretrained vision tower and language model",
     "audit": "re-tokenise every row of the shards and check the token positions",
     "inspect": "show what a shard holds and whether it is valid",
-    "compare": "which layers moved between two models, or through an adapter",
+    "compare": "compare two models, or one with and without an adapter, layer by layer",
     "label": "judge the answers: right, hallucinated or unknown",
-    "merge": "merge adapters into a model's weights, proved before it is kept",
-    "score": "risk of a wrong answer before the first token; answers what is safe",
-    "set-threshold": "choose above which risk a saved probe abstains",
+    "merge": "merge adapters into a model's weights, and prove the result before it is kept",
+    "score": "estimate the risk of a wrong answer before the first token; answer what is safe",
+    "set-threshold": "choose the risk above which a saved probe abstains",
     "vqa": "answer a table of questions on images, and judge the answers",
-    "stage-a": "one line on each image of groups of images, for a mission",
-    "stage-b": "does each group pass? asked with the lines of stage-a",
-    "train-vlm": "train a VLM of one's own: connector, then connector and LoRA",
+    "stage-a": "write one line on each image of groups of images, for a mission",
+    "stage-b": "decide whether each group passes, from the lines of stage-a",
+    "train-vlm": "train your own VLM: connector, then connector and LoRA",
     "train-probes": "train a probe on every representation and compare with baselines",
 }
 
 
 def module_of(command: str) -> Any:
-    """The module with the command's `add_arguments` and `run`."""
+    """Import the module with the command's `add_arguments` and `run`."""
     return importlib.import_module(f"halp_probe.commands.{command.replace('-', '_')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `halp-probe`; the exit status. An error of the input prints one line and gives 2."""
+    """Run `halp-probe` and return the exit status. An input error prints one line and returns 2."""
     parser = argparse.ArgumentParser(
         prog="halp-probe", description="Probes on a VLM's hidden states.", allow_abbrev=False
     )
@@ -82,7 +82,7 @@ def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         with log_on_terminal():
             status: int = module_of(args.command).run(args)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+    except BrokenPipeError:  # the reader of our output has closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Read a VQA table into samples: a CSV or rows in memory, whose mistakes are named by row, never guessed around."""
+"""Read a VQA table into samples: a CSV or rows in memory. Mistakes are reported by row, never repaired by guessing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_table(
 ) -> Table:
     """Read a table with `question_id, image_id, question, answer`: a UTF-8 CSV (also with BOM), or rows in memory.
 
-    Without `answers` the last may be missing, and is blank then.
+    Without `answers` the last column may be missing, and is blank then.
 
     `image_name` stands for `image_id` and `gt_answer` for `answer` (the ground truth). All cells of a CSV stay text; of
     rows in memory, None and NaN are blank and other values become their `str`. A blank answer is allowed (its label
@@ -91,7 +91,7 @@ def read_table(
 def _rows_in_memory(
     table: pd.DataFrame | Rows, reserved: Collection[str], required: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str] | Failure]]:
-    """Number of the row, counted from 1, and its cells or why it cannot be used."""
+    """Yield each row's number, counted from 1, and its cells or the reason why it cannot be used."""
     frame = None if isinstance(table, Sequence) else table
     rows: Iterable[Mapping[str, object]] = table if frame is None else frame.to_dict("records")  # type: ignore[assignment]
     names = list(dict.fromkeys(str(name) for row in rows for name in row)) if frame is None else list(frame.columns)
@@ -109,7 +109,7 @@ def _text(value: object) -> str:
 def _rows(
     path: Path, reserved: Collection[str], required: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str] | Failure]]:
-    """Line number, and the row's cells or why it cannot be used."""
+    """Yield each row's line number, and its cells or the reason why it cannot be used."""
     csv.field_size_limit(_FIELD_LIMIT)
     try:
         content = path.read_bytes()
@@ -146,8 +146,8 @@ def _header(cells: list[str], path: Path | str, reserved: Collection[str], requi
     missing = [name for name in required if name not in names]
     if missing:
         raise TableError(
-            f"{path} lacks the columns {', '.join(missing)} (image_name and gt_answer do too); it has "
-            f"{', '.join(names)}; cells are parted by commas"
+            f"{path} lacks the columns {', '.join(missing)} (image_name and gt_answer are accepted too); it has "
+            f"{', '.join(names)}; separate cells by commas"
         )
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled or "" in names:

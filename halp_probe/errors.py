@@ -2,4 +2,4 @@
 
 
 class InputError(ValueError):
-    """Something the user can mend; the message names the item and the remedy."""
+    """An error that the user can fix; the message names the item and the remedy."""

@@ -17,7 +17,7 @@ _EXTRA_OF = {
 
 
 def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """Say which extra to install where the missing module is one that an extra brings; None for any other."""
+    """Say which extra to install if an extra brings the missing module; None for any other."""
     package = (error.name or "").split(".")[0]
     if package not in _EXTRA_OF:
         return None

@@ -18,16 +18,16 @@ from halp_probe.errors import InputError
 
 @contextmanager
 def atomic_text(path: Path) -> Iterator[TextIO]:
-    """A UTF-8 text file that appears under `path` only when the block ends without an error; else as `write_bytes`."""
+    """Yield a UTF-8 text file that appears under `path` only if the block ends without an error; see `write_bytes`."""
     text = io.StringIO(newline="")
     yield text
     write_bytes(path, text.getvalue().encode())
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """A file with these bytes, in a folder that is made if need be; several runs may write it at once.
+    """Write a file with these bytes, and its folder if it is missing; several runs may write it at once.
 
-    Raises InputError where it cannot be written.
+    Raises InputError if it cannot be written.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -40,15 +40,15 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}; free space, or choose another place") from error
     finally:
-        with suppress(OSError):  # a folder that is none has been told
+        with suppress(OSError):  # not a directory; already reported above
             partial.unlink()
 
 
 @contextmanager
 def whole_folder(output: Path) -> Iterator[Path]:
-    """An empty folder to fill, which gets the name `output` only when the block ends without an error; else it goes.
+    """Yield an empty folder, renamed to `output` if the block ends without an error, and removed otherwise.
 
-    Raises InputError for an `output` that holds something already, and where it cannot be written.
+    Raises InputError for an `output` that is not empty, and if it cannot be written.
     """
     if not output.name:
         raise InputError(f"`output_dir` {output}: name a new folder, which is written whole or not at all")

@@ -11,9 +11,9 @@ from halp_probe.files import atomic_text
 
 
 def read_json(path: Path, remedy: str = "", error: type[InputError] = InputError) -> Any:
-    """What a file of UTF-8 holds, with or without a byte order mark.
+    """Read a JSON file in UTF-8, with or without a byte order mark.
 
-    Raises `error` when the file cannot be read, or is not JSON; `remedy` ends its message.
+    Raises `error` if the file cannot be read or is not JSON; `remedy` ends its message.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
@@ -29,10 +29,10 @@ def read_json(path: Path, remedy: str = "", error: type[InputError] = InputError
 
 
 def write_json(path: Path, content: Any, *, indent: int = 2, allow_nan: bool = False) -> None:
-    """Write `content` whole or not at all, for people to read too: indented, in UTF-8, with a last line's end.
+    """Write `content` whole or not at all, readable for people too: indented, in UTF-8, with a final line break.
 
-    Raises InputError where the file cannot be written, ValueError for a number that JSON does not have, unless
-    `allow_nan` has it written as Python does.
+    Raises InputError if the file cannot be written, and ValueError for a number that JSON does not have, unless
+    `allow_nan` writes it as Python does.
     """
     with atomic_text(path) as file:
         json.dump(content, file, indent=indent, ensure_ascii=False, allow_nan=allow_nan)

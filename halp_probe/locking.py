@@ -1,4 +1,4 @@
-"""One run at a time: a lock that goes with its process, also a killed one."""
+"""A lock that admits one run at a time; it ends with its process, even one that is killed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from halp_probe.errors import InputError
 
 
 @contextlib.contextmanager
-def locked(folder: Path, name: str = ".lock") -> Iterator[None]:
+def lock_folder(folder: Path, name: str = ".lock") -> Iterator[None]:
     """Create the folder and hold its lock of this name. Raises InputError when another process holds it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -22,7 +22,7 @@ def locked(folder: Path, name: str = ".lock") -> Iterator[None]:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            raise InputError(f"another run is writing to {folder}; wait for it, or choose another one") from None
+            raise InputError(f"another run is writing to {folder}; wait for it, or choose another folder") from None
         except OSError as error:  # a file system without locks, as some shared ones are
-            raise InputError(f"{folder} cannot be locked: {error.strerror}; choose one on another disk") from error
+            raise InputError(f"{folder} cannot be locked: {error.strerror}; choose a folder on another disk") from error
         yield

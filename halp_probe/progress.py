@@ -1,4 +1,4 @@
-"""Progress of long work: callbacks that are told each step, and the ones that show it as a bar or as lines."""
+"""Progress of long work: callbacks that receive each step, and callbacks that show it as a bar or as lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """How far a piece of work is. Each piece begins with a step of `done` 0."""
+    """Progress of one piece of work, which begins with a step of `done` 0."""
 
     done: int
     total: int
@@ -33,7 +33,7 @@ def silent(_step: Step) -> None:
 
 
 class Counter:
-    """Count what is finished of one piece of work, and pass each step on."""
+    """Counter of the finished items of one piece of work, which passes each step on."""
 
     def __init__(self, progress: Progress, total: int, *, unit: str = "sample", note: str = "") -> None:
         self._progress, self._total, self._unit = progress, total, unit
@@ -51,13 +51,14 @@ class Counter:
 
 
 class Bar:
-    """Show steps as a tqdm bar; `options` go to tqdm, which chooses a widget in a notebook."""
+    """Display of steps as a tqdm bar; `options` go to tqdm, which chooses a widget in a notebook."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options
         self._bar: Any = None
 
     def __call__(self, step: Step) -> None:
+        """Show the step."""
         from tqdm.auto import tqdm
 
         if self._bar is None or step.done == 0:
@@ -68,14 +69,14 @@ class Bar:
         self._bar.set_postfix_str(", ".join([*failed, step.note] if step.note else failed))
 
     def close(self) -> None:
-        """End the bar that is shown, if any."""
+        """Close the bar that is shown, if any."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
 
 class Lines:
-    """Show steps as a plain line every ten seconds, and one at the end of each piece of work."""
+    """Display of steps as a plain line every ten seconds, and one at the end of each piece of work."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -83,6 +84,7 @@ class Lines:
         self._started = self._last_line = 0.0
 
     def __call__(self, step: Step) -> None:
+        """Write the step if the last line is ten seconds old."""
         if step.done == 0:
             self.close()
             self._started = self._last_line = time.monotonic()
@@ -92,7 +94,7 @@ class Lines:
             self.close()
 
     def close(self) -> None:
-        """Write the last step, where it has not been written."""
+        """Write the last step if it has not been written."""
         if self._last is None:
             return
         step, self._last = self._last, None
@@ -106,13 +108,13 @@ class Lines:
 
 
 @contextmanager
-def shown(progress: ProgressChoice) -> Iterator[Progress]:
-    """Make the callback that a caller chose: "tqdm" (a bar), "log" (lines of `logging`), one of its own, or None."""
+def display(progress: ProgressChoice) -> Iterator[Progress]:
+    """Yield the callback that a caller chose: "tqdm" (a bar), "log" (lines of `logging`), its own function, or None."""
     if progress is None or callable(progress):
         yield progress or silent
         return
-    display = Bar() if progress == "tqdm" else Lines(_log.info)
+    callback = Bar() if progress == "tqdm" else Lines(_log.info)
     try:
-        yield display
+        yield callback
     finally:
-        display.close()
+        callback.close()

@@ -1,4 +1,4 @@
-"""The frozen dataclasses that travel between modules. Legend: L probed layers, D decoder width, V vision width."""
+"""Frozen dataclasses that travel between modules. Legend: L probed layers, D decoder width, V vision width."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ QUERY_TOKEN = "query_token_representation"
 class Sample:
     """One row of the VQA table, or one prompt of a task. `answer` is the ground truth, `extra` the further columns.
 
-    `images` are the files that the prompt shows, in order, where that is not the one file `image_id`: none for a prompt
-    of text alone, or several. `image_id` is then a name of what the prompt is about: rows with one stay together.
+    `images` are the files that the prompt shows, in order, if that is not the one file `image_id`: none for a prompt
+    of text alone, or several. `image_id` then names what the prompt is about: rows with the same name stay together.
 
-    `history` are the turns of a conversation that the question goes on, each a question and the model's answer, the
-    first one first. The images stand in the first turn.
+    `history` are the earlier turns of the conversation, oldest first, each a question and the model's answer. The
+    images stand in the first turn.
     """
 
     question_id: str
@@ -32,22 +32,22 @@ class Sample:
     answer: str
     extra: Mapping[str, str] = field(default_factory=dict)
     images: tuple[str, ...] | None = None  # None: the one file `image_id`
-    history: tuple[tuple[str, str], ...] = ()  # none in a shard: its rows could not tell their prompts
+    history: tuple[tuple[str, str], ...] = ()  # never in a shard, which has no column for it
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The images of the prompt, in order."""
+        """Image files of the prompt, in order."""
         return (self.image_id,) if self.images is None else self.images
 
     @property
     def subject(self) -> tuple[str, ...]:
-        """What tells samples on the same images from others: the files, or `image_id` where there are none."""
+        """Key of samples on the same images: the files, or `image_id` if there are none."""
         return self.files or (self.image_id,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A sample that could not be processed: at which stage (`table`, `image`, `prompt`, `forward`) and why."""
+    """A sample that could not be processed: the stage (`table`, `image`, `prompt`, `forward`) and the reason."""
 
     question_id: str
     stage: str
@@ -56,7 +56,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class CaptureSpec:
-    """What to read of each prompt (no layers: answers alone), and how long its answer may grow (0 = no answers)."""
+    """Layers to read of each prompt (none: answers alone), and the longest answer in tokens (0 = no answers)."""
 
     layers: tuple[int, ...]
     max_new_tokens: int = 64
@@ -64,22 +64,22 @@ class CaptureSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Captured:
-    """What one sample's forward pass gave. Positions count from the first token of the unpadded prompt."""
+    """Results of one sample's forward pass. Positions count from the first token of the unpadded prompt."""
 
     sample: Sample
     image_sha256: str
     vision_only: np.ndarray | None  # [D] float32; None where the prompt shows no image
-    vision_encoder: np.ndarray | None  # [V] float32; None as well
-    vision_token: Mapping[int, np.ndarray]  # layer -> [D] float32; empty as well
+    vision_encoder: np.ndarray | None  # [V] float32; None likewise
+    vision_token: Mapping[int, np.ndarray]  # layer -> [D] float32; empty likewise
     query_token: Mapping[int, np.ndarray]  # layer -> [D] float32
-    vision_index: int  # -1 where the prompt shows no image, and so `vision_id`
+    vision_index: int  # -1 where the prompt shows no image; `vision_id` likewise
     vision_id: int
     query_index: int
     query_id: int
     prompt_tokens: int
     first_token_logprob: float  # nats, of the likeliest first token, before any repetition penalty
     first_token_entropy: float  # nats
-    answer: str  # "" when no answers were asked for
+    answer: str  # "" if no answers were requested
     answer_logprob: float  # nats, summed over the answer's tokens; nan without an answer
     answer_tokens: int  # the end token counted
-    finished: bool  # whether the answer came to an end token: False where it was cut off, or there is none
+    finished: bool  # whether the answer reached an end token: False if it was cut off, or there is no answer

@@ -1,4 +1,4 @@
-"""The part of a reply that answers: without thinking, without a code fence."""
+"""Extract the answer from a reply: without thinking, without a code fence."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _FENCED = re.compile(r"```(?:[A-Za-z]*[ \t]*\r?\n|json\b)?((?:(?!```).)*)```", r
 
 
 def after_thinking(reply: str) -> str | None:
-    """What follows the last `</think>`, without outer space; None where the thinking never ends."""
-    said = _after_the_last(reply)
-    return None if _BEGIN in said else said.strip()
+    """Return the text after the last `</think>`, stripped; None if the thinking never ends."""
+    rest = _after_last_end(reply)
+    return None if _BEGIN in rest else rest.strip()
 
 
 def without_thinking(reply: str) -> str:
-    """What follows the last `</think>`, up to a `<think>` that never ends."""
-    return _after_the_last(reply).partition(_BEGIN)[0]
+    """Return the text after the last `</think>`, up to a `<think>` that never ends."""
+    return _after_last_end(reply).partition(_BEGIN)[0]
 
 
 def without_fence(text: str) -> str:
-    """What a code fence around the whole text holds; any other text as it is."""
+    """Return the content of a code fence around the whole text; any other text unchanged."""
     fenced = _FENCED.fullmatch(text.strip())
     return fenced[1].strip() if fenced else text
 
 
-def _after_the_last(reply: str) -> str:
+def _after_last_end(reply: str) -> str:
     return reply.rpartition(_END)[2]

@@ -1,4 +1,4 @@
-"""What a run was made with, compared with what it would go on with."""
+"""Compare the settings that a run was made with and those with which it would be resumed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def differences(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Every setting that is not the same, as text; "" when all are. One that is not there counts as None."""
+    """Describe every setting that differs; "" if none does. A setting that is missing counts as None."""
     return "; ".join(
         f"{name} is {stored.get(name)!r} there and {now.get(name)!r} now"
         for name in sorted({*stored, *now})

@@ -1,11 +1,12 @@
-"""What makes one hidden-state vector comparable with another, asked by everything that brings two sources together.
+"""The identity of hidden states: everything that decides whether vectors of two sources are comparable.
 
 A source of states is a folder of shards, a probe's card or a loaded model. Each gives a `StateIdentity`; two of them
 are compared field by field, and a `Check` says which fields one user lets differ. A field that is added here is
 compared by every user at once, unless a `Check` names it.
 
-Not here, since it decides no vector or shows elsewhere: the dtype that a model ran in and the library's versions
-(numbers differ by rounding), and `task_…` (which items were asked, and in which order: the rows hold their texts).
+Not part of it, since it decides no vector or is recorded elsewhere: the dtype that a model ran in and the library's
+versions (numbers differ by rounding), and `task_…` (which items were asked, and in which order: the rows hold their
+texts).
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from typing import Any, TypeAlias
 PROMPT = "image, then question, in one user turn; the model's chat template with generation prompt"
 PROMPT_OF_TEXT = "question alone, in one user turn; the model's chat template with generation prompt"
 LAYER_MEANING = "layer k is the output of decoder block k, before the final norm and before any DeepStack addition"
-_FURTHER = "intervention_"  # attributes that begin so say more of an intervention
+_FURTHER = "intervention_"  # prefix of attributes with an intervention's settings
 
 
 class Unknown(Enum):
-    """What a source does not tell; None is something else, that there is none."""
+    """Marker of a value that a source does not record; None means that there is none."""
 
-    UNKNOWN = "not told"
+    UNKNOWN = "unknown"
 
 
 UNKNOWN = Unknown.UNKNOWN
@@ -33,9 +34,9 @@ Text: TypeAlias = "str | Unknown | None"
 Number: TypeAlias = "int | Unknown | None"
 
 
-# Of a field: sources of ours write it only where there is something to tell, so that its absence means none,
+# Metadata of a field that our sources write only if it has a value, so that its absence means none,
 _OPTIONAL = {"optional": True}
-# but in cards of releases before 0.6, which did not tell it.
+# except in cards of releases before 0.6, which did not record it.
 _OPTIONAL_NEW = {**_OPTIONAL, "new_in_cards": True}
 
 
@@ -48,15 +49,15 @@ class Difference:
     other: Any
 
     def between(self, one: str, other: str) -> str:
-        """Return it in words, with what the two sources are called: `revision is 'a' in A and 'b' in B`."""
-        return f"{self.name} is {_shown(self.one)} {one} and {_shown(self.other)} {other}"
+        """Describe the difference, with names for the two sources: `revision is 'a' in A and 'b' in B`."""
+        return f"{self.name} is {_describe(self.one)} {one} and {_describe(self.other)} {other}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What one user of `StateIdentity.differences` lets pass; whatever is not named here is refused.
+    """Rules of one user of `StateIdentity.differences`: every difference that is not named here is refused.
 
-    A field that one side does not tell passes, unless it is in `required`.
+    A field that is unknown on one side passes, unless it is in `required`.
     """
 
     may_differ: frozenset[str] = frozenset()
@@ -95,9 +96,9 @@ class StateIdentity:
 
     @classmethod
     def of_shards(cls, attributes: Mapping[str, Any]) -> StateIdentity:
-        """Return that of a shard's attributes.
+        """Return the identity in a shard's attributes.
 
-        Files without `format`, of other HALP code, leave unknown what they do not tell.
+        In files without `format`, of other HALP code, missing attributes are unknown.
         """
         further = {name: _plain(attributes[name]) for name in sorted(attributes) if name.startswith(_FURTHER)}
         settings = {"intervention_settings": json.dumps(further, ensure_ascii=False)} if further else {}
@@ -105,18 +106,18 @@ class StateIdentity:
 
     @classmethod
     def of_card(cls, card: Mapping[str, Any]) -> StateIdentity:
-        """Return that of a probe's card.
+        """Return the identity in a probe's card.
 
-        A card without a revision is of shards that tell none, and leaves unknown what it does not tell.
+        A card without a revision comes from shards without one; its missing fields are unknown.
         """
         complete = card.get("revision") is not None
-        new = [each.name for each in cls.compared() if each.metadata.get("new_in_cards")]
+        new = [each.name for each in cls.compared_fields() if each.metadata.get("new_in_cards")]
         return cls._of(card, complete=complete, unknown=frozenset(name for name in new if name not in card))
 
     @classmethod
     def _of(cls, source: Mapping[str, Any], *, complete: bool, unknown: frozenset[str] = frozenset()) -> StateIdentity:
         values: dict[str, Any] = {}
-        for each in cls.compared():
+        for each in cls.compared_fields():
             value = _plain(source.get(each.name))
             if value is None or value is False:
                 means_none = complete and each.metadata.get("optional", False) and each.name not in unknown
@@ -126,33 +127,33 @@ class StateIdentity:
         return cls(**values, model_name=UNKNOWN if name is None else name, complete=complete)
 
     @classmethod
-    def compared(cls) -> tuple[Field[Any], ...]:
+    def compared_fields(cls) -> tuple[Field[Any], ...]:
         """Return the fields that decide what a state is."""
         return tuple(each for each in fields(cls) if each.compare)
 
     def attributes(self) -> dict[str, Any]:
         """Return every field that is known, by name; None where there is none."""
-        found = {each.name: getattr(self, each.name) for each in self.compared()}
+        found = {each.name: getattr(self, each.name) for each in self.compared_fields()}
         return {name: value for name, value in found.items() if value is not UNKNOWN}
 
     def card(self) -> dict[str, Any]:
         """Return every field by name, as a probe's card has it: null where there is none or where it is unknown."""
-        return {each.name: self.attributes().get(each.name) for each in self.compared()}
+        return {each.name: self.attributes().get(each.name) for each in self.compared_fields()}
 
     def prompt_options(self) -> dict[str, Any]:
-        """Return what a prompter is given to make such prompts again, under the names of the command line's options."""
+        """Return a prompter's options to make such prompts again, under the names of the command line's options."""
         names = ("min_pixels", "max_pixels", "prompt_date", "template_options", "system_prompt")
         return {name: self.attributes().get(name) for name in names}
 
     @property
     def shows_images(self) -> bool:
-        """Whether its prompts show images; those of sources that do not tell do."""
+        """Return whether the prompts show images; True where the source does not record it."""
         return self.prompt != PROMPT_OF_TEXT
 
     def differences(self, other: StateIdentity, check: Check) -> tuple[Difference, ...]:
-        """Return, in the order of the class, the fields that are not the same and that the check does not let pass."""
+        """Return the fields that differ and that the check does not let pass, in the order of the class."""
         found = []
-        for name in (each.name for each in self.compared()):
+        for name in (each.name for each in self.compared_fields()):
             mine, its = getattr(self, name), getattr(other, name)
             passes = UNKNOWN in (mine, its) and name not in check.required
             if mine != its and not passes and name not in check.may_differ:
@@ -160,18 +161,18 @@ class StateIdentity:
         return tuple(found)
 
 
-_ALL = frozenset(each.name for each in StateIdentity.compared())
+_ALL = frozenset(each.name for each in StateIdentity.compared_fields())
 _WEIGHTS = frozenset({"revision", "adapters", "quantization"})
 _INTERVENTION = frozenset({"intervention", "intervention_settings"})
 _MODEL = frozenset({"config_model_type", "family_looked_up", *_WEIGHTS, *_INTERVENTION})
 
-# The files of one folder of shards, which pass for one run; asked where both are complete.
+# The files of one folder of shards, which count as one run; compared if both are complete.
 ONE_FOLDER = Check(required=_ALL)
-# The shards that a run goes on with: those of an older release may tell less.
+# The shards of a run that is resumed: those of an older release may record less.
 SAME_RUN = Check()
 # A probe and the shards that it scores, for a threshold and on the page.
 PROBE_ON_SHARDS = Check()
-# A probe and the model whose states it is to read. A model has no task: whoever asks it writes the question.
+# A probe and the model whose states it is to read. A model has no task: the user writes the question.
 PROBE_ON_MODEL = Check(
     may_differ=frozenset({"task"}), required=frozenset({"config_model_type", "revision", "chat_template_sha256"})
 )
@@ -179,7 +180,7 @@ PROBE_ON_MODEL = Check(
 PROBE_ON_OTHER_MODEL = Check(
     may_differ=_MODEL | {"task", "chat_template_sha256", "prompt_date", "min_pixels", "max_pixels"}
 )
-# Probes of one conversation, whose prompts are made once; that each fits the model is checked one by one.
+# Probes of one conversation, whose prompts are made once; whether each fits the model is checked separately.
 PROBES_TOGETHER = Check(
     may_differ=_MODEL | {"chat_template_sha256"},
     required=frozenset({"prompt", "prompt_date", "template_options", "system_prompt", "min_pixels", "max_pixels"}),
@@ -191,11 +192,11 @@ AUDITED = Check(may_differ=_INTERVENTION | {"adapters", "quantization", "task", 
 
 
 def _plain(value: Any) -> Any:
-    """A numpy scalar as Python's own."""
+    """Convert a numpy scalar to a Python value."""
     return value.item() if hasattr(value, "item") else value
 
 
-def _shown(value: Any) -> str:
+def _describe(value: Any) -> str:
     if value is UNKNOWN:
         return UNKNOWN.value
     return "none" if value is None else repr(value)

@@ -1,3 +1,3 @@
-"""Version of the package, as its metadata have it."""
+"""Version of the package, which its metadata take from here."""
 
 __version__ = "0.6.0"

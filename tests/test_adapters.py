@@ -211,15 +211,15 @@ MISFITS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], dict[str, torch.Ten
                 iter(w.values())
             ).clone(),
         },
-        r"1 weights are of no module of the model \(first: .*layers\.9",
+        r"1 weights belong to no module of the model \(first: .*layers\.9",
     ),
     "all modules called otherwise": (
         lambda w: {key.replace("self_attn", "attn"): value for key, value in w.items()},
-        "weights are of no module",
+        "weights belong to no module",
     ),
     "the decoder's name before transformers 4.52": (
         lambda w: {key.replace("model.model.language_model", "model.model"): value for key, value in w.items()},
-        "weights are of no module",
+        "weights belong to no module",
     ),
     "another rank": (lambda w: {key: value.repeat_interleave(2, 0) for key, value in w.items()}, "size mismatch"),
     "nothing": (lambda w: {}, "have no weights"),
@@ -256,9 +256,9 @@ def test_what_is_no_adapter_is_refused(
     adapters: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, message in (
-        (str(tmp_path), f"no {CONFIG}"),
-        (str(tmp_path / "nothing"), "is no folder here and cannot be fetched"),
-        ("somebody/adapter", "is no folder here and cannot be fetched"),
+        (str(tmp_path), f"no readable {CONFIG}"),
+        (str(tmp_path / "nothing"), "is not a local folder and cannot be downloaded"),
+        ("somebody/adapter", "is not a local folder and cannot be downloaded"),
     ):
         with pytest.raises(ModelError, match=message):
             open_adapter(name, cache_dir=str(tmp_path))

@@ -124,7 +124,7 @@ def test_a_killed_run_goes_on(data, tmp_path):
 def test_what_is_answered_is_not_asked_again(data, tmp_path, monkeypatch):
     answer_task(given(data), OPTIONS, tmp_path / "a.csv")
     before = (tmp_path / "a.replies.jsonl").read_bytes()
-    monkeypatch.setattr("halp_probe.engine.batched.Batched.results", None)  # would fail if it were called
+    monkeypatch.setattr("halp_probe.engine.batched.BatchRunner.results", None)  # would fail if it were called
     answered = answer_task(given(data), OPTIONS, tmp_path / "a.csv")
     assert len(answered.replies) == 48 and (tmp_path / "a.replies.jsonl").read_bytes() == before
 
@@ -165,7 +165,7 @@ def test_a_question_that_is_no_unicode_fails_alone(data, tmp_path):
     answered = answer_task(broken, OPTIONS, tmp_path / "a.csv")
     assert len(answered.replies) == 2
     assert [failure.reason for failure in answered.failures] == [
-        "the question is no Unicode text (surrogates not allowed)"
+        "the question is not valid Unicode (surrogates not allowed)"
     ]
 
 
@@ -178,7 +178,7 @@ def test_failures_are_named_and_tried_again(data, tmp_path, capsys):
     assert vqa(copy, tmp_path) == 0
     assert "2 failed" in capsys.readouterr().out
     failures = (tmp_path / "vqa_shapes.failures.csv").read_text()
-    assert failures.count("not an image that Pillow knows") == 2
+    assert failures.count("not an image that Pillow can read") == 2
     assert len(list(csv.DictReader((tmp_path / "vqa_shapes.csv").open()))) == 4
     image.write_bytes(good)
     assert vqa(copy, tmp_path) == 0

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halp_probe.asking import ask_all
-from halp_probe.endpoint import Stopped
+from halp_probe.endpoint import StopAsking
 
 
 def slowly(count: int, taken: list[int] | None = None) -> Iterator[int]:
@@ -28,7 +28,7 @@ def slowly(count: int, taken: list[int] | None = None) -> Iterator[int]:
 
 def all_of(ask: Callable[[int], Any], items: Iterator[int], **how: Any) -> list[tuple[int, Any]]:
     asked = ask_all(ask, items, threading.Event(), **how)
-    return [(answer.item, answer.given) for answers in asked for answer in answers]
+    return [(answer.item, answer.result) for answers in asked for answer in answers]
 
 
 @given(st.integers(0, 20), st.integers(1, 6))
@@ -110,6 +110,6 @@ def test_grace_is_all_that_a_stopped_run_gives() -> None:
 
 def test_an_endpoint_that_was_stopped_ends_it_without_a_word() -> None:
     def ask(n: int) -> int:
-        raise Stopped
+        raise StopAsking
 
     assert all_of(ask, slowly(9), at_once=2) == []

@@ -210,7 +210,7 @@ def test_thoughts_of_earlier_answers_may_go() -> None:
     [
         (("An <image>?", "no"), "question of turn 2 holds the model's special token '<image>'"),
         (("Is it?", "An <image>."), "answer of turn 2 holds the model's special token '<image>'"),
-        (("Is it?", "half \udc80"), "answer of turn 2 is no Unicode text"),
+        (("Is it?", "half \udc80"), "answer of turn 2 is not valid Unicode"),
     ],
 )
 def test_earlier_texts_are_checked_as_the_question_is(turn: tuple[str, str], message: str) -> None:

@@ -138,7 +138,7 @@ def test_output_may_be_cut_by_its_reader(shards: Path) -> None:
 
 def test_what_is_no_shard_is_not_to_be_deleted(shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(ROOT / "README.md")]) == 1
-    assert "README.md is no shard; pass a file that ends in .h5" in capsys.readouterr().out
+    assert "README.md is not a shard; pass a file that ends in .h5" in capsys.readouterr().out
     assert main(["inspect", str(shards.parent)]) == 1
     assert f"but {shards} does; pass that folder" in capsys.readouterr().out
 

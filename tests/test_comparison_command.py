@@ -110,7 +110,7 @@ def test_two_models_that_are_one(data: Path, tmp_path: Path, capsys: pytest.Capt
         (("--model", "a", "--model", "b", "--adapter", "c"), "--adapter goes with one --model"),
         (("--model", "a", "--model", "b", "--revision", "c"), "give --revision once for each --model"),
         (("--model", "a", "--adapter", "b", "--revision", "c", "--revision", "d"), "name two sides"),
-        (("--adapter", "no/such/folder"), "no/such/folder is no folder here"),
+        (("--adapter", "no/such/folder"), "no/such/folder is not a local folder"),
         (("--shards", "a"), "--shards is given 1 times; give it twice"),
         (("--shards", "a", "--shards", "b", "--model", "c"), "--model does not go with --shards"),
         (("--shards", "a", "--shards", "b", "--layers", "3"), "--layers does not go with --shards"),

@@ -95,7 +95,7 @@ def test_a_prompt_of_the_user_s_own(folder):
         ({"images": ["a.png"], "id": " "}, "`id` must be"),
         ({"images": ["missing.png"]}, "no file 'missing.png'"),
         ({"images": ["../a.png"]}, "leads out of"),
-        ({"images": ["broken.png"]}, "is not an image that Pillow knows"),
+        ({"images": ["broken.png"]}, "is not an image that Pillow can read"),
         ({"images": ["a.png"], "width": 801, "height": 600}, "says 801 × 600 pixels, but a.png has 800 × 600"),
         ({"images": ["a.png"], "objects": "none"}, "`objects` must be a list"),
         ({"images": ["a.png"], "objects": [{"bbox_2d": [0, 0, 801, 9], "desc": "x"}]}, "object 1 bbox_2d holds 801"),

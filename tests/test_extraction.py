@@ -20,7 +20,7 @@ from extract_process import start_extraction
 
 from halp_probe.cli import main, run_script
 from halp_probe.engine import batching
-from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.engine.prompting import Prompt
 from halp_probe.models import compat
 from halp_probe.models.loading import BUNDLED_FOLDER, ModelError, load_weights, open_checkpoint
@@ -245,7 +245,7 @@ def test_a_batch_that_does_not_fit_is_halved(
     compute = Engine.compute
     refused: list[int] = []
 
-    def small_memory(engine: Engine, prompts: list[Prompt]) -> Computed:
+    def small_memory(engine: Engine, prompts: list[Prompt]) -> ComputedBatch:
         if len(prompts) > 2 or max(map(len, prompts)) == longest:
             refused.append(len(prompts))
             raise torch.OutOfMemoryError("pretended")
@@ -275,7 +275,7 @@ def test_a_resumed_run_forms_the_same_batches(
     made: list[list[str]] = []
     left = [-1]
 
-    def logged(engine: Engine, prompts: list[Prompt]) -> Computed:
+    def logged(engine: Engine, prompts: list[Prompt]) -> ComputedBatch:
         left[0] -= 1
         if left[0] == 0:
             raise Crash
@@ -305,7 +305,7 @@ def test_a_resumed_run_forms_the_same_batches(
 def test_a_vector_that_is_not_finite_is_a_failure(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     collect = Engine.collect
 
-    def overflowing(engine: Engine, computed: Computed) -> list[Captured]:
+    def overflowing(engine: Engine, computed: ComputedBatch) -> list[Captured]:
         rows = collect(engine, computed)
         for row in rows:
             if row.sample.question_id == "shapes_000501_1":

@@ -122,7 +122,7 @@ def test_each_step_is_reported_and_a_run_that_is_asked_to_stop_goes_on_later(dat
 def test_other_settings_are_refused_with_the_parameter_s_name_here_and_the_flag_s_in_a_shell(
     data: Path, by_command: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(halp_probe.InputError, match="max_new_tokens is 6 there and 5 now.*another `output_dir`"):
+    with pytest.raises(halp_probe.InputError, match=r"max_new_tokens is 6 there and 5 now.*another `output_dir`"):
         extract(data / "vqa.csv", data, by_command, max_new_tokens=5)
     call = [
         "extract",

@@ -36,7 +36,7 @@ from halp_probe import RiskScorer, load_probe
 from halp_probe.cli import main, run_script
 from halp_probe.errors import InputError
 from halp_probe.fused import model as fused
-from halp_probe.fused.model import Fused, FusedParts, build, connector, lora_targets, save
+from halp_probe.fused.model import FusedModel, FusedParts, build, connector, lora_targets, save
 from halp_probe.models import compat, loading
 from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import load_weights, open_checkpoint
@@ -45,7 +45,7 @@ from halp_probe.models.picture_shapes import check_picture_shape
 from halp_probe.shards.reader import open_shards
 
 PATCHES = (SIDE // PATCH) ** 2
-Built = Callable[..., Fused]
+Built = Callable[..., FusedModel]
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,9 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def built(parts: dict[str, str]) -> Built:
-    made: dict[Any, Fused] = {}
+    made: dict[Any, FusedModel] = {}
 
-    def of(vision: str = "vit", **chosen: Any) -> Fused:
+    def of(vision: str = "vit", **chosen: Any) -> FusedModel:
         key = (vision, *sorted(chosen.items()))
         if key not in made:
             made[key] = build(FusedParts(vision=parts[vision], language=parts["language"], **chosen))
@@ -120,7 +120,7 @@ def test_the_smallest_dtype_that_holds_both_parts_is_taken(parts: dict[str, str]
     assert {p.dtype for p in rounded.parameters()} == {torch.bfloat16}
     frequencies = rounded.model.language_model.rotary_emb.inv_freq
     assert torch.equal(frequencies, whole.model.language_model.rotary_emb.inv_freq)  # not rounded
-    save(Fused(rounded, build(FusedParts(vision=parts["vit"], language=half)).processor), tmp_path / "saved")
+    save(FusedModel(rounded, build(FusedParts(vision=parts["vit"], language=half)).processor), tmp_path / "saved")
     assert AutoModelForImageTextToText.from_pretrained(tmp_path / "saved").dtype == torch.bfloat16
 
 
@@ -364,7 +364,7 @@ def test_the_canvases_are_all_grids_of_so_many_tiles(built: Built) -> None:
 @given(st.integers(1, 900), st.integers(1, 900))
 @example(1, 2000)
 @example(20000, 10)
-def test_tiles_take_a_picture_of_any_shape(model_tiles: Fused, width: int, height: int) -> None:
+def test_tiles_take_a_picture_of_any_shape(model_tiles: FusedModel, width: int, height: int) -> None:
     """The processor counts as many image tokens as the model makes."""
     inputs = asked(model_tiles.processor, Image.new("RGB", (width, height)))
     with torch.no_grad():
@@ -373,7 +373,7 @@ def test_tiles_take_a_picture_of_any_shape(model_tiles: Fused, width: int, heigh
 
 
 @pytest.fixture(scope="module")
-def model_tiles(built: Built) -> Fused:
+def model_tiles(built: Built) -> FusedModel:
     return built("vit", tiles=3)
 
 

@@ -20,7 +20,7 @@ from tiny.fused import write_language, write_vit
 from torch import nn
 from transformers import AutoModelForImageTextToText, Qwen2ForCausalLM, ViTModel
 
-from halp_probe.fused.model import Fused, FusedParts, build, connector, lora_targets, save
+from halp_probe.fused.model import FusedModel, FusedParts, build, connector, lora_targets, save
 from halp_probe.fused.original import CONNECTOR_FILE, LORA_FOLDER, load_connector
 from halp_probe.fused.original_lora import adapter_from_original, write_original
 from halp_probe.models.errors import ModelError
@@ -68,7 +68,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
 
 
 @pytest.fixture
-def fresh(original: Original) -> Fused:
+def fresh(original: Original) -> FusedModel:
     return build(FusedParts(vision=original.vision, language=original.language, vision_layernorm=True))
 
 
@@ -79,7 +79,7 @@ def asked(processor: Any) -> Any:
     return processor(text=[text], images=Image.fromarray(picture), return_tensors="pt")
 
 
-def test_the_loaded_files_give_the_originals_logits(original: Original, fresh: Fused, tmp_path: Path) -> None:
+def test_the_loaded_files_give_the_originals_logits(original: Original, fresh: FusedModel, tmp_path: Path) -> None:
     load_connector(fresh.model, original.folder / CONNECTOR_FILE)
     save(fresh, tmp_path / "model")
     lora, adapter = original.folder / LORA_FOLDER, tmp_path / "adapter"
@@ -95,7 +95,7 @@ def test_the_loaded_files_give_the_originals_logits(original: Original, fresh: F
     assert (without - expected).abs().max() > 0.01 * expected.abs().max()  # so that the LoRA is seen
 
 
-def test_files_go_back_and_forth_unchanged(original: Original, fresh: Fused, tmp_path: Path) -> None:
+def test_files_go_back_and_forth_unchanged(original: Original, fresh: FusedModel, tmp_path: Path) -> None:
     load_connector(fresh.model, original.folder / CONNECTOR_FILE)
     adapter_from_original(original.folder / LORA_FOLDER, fresh.model, tmp_path / "adapter", base="somewhere")
     (tmp_path / "again").mkdir()
@@ -110,7 +110,7 @@ def test_files_go_back_and_forth_unchanged(original: Original, fresh: Fused, tmp
     assert config == before
 
 
-def test_what_ours_writes_the_original_reads(original: Original, fresh: Fused, tmp_path: Path) -> None:
+def test_what_ours_writes_the_original_reads(original: Original, fresh: FusedModel, tmp_path: Path) -> None:
     """An adapter of a fused model, with the connector trained beside it, through PEFT on the bare Qwen."""
     config = peft.LoraConfig(r=2, target_modules=lora_targets(mlp=True), modules_to_save=["multi_modal_projector"])
     wrapped = peft.get_peft_model(fresh.model, config)
@@ -154,17 +154,17 @@ def as_pickle(trace: Path, path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [in_zip, as_pickle])
-def test_a_malicious_pickle_is_refused_and_not_executed(fresh: Fused, tmp_path: Path, write: Any) -> None:
+def test_a_malicious_pickle_is_refused_and_not_executed(fresh: FusedModel, tmp_path: Path, write: Any) -> None:
     trace, path = tmp_path / "trace", tmp_path / CONNECTOR_FILE
     write(trace, path)
-    with pytest.raises(ModelError, match="no file of tensors alone, and was not executed") as caught:
+    with pytest.raises(ModelError, match="contains more than tensors, and was not executed") as caught:
         load_connector(fresh.model, path)
     assert not trace.exists() and "\n" not in str(caught.value)
     torch.load(path, weights_only=False) if write is in_zip else pickle.loads(path.read_bytes())
     assert trace.exists()  # so that it would have left one
 
 
-def test_a_malicious_adapter_is_refused_too(original: Original, fresh: Fused, tmp_path: Path) -> None:
+def test_a_malicious_adapter_is_refused_too(original: Original, fresh: FusedModel, tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_bytes((original.folder / LORA_FOLDER / CONFIG).read_bytes())
     in_zip(tmp_path / "trace", tmp_path / "adapter_model.bin")
     with pytest.raises(ModelError, match="was not executed"):
@@ -172,7 +172,7 @@ def test_a_malicious_adapter_is_refused_too(original: Original, fresh: Fused, tm
     assert not (tmp_path / "trace").exists() and not (tmp_path / "out").exists()
 
 
-def test_an_older_adapter_in_a_bin_file_is_read(original: Original, fresh: Fused, tmp_path: Path) -> None:
+def test_an_older_adapter_in_a_bin_file_is_read(original: Original, fresh: FusedModel, tmp_path: Path) -> None:
     lora = original.folder / LORA_FOLDER
     (tmp_path / CONFIG).write_bytes((lora / CONFIG).read_bytes())
     torch.save(load_file(lora / WEIGHTS), tmp_path / "adapter_model.bin")
@@ -193,14 +193,14 @@ def connector_state(**changed: Any) -> dict[str, Any]:
         (connector_state(**{"2.bias": None}), r"lacks 2\.bias: a connector's file has the keys 0\.weight"),
         (connector_state(**{"1.weight": torch.ones(2)}), r"holds 1\.weight"),
         (connector_state(**{"0.weight": torch.ones(32, 24)}), r"0\.weight in .* shape \(32, 24\).* needs \(32, 16\)"),
-        (connector_state(**{"0.bias": torch.full((32,), torch.nan)}), r"0\.bias in .* no finite numbers"),
-        (connector_state(**{"0.bias": torch.ones(32, dtype=torch.int64)}), "no finite numbers"),
-        (connector_state(**{"0.bias": 3}), "no state dict"),
-        ([torch.ones(2)], "no state dict"),
+        (connector_state(**{"0.bias": torch.full((32,), torch.nan)}), r"0\.bias in .* not finite numbers"),
+        (connector_state(**{"0.bias": torch.ones(32, dtype=torch.int64)}), "not finite numbers"),
+        (connector_state(**{"0.bias": 3}), "is not a state dict"),
+        ([torch.ones(2)], "is not a state dict"),
     ],
 )
 def test_a_connector_that_does_not_fit_is_refused_by_name(
-    fresh: Fused, tmp_path: Path, state: Any, message: str
+    fresh: FusedModel, tmp_path: Path, state: Any, message: str
 ) -> None:
     torch.save(state, tmp_path / CONNECTOR_FILE)
     before = connector(fresh.model).linear_1.weight.clone()
@@ -210,13 +210,13 @@ def test_a_connector_that_does_not_fit_is_refused_by_name(
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", b"PK\x03\x04 no zip", b"\x80\x02}q\x00", b"\x80\x04."])
-def test_bytes_that_are_no_connector_are_one_clear_error(fresh: Fused, tmp_path: Path, content: bytes) -> None:
+def test_bytes_that_are_no_connector_are_one_clear_error(fresh: FusedModel, tmp_path: Path, content: bytes) -> None:
     (tmp_path / CONNECTOR_FILE).write_bytes(content)
     with pytest.raises(ModelError, match=CONNECTOR_FILE):
         load_connector(fresh.model, tmp_path / CONNECTOR_FILE)
 
 
-def test_damage_anywhere_in_a_connector_is_told_or_does_not_matter(fresh: Fused, tmp_path: Path) -> None:
+def test_damage_anywhere_in_a_connector_is_told_or_does_not_matter(fresh: FusedModel, tmp_path: Path) -> None:
     path = tmp_path / CONNECTOR_FILE
     torch.save(connector_state(), path)
     whole = path.read_bytes()
@@ -251,15 +251,19 @@ FIRST = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
         ({}, {"r": 8}, r"shape \(4, 32\), the model needs \(8, 32\)"),
         ({FIRST.replace(".0.", ".6."): torch.ones(4, 32)}, {}, r"holds layers\.6\.self_attn\.q_proj\.lora_A"),
         ({}, {"target_modules": [*TARGETS, "up_proj"]}, r"lacks layers\.0\.mlp\.up_proj\.lora_A: 12 of"),
-        ({"base_model.model.lm_head.lora_A.weight": torch.ones(4, 32)}, {}, "1 weights that are no LoRA .*lm_head"),
+        (
+            {"base_model.model.lm_head.lora_A.weight": torch.ones(4, 32)},
+            {},
+            "1 weights that are not part of a LoRA .*lm_head",
+        ),
         ({}, {"base_model_name_or_path": "Qwen/Other"}, "trained on Qwen/Other, the language model is"),
-        ({}, {"alpha_pattern": {"q_proj": 3}}, "alpha_pattern is nothing that the original's adapter has"),
-        ({}, {"peft_type": "LOHA"}, "LOHA is nothing"),
-        ({}, {"r": None}, "no configuration of a LoRA"),
+        ({}, {"alpha_pattern": {"q_proj": 3}}, "alpha_pattern is not supported: the original"),
+        ({}, {"peft_type": "LOHA"}, "LOHA is not supported"),
+        ({}, {"r": None}, "not a configuration of a LoRA"),
     ],
 )
 def test_an_adapter_that_does_not_fit_is_refused_by_name(
-    original: Original, fresh: Fused, tmp_path: Path, weights: dict[str, Any], config: dict[str, Any], message: str
+    original: Original, fresh: FusedModel, tmp_path: Path, weights: dict[str, Any], config: dict[str, Any], message: str
 ) -> None:
     lora = changed_lora(original, tmp_path, weights, **config)
     with pytest.raises(ModelError, match=message):
@@ -267,12 +271,12 @@ def test_an_adapter_that_does_not_fit_is_refused_by_name(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_adapter_of_other_modules_has_no_original(original: Original, fresh: Fused, tmp_path: Path) -> None:
+def test_an_adapter_of_other_modules_has_no_original(original: Original, fresh: FusedModel, tmp_path: Path) -> None:
     """One on the vision tower too, or on some layers alone: a list of names would say something else."""
     for name, targets in (("all", r".*\.q_proj"), ("some", r".*language_model\.layers\.[0-2]\.self_attn\.q_proj")):
         model = build(FusedParts(vision=original.vision, language=original.language)).model
         peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=targets)).save_pretrained(tmp_path / name)
-    with pytest.raises(ModelError, match=r"weights that are no LoRA .*vision_tower"):
+    with pytest.raises(ModelError, match=r"weights that are not part of a LoRA .*vision_tower"):
         write_original(fresh.model, tmp_path, adapter=tmp_path / "all")
     with pytest.raises(ModelError, match=r"lacks layers\.3\.self_attn\.q_proj\.lora_A: 6 of"):
         write_original(fresh.model, tmp_path, adapter=tmp_path / "some")

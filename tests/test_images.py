@@ -81,7 +81,7 @@ def test_a_truncated_file_is_no_picture(tmp_path: Path, name: str) -> None:
 def test_what_is_no_picture_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_text("hello")
-    for name, reason in (("empty.png", r"empty \(0 bytes\)"), ("text.png", "not an image that Pillow knows")):
+    for name, reason in (("empty.png", r"empty \(0 bytes\)"), ("text.png", "not an image that Pillow can read")):
         with pytest.raises(ImageError, match=reason):
             load_image(tmp_path / name)
         assert pixel_count(tmp_path / name) == 0

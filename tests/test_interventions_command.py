@@ -14,7 +14,7 @@ import torch
 from test_equality import single_inputs
 
 from halp_probe.cli import main
-from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.engine.images import load_image
 from halp_probe.engine.prompting import Prompter
 from halp_probe.interventions.directions import control_direction, direction_of
@@ -177,7 +177,7 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     compute, died = Engine.compute, []
 
-    def dying(self: Engine, prompts: Any) -> Computed:
+    def dying(self: Engine, prompts: Any) -> ComputedBatch:
         found = compute(self, prompts)
         if (tmp_path / "ablated" / "journal").is_dir() and any((tmp_path / "ablated" / "journal").iterdir()):
             died.append(True)

@@ -21,7 +21,7 @@ from judge_server import Asked, Server, completion, error, serving
 from test_labels_table import FakeShards, fake_shards
 
 from halp_probe.cli import main
-from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Pace, Stopped, read_body
+from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Pace, StopAsking, read_body
 from halp_probe.labels import judge_prompt
 from halp_probe.labels.judge import JudgeConfig, ask_judge
 from halp_probe.labels.judge_prompt import ParsedVerdict, parse, prompt_sha256, shorten, user_message, verdict_key
@@ -278,7 +278,7 @@ def test_texts_that_a_working_judge_refuses_do_not_end_the_run(tmp_path: Path) -
     assert run.failed == 30 and run.rows[0].label == 0
 
 
-@pytest.mark.parametrize(("status", "message"), [(401, "set OPENAI_API_KEY"), (404, "knows no model 'm'")])
+@pytest.mark.parametrize(("status", "message"), [(401, "set OPENAI_API_KEY"), (404, "does not know the model 'm'")])
 def test_what_no_further_question_can_mend_ends_the_run_at_once(tmp_path: Path, status: int, message: str) -> None:
     with serving(lambda asked, n: error(status)) as server:
         with pytest.raises(LabelError, match=message):
@@ -367,7 +367,7 @@ def test_every_request_waits_for_its_start(tmp_path: Path) -> None:
         endpoint.ask(ANYTHING)
         assert waited == [0, 100, 200, 300] and len(server.asked) == 4, "repeated requests are paced too"
         endpoint.stop.set()
-        with pytest.raises(Stopped):
+        with pytest.raises(StopAsking):
             endpoint.ask(ANYTHING)
         assert len(server.asked) == 4
 
@@ -546,7 +546,7 @@ def test_no_half_made_table_is_left_when_the_judge_is_down(
     with serving(lambda asked, n: error(404)) as server:
         assert call(server, tmp_path / "labels.csv", "all") == 2
     assert list(tmp_path.iterdir()) == []
-    assert "error: the judge's endpoint knows no model 'm/1'" in capsys.readouterr().err
+    assert "error: the judge's endpoint does not know the model 'm/1'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -555,8 +555,14 @@ def test_no_half_made_table_is_left_when_the_judge_is_down(
         (["--judge", "all"], "--judge needs --judge-url and --judge-model"),
         (["--judge", "all", "--judge-url", "http://h/v1"], "--judge needs --judge-model"),
         (["--judge-model", "m"], "--judge-model needs --judge all or unknown"),
-        (["--judge", "all", "--judge-model", "m", "--judge-url", "localhost:8000"], "is no address; write it in full"),
-        (["--judge", "all", "--judge-model", "m", "--judge-url", "http://me:pw@h/v1"], "must hold no name, password"),
+        (
+            ["--judge", "all", "--judge-model", "m", "--judge-url", "localhost:8000"],
+            "is not an address; write it in full",
+        ),
+        (
+            ["--judge", "all", "--judge-model", "m", "--judge-url", "http://me:pw@h/v1"],
+            "must not hold a name, password",
+        ),
         (["--judge", "all", "--judge-model", "m", "--judge-url", "http://h", "--rule", "exact"], "--rule does not go"),
         (
             ["--judge", "all", "--judge-model", "m", "--judge-url", "http://h", "--table", "t", "--column", "c"],

@@ -111,7 +111,7 @@ def test_what_cannot_be_quantized_is_refused(
     config = json.loads((copy / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="is quantized already; leave --quantization out"):
+    with pytest.raises(ModelError, match="is already quantized; leave --quantization out"):
         load_weights(open_checkpoint(str(copy)), quantization="4bit")
     monkeypatch.setattr("halp_probe.models.quantization.find_spec", lambda package: None)
     with pytest.raises(
@@ -188,7 +188,7 @@ def test_a_model_that_needs_its_code_says_how_to_allow_it(with_code: Path, monke
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     config = json.loads((with_code / "config.json").read_text())
     (with_code / "config.json").write_text(json.dumps({**config, "model_type": "own_vl"}))
-    with pytest.raises(ModelError, match=r"brings Python code of its own; read it.*--trust-remote-code .*with_code"):
+    with pytest.raises(ModelError, match=r"contains its own Python code; read it.*--trust-remote-code .*with_code"):
         open_checkpoint(str(with_code))
     assert not (with_code.parent / "ran").exists()
 

@@ -105,7 +105,7 @@ def test_what_the_lookups_find_is_checked_before_anything_is_stored(
 
     monkeypatch.setattr(lookup, "look_up", reversed_blocks)
     assert extract(data, unknown, tmp_path / "out", "--trust-lookup") == 2
-    assert "what the lookups found of" in capsys.readouterr().err
+    assert "what the lookups found for" in capsys.readouterr().err
     assert not list((tmp_path / "out").glob("*.h5"))
 
 

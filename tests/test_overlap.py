@@ -19,10 +19,10 @@ from extract_process import start_extraction
 
 from halp_probe.cli import run_script
 from halp_probe.engine import batched as batched_module
-from halp_probe.engine.images import by_content
-from halp_probe.engine.preparing import Prepared, Preparer, prepared
+from halp_probe.engine.images import find_first_copies
+from halp_probe.engine.preparing import PreparedPrompts, Preparer, prepare_all
 from halp_probe.engine.prompting import Prompt, Prompter
-from halp_probe.engine.threads import Behind, ahead
+from halp_probe.engine.threads import BackgroundThread, prefetch
 from halp_probe.errors import InputError
 from halp_probe.models.loading import open_checkpoint
 from halp_probe.records import Failure, Sample
@@ -37,7 +37,7 @@ def test_ahead_keeps_order_and_is_bounded() -> None:
             made.append(k)
             yield k
 
-    for taken, number in enumerate(ahead(numbers(), depth=2)):
+    for taken, number in enumerate(prefetch(numbers(), depth=2)):
         time.sleep(0.002)
         assert number == taken and len(made) <= taken + 4  # this one, two waiting, one in the making
     assert made == list(range(20))
@@ -48,11 +48,11 @@ def test_ahead_runs_in_another_thread_and_raises_here() -> None:
         yield threading.get_ident()
         raise InputError("no more")
 
-    items = ahead(broken())
+    items = prefetch(broken())
     assert next(items) != threading.get_ident()
     with pytest.raises(InputError, match="no more"):
         next(items)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 def test_behind_keeps_order_and_waits_when_it_is_full() -> None:
@@ -63,11 +63,11 @@ def test_behind_keeps_order_and_waits_when_it_is_full() -> None:
         gate.wait()
         done.append(k)
 
-    with Behind(depth=2) as behind:
-        behind.submit(slow, 0)
-        behind.submit(slow, 1)
+    with BackgroundThread(depth=2) as background:
+        background.submit(slow, 0)
+        background.submit(slow, 1)
         threading.Timer(0.05, gate.set).start()
-        behind.submit(slow, 2)  # waits for the first
+        background.submit(slow, 2)  # waits for the first
         assert done[:1] == [0]
     assert done == [0, 1, 2]
 
@@ -78,14 +78,14 @@ def test_behind_stops_at_an_error_and_raises_it() -> None:
     def fails() -> None:
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"), Behind(depth=5) as behind:
-        behind.submit(done.append, 1)
-        behind.submit(fails)
-        behind.submit(done.append, 2)
+    with pytest.raises(OSError, match="disk full"), BackgroundThread(depth=5) as background:
+        background.submit(done.append, 1)
+        background.submit(fails)
+        background.submit(done.append, 2)
     assert done == [1]
-    with pytest.raises(OSError, match="disk full"), Behind(depth=1) as behind:
-        behind.submit(fails)
-        behind.submit(done.append, 3)
+    with pytest.raises(OSError, match="disk full"), BackgroundThread(depth=1) as background:
+        background.submit(fails)
+        background.submit(done.append, 3)
     assert done == [1]
 
 
@@ -115,7 +115,7 @@ def work() -> list[list[Sample]]:
     return rows
 
 
-def told(made: Prepared) -> list[tuple[object, ...]]:
+def told(made: PreparedPrompts) -> list[tuple[object, ...]]:
     return [
         (r.question_id, r.stage, r.reason)
         if isinstance(r, Failure)
@@ -126,14 +126,14 @@ def told(made: Prepared) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_prepare_what_this_process_would(preparer: Preparer, workers: int) -> None:
-    ours = [told(made) for made in prepared(preparer, work(), workers)]
-    assert ours == [told(made) for made in prepared(preparer, work(), 0)]
+    ours = [told(made) for made in prepare_all(preparer, work(), workers)]
+    assert ours == [told(made) for made in prepare_all(preparer, work(), 0)]
     assert [[row[0] for row in image] for image in ours] == [[s.question_id for s in image] for image in work()]
     assert [row[1] for row in ours[2]] == ["image"] * 3 and ours[5][1][1] == "prompt"
 
 
 def test_prompts_on_an_image_hold_its_pixels_once(preparer: Preparer) -> None:
-    for made in prepared(preparer, work(), 1):
+    for made in prepare_all(preparer, work(), 1):
         prompts = [result for result in made if isinstance(result, Prompt)]
         assert len({id(prompt.images) for prompt in prompts}) <= 1
         assert not any(tensor.is_shared() for prompt in prompts for tensor in prompt.images.values())
@@ -145,7 +145,7 @@ class Deadly:
 
     inner: Preparer
 
-    def __call__(self, samples: list[Sample]) -> Prepared:
+    def __call__(self, samples: list[Sample]) -> PreparedPrompts:
         if samples[0].question_id == "2-0":
             os.kill(os.getpid(), signal.SIGKILL)
         if samples[0].question_id == "3-0":
@@ -155,18 +155,18 @@ class Deadly:
 
 def test_a_worker_that_dies_is_one_clear_error(preparer: Preparer) -> None:
     with pytest.raises(InputError, match=r"a process that prepares images died.*run the same command again"):
-        list(prepared(Deadly(preparer), work(), 1))
+        list(prepare_all(Deadly(preparer), work(), 1))
     with pytest.raises(InputError, match=r"^this model cannot be used$"):
-        list(prepared(Deadly(preparer), work()[3:], 1))
+        list(prepare_all(Deadly(preparer), work()[3:], 1))
 
 
 def test_a_process_that_forgets_its_workers_can_exit(tmp_path: Path) -> None:
     """What is made is held until the end, as by an error's traceback; a SIGTERM to the group is not theirs."""
     program = """
 import signal, subprocess, time
-from halp_probe.engine.preparing import prepared
+from halp_probe.engine.preparing import prepare_all
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-held = prepared(list, [[1], [2], [3], [4], [5], [6]], 1)
+held = prepare_all(list, [[1], [2], [3], [4], [5], [6]], 1)
 print(next(held))
 subprocess.run(["sh", "-c", "kill -TERM 0"])  # all of the group
 time.sleep(0.5)
@@ -183,7 +183,9 @@ def test_what_was_finished_survives_a_worker_s_death(
 ) -> None:
     call = ["--vqa-dataset", str(data / "vqa.csv"), "--images-dir", str(data / "images"), "--model", "shapes"]
     call += ["--output-dir", str(tmp_path), "--max-new-tokens", "4", "--batch-tokens", "50", "--workers", "1"]
-    monkeypatch.setattr(batched_module, "prepared", lambda preparer, work, n: prepared(DiesLate(preparer), work, n))
+    monkeypatch.setattr(
+        batched_module, "prepare_all", lambda preparer, work, n: prepare_all(DiesLate(preparer), work, n)
+    )
     assert run_script("extract", None, call) == 2
     assert "a process that prepares images died" in capsys.readouterr().err
     monkeypatch.undo()
@@ -195,7 +197,7 @@ def test_what_was_finished_survives_a_worker_s_death(
 class DiesLate:
     inner: Preparer
 
-    def __call__(self, samples: list[Sample]) -> Prepared:
+    def __call__(self, samples: list[Sample]) -> PreparedPrompts:
         if "907" in samples[0].image_id:
             time.sleep(0.5)  # the first batches are through
             os.kill(os.getpid(), signal.SIGKILL)
@@ -236,7 +238,7 @@ def children(parent: int) -> list[int]:
 def test_files_of_one_content_are_found(tmp_path: Path) -> None:
     for name, content in {"a": b"1234", "b": b"12345", "c": b"1234", "d": b"4321"}.items():
         (tmp_path / name).write_bytes(content)
-    assert by_content(tmp_path, ["b", "d", "c", "a", "c", "gone", "../a"]) == {
+    assert find_first_copies(tmp_path, ["b", "d", "c", "a", "c", "gone", "../a"]) == {
         "b": "b",
         "d": "d",
         "c": "c",
@@ -253,7 +255,7 @@ def test_a_batch_comes_from_the_device_in_one_copy(preparer: Preparer, monkeypat
     from halp_probe.records import CaptureSpec
 
     engine = Engine(load_weights(preparer.prompter.checkpoint), CaptureSpec((0, 3, 5), 2), share_prefix=True)
-    prompts = [r for made in prepared(preparer, work(), 0) for r in made if isinstance(r, Prompt)]
+    prompts = [r for made in prepare_all(preparer, work(), 0) for r in made if isinstance(r, Prompt)]
     copies: list[int] = []
     to_host = torch.Tensor.cpu
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: (copies.append(tensor.numel()), to_host(tensor))[1])

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import nn
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from halp_probe.engine.batching import batches, grouped, windows
-from halp_probe.engine.capture import capture_input, capture_outputs, only_at
-from halp_probe.engine.decoding import _without_padding, answer_rules
+from halp_probe.engine.batching import batches, group_by, windows
+from halp_probe.engine.capture import capture_input, capture_outputs, restrict_positions
+from halp_probe.engine.decoding import _replace_padding, answer_rules
 from halp_probe.engine.positions import find_positions, parse_layers, probed_layers
 from halp_probe.errors import InputError
-from halp_probe.models.image_entry import joined, one_each
+from halp_probe.models.image_entry import join_features, split_by_prompt
 
 IMAGE = 9
 
@@ -63,7 +63,7 @@ def test_layers_are_parsed_or_refused() -> None:
 
 @given(st.lists(st.sampled_from("abcd")))
 def test_groups_stand_by_first_appearance(images: list[str]) -> None:
-    groups = grouped(range(len(images)), lambda row: images[row])
+    groups = group_by(range(len(images)), lambda row: images[row])
     assert sorted(row for group in groups for row in group) == list(range(len(images)))
     assert [{images[row] for row in group} for group in groups] == [{image} for image in dict.fromkeys(images)]
     assert all(group == sorted(group) for group in groups)
@@ -156,7 +156,7 @@ def test_capture_reads_the_named_places_and_removes_its_hooks() -> None:
 def test_padding_is_no_part_of_what_a_repetition_penalty_sees() -> None:
     ids = torch.tensor([[9, 9, 3, 4], [9, 5, 9, 6]])
     mask = torch.tensor([[0, 0, 1, 1], [0, 1, 0, 1]])
-    assert _without_padding(ids, mask).tolist() == [[3, 3, 3, 4], [5, 5, 5, 6]]
+    assert _replace_padding(ids, mask).tolist() == [[3, 3, 3, 4], [5, 5, 5, 6]]
 
 
 @pytest.mark.parametrize("split", [True, False], ids=["an entry an image", "all images in one, as in 5.17"])
@@ -166,8 +166,8 @@ def test_features_of_images_are_selected(split: bool) -> None:
     layers = [layer.split([1, 2, 3]) for layer in deep] if split else deep
     features = BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=layers)
     for images, tokens, taken in (([1, 1, 1], [1, 2, 3], (2, 0, 2)), ([2, 1], [3, 3], (1, 0, 1))):
-        alone = one_each(features, images, tokens)
-        chosen = joined([alone[prompt] for prompt in taken])
+        alone = split_by_prompt(features, images, tokens)
+        chosen = join_features([alone[prompt] for prompt in taken])
         whole = torch.cat(pooled).split(tokens)
         expected = torch.cat([whole[prompt] for prompt in taken])
         assert torch.equal(torch.cat(list(chosen.pooler_output)), expected)
@@ -186,7 +186,7 @@ def test_a_module_that_returns_more_than_states_does_so_at_the_named_places_too(
     experts, x = Experts(4, 4), torch.randn(2, 5, 4)
     whole, _ = experts(x)
     rows, columns = torch.tensor([0, 1]), torch.tensor([4, 2])
-    with only_at(experts, rows, columns):
+    with restrict_positions(experts, rows, columns):
         few, scores = experts(x)
     assert scores == "scores" and torch.allclose(few[rows, columns], whole[rows, columns])
     assert few.shape == whole.shape and few.count_nonzero() == 8
@@ -200,7 +200,7 @@ def test_a_module_works_at_the_named_places_only() -> None:
     widths: list[int] = []
     counting = feed_forward[0].register_forward_hook(lambda _m, _a, output: widths.append(output.numel() // 8))
     whole = feed_forward(x)
-    with only_at(feed_forward, rows, columns):
+    with restrict_positions(feed_forward, rows, columns):
         few = feed_forward(x)
     counting.remove()
     assert widths == [10, 3]
@@ -208,7 +208,7 @@ def test_a_module_works_at_the_named_places_only() -> None:
     few[rows, columns] = 0
     assert not few.any() and few.shape == whole.shape
     assert torch.equal(feed_forward(x), whole)
-    with pytest.raises(IndexError), only_at(feed_forward, rows + 1, columns):
+    with pytest.raises(IndexError), restrict_positions(feed_forward, rows + 1, columns):
         feed_forward(x)
     assert torch.equal(feed_forward(x), whole)
 

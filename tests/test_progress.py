@@ -9,7 +9,7 @@ import pytest
 
 from halp_probe import progress
 from halp_probe.commands.terminal import progress_on_terminal
-from halp_probe.progress import Counter, Lines, Step, shown
+from halp_probe.progress import Counter, Lines, Step, display
 
 
 class Terminal(io.StringIO):
@@ -53,12 +53,12 @@ def test_each_piece_of_work_begins_anew() -> None:
 
 def test_a_callback_is_given_each_step() -> None:
     steps: list[Step] = []
-    with shown(steps.append) as report:
+    with display(steps.append) as report:
         Counter(report, 2, note="first").advance(1, failed=1, note="second")
     assert steps == [Step(done=0, total=2, note="first"), Step(done=1, total=2, failed=1, note="second")]
 
 
 def test_lines_of_logging(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "halp_probe"), shown("log") as report:
+    with caplog.at_level(logging.INFO, "halp_probe"), display("log") as report:
         Counter(report, 2).advance(2)
     assert caplog.records[-1].message.startswith("2/2 samples")

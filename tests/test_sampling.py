@@ -19,8 +19,8 @@ from scipy.stats import chi2, kstest
 from test_equality import single_inputs
 from tiny_models import TINY, tiny_model
 
-from halp_probe.engine.decoding import _sampled, answer_rules
-from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.decoding import _sample, answer_rules
+from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.engine.images import LoadedImage
 from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.engine.sampling import GREEDY, Decoding
@@ -221,9 +221,9 @@ def test_rows_that_end_leave_the_others_as_they_are(
 
 def test_what_was_not_answered_is_not_finished(shapes: Setting) -> None:
     """Neither behind a shut gate, which sees no answer yet, nor where none was asked for."""
-    seen: list[Computed] = []
+    seen: list[ComputedBatch] = []
 
-    def gate(computed: Computed) -> np.ndarray:
+    def gate(computed: ComputedBatch) -> np.ndarray:
         seen.append(computed)
         return np.arange(len(computed.prompts)) % 2 == 0
 
@@ -313,11 +313,11 @@ def test_no_random_number_draws_what_has_no_probability() -> None:
     """The least and the greatest, and scores that are not numbers still give a token's id."""
     scores = torch.tensor([-np.inf, 1.0, -np.inf, 1.0, -np.inf]).repeat(5, 1)
     scores[4] = np.nan
-    drawn = _sampled(scores, torch.tensor([0.0, 0.4999, 0.5001, 1 - 2.0**-53, 0.5], dtype=torch.float64))
+    drawn = _sample(scores, torch.tensor([0.0, 0.4999, 0.5001, 1 - 2.0**-53, 0.5], dtype=torch.float64))
     assert drawn[:4].tolist() == [1, 1, 3, 3] and 0 <= drawn[4] < 5
     scores = torch.from_numpy(np.random.default_rng(0).normal(size=(200, 1000)))  # sums that rounding leaves below 1
     scores[:, -3:] = -np.inf
-    assert (_sampled(scores, torch.full((200,), 1 - 2.0**-53, dtype=torch.float64)) == 996).all()
+    assert (_sample(scores, torch.full((200,), 1 - 2.0**-53, dtype=torch.float64)) == 996).all()
 
 
 def test_random_numbers_are_uniform_and_each_row_s_own() -> None:

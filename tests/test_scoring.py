@@ -227,7 +227,7 @@ def test_a_probe_of_another_model_is_refused(shapes: Trained, tiny: tuple[Loaded
     loaded = RiskScorer("shapes", probe).loaded
     for card, message in (
         ({"revision": "local-0"}, "revision is 'local-0' in the card"),
-        ({"revision": None}, "revision is not told in the card and .*Train it again"),
+        ({"revision": None}, "revision is unknown in the card and .*Train it again"),
         ({"config_model_type": "llava"}, "config_model_type is 'llava' in the card and 'qwen2_5_vl' here"),
         ({"chat_template_sha256": "0" * 64}, "chat_template_sha256 is '0000.* here. Use the chat template"),
     ):

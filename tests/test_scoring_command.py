@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from halp_probe.cli import main
-from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.files import load_probe, save_probe
 from halp_probe.probes.fitting.estimators import LinearProbe
@@ -108,7 +108,7 @@ def test_abstaining_lowers_the_error(setting: Setting, tmp_path: Path) -> None:
 def test_an_interrupted_run_goes_on(setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compute, calls = Engine.compute, []
 
-    def dying(self: Engine, prompts: list[object]) -> Computed:
+    def dying(self: Engine, prompts: list[object]) -> ComputedBatch:
         calls.append(prompts)
         if len(calls) == 12:  # some of them tried whether prefixes can be shared
             raise KeyboardInterrupt

@@ -334,7 +334,10 @@ def test_no_key_stands_in_what_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("status", "message"),
-    [(401, "the server wants a key .* OPENAI_API_KEY"), (404, "knows no model 'm'.* `model`, and `base_url`")],
+    [
+        (401, "the server requires a key .* OPENAI_API_KEY"),
+        (404, "does not know the model 'm'.* `model`, and `base_url`"),
+    ],
 )
 def test_what_no_further_prompt_can_mend_ends_the_run_after_what_came(
     tmp_path: Path, status: int, message: str
@@ -448,9 +451,9 @@ def test_an_image_that_has_changed_since_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"base_url": "localhost:8000"}, "`base_url` 'localhost:8000' is no address"),
-        ({"base_url": "http://[::1/v1"}, "is no address"),
-        ({"base_url": "http://me:pw@h/v1"}, "`base_url` must hold no name, password"),
+        ({"base_url": "localhost:8000"}, "`base_url` 'localhost:8000' is not an address"),
+        ({"base_url": "http://[::1/v1"}, "is not an address"),
+        ({"base_url": "http://me:pw@h/v1"}, "`base_url` must not hold a name, password"),
         ({"model": ModelOptions(model="m", adapter=("lora",))}, "`adapter`: a server loads its model"),
         ({"min_pixels": 9, "prompt_date": "2026-01-01"}, "`min_pixels`, `prompt_date`: a server"),
         ({"model": ModelOptions(model="m", dtype="float16", revision="v2")}, "`revision`, `dtype`: a server"),

@@ -19,7 +19,7 @@ from halp_probe.models.loading import BUNDLED_FOLDER, load_weights, open_checkpo
 from halp_probe.shapes import questions, scenes
 from halp_probe.shapes.dataset import FIRST_TRAINING_SEED, write_dataset
 from halp_probe.shapes.model import build_model, build_processor
-from halp_probe.shapes.train import TrainConfig, pack, packed_loss, see, train
+from halp_probe.shapes.train import TrainConfig, embed_images, pack, packed_loss, train
 from halp_probe.shards.reader import open_shards
 
 SEEDS = st.integers(0, 10**9)
@@ -108,7 +108,7 @@ def test_packed_loss_equals_single_prompts() -> None:
     batch = pack(processor, [11, 12], 4)
     single: dict[bool, list[torch.Tensor]] = {True: [], False: []}
     with torch.no_grad():
-        packed = packed_loss(model, see(model, batch), batch, caption_weight=0.5)
+        packed = packed_loss(model, embed_images(model, batch), batch, caption_weight=0.5)
         for seed in (11, 12):
             scene = scenes.make_scene(seed, scenes.MILD)
             asked = [(q.text, q.answer) for q in questions.ask(scene, 4)]

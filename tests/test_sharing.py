@@ -18,7 +18,7 @@ from halp_probe.engine import sharing
 from halp_probe.engine.engine import Engine, _sliding_window
 from halp_probe.engine.images import LoadedImage
 from halp_probe.engine.prefill import Prefiller
-from halp_probe.engine.prefix import by_image, common_prefix, shared_tokens
+from halp_probe.engine.prefix import common_prefix, group_by_image, shared_tokens
 from halp_probe.engine.preparing import Preparer
 from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.engine.sharing import try_sharing
@@ -111,7 +111,7 @@ def test_bfloat16_is_judged_by_its_own_rounding(images_dir: Path) -> None:
     ],
 )
 def test_what_is_allowed(difference: float, rounding: float, dtype: torch.dtype, shared: bool) -> None:
-    assert sharing.judged(difference, rounding, dtype).shared is shared
+    assert sharing.judge_difference(difference, rounding, dtype).shared is shared
 
 
 def captured(images_dir: Path) -> list[Captured]:
@@ -182,7 +182,7 @@ def test_out_of_memory_while_trying(images_dir: Path, monkeypatch: pytest.Monkey
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("pretended")
 
-    monkeypatch.setattr(Prefiller, "whole", full)
+    monkeypatch.setattr(Prefiller, "read_whole", full)
     found = tried(tiny_model("qwen2_5_vl"), images_dir, samples("a", *QUESTIONS))
     assert not found.shared and not found.decided and "do not fit the device's memory" in found.reason
 
@@ -246,12 +246,12 @@ def test_pure_parts() -> None:
         prompter.prompt(Sample(question_id=str(k), image_id="", question=question, answer=""), image)
         for k, (image, question) in enumerate([(white, QUESTIONS[0]), (black, QUESTIONS[1]), (white, QUESTIONS[0])])
     )
-    images = by_image([on_white, on_black, again])
+    images = group_by_image([on_white, on_black, again])
     assert (images.rows, images.image_of, images.first_rows) == ([[0, 2], [1]], [0, 1, 0], [0, 1])
     assert shared_tokens([on_white]) == on_white.positions.vision_index + 1
     assert shared_tokens([on_white, again]) == on_white.positions.query_index  # the query token is never shared
     with pytest.raises(ValueError, match="different pixels"):
-        by_image([on_white, replace(on_black, image_sha256=on_white.image_sha256)])
+        group_by_image([on_white, replace(on_black, image_sha256=on_white.image_sha256)])
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +272,9 @@ def test_a_run_records_what_it_found_and_goes_on_in_the_same_way(
     assert extract(data, tmp_path / "shared", "--test") == 0
     recorded = json.loads((tmp_path / "shared" / "run.json").read_text())["prefix_sharing"]
     assert recorded["shared"] and recorded["difference"] < 1e-5
-    monkeypatch.setattr(sharing, "judged", lambda *_: sharing.Sharing(shared=False, reason="states differ by much"))
+    monkeypatch.setattr(
+        sharing, "judge_difference", lambda *_: sharing.Sharing(shared=False, reason="states differ by much")
+    )
     assert extract(data, tmp_path / "shared") == 0  # recorded, so not tried again
     assert "one by one" not in capsys.readouterr().err
     assert open_shards(tmp_path / "shared").attributes["prefix_shared"]

@@ -27,7 +27,7 @@ from halp_probe.cli import main
 from halp_probe.comparison.compare import compare
 from halp_probe.comparison.outputs import side_name
 from halp_probe.comparison.pairing import PairError, pair
-from halp_probe.engine.identity import identity_of_model, with_prompts
+from halp_probe.engine.identity import add_prompts, identity_of_model
 from halp_probe.engine.prompting import Prompter
 from halp_probe.errors import InputError
 from halp_probe.extraction.audit import audit
@@ -55,7 +55,7 @@ from halp_probe.state_identity import (
 )
 
 QUERY = "query_token_representation/layer_3"
-FIELDS = StateIdentity.compared()
+FIELDS = StateIdentity.compared_fields()
 # A prompter makes prompts as these say; the bundled template writes no date and takes no option.
 GIVEN = frozenset(StateIdentity().prompt_options()) - {"prompt_date", "template_options"}
 # Of a run's record; the others are in its shards alone.
@@ -193,7 +193,7 @@ def test_a_probe_and_a_model(setting: Setting, which: Field[Any]) -> None:
     if which.name in GIVEN:
         check_fits(probe, loaded)
         prompter = Prompter.for_identity(loaded.checkpoint, StateIdentity.of_card(probe.metadata))
-        assert getattr(with_prompts(identity_of_model(loaded), prompter), which.name) == another(which)
+        assert getattr(add_prompts(identity_of_model(loaded), prompter), which.name) == another(which)
     elif which.name in PROBE_ON_MODEL.may_differ:
         check_fits(probe, loaded)
     else:
@@ -306,7 +306,7 @@ def test_shards_card_and_model_say_the_same(setting: Setting) -> None:
     of_shards = StateIdentity.of_shards(setting.shards.attributes)
     of_card = StateIdentity.of_card(setting.probe.metadata)
     prompter = Prompter.for_identity(setting.loaded.checkpoint, of_card)
-    of_model = with_prompts(identity_of_model(setting.loaded), prompter)
+    of_model = add_prompts(identity_of_model(setting.loaded), prompter)
     assert of_shards == of_card == replace(of_model, task=None)
     assert UNKNOWN not in [getattr(of_shards, each.name) for each in FIELDS]
 

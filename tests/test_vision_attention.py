@@ -170,7 +170,7 @@ def test_lengths_are_read_once_a_forward_and_not_kept(name: str, monkeypatch: py
     monkeypatch.setattr(torch.Tensor, "diff", lambda tensor: (reads.append(len(tensor)), diff(tensor))[1])
     see(tower_of(loaded), GRIDS["smaller edge windows"])
     assert len(reads) == kinds
-    assert not vision_attention._lengths_seen
+    assert not vision_attention._lengths_cache
 
 
 @pytest.mark.parametrize("name", QWEN)

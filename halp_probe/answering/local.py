@@ -12,15 +12,15 @@ import numpy as np
 
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, fingerprint, now_utc
-from halp_probe.engine.batched import Batched, samples_by_image
-from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.batched import BatchRunner, samples_by_image
+from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.engine.preparing import Preparer, default_workers
 from halp_probe.engine.prompting import Prompter, largest_area
 from halp_probe.engine.provenance import run_settings
 from halp_probe.engine.proving import prove_looked_up
 from halp_probe.engine.sharing import NO_IMAGES, try_sharing
 from halp_probe.models.loading import LoadedModel
-from halp_probe.models.options import load_opened, open_model
+from halp_probe.models.options import load_model_weights, open_model
 from halp_probe.records import Captured, CaptureSpec, Failure, Sample
 
 _log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class LocalAnswerer:
             template_options=options.template_options,
             system=options.system_prompt,
         )
-        return cls(load_opened(options.model, checkpoint), prompter, images_dir, options, text_only=text_only)
+        return cls(load_model_weights(options.model, checkpoint), prompter, images_dir, options, text_only=text_only)
 
     def answer(
         self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
@@ -82,7 +82,7 @@ class LocalAnswerer:
             decoding=self._options.decoding,
             attempt=attempt,
         )
-        batched = Batched(
+        batched = BatchRunner(
             engine,
             self._preparer,
             done,
@@ -110,7 +110,7 @@ class LocalAnswerer:
             self._shares_prefix = sharing.shared
         return self._shares_prefix
 
-    def _replies(self, engine: Engine, computed: Sequence[Computed], attempt: int) -> Iterator[Reply | Failure]:
+    def _replies(self, engine: Engine, computed: Sequence[ComputedBatch], attempt: int) -> Iterator[Reply | Failure]:
         date = now_utc()
         for row in (row for batch in computed for row in engine.collect(batch)):
             if not np.isfinite([row.first_token_entropy, row.answer_logprob]).all():

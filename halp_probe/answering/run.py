@@ -17,7 +17,7 @@ from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, ReplyLog, fingerprint, header_of, whole_lines
 from halp_probe.engine.images import ImageError, content_sha256, image_path
 from halp_probe.errors import InputError
-from halp_probe.locking import locked
+from halp_probe.locking import lock_folder
 from halp_probe.progress import Counter, Progress, silent
 from halp_probe.records import Failure, Sample
 from halp_probe.shards.failures import write_failures
@@ -73,7 +73,7 @@ def answer_task(
         raise InputError(f"`output_path` {output} is a folder; name a file in it")
     samples = dict(_prompts(task_input))
     folder, stem = output.parent, output.name.removesuffix(output.suffix)
-    with locked(folder, f".{stem}.lock"):
+    with lock_folder(folder, f".{stem}.lock"):
         path = folder / f"{stem}{REPLIES_SUFFIX}"
         answerer = open_answerer(task_input, options, path)
         log = ReplyLog(path, {**task_input.settings, **answerer.settings})

@@ -12,7 +12,7 @@ from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.pictures import Picture, Pictures
 from halp_probe.answering.replies import Reply, fingerprint, now_utc
 from halp_probe.asking import Patience, ask_all
-from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Failed, checked_url
+from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, NoReply, check_url
 from halp_probe.engine.images import ImageError, content_sha256
 from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
@@ -24,7 +24,7 @@ _SEEDS = 2**31  # servers take seeds below this
 _LONGEST = 500  # characters of a reason: some servers repeat the whole request, images and all
 _ENDS = ("stop", "")  # finish reasons of a whole reply; some servers give none
 
-_Result: TypeAlias = Reply | Failure | Failed  # Failed: no reply, perhaps by the server's fault
+_Result: TypeAlias = Reply | Failure | NoReply  # NoReply: no reply, perhaps by the server's fault
 
 
 class ServerAnswerer:
@@ -37,7 +37,7 @@ class ServerAnswerer:
 
     def __init__(self, options: AnswerOptions, images_dir: Path) -> None:
         _check_flags(options)
-        name, url = str(options.model.model), checked_url(str(options.base_url), _FLAGS)
+        name, url = str(options.model.model), check_url(str(options.base_url), _FLAGS)
         self._options, self._decoding = options, options.decoding
         self._endpoint = Endpoint(url, name, _FLAGS, timeout=options.timeout, tries=options.tries)
         largest = options.max_pixels or options.usual_max_pixels
@@ -77,16 +77,16 @@ class ServerAnswerer:
         last_straw = None
         with closing(batches):
             for answers in batches:
-                yield [_reply_or_failure(answer.item, answer.given) for answer in answers]
+                yield [_reply_or_failure(answer.item, answer.result) for answer in answers]
                 for answer in answers:
-                    if isinstance(answer.given, Reply):
-                        self._patience.replied()
-                    elif isinstance(answer.given, Failed) and self._patience.ends_with(answer.given):
-                        last_straw = last_straw or answer.given
+                    if isinstance(answer.result, Reply):
+                        self._patience.note_reply()
+                    elif isinstance(answer.result, NoReply) and self._patience.ends_with(answer.result):
+                        last_straw = last_straw or answer.result
                         self._endpoint.stop.set()
         if last_straw is not None:
             raise InputError(
-                f"the server failed for {self._patience.told('prompts', last_straw)}; {self._patience.replies} new "
+                f"the server failed for {self._patience.describe('prompts', last_straw)}; {self._patience.replies} new "
                 "replies are kept: fix the server and run the same command again"
             )
 
@@ -109,7 +109,7 @@ class ServerAnswerer:
             )
             return Failure(question_id=sample.question_id, stage="image", reason=reason)
         reply = self._endpoint.ask(self._messages(sample, pictures), **self._request(sample.question_id, attempt))
-        return reply if isinstance(reply, Failed) else _read(reply, sample, attempt, shown)
+        return reply if isinstance(reply, NoReply) else _read(reply, sample, attempt, shown)
 
     def _messages(self, sample: Sample, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
         images = [{"type": "image_url", "image_url": {"url": picture.url}} for picture in pictures]
@@ -122,7 +122,7 @@ class ServerAnswerer:
         """Return all settings that are sent. A sampled reply has its own seed, independent of other requests."""
         decoding, body = self._decoding, {}
         settings: dict[str, Any] = {"max_tokens": self._options.max_new_tokens, "temperature": 0.0}
-        if decoding.sampled:
+        if decoding.is_sampled:
             seed = decoding.stream(key, attempt) % _SEEDS
             settings |= {"temperature": decoding.temperature, "top_p": decoding.top_p, "seed": seed}
         if decoding.repetition_penalty is not None:
@@ -159,7 +159,7 @@ def _read(reply: Completion, sample: Sample, attempt: int, shown: str) -> Reply 
 
 
 def _reply_or_failure(sample: Sample, result: _Result) -> Reply | Failure:
-    if not isinstance(result, Failed):
+    if not isinstance(result, NoReply):
         return result
     reason = " ".join(f"{result.reason}{': ' + result.detail if result.detail else ''}".split())
     return Failure(

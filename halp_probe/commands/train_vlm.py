@@ -26,10 +26,10 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.commands.stopping import StopSignals
     from halp_probe.commands.terminal import progress_on_terminal
     from halp_probe.finetuning.run import train
-    from halp_probe.locking import locked
+    from halp_probe.locking import lock_folder
 
     transformers.utils.logging.set_verbosity_error()  # the trainer reports choices of its own, none of them ours
-    with locked(options.output_dir), progress_on_terminal() as progress, StopSignals() as stop:
+    with lock_folder(options.output_dir), progress_on_terminal() as progress, StopSignals() as stop:
         trained = train(options, stop, progress)
     for line in trained.lines:
         print(line)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.bootstrap import Draws, Estimate, joined
+from halp_probe.bootstrap import Draws, Estimate, join_notes
 from halp_probe.comparison.answers import AnswerChanges, answer_changes
 from halp_probe.comparison.cka import linear_cka
 from halp_probe.comparison.conditions import notes, other_architecture
@@ -107,7 +107,7 @@ def movement(pair: Pair, representation: str, draws: Draws = DRAWS) -> Movement:
         cosine=mean_over_images(cosine, images, draws, low=-1, high=1),
         cosine_min=_summarise(cosine, np.min),
         cka=aligned.value,
-        note=joined(_describe_lost(finite), other_space or _describe_zero_length(cosine), aligned.reason),
+        note=join_notes(_describe_lost(finite), other_space or _describe_zero_length(cosine), aligned.reason),
     )
 
 

@@ -1,0 +1,1 @@
+"""Prompts through a model: prompting, prefill, captured states and answers, in batches."""

@@ -1,4 +1,4 @@
-"""Samples through the engine in batches: planned, prepared ahead, and the same from one run to the next.
+"""Run samples through the engine in batches: planned, prepared ahead, and the same from one run to the next.
 
 Shared by extraction and answering. Samples that an earlier run stored keep their places in the batches.
 """
@@ -15,42 +15,47 @@ from typing import Protocol
 import torch
 
 from halp_probe.engine import batching
-from halp_probe.engine.engine import Computed, Engine
-from halp_probe.engine.images import ImageError, by_content, image_path, pixel_count
-from halp_probe.engine.preparing import Prepared, Preparer, prepared
+from halp_probe.engine.engine import ComputedBatch, Engine
+from halp_probe.engine.images import ImageError, find_first_copies, image_path, pixel_count
+from halp_probe.engine.preparing import PreparedPrompts, Preparer, prepare_all
 from halp_probe.engine.prompting import Prompt
-from halp_probe.engine.threads import ahead
+from halp_probe.engine.threads import prefetch
 from halp_probe.engine.vision import VisionError
 from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
 
 
-class Stored(Protocol):
-    """What the plan needs of a sample that an earlier run has stored."""
+class StoredSample(Protocol):
+    """Facts that the plan needs about a sample that an earlier run has stored."""
 
     @property
-    def image_sha256(self) -> str: ...
+    def image_sha256(self) -> str:
+        """Digest of the images' content."""
+
     @property
-    def prefix_tokens(self) -> int: ...  # up to the image's end
+    def prefix_tokens(self) -> int:
+        """Number of tokens up to the image's end."""
+
     @property
-    def prompt_tokens(self) -> int: ...
+    def prompt_tokens(self) -> int:
+        """Number of tokens of the prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of one batch, and of the samples that failed since the last one."""
+    """Result of one batch, and the samples that failed since the last one."""
 
-    computed: list[Computed]
+    computed: list[ComputedBatch]
     failures: list[Failure]
-    attempted: int | None  # at a window's end: samples of the run's order so far
+    attempted: int | None  # at a window's end: number of samples of the run's order so far
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Samples by image in the order that they run; those of one image stand together."""
+    """Samples by image in the order in which they run; those of one image stand together."""
 
     images: list[list[Sample]]
-    attempted: int  # samples of the run's order up to the window's end
+    attempted: int  # number of samples of the run's order up to the window's end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,42 +80,42 @@ class _Batch:
 
 
 def samples_by_image(samples: Sequence[Sample], images_dir: Path) -> list[list[Sample]]:
-    """The samples of each image, in the run's order. Files of one content are one image.
+    """Group samples by image, in the run's order. Files with the same content are one image.
 
-    Samples that show several images stand together where these are the same; those that show none, by `image_id`.
+    Samples that show several images are grouped if all of these are the same; those without images by `image_id`.
     Raises what `text_only` raises.
     """
     if text_only(samples):
-        return batching.grouped(samples, lambda sample: sample.subject)
-    first = by_content(images_dir, (file for sample in samples for file in sample.files))
-    return batching.grouped(samples, lambda sample: tuple(first[file] for file in sample.files))
+        return batching.group_by(samples, lambda sample: sample.subject)
+    first = find_first_copies(images_dir, (file for sample in samples for file in sample.files))
+    return batching.group_by(samples, lambda sample: tuple(first[file] for file in sample.files))
 
 
 def text_only(samples: Sequence[Sample]) -> bool:
-    """Whether the samples show no image. Raises InputError, naming one, where some do and others do not."""
+    """Return whether the samples show no image. Raises InputError, naming one, if some do and others do not."""
     without = [sample for sample in samples if not sample.files]
     if 0 < len(without) < len(samples):
         raise InputError(
             f"{len(without)} of {len(samples)} prompts show no image (first: {without[0].question_id!r}), the others "
-            "do: vectors of images would have holes; run the two kinds by themselves"
+            "do: vectors of images would have holes; run the two kinds separately"
         )
     return bool(without)
 
 
-class Batched:
-    """Runs an engine over samples that stand by image.
+class BatchRunner:
+    """Runner of an engine over samples that are grouped by image.
 
-    `token_budget` bounds a batch's padded tokens, `images_a_batch` its images. Where a batch does not fit the device's
-    memory, half of its tokens are the budget for the rest of the run; a run that resumes it starts with the full one,
-    so its batches may differ. `workers` processes prepare prompts; with 0 a thread does. `stored` is what earlier runs
-    have, by question id; `contents` what each subject (see `Sample`) showed then.
+    `token_budget` bounds a batch's padded tokens, `images_a_batch` its images. If a batch does not fit the device's
+    memory, half of its tokens are the budget for the rest of the run; a resumed run starts with the full budget, so its
+    batches may differ. `workers` processes prepare prompts; with 0 a thread does. `stored` holds the samples of earlier
+    runs by question id; `contents` the digest of the images that each subject (see `Sample`) showed then.
     """
 
     def __init__(
         self,
         engine: Engine,
         preparer: Preparer,
-        stored: Mapping[str, Stored],
+        stored: Mapping[str, StoredSample],
         *,
         token_budget: int,
         workers: int,
@@ -119,20 +124,20 @@ class Batched:
     ) -> None:
         self.engine, self.preparer = engine, preparer
         self.token_budget, self.workers, self.images_a_batch = token_budget, workers, images_a_batch
-        self._stored = dict(stored)  # this run's own storing does not change its plan
+        self._stored = dict(stored)  # a copy: what this run stores does not change its plan
         self._content_of = dict(contents or {})
 
     def results(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Generator[Result, None, None]:
-        """Batch after batch of the samples that are not stored. `retried` are those that failed in earlier runs."""
-        with closing(ahead(self._batches(images, retried))) as batches:
+        """Compute the samples that are not stored, batch by batch. `retried` are those that failed in earlier runs."""
+        with closing(prefetch(self._batches(images, retried))) as batches:
             for batch in batches:
                 computed, failures = self._compute(batch.prompts) if batch.prompts else ([], [])
                 yield Result(computed=computed, failures=[*batch.failures, *failures], attempted=batch.attempted)
 
-    def _compute(self, prompts: list[Prompt]) -> tuple[list[Computed], list[Failure]]:
-        """Run a batch; in halves, and then all later ones smaller, when it does not fit the device's memory.
+    def _compute(self, prompts: list[Prompt]) -> tuple[list[ComputedBatch], list[Failure]]:
+        """Run a batch; if it does not fit the device's memory, run it in halves, and make all later ones smaller.
 
-        The prompts on an image that the vision tower fails on are failures, the others run without them.
+        Prompts on an image that the vision tower fails on become failures; the others run without them.
         """
         try:
             return [self.engine.compute(prompts)], []
@@ -156,13 +161,13 @@ class Batched:
         return first + second, failed_first + failed_second
 
     def _batches(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Iterator[_Batch]:
-        """The run's batches. Prompts are made when their batch is near, so memory holds a few batches of pixels."""
+        """Yield the run's batches. Prompts are made shortly before their batch, which bounds the memory for pixels."""
         for_workers, for_batches = tee(self._windows(images, retried))
         missing = (list(filter(self._is_missing, image)) for window in for_workers for image in window.images)
-        made = prepared(self.preparer, filter(None, missing), self.workers)
+        prompts = prepare_all(self.preparer, filter(None, missing), self.workers)
         for window in for_batches:
             failures: list[Failure] = []
-            slots = (slot for image in window.images for slot in self._slots(image, made, failures))
+            slots = (slot for image in window.images for slot in self._slots(image, prompts, failures))
             for batch in batching.batches(
                 slots, lambda: self.token_budget, share_prefix=self.engine.share_prefix, images=self.images_a_batch
             ):
@@ -171,12 +176,12 @@ class Batched:
             yield _Batch(prompts=[], failures=failures, attempted=window.attempted)
 
     def _windows(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Iterator[_Window]:
-        """Windows in which anything is missing."""
+        """Yield the windows in which any sample is missing."""
         attempted = 0
         for window in batching.windows(images, batching.WINDOW):
             attempted += sum(map(len, window))
             missing = [left for image in window if (left := list(filter(self._is_missing, image)))]
-            # Samples that are stored keep their places in the batches, unless only failures of earlier runs are left.
+            # Stored samples keep their places in the batches, unless only failures of earlier runs are left.
             only_retried = all(sample.question_id in retried for image in missing for sample in image)
             planned = missing if only_retried else window
             if missing:
@@ -184,10 +189,10 @@ class Batched:
                 yield _Window(sorted(by_length, key=self._size), attempted)
 
     def _slots(
-        self, image: list[Sample], made: Iterator[Prepared], failures: list[Failure]
+        self, image: list[Sample], prompts: Iterator[PreparedPrompts], failures: list[Failure]
     ) -> Iterator[Prompt | _StoredSlot]:
-        """The places of an image's samples, from what the workers made of those that are missing."""
-        results = iter(next(made)) if any(map(self._is_missing, image)) else iter(())
+        """Yield a place for each of an image's samples; `prompts` holds what the workers made of the missing."""
+        results = iter(next(prompts)) if any(map(self._is_missing, image)) else iter(())
         for sample in image:
             stored = self._stored.get(sample.question_id)
             if stored is not None:
@@ -195,14 +200,14 @@ class Batched:
                     image_sha256=stored.image_sha256, prefix_tokens=stored.prefix_tokens, tokens=stored.prompt_tokens
                 )
                 continue
-            result = self._same_image(next(results))
+            result = self._check_same_images(next(results))
             if isinstance(result, Failure):
                 failures.append(result)
             else:
                 yield result
 
-    def _same_image(self, result: Prompt | Failure) -> Prompt | Failure:
-        """A failure when the prompt's images are not those that were captured under their names before."""
+    def _check_same_images(self, result: Prompt | Failure) -> Prompt | Failure:
+        """Return the prompt, or a failure if its images are not those that were captured under their names before."""
         if isinstance(result, Failure):
             return result
         sample = result.sample
@@ -218,12 +223,12 @@ class Batched:
         return sample.question_id not in self._stored
 
     def _size(self, image: list[Sample]) -> tuple[int, int, str]:
-        """Grows with the length of the image's prefix, then with that of its longest question."""
+        """Return a sort key: the length of the image's prefix, then that of its longest question."""
         first = image[0]
         return sum(map(self._area, first.files)), max(len(sample.question) for sample in image), first.image_id
 
     def _area(self, file: str) -> int:
-        """Of an image after resizing, in pixels; 0 where only the processor knows it."""
+        """Return an image's area after resizing, in pixels; 0 if only the processor knows it."""
         bounds = self.preparer.prompter.pixel_bounds
         if bounds is None:
             return 0

@@ -1,7 +1,7 @@
-"""Windows and batches: which samples run together. Pure, and the same from one run to the next.
+"""Plan windows and batches: which samples run together. Pure, and the same from one run to the next.
 
-A resumed run must form the batches that the interrupted one would have formed, because a batch's composition shows in
-the last bits of its floats. So windows are fixed slices of the run's order, and a sample that is done already keeps its
+A resumed run must form the batches that the interrupted one would have formed, because a batch's composition affects
+the last bits of its floats. So windows are fixed slices of the run's order, and a sample that is already done keeps its
 place in its batch by its stored length.
 """
 
@@ -11,28 +11,33 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-WINDOW = 256  # samples sorted by length together, and a few more: an image's samples stay together
+WINDOW = 256  # number of samples sorted by length together; a few more, since an image's samples stay together
 
-_CACHED = 8  # a token that is only held in the cache, in a copy for each question, costs an eighth of one computed
+_CACHED = 8  # a token that is only kept in the cache, with a copy for each question, costs an eighth of one computed
 
 _Item = TypeVar("_Item")
 
 
 class Slot(Protocol):
-    """What the size of a batch depends on."""
+    """Sizes of one prompt, on which the size of a batch depends."""
 
     @property
-    def image_sha256(self) -> str: ...
+    def image_sha256(self) -> str:
+        """Digest of the images' content."""
+
     @property
-    def prefix_tokens(self) -> int: ...  # up to the image's end
-    def __len__(self) -> int: ...  # tokens in all
+    def prefix_tokens(self) -> int:
+        """Number of tokens up to the image's end."""
+
+    def __len__(self) -> int:
+        """Return the number of all tokens."""
 
 
 _Slot = TypeVar("_Slot", bound=Slot)
 
 
-def grouped(items: Iterable[_Item], key: Callable[[_Item], Hashable]) -> list[list[_Item]]:
-    """Groups of one key by first appearance, each in the order of the items."""
+def group_by(items: Iterable[_Item], key: Callable[[_Item], Hashable]) -> list[list[_Item]]:
+    """Group items by key, in order of first appearance; each group keeps the order of the items."""
     groups: dict[Hashable, list[_Item]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
@@ -40,7 +45,7 @@ def grouped(items: Iterable[_Item], key: Callable[[_Item], Hashable]) -> list[li
 
 
 def windows(groups: Iterable[list[_Item]], size: int) -> Iterator[list[list[_Item]]]:
-    """Consecutive groups, in windows of `size` items or the few more that the last group has.
+    """Yield windows of consecutive groups, each of `size` items or a few more, since groups stay whole.
 
     A group of more than `size` items is cut into several.
     """
@@ -58,9 +63,9 @@ def windows(groups: Iterable[list[_Item]], size: int) -> Iterator[list[list[_Ite
 def batches(
     slots: Iterable[_Slot], budget: Callable[[], int], *, share_prefix: bool, images: int | None = None
 ) -> Iterator[list[_Slot]]:
-    """Consecutive slots that fit the budget of padded tokens together, on so many images at most.
+    """Yield batches of consecutive slots that fit the budget of padded tokens, on at most `images` images.
 
-    A slot that exceeds the budget stands alone.
+    A slot that exceeds the budget is a batch of its own.
     """
     batch: list[_Slot] = []
     load = _Load()
@@ -76,25 +81,26 @@ def batches(
 
 
 def computed_tokens(slots: Iterable[Slot], *, share_prefix: bool) -> int:
-    """Padded tokens that a batch of these slots asks the decoder to read."""
+    """Count the padded tokens that the decoder computes for a batch of these slots."""
     load = _Load()
     for slot in slots:
         load = load.with_slot(slot)
-    return load.computed(share_prefix)
+    return load.computed_tokens(share_prefix)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Load:
-    """What a batch asks of the device."""
+    """Load of a batch on the device."""
 
     rows: int = 0
     images: int = 0
     last_image: str | None = None
-    prefix: int = 0  # tokens of the longest
+    prefix: int = 0  # tokens of the longest prefix
     suffix: int = 0
     whole: int = 0
 
     def with_slot(self, slot: Slot) -> _Load:
+        """Return the load with one more slot."""
         return _Load(
             rows=self.rows + 1,
             images=self.images + (slot.image_sha256 != self.last_image),
@@ -104,10 +110,11 @@ class _Load:
             whole=max(self.whole, len(slot)),
         )
 
-    def computed(self, share_prefix: bool) -> int:
-        """Padded tokens that the decoder reads."""
+    def computed_tokens(self, share_prefix: bool) -> int:
+        """Return the padded tokens that the decoder computes."""
         return self.images * self.prefix + self.rows * self.suffix if share_prefix else self.rows * self.whole
 
     def fits(self, budget: int, share_prefix: bool) -> bool:
-        held = self.rows * self.whole if share_prefix else 0  # copies of the cache
-        return self.computed(share_prefix) <= budget and held <= _CACHED * budget
+        """Return whether the load fits the budget."""
+        cached = self.rows * self.whole if share_prefix else 0  # copies of the cache
+        return self.computed_tokens(share_prefix) <= budget and cached <= _CACHED * budget

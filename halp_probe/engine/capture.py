@@ -1,4 +1,4 @@
-"""Forward hooks that keep selected rows only. Knows modules and indices; nothing of prompts, models or files.
+"""Forward hooks that keep selected rows only. They know modules and indices, but no prompts, models or files.
 
 Legend: B rows of a batch, T tokens, K selected places, D width.
 """
@@ -20,11 +20,11 @@ def capture_outputs(
     columns: torch.Tensor,
     states_of: Callable[[Any], torch.Tensor] | None = None,
 ) -> Iterator[dict[int, torch.Tensor]]:
-    """Inside the context, one forward pass fills `{layer: [K, D]}` with block outputs at (rows[k], columns[k]).
+    """Fill `{layer: [K, D]}` with block outputs at (rows[k], columns[k]) in one forward pass inside the context.
 
-    `rows` and `columns` are [K] int64 indices into the blocks' output [B, T, D]; `states_of` finds that in what a
-    block returns, where it is not just that. The states are copies, detached, in the model's dtype on the block's
-    device. Raises RuntimeError when a block runs twice in the context. Hooks are removed at the end, also after an
+    `rows` and `columns` are [K] int64 indices into the blocks' output [B, T, D]; `states_of` extracts that from what a
+    block returns, if it is not just that. The states are copies, detached, in the model's dtype on the block's
+    device. Raises RuntimeError if a block runs twice in the context. Hooks are removed at the end, also after an
     error.
     """
     states: dict[int, torch.Tensor] = {}
@@ -49,11 +49,11 @@ def capture_outputs(
 
 
 @contextmanager
-def only_at(feed_forward: nn.Module | None, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
-    """Inside the context, a module that treats each position by itself works at (rows[k], columns[k]) alone.
+def restrict_positions(feed_forward: nn.Module | None, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
+    """Restrict a position-wise module to the positions (rows[k], columns[k]) inside the context.
 
-    Elsewhere its output [B, T, D] is zero. Right where no one reads the other positions: in the last block, most of
-    whose work nothing depends on. With None nothing is left out. Hooks are removed at the end, also after an error.
+    Elsewhere its output [B, T, D] is zero. This is valid only if nothing reads the other positions, as in the last
+    block. With None nothing is left out. Hooks are removed at the end, also after an error.
     """
     if feed_forward is None:
         yield
@@ -79,8 +79,8 @@ def only_at(feed_forward: nn.Module | None, rows: torch.Tensor, columns: torch.T
 
 
 @contextmanager
-def only_columns(module: nn.Module, columns: torch.Tensor) -> Iterator[None]:
-    """Inside the context, a module that is called with states [B, T, D] sees these columns alone: [B, K, D]."""
+def select_columns(module: nn.Module, columns: torch.Tensor) -> Iterator[None]:
+    """Pass only these columns [B, K, D] of its input [B, T, D] to a module inside the context."""
     hook = module.register_forward_pre_hook(lambda _module, args: args[0][:, columns.to(args[0].device)])
     try:
         yield
@@ -90,25 +90,25 @@ def only_columns(module: nn.Module, columns: torch.Tensor) -> Iterator[None]:
 
 @contextmanager
 def capture_input(module: nn.Module) -> Iterator[list[Any]]:
-    """Inside the context, every call of the module appends its first argument."""
-    seen: list[Any] = []
+    """Append the first argument of every call of the module inside the context."""
+    captured: list[Any] = []
 
     def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        seen.append(args[0] if args else next(iter(kwargs.values())))
+        captured.append(args[0] if args else next(iter(kwargs.values())))
 
     hook = module.register_forward_pre_hook(keep, with_kwargs=True)
     try:
-        yield seen
+        yield captured
     finally:
         hook.remove()
 
 
 @contextmanager
 def capture_output(module: nn.Module) -> Iterator[list[Any]]:
-    """Inside the context, every call of the module appends what it returns."""
-    seen: list[Any] = []
-    hook = module.register_forward_hook(lambda _module, _args, output: seen.append(output))
+    """Append the output of every call of the module inside the context."""
+    captured: list[Any] = []
+    hook = module.register_forward_hook(lambda _module, _args, output: captured.append(output))
     try:
-        yield seen
+        yield captured
     finally:
         hook.remove()

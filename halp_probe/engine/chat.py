@@ -1,6 +1,6 @@
-"""A prompt's text: system message, images and question through the model's own chat template.
+"""Text of a prompt: system message, images and question through the model's own chat template.
 
-Or a conversation's: the images, then questions and answers in turns, the last one a question.
+A conversation has the images first, then questions and answers in turns; the last one is a question.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from halp_probe.models.loading import Checkpoint
 from halp_probe.reply_text import after_thinking
 
 _NOW = re.compile(r"""strftime_now\s*\(\s*(?P<quote>["'])(?P<format>.*?)(?P=quote)\s*\)""")
-_REFUSALS = (jinja2.TemplateError, TypeError)  # the second: a template that adds a string to the content
+_REFUSALS = (jinja2.TemplateError, TypeError)  # TypeError: a template that adds a string to the content
 
 
 class PromptError(InputError):
-    """A sample that cannot be made into a prompt, and why."""
+    """A sample that cannot be made into a prompt; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chat:
-    """One checkpoint's chat template with what it is given beside images and question; see `Prompter`.
+    """Chat template of a checkpoint, with its settings besides images and question; see `Prompter`.
 
     Raises InputError for a template, options or a system message that cannot be used.
     """
@@ -48,12 +48,14 @@ class Chat:
             raise ModelError(f"model {name!r} has no chat template; add a chat_template.jinja to its folder")
         unknown = [option for option in self._options if not re.search(rf"\b{re.escape(option)}\b", self._source)]
         if unknown:
-            raise InputError(f"`template_options`: the chat template of {name!r} knows no {', '.join(unknown)}")
+            raise InputError(
+                f"`template_options`: the chat template of {name!r} does not use {', '.join(unknown)}; leave it out"
+            )
         _ = self.prompt_date, self._system_turns
 
     @cached_property
     def prompt_date(self) -> str | None:
-        """The date in every prompt, YYYY-MM-DD; None where the template writes none."""
+        """Date in every prompt, YYYY-MM-DD; None if the template writes none."""
         if not re.search(r"strftime_now\s*\(", self._source):
             return None
         if re.search(r"strftime_now\s*\(", _NOW.sub("", self._source)):
@@ -64,68 +66,70 @@ class Chat:
         return self.date or datetime.date.today().isoformat()
 
     def text(self, question: str, pictures: Sequence[Image.Image], history: Sequence[tuple[str, str]] = ()) -> str:
-        """The whole prompt; `history` are earlier questions and the model's answers to them, which stand before this.
+        """Return the whole prompt; `history` holds earlier questions and the model's answers to them.
 
-        Raises PromptError for a special token in one of these texts, or a template that loses one.
+        Raises PromptError for a special token in one of these texts, or a template that leaves one of them out.
         """
-        said = [text for turn in history for text in turn] + [question]  # a question, its answer, …, the question
+        texts = [text for turn in history for text in turn] + [question]  # a question, its answer, …, the question
         names = _names(len(history))
-        for text, name in zip(said, names, strict=True):
+        for text, name in zip(texts, names, strict=True):
             self._check(text, name)
         as_strings = self._as_strings(len(pictures), len(history)) if history else (False, False)
         images = [{"type": "image", "image": picture} for picture in pictures]
         try:
-            text = self._rendered([*self._system_turns, *_turns(said, images, as_strings)])
+            text = self._render([*self._system_turns, *_turns(texts, images, as_strings)])
         except _REFUSALS as error:
             raise PromptError(f"the model's chat template refuses the {names[-1]}: {error}") from error
-        if lost := next((name for name, told in zip(names, _told(said, text), strict=True) if not told), None):
-            raise PromptError(  # a template that looks for it elsewhere leaves it out without a word
+        if lost := next(
+            (name for name, present in zip(names, _find_texts(texts, text), strict=True) if not present), None
+        ):
+            raise PromptError(  # a template that reads another key leaves it out silently
                 f"the model's chat template leaves the {lost} out: it does not read the key 'text' of a part of the "
-                "content, or changes it; mend the checkpoint's chat_template.jinja"
+                "content, or changes it; fix the checkpoint's chat_template.jinja"
             )
-        repeated = sum(part.count(self.system.strip()) for part in said) if self.system is not None else 0
+        repeated = sum(part.count(self.system.strip()) for part in texts) if self.system is not None else 0
         if self.system is not None and text.count(self.system.strip()) <= repeated:
             raise PromptError(
-                "the model's chat template leaves the system message out of this prompt; mend the checkpoint's "
+                "the model's chat template leaves the system message out of this prompt; fix the checkpoint's "
                 "chat_template.jinja, or write the message into the question"
             )
         return text
 
     def _check(self, text: str, name: str) -> None:
-        """Raise PromptError for a text that is none, or that would forge what the template alone may write."""
+        """Raise PromptError for invalid Unicode, and for a special token, which only the template may write."""
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise PromptError(f"the {name} is no Unicode text ({error.reason})") from error
+            raise PromptError(f"the {name} is not valid Unicode ({error.reason})") from error
         if token := self._special_token(text):
             raise PromptError(f"the {name} holds the model's special token {token!r}; remove it from the text")
 
     def _as_strings(self, pictures: int, earlier: int) -> tuple[bool, bool]:
-        """Whether the template takes later questions, and answers, as strings and not as lists of parts.
+        """Return whether the template takes later questions, and answers, as strings instead of lists of parts.
 
-        Tried with marks that are no words of a template: an answer such as "no" may stand in its text by chance. Raises
-        PromptError where it takes earlier turns in no way.
+        It is tried with marks that no template contains: an answer such as "no" may stand in its text by chance. Raises
+        PromptError if it takes earlier turns in neither form.
         """
         marks = [f"[[{k}]]" for k in range(2 * earlier + 1)]
         images = [{"type": "image"}] * pictures
         why = ""
         for as_strings in product((False, True), (False, True)):
             try:
-                text = self._rendered([*self._system_turns, *_turns(marks, images, as_strings)])
+                text = self._render([*self._system_turns, *_turns(marks, images, as_strings)])
             except _REFUSALS as error:
                 why = why or f"refuses earlier turns ({one_line(error)})"
                 continue
-            if all(_told(marks, text)) and not any(_as_code(mark, text) for mark in marks):
+            if all(_find_texts(marks, text)) and not any(_is_printed_code(mark, text) for mark in marks):
                 return as_strings
             why = why or "leaves earlier turns out"
         raise PromptError(
-            f"the chat template of {self.checkpoint.name!r} {why}: ask without them, or mend the checkpoint's "
+            f"the chat template of {self.checkpoint.name!r} {why}: ask without them, or fix the checkpoint's "
             "chat_template.jinja"
         )
 
     @cached_property
     def _system_turns(self) -> list[dict[str, Any]]:
-        """The system message as the template takes it, as a list of parts or as a string; none without one."""
+        """Turn with the system message as the template takes it, as a list of parts or a string; empty without one."""
         if self.system is None:
             return []
         if not self.system.strip():
@@ -135,23 +139,23 @@ class Chat:
         why = ""
         for content in ([_part(self.system)], self.system):
             turn = _turn("system", content)
-            for user in ([{"type": "image"}, _part("?")], [_part("?")]):  # some take none beside an image
+            for user in ([{"type": "image"}, _part("?")], [_part("?")]):  # some take no system message with an image
                 try:
-                    text = self._rendered([turn, _turn("user", user)])
+                    text = self._render([turn, _turn("user", user)])
                 except _REFUSALS as error:
                     why = f"refuses a system message ({one_line(error)})"
                     continue
-                if self.system.strip() in text and not _as_code(self.system, text):
+                if self.system.strip() in text and not _is_printed_code(self.system, text):
                     return [turn]
                 why = why or "leaves a system message out"
         raise InputError(
-            f"the chat template of {self.checkpoint.name!r} {why}; write the message into the questions, or mend the "
+            f"the chat template of {self.checkpoint.name!r} {why}; write the message into the questions, or fix the "
             "checkpoint's chat_template.jinja"
         )
 
-    def _rendered(self, messages: list[dict[str, Any]]) -> str:
+    def _render(self, messages: list[dict[str, Any]]) -> str:
         text: str = self.checkpoint.processor.apply_chat_template(
-            messages, chat_template=self._dated, tokenize=False, add_generation_prompt=True, **self._options
+            messages, chat_template=self._dated_template, tokenize=False, add_generation_prompt=True, **self._options
         )
         return text
 
@@ -162,13 +166,13 @@ class Chat:
 
     @cached_property
     def _source(self) -> str:
-        """The chat template that is used when none is named; a processor may have several."""
+        """Chat template that is used if none is named; a processor may have several."""
         template = self.checkpoint.processor.chat_template
         return str(template.get("default", "")) if isinstance(template, dict) else str(template)
 
     @cached_property
-    def _dated(self) -> str | None:
-        """The chat template with `prompt_date` where it asks for the day's date; None: as the processor has it."""
+    def _dated_template(self) -> str | None:
+        """Chat template with `prompt_date` in place of the current date; None: the processor's own template."""
         if self.prompt_date is None:
             return None
         day = datetime.date.fromisoformat(self.prompt_date)
@@ -196,33 +200,33 @@ def _turn(role: str, content: str | Sequence[Mapping[str, Any]]) -> dict[str, An
 
 
 def _turns(
-    said: Sequence[str], images: Sequence[Mapping[str, Any]], as_strings: tuple[bool, bool]
+    texts: Sequence[str], images: Sequence[Mapping[str, Any]], as_strings: tuple[bool, bool]
 ) -> list[dict[str, Any]]:
-    """The user's and the assistant's turns, one after the other; the images in the first."""
-    turns = [_turn("user", [*images, _part(said[0])])]
-    for k, text in enumerate(said[1:], start=1):
+    """Return alternating turns of user and assistant; the images stand in the first."""
+    turns = [_turn("user", [*images, _part(texts[0])])]
+    for k, text in enumerate(texts[1:], start=1):
         turns.append(_turn(("user", "assistant")[k % 2], text if as_strings[k % 2] else [_part(text)]))
     return turns
 
 
 def _names(earlier: int) -> list[str]:
-    """What each text of a conversation is called: questions and answers in turns, then the question."""
+    """Return a name for each text of a conversation: earlier questions and answers, then the question."""
     named = [f"{what} of turn {k}" for k in range(1, earlier + 1) for what in ("question", "answer")]
     return [*named, "question"]
 
 
-def _told(said: Sequence[str], text: str) -> list[bool]:
-    """Whether each of these stands in the text behind the one before; of an answer it may be without its thoughts."""
-    told, at = [], 0
-    for k, part in enumerate(said):
+def _find_texts(texts: Sequence[str], prompt: str) -> list[bool]:
+    """Return for each of `texts` whether it stands in `prompt` after the previous one; thoughts may be missing."""
+    present, at = [], 0
+    for k, part in enumerate(texts):
         wanted = [part.strip(), after_thinking(part) if k % 2 else None]
-        found = [(text.find(words, at), words) for words in wanted if words is not None]
-        place, words = next(((place, words) for place, words in found if place >= 0), (-1, ""))
-        told.append(place >= 0)
+        matches = [(prompt.find(words, at), words) for words in wanted if words is not None]
+        place, words = next(((place, words) for place, words in matches if place >= 0), (-1, ""))
+        present.append(place >= 0)
         at = max(at, place + len(words))
-    return told
+    return present
 
 
-def _as_code(message: str, text: str) -> bool:
-    """Whether a template that expects a string wrote the list of parts as such."""
+def _is_printed_code(message: str, text: str) -> bool:
+    """Return whether a template that expects a string printed the list of parts as code."""
     return re.search(rf"""["']text["']:\s*["']{re.escape(message.strip())}""", text) is not None

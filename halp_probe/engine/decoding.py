@@ -1,8 +1,8 @@
-"""Answers that go on from the prefill's cache.
+"""Decode answers from the prefill's cache.
 
-Greedy ones equal `model.generate(do_sample=False)` token for token. A sampled token has the distribution from which
-`generate(do_sample=True)` draws with the same settings; the random number behind it is the row's own, so that an answer
-does not depend on the batch, but for rounding at the border between two tokens. One exception: where a checkpoint's
+Greedy answers equal `model.generate(do_sample=False)` token for token. A sampled token has the distribution from which
+`generate(do_sample=True)` draws with the same settings; its random number is the row's own, so an answer does not
+depend on the batch, except for rounding at the border between two tokens. One exception: if a checkpoint's
 generation_config names no end token, answers end at its tokenizer's.
 
 Legend: B rows of a batch, T prompt tokens (padded), N new tokens at most, V vocabulary.
@@ -29,8 +29,8 @@ from halp_probe.engine.sampling import GREEDY, Decoding
 from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel
 
-# What a checkpoint's generation_config may ask of answers beyond the repetition penalty and suppressed tokens, which
-# are applied here; and the values, beside None, with which it asks nothing.
+# Settings of a generation_config that change answers, besides the repetition penalty and suppressed tokens, which are
+# applied here; and the values, besides None, with which they change nothing.
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "no_repeat_ngram_size": (0,),
     "encoder_no_repeat_ngram_size": (0,),
@@ -51,7 +51,7 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerRules:
-    """How a model's answers end, which tokens they may not hold, and how the others are chosen."""
+    """Rules of a model's answers: how they end, which tokens are excluded, and how the others are chosen."""
 
     end_ids: tuple[int, ...]
     repetition_penalty: float  # 1 = none
@@ -59,7 +59,7 @@ class AnswerRules:
     decoding: Decoding = GREEDY
 
     def processors(self, device: torch.device) -> LogitsProcessorList:
-        """In `generate`'s order."""
+        """Return the logits processors, in the order of `generate`."""
         processors = LogitsProcessorList()
         if self.repetition_penalty != 1.0:
             processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
@@ -84,11 +84,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What B rows were answered."""
+    """Answers of B rows."""
 
-    tokens: list[list[int]]  # ids of each, the end token included when it came
+    tokens: list[list[int]]  # ids of each, including the end token if there was one
     logprobs: torch.Tensor  # [B] float32, nats: sums over the tokens, by the model's own distribution
-    finished: list[bool]  # whether each came to an end token; if not, it was cut off
+    finished: list[bool]  # whether each reached an end token; if not, it was cut off
 
 
 def answer_rules(
@@ -97,23 +97,23 @@ def answer_rules(
     ignored: Collection[str] = (),
     decoding: Decoding = GREEDY,
 ) -> AnswerRules:
-    """The rules in a checkpoint's generation config and in `decoding`, from which alone any sampling comes.
+    """Build the rules from a checkpoint's generation config and from `decoding`, the only source of sampling.
 
-    The settings `ignored` are none that the checkpoint's `generate` follows.
+    `ignored` names settings that the checkpoint's own `generate` ignores.
 
-    Raises InputError for a setting that this decoding does not follow: an answer that `generate` would not give is
-    worse than none.
+    Raises InputError for a setting that is not supported here: no answer is better than one that `generate` would not
+    give.
     """
-    asked = [
+    unsupported = [
         name
         for name, neutral in _UNSUPPORTED.items()
         if name not in ignored and getattr(generation, name, None) not in (None, *neutral)
     ]
     if (generation.num_beams or 1) > 1:
-        asked.append("num_beams")
-    if asked:
+        unsupported.append("num_beams")
+    if unsupported:
         raise InputError(
-            f"the model's generation_config sets {', '.join(asked)}, which answers here do not follow; "
+            f"the model's generation_config sets {', '.join(unsupported)}, which is not supported for answers here; "
             "remove it from generation_config.json, or extract with `answers=False`"
         )
     ends = generation.eos_token_id if generation.eos_token_id is not None else tokenizer_end_id
@@ -135,7 +135,7 @@ def decode(
     keys: Sequence[str],
     attempt: int = 1,
 ) -> Answers:
-    """All of what `steps` gives, answer by answer."""
+    """Collect all of what `steps` yields, answer by answer."""
     answers: list[list[int]] = [[] for _ in prefill.input_ids]
     totals = torch.zeros(len(answers), device=prefill.logits.device)
     for step in steps(loaded, rules, prefill, max_new_tokens, keys, attempt):
@@ -154,10 +154,10 @@ def steps(
     keys: Sequence[str],
     attempt: int = 1,
 ) -> Iterator[Step]:
-    """Answers of at most `max_new_tokens` tokens, token by token.
+    """Yield answers of at most `max_new_tokens` tokens, token by token.
 
-    `keys` name the B rows, for the random numbers of sampled ones. Rows whose answer has ended leave the batch. The
-    prefill's cache is used up. A token is computed when it is asked for, by one call of the model.
+    `keys` name the B rows, for the random numbers of sampled answers. Rows whose answer has ended leave the batch. The
+    prefill's cache is consumed. Each token is computed on demand, by one call of the model.
     """
     device = prefill.logits.device
     processors, ends = rules.processors(device), frozenset(rules.end_ids)
@@ -165,23 +165,23 @@ def steps(
     running = list(range(len(prefill.input_ids)))  # the rows that are still in the batch
     rows = torch.arange(len(running), device=device)  # the same, on the device
     cache, logits, mask, position = prefill.cache, prefill.logits, prefill.attention_mask, prefill.next_position
-    history, later = _without_padding(prefill.input_ids, mask), prefill.later
+    history, later = _replace_padding(prefill.input_ids, mask), prefill.later
     for step in range(max_new_tokens):
         raw = logits.float()
         scores = processors(history, raw.clone())  # [running, V]
-        token = scores.argmax(-1) if uniforms is None else _sampled(scores, uniforms[rows, step])  # [running]
+        token = scores.argmax(-1) if uniforms is None else _sample(scores, uniforms[rows, step])  # [running]
         logprobs = raw.log_softmax(-1).gather(1, token[:, None])[:, 0]
         chosen = token.tolist()
         yield Step(rows=running, tokens=chosen, index=rows, logprobs=logprobs)
-        going = [k for k, own in enumerate(chosen) if own not in ends]
-        if not going or step + 1 == max_new_tokens:
+        unfinished = [k for k, own in enumerate(chosen) if own not in ends]
+        if not unfinished or step + 1 == max_new_tokens:
             return
-        if len(going) < len(running):
-            kept = torch.tensor(going, device=device)
-            cache.reorder_cache(kept)
-            token, rows, mask, position, history = (t[kept] for t in (token, rows, mask, position, history))
-            later = {name: tensor[kept] for name, tensor in later.items()}
-            running = [running[k] for k in going]
+        if len(unfinished) < len(running):
+            kept_rows = torch.tensor(unfinished, device=device)
+            cache.reorder_cache(kept_rows)
+            token, rows, mask, position, history = (t[kept_rows] for t in (token, rows, mask, position, history))
+            later = {name: tensor[kept_rows] for name, tensor in later.items()}
+            running = [running[k] for k in unfinished]
         history = torch.cat([history, token[:, None]], dim=1)
         mask = torch.cat([mask, mask.new_ones(len(running), 1)], dim=1)
         outputs = loaded.model(
@@ -199,19 +199,19 @@ def steps(
 def _uniforms(
     decoding: Decoding, keys: Sequence[str], attempt: int, tokens: int, device: torch.device
 ) -> torch.Tensor | None:
-    """[keys, tokens] float64; None for greedy answers."""
-    return torch.from_numpy(decoding.uniforms(keys, attempt, tokens)).to(device) if decoding.sampled else None
+    """Return the random numbers [keys, tokens] float64; None for greedy answers."""
+    return torch.from_numpy(decoding.uniforms(keys, attempt, tokens)).to(device) if decoding.is_sampled else None
 
 
-def _sampled(scores: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """[B, V] scores, [B] float64 uniform in [0, 1) -> [B], each row's inverse CDF over the tokens by id."""
+def _sample(scores: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """Sample [B] tokens from scores [B, V] and uniforms [B] float64 in [0, 1): the inverse CDF over token ids."""
     probabilities = scores.softmax(-1, dtype=torch.float64)
-    cdf = probabilities.cumsum(-1).masked_fill(probabilities == 0, 0)  # what has no probability is never drawn
+    cdf = probabilities.cumsum(-1).masked_fill(probabilities == 0, 0)  # tokens of probability 0 are never drawn
     return (cdf > uniforms[:, None] * cdf.amax(-1, keepdim=True)).byte().argmax(-1)  # the first
 
 
-def _without_padding(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Padding replaced by a token of the row's own prompt, so that the repetition penalty sees the prompt alone."""
+def _replace_padding(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Replace padding by a token of the row's own prompt, so that the repetition penalty sees the prompt alone."""
     real = attention_mask.bool()
     own = input_ids.gather(1, real.int().argmax(1, keepdim=True))  # [B, 1], the first real token
     return torch.where(real, input_ids, own)

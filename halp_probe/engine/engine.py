@@ -1,6 +1,6 @@
-"""A batch of prompts through the model once: vision means, states at both positions, confidence, then the answers.
+"""Run a batch of prompts through the model once: vision means, states at both positions, confidence, answers.
 
-A gate may look at the states before any answer begins, and say which prompts are answered at all.
+A gate may look at the states before any answer begins, and decide which prompts are answered.
 
 Legend: B prompts, I images, L probed layers, D decoder width, V vision width.
 """
@@ -16,7 +16,7 @@ import torch
 
 from halp_probe.engine.decoding import Answers, Step, answer_rules, decode, steps
 from halp_probe.engine.prefill import Prefill, Prefiller
-from halp_probe.engine.prefix import ByImage, by_image, shared_tokens
+from halp_probe.engine.prefix import ImageGroups, group_by_image, shared_tokens
 from halp_probe.engine.prompting import Prompt
 from halp_probe.engine.readings import Readings, to_host
 from halp_probe.engine.sampling import GREEDY, Decoding
@@ -28,19 +28,19 @@ from halp_probe.shards.names import layer_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Computed:
-    """A batch as it comes from the device; `Engine.collect` makes samples of it."""
+class ComputedBatch:
+    """A batch as it comes from the device; `Engine.collect` turns it into samples."""
 
     prompts: Sequence[Prompt]
-    image_of: list[int]  # of each prompt, in the readings of images
-    vision_row: list[int]  # of each prompt, in `readings.vision_token`
+    image_of: list[int]  # index of each prompt's image in the readings of images
+    vision_row: list[int]  # index of each prompt in `readings.vision_token`
     layers: tuple[int, ...]
     readings: Readings[np.ndarray]
-    answers: list[list[int]]  # token ids; empty where no answer was asked for, or the gate was shut
-    finished: list[bool]  # whether each answer came to an end token; False where it was cut off, or there is none
+    answers: list[list[int]]  # token ids; empty if no answer was requested, or the gate refused it
+    finished: list[bool]  # whether each answer reached an end token; False if it was cut off, or there is no answer
 
     def vectors(self, representation: str) -> np.ndarray:
-        """[B, D] float32 of one of the representations, as a shard holds them; KeyError for one that was not read."""
+        """Return [B, D] float32 of one representation, as in a shard; KeyError for one that was not read."""
         position, layer = representation.split("/")[0], layer_of(representation)
         values, rows = {
             VISION_ONLY: (self.readings.vision_only, self.image_of),
@@ -54,16 +54,16 @@ class Computed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begun:
-    """Prompts that were read, and their answers, which go on from there when they are asked for."""
+class StartedAnswers:
+    """States of prompts that were read, and their answers, which are computed on demand."""
 
-    computed: Computed  # without answers
-    steps: Iterator[Step]  # once, and none where no answers were asked for; holds the cache until its end
-    end_ids: tuple[int, ...]  # of which one is an answer's last, unless it was cut off
+    computed: ComputedBatch  # without answers
+    steps: Iterator[Step]  # to iterate once; empty if no answers were requested; holds the cache until its end
+    end_ids: tuple[int, ...]  # one of them ends an answer, unless it was cut off
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Read:
+class _ReadPrompts:
     """Prompts that were read, on the device."""
 
     prompts: Sequence[Prompt]
@@ -72,16 +72,16 @@ class _Read:
     prefill: Prefill
 
 
-Gate: TypeAlias = Callable[[Computed], np.ndarray]  # -> [B] bool: whether to answer
+Gate: TypeAlias = Callable[[ComputedBatch], np.ndarray]  # -> [B] bool: whether to answer
 
 
 class Engine:
-    """A loaded model and a spec; `run` takes a batch of prompts to captured samples.
+    """A loaded model and a spec; `run` turns a batch of prompts into captured samples.
 
-    Either all prompts of a batch show images, or none does. With `share_prefix`, prompts on one image (by file content)
-    share all that they have in common, where their family can. A `gate` is given the batch before its answers, and says
-    which there will be. Sampled answers depend on the prompts' question ids and on `attempt`, beside the seed in
-    `decoding`.
+    Either all prompts of a batch show images, or none does. With `share_prefix`, the common prefix of prompts on one
+    image (by file content) is computed once, if their family allows it. A `gate` receives the batch before its answers,
+    and decides which prompts are answered. Sampled answers depend on the prompts' question ids, on `attempt` and on the
+    seed in `decoding`.
     """
 
     def __init__(
@@ -105,54 +105,54 @@ class Engine:
         self._rules = answer_rules(settings, end_id, ignored, decoding) if spec.max_new_tokens else None
 
     def run(self, prompts: Sequence[Prompt]) -> list[Captured]:
-        """Captured samples in the order of the prompts, vectors as float32 on the CPU; nothing is checked for NaN."""
+        """Return captured samples in the order of the prompts, with float32 vectors on the CPU; NaN is not checked."""
         return self.collect(self.compute(prompts))
 
     @torch.no_grad()
-    def compute(self, prompts: Sequence[Prompt]) -> Computed:
-        """The part that keeps the device busy."""
+    def compute(self, prompts: Sequence[Prompt]) -> ComputedBatch:
+        """Compute states and answers of a batch: the work on the device."""
         read = self._read(prompts)
         rows = list(range(len(prompts))) if self._rules is not None else []
         if self._gate is not None and rows:
-            rows = np.flatnonzero(self._gate(self._computed(read))).tolist()
+            rows = np.flatnonzero(self._gate(self._to_host(read))).tolist()
         answers = self._answers(prompts, read.prefill, rows)
-        return self._computed(read, answers)  # one copy, after the last work on the device
+        return self._to_host(read, answers)  # one copy, after the last work on the device
 
     @torch.no_grad()
-    def begin(self, prompts: Sequence[Prompt]) -> Begun:
-        """States and confidence now, without asking the gate; each token of the answers when it is asked for."""
+    def begin(self, prompts: Sequence[Prompt]) -> StartedAnswers:
+        """Compute states and confidence now, ignoring the gate, and each token of the answers on demand."""
         read = self._read(prompts)
-        going_on: Iterator[Step] = iter(())
+        remaining: Iterator[Step] = iter(())
         end_ids = self._rules.end_ids if self._rules is not None else ()
         if self._rules is not None:
             keys = [prompt.sample.question_id for prompt in prompts]
-            going_on = steps(self.loaded, self._rules, read.prefill, self.spec.max_new_tokens, keys, self._attempt)
-        return Begun(computed=self._computed(read), steps=going_on, end_ids=end_ids)
+            remaining = steps(self.loaded, self._rules, read.prefill, self.spec.max_new_tokens, keys, self._attempt)
+        return StartedAnswers(computed=self._to_host(read), steps=remaining, end_ids=end_ids)
 
-    def _read(self, prompts: Sequence[Prompt]) -> _Read:
-        images = by_image(prompts)
-        seen = see(self.loaded, [prompts[row] for row in images.first_rows]) if _show_images(prompts) else None
+    def _read(self, prompts: Sequence[Prompt]) -> _ReadPrompts:
+        images = group_by_image(prompts)
+        vision = see(self.loaded, [prompts[row] for row in images.first_rows]) if _show_images(prompts) else None
         several = len(images.rows) < len(prompts)
-        if seen is not None and self.share_prefix and several and self._fits_window(prompts, images):
-            prefill = self._prefiller.shared(prompts, images, seen)
+        if vision is not None and self.share_prefix and several and self._fits_window(prompts, images):
+            prefill = self._prefiller.read_shared(prompts, images, vision)
         else:
-            prefill = self._prefiller.whole(prompts, images, seen, keep_cache=self._rules is not None)
+            prefill = self._prefiller.read_whole(prompts, images, vision, keep_cache=self._rules is not None)
         log_probabilities = prefill.logits.float().log_softmax(-1)
         entropy = -(log_probabilities.exp() * log_probabilities.clamp(min=-1e9)).sum(-1)
         readings = Readings(
-            vision_only=None if seen is None else seen.only,
-            vision_encoder=None if seen is None else seen.encoder,
-            vision_token=None if seen is None else prefill.vision_states,
+            vision_only=None if vision is None else vision.only,
+            vision_encoder=None if vision is None else vision.encoder,
+            vision_token=None if vision is None else prefill.vision_states,
             query_token=prefill.query_states,
             first_token_logprob=log_probabilities.max(-1).values,
             first_token_entropy=entropy,
         )
-        return _Read(prompts=prompts, image_of=images.image_of, readings=readings, prefill=prefill)
+        return _ReadPrompts(prompts=prompts, image_of=images.image_of, readings=readings, prefill=prefill)
 
-    def _computed(self, read: _Read, answers: Answers | None = None) -> Computed:
+    def _to_host(self, read: _ReadPrompts, answers: Answers | None = None) -> ComputedBatch:
         """Bring what was read to the host, without answers unless there are some."""
         logprobs = None if answers is None else answers.logprobs
-        return Computed(
+        return ComputedBatch(
             prompts=read.prompts,
             image_of=read.image_of,
             vision_row=read.prefill.vision_row,
@@ -163,32 +163,32 @@ class Engine:
         )
 
     def _answers(self, prompts: Sequence[Prompt], prefill: Prefill, rows: list[int]) -> Answers:
-        """Of every prompt, but empty, and with log-probability nan, for those that are not among these rows."""
+        """Decode the answers of these rows; the other prompts' are empty, with log-probability nan."""
         count = len(prompts)
         logprobs = torch.full((count,), torch.nan, device=prefill.logits.device)
         answers = Answers(tokens=[[] for _ in prompts], logprobs=logprobs, finished=[False] * count)
         if self._rules is not None and rows:
-            going_on = prefill if len(rows) == count else prefill.take(rows)
+            selected = prefill if len(rows) == count else prefill.take(rows)
             keys = [prompts[row].sample.question_id for row in rows]
-            given = decode(self.loaded, self._rules, going_on, self.spec.max_new_tokens, keys, self._attempt)
-            logprobs[rows] = given.logprobs
+            decoded = decode(self.loaded, self._rules, selected, self.spec.max_new_tokens, keys, self._attempt)
+            logprobs[rows] = decoded.logprobs
             for k, row in enumerate(rows):
-                answers.tokens[row], answers.finished[row] = given.tokens[k], given.finished[k]
+                answers.tokens[row], answers.finished[row] = decoded.tokens[k], decoded.finished[k]
         return answers
 
-    def _fits_window(self, prompts: Sequence[Prompt], images: ByImage) -> bool:
-        """Whether a sliding window holds all columns: it counts padding, which here stands inside the prompts too."""
+    def _fits_window(self, prompts: Sequence[Prompt], images: ImageGroups) -> bool:
+        """Return whether all columns fit a sliding window: it counts padding, which also stands inside prompts here."""
         if self._window is None:
             return True
         prefixes = [shared_tokens([prompts[row] for row in rows]) for rows in images.rows]
         suffixes = [len(prompt) - prefixes[image] for prompt, image in zip(prompts, images.image_of, strict=True)]
         return max(prefixes) + max(suffixes) + self.spec.max_new_tokens <= self._window
 
-    def collect(self, computed: Computed) -> list[Captured]:
-        """Return what was computed, sample by sample."""
-        return [self._captured(computed, row) for row in range(len(computed.prompts))]
+    def collect(self, computed: ComputedBatch) -> list[Captured]:
+        """Convert a computed batch into captured samples."""
+        return [self._capture_row(computed, row) for row in range(len(computed.prompts))]
 
-    def _captured(self, computed: Computed, row: int) -> Captured:
+    def _capture_row(self, computed: ComputedBatch, row: int) -> Captured:
         readings, prompt, answer = computed.readings, computed.prompts[row], computed.answers[row]
         image, boundary = computed.image_of[row], computed.vision_row[row] if computed.vision_row else -1
         layers = list(enumerate(self.spec.layers))
@@ -215,17 +215,17 @@ class Engine:
 
 
 def _show_images(prompts: Sequence[Prompt]) -> bool:
-    """Whether these prompts show images. Raises ValueError when some do and others do not."""
-    shown = {prompt.image_count > 0 for prompt in prompts}
-    if len(shown) > 1:
+    """Return whether these prompts show images. Raises ValueError if some do and others do not."""
+    kinds = {prompt.image_count > 0 for prompt in prompts}
+    if len(kinds) > 1:
         raise ValueError("prompts with and without images in one batch")
-    return shown.pop()
+    return kinds.pop()
 
 
 def _sliding_window(text_config: Any) -> int | None:
-    """In tokens; None when every layer attends to everything. Without `layer_types` all layers slide, as in Mistral.
+    """Return the window in tokens; None if all layers have full attention. Without `layer_types` all slide (Mistral).
 
-    Llama 4's chunks count columns too.
+    Llama 4's chunks count columns, too.
     """
     window, types = getattr(text_config, "sliding_window", None), getattr(text_config, "layer_types", None)
     chunk = getattr(text_config, "attention_chunk_size", None)

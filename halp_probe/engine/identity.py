@@ -1,4 +1,4 @@
-"""The `StateIdentity` of a model's states: what an extraction records, and what a saved probe is compared with."""
+"""The `StateIdentity` of a model's states, which an extraction records and a saved probe is compared with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from halp_probe.state_identity import LAYER_MEANING, PROMPT, PROMPT_OF_TEXT, Sta
 
 
 def identity_of_checkpoint(checkpoint: Checkpoint) -> StateIdentity:
-    """Return what is known of a model without its weights and its prompts; the rest is unknown."""
+    """Return the identity of a model without its weights and its prompts; other fields are unknown."""
     return StateIdentity(
         model_name=checkpoint.name,
         config_model_type=checkpoint.model_type,
@@ -23,7 +23,7 @@ def identity_of_checkpoint(checkpoint: Checkpoint) -> StateIdentity:
 
 
 def identity_of_model(loaded: LoadedModel) -> StateIdentity:
-    """Return what is known of a loaded model, which nothing has been done to; its prompts are unknown."""
+    """Return the identity of a loaded model without interventions; the fields of prompts are unknown."""
     return replace(
         identity_of_checkpoint(loaded.checkpoint),
         quantization=loaded.quantization,
@@ -32,8 +32,8 @@ def identity_of_model(loaded: LoadedModel) -> StateIdentity:
     )
 
 
-def with_prompts(identity: StateIdentity, prompter: Prompter, *, shows_images: bool = True) -> StateIdentity:
-    """Return the model's identity with that of the prompts which the prompter makes for it; the task stays unknown."""
+def add_prompts(identity: StateIdentity, prompter: Prompter, *, shows_images: bool = True) -> StateIdentity:
+    """Return the model's identity, completed by the prompts that the prompter makes; the task stays unknown."""
     low, high = (prompter.pixel_bounds if shows_images else None) or (None, None)
     return replace(
         identity,

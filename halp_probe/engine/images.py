@@ -1,4 +1,4 @@
-"""Open an image file whatever its mode, safely: the path stays in the folder, the pixels come out as upright RGB."""
+"""Open an image file of any mode safely: its path stays in the folder, its pixels become upright RGB."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from halp_probe.errors import InputError
 
-# What Pillow's decoders raise; a TypeError for a tag of a kind that none expects.
+# What Pillow's decoders raise; a TypeError for a tag of an unexpected kind.
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error)
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 class ImageError(InputError):
-    """An image that cannot be used, and why."""
+    """An image that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """`pixels` is RGB, turned upright by its EXIF tag, on white where it was transparent."""
+    """A decoded image: `pixels` is RGB, turned upright by its EXIF tag, on white where it was transparent."""
 
     pixels: Image.Image
-    sha256: str  # of the file's bytes; of the pixels of a picture that came from no file
+    sha256: str  # of the file's bytes, or of the pixels of a picture without a file
 
 
-# What a caller may show: a file, a picture, or what `load_image` gave.
+# A picture of a caller: a file, a PIL image, or the result of `load_image`.
 Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | LoadedImage"
 
 
 def image_path(images_dir: Path, image_id: str) -> Path:
-    """`images_dir / image_id`; ImageError when that is no file, or lies outside the folder (links followed)."""
+    """Return `images_dir / image_id`; ImageError if it is not a file, or lies outside the folder (links followed)."""
     if not image_id.strip():
         raise ImageError("blank image_id")
     if "\0" in image_id:
@@ -60,7 +60,7 @@ def image_path(images_dir: Path, image_id: str) -> Path:
 
 
 def load_image(path: Path) -> LoadedImage:
-    """Decode the whole file; ImageError when it is empty, truncated, no image or a decompression bomb."""
+    """Decode the whole file; ImageError if it is empty, truncated, not an image or a decompression bomb."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -69,21 +69,21 @@ def load_image(path: Path) -> LoadedImage:
 
 
 def decode_image(content: bytes, name: str, formats: tuple[str, ...] | None = None) -> LoadedImage:
-    """What `load_image` gives for a file of these bytes, with its errors; `formats`: Pillow's names, None = all."""
-    with _opened(content, name, formats) as opened:
-        opened.load()
-        pixels = _to_rgb(ImageOps.exif_transpose(opened))
+    """Decode the bytes of a file, as `load_image` does; `formats`: Pillow's names, None = all."""
+    with _open(content, name, formats) as image:
+        image.load()
+        pixels = _to_rgb(ImageOps.exif_transpose(image))
     return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
 
 
 def header_size(content: bytes, name: str, formats: tuple[str, ...] | None = None) -> tuple[int, int]:
-    """Width and height before EXIF turns them, with nothing decoded; ImageError where there is no header."""
-    with _opened(content, name, formats) as opened:
-        return opened.size
+    """Return width and height before EXIF rotation, without decoding; ImageError if there is no header."""
+    with _open(content, name, formats) as image:
+        return image.size
 
 
 def from_pixels(image: Image.Image) -> LoadedImage:
-    """A picture as `load_image` would give it from a file; ImageError for one without a meaning or cut short."""
+    """Convert a PIL image as `load_image` does a file; ImageError if it is truncated or of floating-point pixels."""
     try:
         pixels = _to_rgb(ImageOps.exif_transpose(image))
     except InputError:
@@ -95,18 +95,18 @@ def from_pixels(image: Image.Image) -> LoadedImage:
 
 
 def content_sha256(image_id: str, digests: Sequence[str]) -> str:
-    """What tells the images of a prompt: one image's own digest, that of several ones' digests in order.
+    """Return the digest of a prompt's images: one image's own, or that of several digests in order.
 
-    Of a prompt without images it is the digest of what it is about, so that all about one thing stay together.
+    For a prompt without images it is the digest of `image_id`, so that prompts with the same one stay together.
     """
     if len(digests) == 1:
         return digests[0]
-    told = "".join(digests) if digests else f"no image: {image_id}"
-    return hashlib.sha256(told.encode()).hexdigest()
+    text = "".join(digests) if digests else f"no image: {image_id}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def by_content(images_dir: Path, image_ids: Iterable[str]) -> dict[str, str]:
-    """For each image id the first one whose file has the same content; an id without a file stands for itself.
+def find_first_copies(images_dir: Path, image_ids: Iterable[str]) -> dict[str, str]:
+    """Map each image id to the first one whose file has the same content; an id without a file to itself.
 
     Only files of one size are read and compared.
     """
@@ -119,62 +119,62 @@ def by_content(images_dir: Path, image_ids: Iterable[str]) -> dict[str, str]:
         except (ImageError, OSError):
             continue
     for same_size in by_size.values():
-        seen: dict[bytes, str] = {}
+        by_digest: dict[bytes, str] = {}
         for image_id in same_size if len(same_size) > 1 else ():
             try:
                 digest = hashlib.sha256(image_path(images_dir, image_id).read_bytes()).digest()
             except (ImageError, OSError):
                 continue
-            first[image_id] = seen.setdefault(digest, image_id)
+            first[image_id] = by_digest.setdefault(digest, image_id)
     return first
 
 
 def pixel_count(path: Path) -> int:
-    """Width × height from the header alone; 0 when there is none that can be read."""
+    """Return width × height from the header alone; 0 if it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                return opened.width * opened.height
+            with Image.open(path) as image:
+                return image.width * image.height
     except (*_BROKEN, Image.DecompressionBombError):
         return 0
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height of what `load_image` gives, from the header alone; ImageError where there is none."""
+    """Return width and height of the upright image, from the header alone; ImageError if there is none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                width, height = opened.size
-                if isinstance(opened, TiffImagePlugin.TiffImageFile):  # whose size may have been turned already
+            with Image.open(path) as image:
+                width, height = image.size
+                if isinstance(image, TiffImagePlugin.TiffImageFile):  # its size may have been rotated already
                     width, height = (
-                        opened.tag_v2[TiffImagePlugin.IMAGEWIDTH],
-                        opened.tag_v2[TiffImagePlugin.IMAGELENGTH],
+                        image.tag_v2[TiffImagePlugin.IMAGEWIDTH],
+                        image.tag_v2[TiffImagePlugin.IMAGELENGTH],
                     )
-                turned = opened.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
-                return (height, width) if turned else (width, height)
+                sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+                return (height, width) if sideways else (width, height)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path.name} is not an image that Pillow knows") from error
+        raise ImageError(f"{path.name} is not an image that Pillow can read") from error
     except (*_BROKEN, Image.DecompressionBombError) as error:
         raise ImageError(f"{path.name} has no readable header: {error}") from error
 
 
 @contextmanager
-def _opened(content: bytes, name: str, formats: tuple[str, ...] | None) -> Iterator[Image.Image]:
-    """Its header read. ImageError also for what goes wrong before it is left, such as when it is decoded."""
+def _open(content: bytes, name: str, formats: tuple[str, ...] | None) -> Iterator[Image.Image]:
+    """Open an image and read its header. Errors inside the context, as in decoding, become ImageErrors, too."""
     if not content:
         raise ImageError(f"{name} is empty (0 bytes)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=formats) as opened:
-                yield opened
+            with Image.open(io.BytesIO(content), formats=formats) as image:
+                yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} is too large to decode ({error}); shrink it first") from error
     except UnidentifiedImageError as error:
-        known = "an image that Pillow knows" if formats is None else f"a picture of {', '.join(formats)}"
-        raise ImageError(f"{name} is not {known}") from error
+        expected = "an image that Pillow can read" if formats is None else f"a picture of {', '.join(formats)}"
+        raise ImageError(f"{name} is not {expected}") from error
     except _BROKEN as error:
         raise ImageError(f"{name} cannot be decoded: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Prompts on one image, or on the same ones, share all up to their questions: which rows, how many tokens. Pure."""
+"""Find what prompts on the same images share: which rows of a batch, and how many leading tokens. Pure."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from halp_probe.engine.prompting import Prompt
 
 
 class PrefixError(ValueError):
-    """Prompts on one image that do not share it."""
+    """Prompts on one image without a shared prefix that contains it."""
 
 
 @dataclass(frozen=True)
-class ByImage:
-    """Which prompts of a batch stand on which image, by file content; images in the order of their first appearance."""
+class ImageGroups:
+    """Prompts of a batch by image (by file content); images in the order of their first appearance."""
 
     rows: list[list[int]]  # of each image
 
     @property
     def image_of(self) -> list[int]:
-        """The image of each prompt of the batch."""
+        """Index of each prompt's image."""
         image_of = {row: image for image, rows in enumerate(self.rows) for row in rows}
         return [image_of[row] for row in range(len(image_of))]
 
     @property
     def first_rows(self) -> list[int]:
-        """A prompt of each image."""
+        """First prompt of each image."""
         return [rows[0] for rows in self.rows]
 
 
-def by_image(prompts: Sequence[Prompt]) -> ByImage:
-    """Raises ValueError when prompts that name one content have different pixels."""
+def group_by_image(prompts: Sequence[Prompt]) -> ImageGroups:
+    """Group prompts by image. Raises ValueError if prompts with one digest have different pixels."""
     rows: dict[str, list[int]] = {}
     for row, prompt in enumerate(prompts):
         group = rows.setdefault(prompt.image_sha256, [])
         group.append(row)
         if not _same_tensors(prompt.images, prompts[group[0]].images):
             raise ValueError(f"two images of one batch have the sha256 {prompt.image_sha256!r} and different pixels")
-    return ByImage(list(rows.values()))
+    return ImageGroups(list(rows.values()))
 
 
 def _same_tensors(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
@@ -49,9 +49,9 @@ def _same_tensors(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) 
 
 
 def shared_tokens(prompts: Sequence[Prompt]) -> int:
-    """How many leading tokens prompts on one image share: their image ends in there, each query token stands behind.
+    """Count the leading tokens that prompts on one image share: the image is among them, the query tokens are not.
 
-    Raises PrefixError when they do not share the image, as with a template that puts the question before it.
+    Raises PrefixError if they do not share the image, as with a template that puts the question before it.
     """
     image_end = max(prompt.image_end for prompt in prompts)
     if len(prompts) == 1:
@@ -67,7 +67,7 @@ def shared_tokens(prompts: Sequence[Prompt]) -> int:
 
 
 def common_prefix(sequences: Sequence[np.ndarray]) -> int:
-    """How many leading elements all of the one-dimensional sequences share."""
+    """Count the leading elements that all of the one-dimensional sequences share."""
     shortest = min(len(sequence) for sequence in sequences)
     rows = np.stack([sequence[:shortest] for sequence in sequences])
     differs = (rows != rows[0]).any(0)

@@ -1,4 +1,4 @@
-"""Pixels for the model, made once for the images of a prompt however many questions are asked about them."""
+"""Preprocess the images of a prompt into pixels for the model, once for all questions about them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from halp_probe.errors import InputError
 from halp_probe.models.picture_shapes import check_picture_shape
 
 
-class _Once:
-    """An image processor for one prompt's images: it works when first called; later calls get the same tensors."""
+class _CachedProcessor:
+    """An image processor for one prompt's images: it runs on the first call; later calls get the same tensors."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        self._made: Any = None
+        self._output: Any = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._made is None:
-            self._made = self._inner(*args, **kwargs)
-        return type(self._made)(dict(self._made))  # a copy: processors take entries out of it
+        if self._output is None:
+            self._output = self._inner(*args, **kwargs)
+        return type(self._output)(dict(self._output))  # a copy: processors take entries out of it
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # also while it is being unpickled, when there is no `_inner` yet
@@ -31,31 +31,32 @@ class _Once:
 
 
 class ImageTexts:
-    """The images of a prompt, in order, with a checkpoint's processor: call it with text after text.
+    """The images of a prompt, in order, with a checkpoint's processor: call it with one text after another.
 
-    `pixel_bounds` is the area in pixels between which qwen-vl-utils resizes each image; None leaves all to the
-    processor. Raises InputError when an image's shape cannot be brought there, or is none for the processor.
+    `pixel_bounds` are the smallest and the largest area in pixels to which qwen-vl-utils resizes each image; with None
+    the processor decides. Raises InputError if an image cannot be resized so, or the processor cannot take its
+    shape.
     """
 
     def __init__(self, processor: Any, pixels: Sequence[Image.Image], pixel_bounds: tuple[int, int] | None) -> None:
         for image in pixels:
             check_picture_shape(processor.image_processor, image.width, image.height)
         self._processor = copy.copy(processor)
-        self._processor.image_processor = _Once(processor.image_processor)
+        self._processor.image_processor = _CachedProcessor(processor.image_processor)
         self._options: dict[str, Any] = {}
-        shown = list(pixels)
-        if shown and pixel_bounds is not None:
-            shown = [_resized(image, *pixel_bounds, processor.image_processor.patch_size) for image in shown]
+        images = list(pixels)
+        if images and pixel_bounds is not None:
+            images = [_resize(image, *pixel_bounds, processor.image_processor.patch_size) for image in images]
             self._options["do_resize"] = False  # not a second time
-        if shown:
-            self._options["images"] = shown if len(shown) == 1 else [shown]  # those of a batch of one
+        if images:
+            self._options["images"] = images if len(images) == 1 else [images]  # those of a batch of one
 
     def __call__(self, text: str, **options: Any) -> Any:
-        """The processor's output, a batch of one; all calls return the same image tensors."""
+        """Return the processor's output, a batch of one; all calls return the same image tensors."""
         return self._processor(text=[text], return_tensors="pt", **self._options, **options)
 
 
-def _resized(pixels: Image.Image, low: int, high: int, patch_size: int) -> Image.Image:
+def _resize(pixels: Image.Image, low: int, high: int, patch_size: int) -> Image.Image:
     from qwen_vl_utils import process_vision_info
 
     element = {"type": "image", "image": pixels, "min_pixels": low, "max_pixels": high}

@@ -1,4 +1,4 @@
-"""From a sample and its images to the model's inputs, through the model's own processor and chat template.
+"""Turn a sample and its images into the model's inputs, through the model's own processor and chat template.
 
 Legend: T tokens of one unpadded prompt.
 """
@@ -32,28 +32,28 @@ class Prompt:
     sample: Sample
     image_sha256: str
     input_ids: np.ndarray  # [T] int64
-    token_types: np.ndarray | None  # [T] int64, as the family's row says; None where it has none
-    images: dict[str, torch.Tensor]  # pixel_values, image_grid_thw, …; one object for prompts made one after the other
+    token_types: np.ndarray | None  # [T] int64, as the family's row says; None if it has none
+    images: dict[str, torch.Tensor]  # pixel_values, image_grid_thw, …; one object for consecutive prompts
     image_count: int  # 0: a prompt of text alone
     image_tokens: int  # of all its images
     positions: TokenPositions
-    image_end: int  # tokens up to the last one that belongs to an image or that image tokens see
+    image_end: int  # number of tokens up to the last one that belongs to an image or that image tokens attend to
 
     def __len__(self) -> int:
         return len(self.input_ids)
 
     @property
     def prefix_tokens(self) -> int:
-        """Up to the last image's end; 0 where there is none."""
+        """Number of tokens up to the last image's end; 0 if there is none."""
         return self.positions.vision_index + 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompter:
-    """Makes prompts for one checkpoint. Images are preprocessed once for all prompts that follow each other on them.
+    """Maker of prompts for one checkpoint. Images are preprocessed once for consecutive prompts on them.
 
     `min_pixels` and `max_pixels` bound an image's area (None = the processor's own); `answer_tokens` is the room that
-    an answer needs after the prompt; `date` (YYYY-MM-DD) is for a chat template that writes the day's, and
+    an answer needs after the prompt; `date` (YYYY-MM-DD) is for a chat template that writes the current date, and
     `template_options` are variables that it takes; `system` is a message in front of every question. Raises InputError
     for bounds, options, a system message or a checkpoint that cannot be used.
     """
@@ -69,7 +69,7 @@ class Prompter:
 
     def __post_init__(self) -> None:
         checkpoint = self.checkpoint
-        _ = self.prompt_date  # told once: the day may change before the last prompt, and in worker processes
+        _ = self.prompt_date  # fixed now: the day may change before the last prompt, and in worker processes
         if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
             raise InputError(
                 f"`min_pixels` and `max_pixels`: {checkpoint.model_type}'s own processor decides the image size; "
@@ -81,24 +81,24 @@ class Prompter:
 
     @classmethod
     def for_identity(cls, checkpoint: Checkpoint, identity: StateIdentity, answer_tokens: int = 0) -> Prompter:
-        """Return what makes, for this checkpoint, prompts as those of the states with this identity were made.
+        """Return a prompter for this checkpoint that makes prompts like those of the states with this identity.
 
-        What the identity leaves unknown is as the checkpoint has it. Raises as the class does.
+        Unknown fields of the identity are as the checkpoint has them. Raises as the class does.
         """
-        made = identity.prompt_options()
+        options = identity.prompt_options()
         return cls(
             checkpoint=checkpoint,
-            min_pixels=made["min_pixels"],
-            max_pixels=made["max_pixels"],
+            min_pixels=options["min_pixels"],
+            max_pixels=options["max_pixels"],
             answer_tokens=answer_tokens,
-            date=made["prompt_date"],
-            template_options=made["template_options"],
-            system=made["system_prompt"],
+            date=options["prompt_date"],
+            template_options=options["template_options"],
+            system=options["system_prompt"],
         )
 
     @cached_property
     def pixel_bounds(self) -> tuple[int, int] | None:
-        """The area in pixels between which images are resized; None where the processor decides."""
+        """Smallest and largest area of resized images in pixels; None if the processor decides."""
         if not self.checkpoint.family.qwen_vl_utils:
             return None
         size = self.checkpoint.processor.image_processor.size
@@ -113,7 +113,7 @@ class Prompter:
 
     @cached_property
     def prompt_date(self) -> str | None:
-        """The date in every prompt, YYYY-MM-DD; None where the template writes none."""
+        """Date in every prompt, YYYY-MM-DD; None if the template writes none."""
         return self._chat.prompt_date
 
     def check(self, samples: Iterable[Sample]) -> None:
@@ -126,24 +126,24 @@ class Prompter:
                 )
 
     def prompt(self, sample: Sample, *images: LoadedImage) -> Prompt:
-        """The sample's whole prompt: the images in order, then the question; earlier turns stand between the two.
+        """Make the sample's whole prompt: the images in order, then earlier turns, then the question.
 
-        Raises PromptError when a text holds one of the model's special tokens or the template loses it, the family
-        takes no such prompt, an image's shape is refused, or the prompt (with room for the answer) is longer than the
-        model's context.
+        Raises PromptError if a text holds one of the model's special tokens or the template leaves it out, the family
+        does not support such a prompt, an image's shape is refused, or the prompt (with room for the answer) is longer
+        than the model's context.
         """
         if reason := self.checkpoint.family.refuses(len(images)):
             raise PromptError(f"{self.checkpoint.model_type!r} takes {reason}")
         text = self._chat.text(sample.question, [image.pixels for image in images], sample.history)
         inputs = self._inputs(text, images)
-        found, family = inputs["input_ids"][0], self.checkpoint.family
+        tokens, family = inputs["input_ids"][0], self.checkpoint.family
         find = find_positions if images else text_positions
         try:
-            positions = find(found.tolist(), self.checkpoint.image_token_id)
+            positions = find(tokens.tolist(), self.checkpoint.image_token_id)
         except ValueError as error:
             raise PromptError(str(error)) from error
         self._check_length(positions.query_index + 1 + self.answer_tokens)
-        ids, types = found.numpy(), self._token_types(inputs, bool(images))
+        ids, types = tokens.numpy(), self._token_types(inputs, bool(images))
         names = [*family.image_inputs, *(name for name in family.optional_image_inputs if name in inputs)]
         return Prompt(
             sample=sample,
@@ -154,21 +154,21 @@ class Prompter:
             image_count=len(images),
             image_tokens=int((ids == self.checkpoint.image_token_id).sum()),
             positions=positions,
-            image_end=_image_end(self.checkpoint, ids, types, positions) if images else 0,
+            image_end=_count_image_prefix(self.checkpoint, ids, types, positions) if images else 0,
         )
 
     def _token_types(self, inputs: Any, shows_images: bool) -> np.ndarray | None:
-        """[T] as the processor says; some say nothing of a prompt of text alone, all of which is of one type."""
+        """Return [T] from the processor; some omit it for a prompt of text alone, all of which has one type."""
         types = self.checkpoint.family.token_types
         if types is None:
             return None
         if not shows_images and types.name not in inputs:
             return np.full(inputs["input_ids"].shape[1], types.padding)
-        told: np.ndarray = inputs[types.name][0].numpy()
-        return told
+        token_types: np.ndarray = inputs[types.name][0].numpy()
+        return token_types
 
     def _check_length(self, needed: int) -> None:
-        """Raise PromptError for more tokens than the model takes, or takes as it takes the shorter rows of a batch."""
+        """Raise PromptError for more tokens than the model takes, or than its LongRoPE takes as a short prompt."""
         if (limit := self._token_limit) is not None and needed > limit:
             raise PromptError(
                 f"prompt and answer need {needed} tokens, the model takes {limit}; lower `max_pixels` or "
@@ -176,13 +176,13 @@ class Prompter:
             )
         rope = getattr(self.checkpoint.config.get_text_config(), "rope_parameters", None) or {}
         if rope.get("rope_type") == "longrope" and needed > (short := rope["original_max_position_embeddings"]):
-            raise PromptError(  # the longest row decides for its batch, and for keys that are in the cache already
+            raise PromptError(  # the longest row decides for its whole batch, and for keys already in the cache
                 f"prompt and answer need {needed} tokens; beyond {short} this model's positions are another function "
                 "(LongRoPE) for the whole batch: make the image smaller, or lower `max_new_tokens`"
             )
 
     def _inputs(self, text: str, images: Sequence[LoadedImage]) -> Any:
-        """What the processor makes of it, batch of one."""
+        """Run the processor on the prompt, as a batch of one."""
         if [*map(id, self._last.get("images", [None]))] != [*map(id, images)]:
             try:
                 texts = ImageTexts(self.checkpoint.processor, [image.pixels for image in images], self.pixel_bounds)
@@ -191,13 +191,13 @@ class Prompter:
             self._last.clear()
             self._last.update(images=images, texts=texts)
         bos = self.checkpoint.processor.tokenizer.bos_token
-        options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # the template wrote it already
+        options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # already in the text
         try:
             inputs = self._last["texts"](text, **options)
         except (
             ValueError,
             ArithmeticError,
-        ) as error:  # what processors raise for a picture that is too narrow or small
+        ) as error:  # processors raise these for a picture that is too narrow or small
             sizes = " and ".join(f"{image.pixels.width}×{image.pixels.height}" for image in images)
             what = f"an image of {sizes} or its prompt" if images else "the prompt"
             raise PromptError(f"the processor refuses {what}: {one_line(error)}") from error
@@ -208,10 +208,10 @@ class Prompter:
             )
         family = self.checkpoint.family
         of_images = {*family.image_inputs, *family.optional_image_inputs}
-        known = {"input_ids", "attention_mask", *of_images, *family.unused_outputs}
+        expected = {"input_ids", "attention_mask", *of_images, *family.unused_outputs}
         if family.token_types:
-            known.add(family.token_types.name)
-        if unknown := set(inputs) - known:
+            expected.add(family.token_types.name)
+        if unknown := set(inputs) - expected:
             raise ModelError(
                 f"the processor of {self.checkpoint.name!r} returns {', '.join(sorted(unknown))}, which the family "
                 f"{self.checkpoint.model_type!r} in halp_probe/models/families/ does not pass on"
@@ -220,14 +220,16 @@ class Prompter:
 
     @cached_property
     def _token_limit(self) -> int | None:
-        """How many tokens prompt and answer may have."""
+        """Largest number of tokens of prompt and answer; None: no limit."""
         text_config = self.checkpoint.config.get_text_config()
         names = [name for name in ("max_position_embeddings", self.checkpoint.family.column_limit) if name]
         return min((limit for name in names if (limit := getattr(text_config, name, None)) is not None), default=None)
 
 
-def _image_end(checkpoint: Checkpoint, ids: np.ndarray, types: np.ndarray | None, positions: TokenPositions) -> int:
-    """How many tokens stand up to the last one that belongs to the image or that image tokens see."""
+def _count_image_prefix(
+    checkpoint: Checkpoint, ids: np.ndarray, types: np.ndarray | None, positions: TokenPositions
+) -> int:
+    """Count the tokens up to the last one that belongs to the image or that image tokens attend to."""
     family, ends = checkpoint.family, [positions.vision_index]
     if types is not None and family.token_types is not None and family.token_types.block is not None:
         ends += np.flatnonzero(types == family.token_types.block).tolist()
@@ -237,5 +239,5 @@ def _image_end(checkpoint: Checkpoint, ids: np.ndarray, types: np.ndarray | None
 
 
 def largest_area(max_pixels: int | None, usual: int | None, *, adjustable: bool) -> int | None:
-    """The bound of an image's area: as told, or the task's usual one where the family takes a bound."""
+    """Return the upper bound of an image's area: as given, or the task's usual one if the family takes a bound."""
     return max_pixels or (usual if adjustable else None)

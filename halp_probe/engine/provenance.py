@@ -1,4 +1,4 @@
-"""Provenance of captured numbers: the settings that show in them, and the versions that made them."""
+"""Provenance of captured numbers: the settings that affect them, and the versions that made them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import torch
 import transformers
 
-from halp_probe.engine.identity import identity_of_model, with_prompts
+from halp_probe.engine.identity import add_prompts, identity_of_model
 from halp_probe.engine.prompting import Prompter
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec
 from halp_probe.version import __version__
 
-# Of an identity: in the shards' attributes alone, or written by whoever asks for a task or an intervention.
+# Fields of an identity that stand in the shards' attributes alone, or that a task or an intervention adds.
 _NOT_IN_RECORD = frozenset({"config_model_type", "layer_meaning", "intervention", "intervention_settings"})
 
 
@@ -30,11 +30,11 @@ VERSIONS = {
 def run_settings(
     loaded: LoadedModel, prompter: Prompter, spec: CaptureSpec, *, text_only: bool = False
 ) -> dict[str, Any]:
-    """What must not change inside one run folder: each of these shows in the captured numbers.
+    """Return the settings that must not change inside one run folder, since they affect the captured numbers.
 
-    `text_only`: its prompts show no image.
+    `text_only`: the prompts show no image.
     """
-    identity = with_prompts(identity_of_model(loaded), prompter, shows_images=not text_only)
+    identity = add_prompts(identity_of_model(loaded), prompter, shows_images=not text_only)
     return {
         "model_name": loaded.checkpoint.name,
         "layers": list(spec.layers),

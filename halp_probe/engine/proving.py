@@ -1,4 +1,4 @@
-"""Whether states of a family that was looked up, and is not in the table, are those of a plain forward pass."""
+"""Prove that states of a family that was looked up, and is not in the table, are those of a plain forward pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 
-_TRIED = 4  # images, one question each: in one batch, so that padding is tried too
+_MAX_IMAGES = 4  # images, one question each, in one batch, so that padding is tested too
 _ALLOWED = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # of a vector's length
 
 
@@ -27,25 +27,25 @@ def prove_looked_up(
 ) -> None:
     """Compare the first prompts' states, read in one batch, with those of a plain forward pass of each alone.
 
-    Raises InputError when they differ by more than rounding, or there is no prompt to try.
+    Raises InputError if they differ by more than rounding, or if there is no prompt to compare.
     """
-    made = (prepared for samples in images for prepared in preparer(samples[:1]))
-    prompts = list(islice((prompt for prompt in made if isinstance(prompt, Prompt)), _TRIED))
+    prepared = (prompt for samples in images for prompt in preparer(samples[:1]))
+    prompts = list(islice((prompt for prompt in prepared if isinstance(prompt, Prompt)), _MAX_IMAGES))
     name = loaded.checkpoint.model_type
     if not prompts:
-        raise InputError(f"no question can be read, so what the lookups found of {name!r} cannot be checked")
+        raise InputError(f"no question can be read, so what the lookups found for {name!r} cannot be checked")
     rows = Engine(loaded, CaptureSpec(layers, max_new_tokens=0)).run(prompts)
     worst = max(_difference(loaded, prompt, row) for prompt, row in zip(prompts, rows, strict=True))
     if not worst <= _ALLOWED[loaded.model.dtype]:
         raise InputError(
-            f"what the lookups found of {name!r} is not right: states differ from those of a plain forward pass by "
+            f"what the lookups found for {name!r} is wrong: states differ from those of a plain forward pass by "
             f"{worst:.2g} of a vector's length; add a row for it in halp_probe/models/families/ and prove it"
         )
 
 
 @torch.no_grad()
 def _difference(loaded: LoadedModel, prompt: Prompt, row: Captured) -> float:
-    """The largest over both positions, all layers and the confidence, from the plain pass and its hidden states."""
+    """Return the largest difference from a plain pass, over both positions, all layers and the confidence."""
     ids = torch.from_numpy(prompt.input_ids)[None].to(loaded.device)
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     for key, tensor in prompt.images.items():
@@ -67,7 +67,7 @@ def _difference(loaded: LoadedModel, prompt: Prompt, row: Captured) -> float:
         *vision, query = read[layer].float().cpu().numpy()
         differences += [float(relative_distance(row.vision_token[layer], state)) for state in vision]
         differences.append(float(relative_distance(row.query_token[layer], query)))
-        if layer + 1 < loaded.num_layers:  # the last is told behind its norm, and image tokens behind what is added
+        if layer + 1 < loaded.num_layers:  # the last is returned after the norm, and image tokens after additions
             state = outputs.hidden_states[layer + 1][0, positions.query_index]
             differences.append(float(relative_distance(row.query_token[layer], state.float().cpu().numpy())))
     return float(np.max(differences))

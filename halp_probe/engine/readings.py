@@ -16,7 +16,7 @@ _Array = TypeVar("_Array", torch.Tensor, np.ndarray)
 
 @dataclass(frozen=True, kw_only=True)
 class Readings(Generic[_Array]):
-    """What one forward pass of a batch gave. Those of images are None where no prompt shows one."""
+    """Readings of one forward pass of a batch. Those of images are None if no prompt shows one."""
 
     vision_only: _Array | None = None  # [I, D]
     vision_encoder: _Array | None = None  # [I, V]
@@ -28,7 +28,7 @@ class Readings(Generic[_Array]):
 
 
 def to_host(readings: Readings[torch.Tensor]) -> Readings[np.ndarray]:
-    """Copy all of them to float32 arrays, in one transfer from the device."""
+    """Copy all readings to float32 arrays, in one transfer from the device."""
     named = {field.name: getattr(readings, field.name) for field in fields(readings)}
     tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
     flat = torch.cat([tensor.float().flatten() for tensor in tensors.values()]).cpu().numpy()

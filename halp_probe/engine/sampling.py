@@ -1,4 +1,4 @@
-"""How the tokens of an answer are chosen, and the random numbers that each sampled answer has for itself."""
+"""Choice of an answer's tokens: greedy or sampled, with random numbers of its own for each sampled answer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _RANGE = (1e-6, 1e6)  # of a temperature or a penalty: scores divided by it stay
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """Greedy answers, or sampled ones with a temperature; raises InputError for values that mean neither.
+    """Settings of greedy answers, or of sampled ones with a temperature; raises InputError for other values.
 
-    Sampling is by these numbers alone: what a checkpoint's generation_config says of it (temperature, top_p, top_k,
-    min_p, typical_p, …) is followed neither here nor by greedy answers. Its repetition penalty is, unless one is given.
+    Sampling uses these numbers alone: the sampling settings of a checkpoint's generation_config (temperature, top_p,
+    top_k, min_p, typical_p, …) are ignored. Its repetition penalty applies, unless one is given.
     """
 
     temperature: float | None = None  # None or 0: greedy
@@ -29,25 +29,26 @@ class Decoding:
     seed: int = 0  # of sampled answers
 
     def __post_init__(self) -> None:
-        if self.sampled:
+        if self.is_sampled:
             _check_range("temperature", self.temperature, "0 is greedy")
         if self.repetition_penalty is not None:
             _check_range("repetition_penalty", self.repetition_penalty, "1 is none")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p {self.top_p} is not above 0 and at most 1; 1 leaves every token in")
-        if self.top_p < 1 and not self.sampled:
+        if self.top_p < 1 and not self.is_sampled:
             raise InputError(
                 f"top_p {self.top_p} would do nothing: without a temperature answers are greedy; give one, as in "
                 "`temperature=0.7`, or leave top_p out"
             )
 
     @property
-    def sampled(self) -> bool:
+    def is_sampled(self) -> bool:
+        """Return whether answers are sampled."""
         return self.temperature is not None and self.temperature != 0
 
     def settings(self) -> dict[str, Any]:
-        """What a run's record must hold: all that can change an answer, and nothing else."""
-        if not self.sampled:
+        """Return the settings that can change an answer, and no others, for a run's record."""
+        if not self.is_sampled:
             return {"temperature": None, "repetition_penalty": self.repetition_penalty}
         return {
             "temperature": self.temperature,
@@ -57,12 +58,12 @@ class Decoding:
         }
 
     def stream(self, key: str, attempt: int = 1) -> int:
-        """The seed, of 128 bits, of one answer: from the run's seed, the question's id and which attempt it is."""
+        """Return the 128-bit seed of one answer, from the run's seed, the question's id and the attempt."""
         named = json.dumps([self.seed, key, attempt])
         return int.from_bytes(hashlib.sha256(named.encode()).digest()[:16], "big")
 
     def uniforms(self, keys: Sequence[str], attempt: int, tokens: int) -> np.ndarray:
-        """[keys, tokens] float64 in [0, 1): a row depends on its own key, and its beginning not on `tokens`."""
+        """Draw [keys, tokens] float64 in [0, 1): a row depends on its own key, its beginning not on `tokens`."""
         rows = [np.random.Generator(np.random.Philox(key=self.stream(key, attempt))).random(tokens) for key in keys]
         return np.array(rows).reshape(len(keys), tokens)
 

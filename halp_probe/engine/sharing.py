@@ -1,8 +1,8 @@
-"""Whether prompts on one image may share their prefix: tried on the first image that has several questions.
+"""Decide whether prompts on one image may share their prefix, by a trial on the first image with several questions.
 
-Sharing is right when nothing before a question depends on it. A model whose image tokens see the whole prompt (a
-prefix-LM) is found out here, and so is any other whose numbers differ by more than rounding; it runs without sharing.
-How much rounding makes is measured on the spot: how far the same prompts are apart one by one and in one batch.
+Sharing is correct if nothing before a question depends on it. The trial detects a model whose image tokens attend to
+the whole prompt (a prefix-LM), and any other whose numbers differ by more than rounding; it runs without sharing. The
+effect of rounding is measured in the same trial: the difference between the same prompts one by one and in one batch.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from halp_probe.engine.vision import VisionError
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 
-_TRIED = 4  # questions on the first image
-_ROUNDINGS = 5  # sharing may differ by so many times what batching does, …
-# … or by this, where batching happens to change nothing: a few roundings of numbers as long as the vector.
+_MAX_QUESTIONS = 4  # on the image of the trial
+_ROUNDINGS = 5  # sharing may differ by this many times what batching does, …
+# … or by this, if batching happens to change nothing: a few roundings of numbers as large as the vector's length.
 _FLOOR = {torch.float32: 1e-5, torch.bfloat16: 4e-3, torch.float16: 1e-3}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sharing:
-    """Whether prefixes are shared, and what was found when it was tried; differences are |a - b| / |b| of vectors."""
+    """Outcome of the trial: whether prefixes are shared, and why; differences are |a - b| / |b| of vectors."""
 
     shared: bool
     reason: str  # why not
     difference: float | None = None  # the largest, shared against one batch without sharing; None: not measured
     rounding: float | None = None  # the largest, one by one against that batch
-    decided: bool = True  # False: it could not be tried, and may be by a later run
+    decided: bool = True  # False: it could not be tried; a later run may try it
 
 
 SWITCHED_OFF = Sharing(shared=False, reason="--no-prefix-sharing")
@@ -46,21 +46,21 @@ NO_IMAGES = Sharing(shared=False, reason="prompts show no image")
 def try_sharing(
     loaded: LoadedModel, layers: tuple[int, ...], preparer: Preparer, images: Sequence[list[Sample]]
 ) -> Sharing:
-    """Compute the first image with two good questions or more both ways."""
+    """Compute the first image with two usable questions or more in both ways, and compare."""
     if images and not images[0][0].files:
         return NO_IMAGES
     if loaded.checkpoint.family.unshared:
         return Sharing(shared=False, reason=loaded.checkpoint.family.unshared)
     for prompts in _groups(preparer, images):
         try:
-            return _tried(loaded, layers, prompts)
+            return _try(loaded, layers, prompts)
         except VisionError:
             continue  # this image fails in the run as well, and is listed there
     return Sharing(shared=False, reason="no image with two questions can be read", decided=False)
 
 
-def _tried(loaded: LoadedModel, layers: tuple[int, ...], prompts: Sequence[Prompt]) -> Sharing:
-    # Of the last block come the confidence and the answers, whatever layers are stored.
+def _try(loaded: LoadedModel, layers: tuple[int, ...], prompts: Sequence[Prompt]) -> Sharing:
+    # The confidence and the answers come from the last block, whatever layers are stored.
     spec = CaptureSpec(tuple(sorted({*layers, loaded.num_layers - 1})), max_new_tokens=0)
     plain = Engine(loaded, spec)
     try:
@@ -72,10 +72,11 @@ def _tried(loaded: LoadedModel, layers: tuple[int, ...], prompts: Sequence[Promp
         return Sharing(shared=False, reason=reason, decided=False)
     except PrefixError as error:
         return Sharing(shared=False, reason=str(error))
-    return judged(largest_difference(shared, whole), largest_difference(alone, whole), loaded.model.dtype)
+    return judge_difference(largest_difference(shared, whole), largest_difference(alone, whole), loaded.model.dtype)
 
 
-def judged(difference: float, rounding: float, dtype: torch.dtype) -> Sharing:
+def judge_difference(difference: float, rounding: float, dtype: torch.dtype) -> Sharing:
+    """Decide whether a difference of shared prefixes is no more than rounding."""
     if not np.isfinite([difference, rounding]).all():
         return Sharing(shared=False, reason="states of the first image with several questions are not finite")
     allowed = max(_ROUNDINGS * rounding, _FLOOR[dtype])
@@ -88,7 +89,7 @@ def judged(difference: float, rounding: float, dtype: torch.dtype) -> Sharing:
 
 
 def largest_difference(rows: Sequence[Captured], reference: Sequence[Captured]) -> float:
-    """Over all states and confidences, |a - b| / |b|; NaN when one is not a number."""
+    """Return the largest |a - b| / |b| over all states and confidences; NaN if a value is NaN."""
     pairs = [
         (a, b)
         for row, other in zip(rows, reference, strict=True)
@@ -98,11 +99,11 @@ def largest_difference(rows: Sequence[Captured], reference: Sequence[Captured]) 
 
 
 def _groups(preparer: Preparer, images: Iterable[list[Sample]]) -> Iterator[list[Prompt]]:
-    """Two good questions or more of each image that has them."""
+    """Yield two usable questions or more of each image that has them."""
     for samples in images:
         if len(samples) < 2:
             continue
-        prompts = [prompt for prompt in preparer(samples[:_TRIED]) if isinstance(prompt, Prompt)]
+        prompts = [prompt for prompt in preparer(samples[:_MAX_QUESTIONS]) if isinstance(prompt, Prompt)]
         if len({prompt.input_ids.tobytes() for prompt in prompts}) > 1:
             yield prompts
 

@@ -1,4 +1,4 @@
-"""An answer's text, whole or in pieces while its tokens come."""
+"""Decode an answer's tokens to text, as a whole or in pieces while they arrive."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def answer_text(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The text of an answer's tokens, without special tokens and outer space."""
+    """Return the text of an answer's tokens, stripped and without special tokens."""
     text: str = tokenizer.decode(ids, skip_special_tokens=True)
     return text.strip()
 
 
 def pieces(tokenizer: Any, ids: Iterable[int]) -> Iterator[str]:
-    """`answer_text` of the tokens, piece by piece as they come; none is empty or ends in half a character.
+    """Yield `answer_text` of the tokens, piece by piece as they arrive; no piece is empty or ends inside a character.
 
-    What later tokens may change is held back: space that may be the last, characters of several tokens, and the last
-    two words with a tokenizer that takes out spaces before punctuation.
+    Text that later tokens may change is held back: trailing space, characters of several tokens, and the last two
+    words with a tokenizer that removes spaces before punctuation.
     """
-    so_far: list[int] = []
-    shown = 0  # characters
-    cleans = _cleans(tokenizer)
+    received: list[int] = []
+    n_sent = 0  # characters
+    cleans = _cleans_up(tokenizer)
     for token in ids:
-        so_far.append(token)
-        text = _settled(tokenizer, so_far)
+        received.append(token)
+        text = _stable_text(tokenizer, received)
         if cleans:  # "do n ' t" becomes "don't"
-            *settled, _, _ = ["", "", "", *text.rsplit(maxsplit=2)]
-            text = settled[-1]
-        if len(text) > shown:
-            yield text[shown:]
-            shown = len(text)
-    if rest := answer_text(tokenizer, so_far)[shown:]:
+            *stable, _, _ = ["", "", "", *text.rsplit(maxsplit=2)]
+            text = stable[-1]
+        if len(text) > n_sent:
+            yield text[n_sent:]
+            n_sent = len(text)
+    if rest := answer_text(tokenizer, received)[n_sent:]:
         yield rest
 
 
-def _settled(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The beginning of an answer that no later token changes, where the tokenizer cleans nothing up."""
+def _stable_text(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Return the beginning of an answer that no later token changes, unless the tokenizer cleans text up."""
     end = len(ids)
     while end and _is_open(tokenizer, ids[end - 1]):
         end -= 1
@@ -47,12 +47,12 @@ def _settled(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def _is_open(tokenizer: Any, token: int) -> bool:
-    """Whether it is a byte, or nothing that is shown, so that a byte may come before it and one behind."""
+    """Return whether a token is a byte or has no text, so that it may stand inside a run of bytes."""
     named = str(tokenizer.convert_ids_to_tokens(token))
     return _BYTE.fullmatch(named) is not None or not tokenizer.decode([token], skip_special_tokens=True)
 
 
-def _cleans(tokenizer: Any) -> bool:
-    """Whether the tokenizer takes out spaces before punctuation; some only say so."""
+def _cleans_up(tokenizer: Any) -> bool:
+    """Return whether the tokenizer really removes spaces before punctuation; some only claim to."""
     ids = tokenizer("a .", add_special_tokens=False).input_ids
     return bool(tokenizer.decode(ids) != tokenizer.decode(ids, clean_up_tokenization_spaces=False))

@@ -1,0 +1,1 @@
+"""Extraction runs: from a table of questions to a folder of shards."""

@@ -1,7 +1,7 @@
-"""`halp-probe audit`: re-tokenise every row of the shards, one by one, and check the stored token positions.
+"""Re-tokenise every row of the shards, one by one, and check the stored token positions (`halp-probe audit`).
 
-Makes each prompt anew from the original image files, with the model's processor and without its weights, and finds the
-positions by a search of its own.
+Each prompt is made again from the original image files, with the model's processor and without its weights, and the
+positions are found by an independent search.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NUMBERS = ("token_index/vision", "token_index/query", "token_id/vision", "token
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch:
-    """A stored number that is not what the prompt's own ids say."""
+    """A stored number that differs from that of the prompt's own ids."""
 
     question_id: str
     name: str
@@ -36,17 +36,17 @@ class Mismatch:
 def audit(
     shards: Shards, images_dir: Path | None, model: str | None, cache_dir: str | None = None
 ) -> Iterator[Mismatch]:
-    """Every stored position, id or length that differs from the re-tokenised prompt.
+    """Yield every stored position, id or length that differs from the re-tokenised prompt.
 
-    Raises InputError when the model makes other prompts than those that were captured (another revision or chat
-    template, say), when the shards store no positions (files of other code), show images that lie in no folder, an
-    image's content has changed, or a row cannot be made into a prompt any more.
+    Raises InputError if the model makes other prompts than those that were captured (because of another revision or
+    chat template, for example), the shards store no positions (files of other code), an image is missing or its content
+    has changed, or a row can no longer be made into a prompt.
     """
     from halp_probe.engine.images import content_sha256, image_path, load_image
 
     missing = [name for name in _NUMBERS if not shards.has(name)]
     if missing:
-        raise InputError(f"{shards.files[0]} stores no {missing[0]}: it cannot be audited, capture it anew")
+        raise InputError(f"{shards.files[0]} stores no {missing[0]}: it cannot be audited; capture it again")
     prompter = _prompter(shards, model, cache_dir)
     checkpoint = prompter.checkpoint
     stored = {name: shards.numbers(name) for name in _NUMBERS}
@@ -73,8 +73,8 @@ def audit(
 
 
 def _prompter(shards: Shards, model: str | None, cache_dir: str | None) -> Prompter:
-    """Return what makes the shards' prompts again. Raises InputError for a model that would make others."""
-    from halp_probe.engine.identity import identity_of_checkpoint, with_prompts
+    """Return the prompter of the shards' prompts. Raises InputError for a model that would make other prompts."""
+    from halp_probe.engine.identity import add_prompts, identity_of_checkpoint
     from halp_probe.engine.prompting import Prompter
     from halp_probe.models.loading import open_checkpoint
 
@@ -87,9 +87,9 @@ def _prompter(shards: Shards, model: str | None, cache_dir: str | None) -> Promp
         trust_lookup=stored.family_looked_up is True,
     )
     here = identity_of_checkpoint(checkpoint)
-    _check_same_prompts(stored, here)  # before prompts are made: another model may not take these options
+    _check_same_prompts(stored, here)  # before prompts are made: another model may not accept these options
     prompter = Prompter.for_identity(checkpoint, stored)
-    _check_same_prompts(stored, with_prompts(here, prompter, shows_images=stored.shows_images))
+    _check_same_prompts(stored, add_prompts(here, prompter, shows_images=stored.shows_images))
     return prompter
 
 
@@ -97,13 +97,13 @@ def _check_same_prompts(stored: StateIdentity, here: StateIdentity) -> None:
     if found := stored.differences(here, AUDITED):
         raise InputError(
             f"{here.model_name} does not make the prompts that were captured: "
-            f"{'; '.join(each.between('in the shards', 'here') for each in found)}. Pass `model` as it was then "
+            f"{'; '.join(each.between('in the shards', 'here') for each in found)}. Pass `model` as at that time "
             f"({stored.model_name})"
         )
 
 
 def _samples(shards: Shards) -> Iterator[Sample]:
-    """The stored rows, as far as a prompt shows them."""
+    """Yield the stored rows, with the fields that prompts are made of."""
     shown = shards.text(IMAGES) if shards.has(IMAGES) else [None] * len(shards.question_ids)
     rows = zip(shards.question_ids, shards.text("image_id"), shards.text("question"), shown, strict=True)
     for question_id, image_id, question, files in rows:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from halp_probe.datasets import Rows
-from halp_probe.engine.batched import Batched, samples_by_image, text_only
+from halp_probe.engine.batched import BatchRunner, samples_by_image, text_only
 from halp_probe.engine.engine import Engine, Gate
 from halp_probe.engine.positions import parse_layers
 from halp_probe.engine.preparing import Preparer, default_workers
@@ -31,11 +31,11 @@ from halp_probe.extraction.manifest import (
 )
 from halp_probe.extraction.options import ExtractOptions
 from halp_probe.extraction.outcome import Extraction
-from halp_probe.extraction.run import check_against_table, run, with_image_files
-from halp_probe.locking import locked
+from halp_probe.extraction.run import check_against_table, name_all_images, run
+from halp_probe.locking import lock_folder
 from halp_probe.models.loading import LoadedModel
-from halp_probe.models.options import DEFAULT_MODEL, ModelOptions, load_opened, open_model
-from halp_probe.progress import Progress, ProgressChoice, shown, silent
+from halp_probe.models.options import DEFAULT_MODEL, ModelOptions, load_model_weights, open_model
+from halp_probe.progress import Progress, ProgressChoice, display, silent
 from halp_probe.records import CaptureSpec, Sample
 from halp_probe.settings import options_json
 from halp_probe.shards.columns import subject
@@ -95,7 +95,7 @@ def extract(
     One prefill a batch gives, for each question, the states [D] of the probed decoder layers at the image boundary and
     at the last prompt token, the image's mean before [V] and after [D] the projector, the first token's log-probability
     and entropy (nats), and the greedy answer. All goes to shards in `output_dir`. Call it again with the same
-    arguments to go on where it was interrupted: nothing finished is lost or computed twice.
+    arguments to resume an interrupted run: nothing finished is lost or computed twice.
 
     Parameters
     ----------
@@ -109,9 +109,9 @@ def extract(
     model
         Hub name, folder, 'shapes' (bundled) or a loaded model; None: the first adapter's base, or the 7B Qwen2.5-VL.
     adapter, revision, cache_dir, dtype, device, device_map
-        As in `load_model`; they go with a model that is not loaded yet.
+        As in `load_model`, for a model that is not loaded yet.
     attn_implementation, quantization, trust_remote_code, trust_lookup
-        As in `load_model`, too.
+        As in `load_model`.
     layers
         Decoder blocks to read, counted from 0, or 'all'; None: 0, n/4, n/2, 3n/4 and n-1 of n.
     answers
@@ -119,7 +119,7 @@ def extract(
     max_new_tokens
         Longest answer, in tokens.
     limit
-        Take only so many of the samples, in the run's order.
+        Take at most this many samples, in the run's order.
     checkpoint_interval
         Samples a shard.
     batch_tokens
@@ -127,35 +127,35 @@ def extract(
     workers
         Processes that prepare images ahead; None: up to 8 on CUDA, on a CPU a thread.
     prefix_sharing
-        Compute what the questions on an image have in common once, where a trial shows that it is exact.
+        Compute the common prefix of the questions on an image once, if a trial shows that this is exact.
     min_pixels, max_pixels
         Area of an image after resizing, in pixels; None: the processor's.
     prompt_date
-        YYYY-MM-DD that a dated chat template writes; None: today, or the run's own.
+        YYYY-MM-DD that a dated chat template writes; None: today, or the date of the run that is resumed.
     template_options
         Variables of the chat template, such as {"enable_thinking": False}.
     system_prompt
         System message; None: none.
     question_view
-        Also write a group for each question, as scripts of the HALP authors read them.
+        Also write a group for each question, in the layout that the HALP authors' scripts read.
     store_dtype
-        Of the vectors on disk: float32, float16 or bfloat16.
+        Dtype of the vectors on disk: float32, float16 or bfloat16.
     seed
         Torch's seed.
     progress
-        "tqdm" for a bar, "log" for lines of `logging`, a function that is given each `Step`, or None.
+        "tqdm" for a bar, "log" for lines of `logging`, a function that receives each `Step`, or None.
     should_stop
-        Asked after each batch; True ends the run early, with `stopped` in the result.
+        Called after each batch; True ends the run early, with `stopped` in the result.
 
     Returns
     -------
-    The counts and failures of this run; `.shards` opens what it left.
+    The counts and failures of this run; `.shards` opens its shards.
 
     Raises
     ------
     InputError
-        When the table, a folder, the model or a setting cannot be used, or the folder holds a run of other settings.
-        A single row that fails raises nothing: it is in `failures`.
+        When the table, a folder, the model or a setting cannot be used, or the folder holds a run with other
+        settings. A single row that fails raises nothing: it is in `failures`.
 
     Examples
     --------
@@ -200,36 +200,36 @@ def extract(
         store_dtype=store_dtype,
         seed=seed,
     )
-    given = read_vqa(table, Path(images_dir))
+    task_input = read_vqa(table, Path(images_dir))
     loaded = model if isinstance(model, LoadedModel) else None
-    with shown(progress) as report:
-        return extract_items(options, given, loaded, progress=report, stopping=nullcontext(should_stop or _never))
+    with display(progress) as report:
+        return extract_items(options, task_input, loaded, progress=report, stopping=nullcontext(should_stop or _never))
 
 
 def extract_items(
     options: ExtractOptions,
-    given: TaskInput[Any, Any],
+    task_input: TaskInput[Any, Any],
     loaded: LoadedModel | None = None,
     *,
     progress: Progress = silent,
     stopping: AbstractContextManager[ShouldStop] | None = None,
 ) -> Extraction:
-    """Extract a task's items into the folder that the options name; `extract` says how.
+    """Extract a task's items into the folder that the options name; see `extract`.
 
-    `stopping` is entered around the batches, and gives what is asked after each of them.
+    `stopping` is entered around the batches, and yields the function that is called after each of them.
     """
     check_store_dtype(options.store_dtype, options.question_view)
-    with locked(options.output_dir):
-        loaded, prompter = load(options, given.task.system, loaded)
-        return extract_with(options, given, loaded, prompter, progress=progress, stopping=stopping)
+    with lock_folder(options.output_dir):
+        loaded, prompter = load(options, task_input.task.system, loaded)
+        return extract_with(options, task_input, loaded, prompter, progress=progress, stopping=stopping)
 
 
 def load(
     options: ExtractOptions, task_system: str | None = None, loaded: LoadedModel | None = None
 ) -> tuple[LoadedModel, Prompter]:
-    """Return the model on its device, unless it is `loaded` already, and what makes prompts for it.
+    """Return the model, loaded on its device unless `loaded` is given, and its prompter.
 
-    `task_system` is the system message where the options give none.
+    `task_system` is the system message if the options have none.
     """
     torch.manual_seed(options.seed)
     checkpoint = open_model(options.model) if loaded is None else loaded.checkpoint
@@ -244,12 +244,12 @@ def load(
         template_options=options.template_options,
         system=task_system if options.system_prompt is None else options.system_prompt,
     )
-    return loaded or load_opened(options.model, checkpoint), prompter
+    return loaded or load_model_weights(options.model, checkpoint), prompter
 
 
 def extract_with(
     options: ExtractOptions,
-    given: TaskInput[Any, Any],
+    task_input: TaskInput[Any, Any],
     loaded: LoadedModel,
     prompter: Prompter,
     *,
@@ -260,20 +260,21 @@ def extract_with(
 ) -> Extraction:
     """Extract into `options.output_dir`, which is locked, with a model that is loaded.
 
-    A `gate` says which questions are answered; `gate_settings` tell of it in the folder's record, which refuses others.
+    A `gate` decides which questions are answered; `gate_settings` describe it in the folder's record, which refuses
+    others.
     """
     spec = CaptureSpec(parse_layers(options.layers, loaded.num_layers), options.max_new_tokens)
-    samples = with_image_files([given.task.sample(item) for item in given.items])
+    samples = name_all_images([task_input.task.sample(item) for item in task_input.items])
     prompter.check(samples)
     settings = {
         **run_settings(loaded, prompter, spec, text_only=text_only(samples)),
-        **given.settings,
+        **task_input.settings,
         **(gate_settings or {}),
     }
     check_settings(options.output_dir, settings)
-    _write_record(options, given, loaded, settings)
-    preparer = Preparer(prompter, given.images_dir)
-    images = samples_by_image(samples, given.images_dir)
+    _write_record(options, task_input, loaded, settings)
+    preparer = Preparer(prompter, task_input.images_dir)
+    images = samples_by_image(samples, task_input.images_dir)
     if loaded.checkpoint.family.looked_up:
         prove_looked_up(loaded, spec.layers, preparer, images)
         _log.info("Family %s was looked up, and checked on these images.", loaded.checkpoint.model_type)
@@ -289,12 +290,14 @@ def extract_with(
         store_dtype=options.store_dtype,
     )
     check_against_table(folder, samples)
-    known = set(ids)
-    failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in known]
-    batched = _batched(options, engine, preparer, folder)
-    wanted = images if options.limit is None else _first(images, options.limit)
+    run_ids = set(ids)
+    failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in run_ids]
+    runner = _make_runner(options, engine, preparer, folder)
+    selected = images if options.limit is None else _take_first(images, options.limit)
     with closing(folder), stopping or nullcontext(_never) as should_stop:
-        return run(batched, folder, wanted, given.failures, failed_before, progress=progress, should_stop=should_stop)
+        return run(
+            runner, folder, selected, task_input.failures, failed_before, progress=progress, should_stop=should_stop
+        )
 
 
 def _never() -> bool:
@@ -308,17 +311,21 @@ def _model_name(model: str | LoadedModel | None, adapter: str | Sequence[str]) -
 
 
 def _write_record(
-    options: ExtractOptions, given: TaskInput[Any, Any], loaded: LoadedModel, settings: dict[str, Any]
+    options: ExtractOptions, task_input: TaskInput[Any, Any], loaded: LoadedModel, settings: dict[str, Any]
 ) -> None:
     names = ("checkpoint_interval", "store_dtype", "seed")
-    about = {**options.source, "images_dir": str(given.images_dir), **{name: getattr(options, name) for name in names}}
+    details = {
+        **options.source,
+        "images_dir": str(task_input.images_dir),
+        **{name: getattr(options, name) for name in names},
+    }
     adapters = [adapter.name for adapter in loaded.checkpoint.adapters]
-    write_manifest(options.output_dir, settings, {**about, "adapter_names": adapters} if adapters else about)
+    write_manifest(options.output_dir, settings, {**details, "adapter_names": adapters} if adapters else details)
 
 
-def _batched(options: ExtractOptions, engine: Engine, preparer: Preparer, folder: RunFolder) -> Batched:
+def _make_runner(options: ExtractOptions, engine: Engine, preparer: Preparer, folder: RunFolder) -> BatchRunner:
     on_cuda = engine.loaded.device.type == "cuda"
-    return Batched(
+    return BatchRunner(
         engine,
         preparer,
         folder.done,
@@ -331,7 +338,7 @@ def _batched(options: ExtractOptions, engine: Engine, preparer: Preparer, folder
 def _shares_prefix(
     options: ExtractOptions, loaded: LoadedModel, spec: CaptureSpec, preparer: Preparer, images: list[list[Sample]]
 ) -> bool:
-    """As the folder's record says; a new run tries it, and says why when questions on one image cannot."""
+    """Return whether prompts share prefixes, from the folder's record; a new run tries it, and warns if it cannot."""
     sharing = read_sharing(options.output_dir)
     if sharing is not None:
         if options.prefix_sharing == (sharing == SWITCHED_OFF):
@@ -350,8 +357,8 @@ def _shares_prefix(
     return sharing.shared
 
 
-def _first(images: list[list[Sample]], count: int) -> list[list[Sample]]:
-    """The first samples, still by image."""
+def _take_first(images: list[list[Sample]], count: int) -> list[list[Sample]]:
+    """Return the first `count` samples, still by image."""
     taken: list[list[Sample]] = []
     for image in images:
         left = count - sum(map(len, taken))

@@ -1,4 +1,4 @@
-"""What became of every sample: captured and durable, or failed and named. Its calls come from one thread at a time."""
+"""Record of every sample's outcome: stored, or listed as failed. Not thread-safe: one thread at a time calls it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from halp_probe.engine.engine import Computed, Engine
+from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.progress import Counter
 from halp_probe.records import Captured, Failure
 from halp_probe.shards.columns import from_captured
@@ -15,7 +15,7 @@ from halp_probe.shards.run_folder import RunFolder
 
 
 class Ledger:
-    """Writes a run's folder and its failures.csv. `captured` counts this run's samples."""
+    """Writer of a run's folder and its failures.csv. `captured` counts this run's samples."""
 
     def __init__(
         self,
@@ -33,12 +33,12 @@ class Ledger:
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """Rows of the table that are no samples, and samples that failed and have not been captured since."""
+        """Rows of the table that cannot be samples, and samples that failed and have not been captured since."""
         done = self._folder.done
         return (*self._table_failures, *(f for question_id, f in self._failed.items() if question_id not in done))
 
-    def store(self, computed: Sequence[Computed], failures: Sequence[Failure]) -> None:
-        """Make the samples of a batch durable; note those that failed, also for numbers that are not finite."""
+    def store(self, computed: Sequence[ComputedBatch], failures: Sequence[Failure]) -> None:
+        """Store the samples of a batch; record those that failed, and those with numbers that are not finite."""
         rows = [row for batch in computed for row in self._engine.collect(batch)]
         broken = [failure for row in rows if (failure := _not_finite(row)) is not None]
         bad = {failure.question_id for failure in broken}
@@ -50,11 +50,12 @@ class Ledger:
         self._progress.advance(len(rows) + len(failures), failed=len(failures) + len(broken))
 
     def close_window(self, attempted: int) -> None:
-        """Of the run's order, none of the first `attempted` samples can come any more."""
+        """End a window: no more of the first `attempted` samples of the run's order can arrive."""
         self.write_failures()
         self._folder.flush(attempted)
 
     def write_failures(self) -> None:
+        """Write failures.csv as of now."""
         write_failures(self._folder.path, self.failures)
 
 

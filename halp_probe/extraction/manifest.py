@@ -1,4 +1,4 @@
-"""What a run was captured with: `run.json`, which guards its folder, and the attributes of its shards."""
+"""Settings of a run: `run.json`, which protects its folder from other settings, and the attributes of its shards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHARING = "prefix_sharing"
 
 
 def shard_attributes(loaded: LoadedModel, settings: dict[str, Any], *, prefix_shared: bool) -> dict[str, Any]:
-    """A shard's attributes beside those that its writer adds."""
+    """Return a shard's attributes, except for those that its writer adds."""
     names = [adapter.name for adapter in loaded.checkpoint.adapters]
     return {
         **{name: value for name, value in settings.items() if value is not None},
@@ -48,32 +48,32 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
         return
     if found := differences(_read(folder)["settings"], settings):
         raise InputError(
-            f"{folder} was captured with other settings: {found}. Use the same ones to go on, or choose another "
-            "`output_dir`"
+            f"{folder} was captured with other settings: {found}. Use the same settings to resume it, or choose "
+            "another `output_dir`"
         )
 
 
 def read_prompt_date(folder: Path) -> str | None:
-    """The date in the prompts of a run that is there already; None where there is none."""
+    """Read the date in the prompts of an existing run; None if there is no run or no date."""
     if not (folder / MANIFEST_FILE).exists():
         return None
-    written: str | None = _read(folder)["settings"].get("prompt_date")
-    return written
+    date: str | None = _read(folder)["settings"].get("prompt_date")
+    return date
 
 
-def write_manifest(folder: Path, settings: dict[str, Any], about: dict[str, Any]) -> None:
-    """Write the settings, and beside them what is worth knowing of the first run; a record that is there stays."""
+def write_manifest(folder: Path, settings: dict[str, Any], details: dict[str, Any]) -> None:
+    """Write the settings, and further details of the first run; an existing record is kept."""
     if not (folder / MANIFEST_FILE).exists():
-        _write(folder, {"settings": settings, **about, **VERSIONS})
+        _write(folder, {"settings": settings, **details, **VERSIONS})
 
 
 def record_sharing(folder: Path, sharing: Sharing) -> None:
-    """Add to the folder's record whether prompts share prefixes, so that a later run goes on in the same way."""
+    """Add to the folder's record whether prompts share prefixes, so that a resumed run does the same."""
     _write(folder, {**_read(folder), _SHARING: asdict(sharing)})
 
 
 def read_sharing(folder: Path) -> Sharing | None:
-    """What was recorded; None before it was tried."""
+    """Read the recorded result; None before the trial."""
     recorded = _read(folder).get(_SHARING)
     return None if recorded is None else Sharing(**recorded)
 

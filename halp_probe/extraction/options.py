@@ -12,13 +12,13 @@ from halp_probe.models.options import ModelOptions
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractOptions:
-    """What one extraction reads of a model, and how it runs; `halp_probe.extract` says what each means."""
+    """Options of one extraction; `halp_probe.extract` documents each of them."""
 
     output_dir: Path
     model: ModelOptions
-    source: Mapping[str, Any] = field(default_factory=dict)  # which items, for the record; JSON values
+    source: Mapping[str, Any] = field(default_factory=dict)  # origin of the items, for the record; JSON values
     checkpoint_interval: int = 1000  # samples a shard
-    limit: int | None = None  # only so many samples
+    limit: int | None = None  # at most this many samples
     layers: str | tuple[int, ...] | None = None  # "all" or a list such as "0,7,14"; None: the usual five
     max_new_tokens: int = 64  # 0: no answers
     batch_tokens: int | None = None

@@ -11,7 +11,7 @@ from halp_probe.shards.reader import Shards, open_shards
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
-    """How an extraction ended, and the shards that it left.
+    """Outcome of an extraction: its counts, its failures, and its shards.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class Extraction:
     failures
         Rows that could not be processed, as in `failures.csv`; the next run tries them again.
     stopped
-        Whether the run was asked to stop before its end.
+        Whether the run was stopped before its end.
 
     Examples
     --------
@@ -44,5 +44,5 @@ class Extraction:
 
     @property
     def shards(self) -> Shards:
-        """The folder's shards, opened anew. Raises ShardError where there is none, as when every row failed."""
+        """Shards of the folder, opened on each access. Raises ShardError if there are none: every row failed."""
         return open_shards(self.folder)

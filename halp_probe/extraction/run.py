@@ -1,7 +1,8 @@
-"""One extraction from a table and a folder of images into a run folder: planned, resumable, interruptible.
+"""Run one extraction from samples into a run folder; it can be interrupted and resumed.
 
 The run's order is that of the table, with the rows of one image together. Shards follow this order, and so do the
-windows inside which images are sorted by size. Workers prepare prompts ahead of the model, a thread writes behind it.
+windows inside which images are sorted by size. Workers prepare prompts ahead of the model, and a background
+thread writes its results.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from halp_probe.engine.batched import Batched
-from halp_probe.engine.threads import Behind
+from halp_probe.engine.batched import BatchRunner
+from halp_probe.engine.threads import BackgroundThread
 from halp_probe.errors import InputError
 from halp_probe.extraction.ledger import Ledger
 from halp_probe.extraction.outcome import Extraction
@@ -22,7 +23,7 @@ from halp_probe.shards.run_folder import RunFolder
 
 
 def check_against_table(folder: RunFolder, samples: Sequence[Sample]) -> None:
-    """Refuse a folder whose stored samples are not those of the table. Raises InputError naming the first."""
+    """Raise InputError if stored samples differ from those of the table; it names the first."""
     by_id = {sample.question_id: sample for sample in samples}
     strangers = [question_id for question_id in folder.done if question_id not in by_id]
     if strangers:
@@ -40,15 +41,15 @@ def check_against_table(folder: RunFolder, samples: Sequence[Sample]) -> None:
                 )
 
 
-def with_image_files(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """The same samples; where one names its images, so do all, as a column has a value for every row."""
+def name_all_images(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Set `images` of all samples if one of them has it, since a column needs a value for every row."""
     if all(sample.images is None for sample in samples):
         return samples
     return [replace(sample, images=sample.files) for sample in samples]
 
 
 def run(
-    batched: Batched,
+    runner: BatchRunner,
     folder: RunFolder,
     images: Sequence[list[Sample]],
     table_failures: Sequence[Failure] = (),
@@ -57,21 +58,20 @@ def run(
     progress: Progress = silent,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Extraction:
-    """Capture what is not stored yet of the samples, which stand in the run's order, those of an image together.
+    """Capture the samples that are not stored yet; `images` holds them by image, in the run's order.
 
-    `table_failures` are rows of the table that are no samples; `failed_before` are the failures of earlier runs,
-    which stay in failures.csv until their samples are captured or fail anew. So every row of the table that was
-    attempted stands in the folder or in failures.csv, at any moment that the run may end. `should_stop` is asked after
-    every batch.
+    `table_failures` are rows of the table that cannot be samples; `failed_before` are the failures of earlier runs,
+    which stay in failures.csv until their samples are captured or fail again. So every row that was attempted is in the
+    folder or in failures.csv, whenever the run ends. `should_stop` is called after every batch.
     """
     total = sum(map(len, images))
     done_before = sum(sample.question_id in folder.done for image in images for sample in image)
-    ledger = Ledger(batched.engine, folder, table_failures, failed_before, Counter(progress, total - done_before))
+    ledger = Ledger(runner.engine, folder, table_failures, failed_before, Counter(progress, total - done_before))
     stopped = False
     try:
         if done_before < total:
             retried = frozenset(failure.question_id for failure in failed_before)
-            stopped = _capture(batched, images, retried, ledger, should_stop)
+            stopped = _capture(runner, images, retried, ledger, should_stop)
     finally:
         ledger.write_failures()
     if not stopped:
@@ -86,18 +86,18 @@ def run(
 
 
 def _capture(
-    batched: Batched,
+    runner: BatchRunner,
     images: Sequence[list[Sample]],
     retried: frozenset[str],
     ledger: Ledger,
     should_stop: Callable[[], bool],
 ) -> bool:
-    """Return whether it was stopped before the end."""
-    with Behind() as behind, closing(batched.results(images, retried)) as results:
+    """Capture batch by batch; return whether the run was stopped before its end."""
+    with BackgroundThread() as background, closing(runner.results(images, retried)) as results:
         for result in results:
-            behind.submit(ledger.store, result.computed, result.failures)
+            background.submit(ledger.store, result.computed, result.failures)
             if result.attempted is not None:
-                behind.submit(ledger.close_window, result.attempted)
+                background.submit(ledger.close_window, result.attempted)
             if should_stop():
                 return True
     return False

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from torch.utils.data import DataLoader, Dataset
 
 from halp_probe.engine.images import ImageError, LoadedImage, load_image
-from halp_probe.engine.preparing import begin_worker, death_told
+from halp_probe.engine.preparing import begin_worker, report_worker_death
 from halp_probe.engine.prompting import PromptError
 from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
@@ -161,7 +161,7 @@ def _check_chunks(
         loader = DataLoader(
             _Chunks(conversations, tokenizer), batch_size=None, num_workers=workers, worker_init_fn=begin_worker
         )
-        with death_told("checks the data", "with fewer `workers`"):
+        with report_worker_death("checks the data", "with fewer `workers`"):
             for results in loader:
                 if isinstance(results, InputError):
                     raise results

@@ -12,7 +12,7 @@ from halp_probe.finetuning.options import TrainOptions
 from halp_probe.finetuning.outputs import ADAPTER, MODEL, ORIGINAL
 from halp_probe.finetuning.stages import Learning, connector_weights
 from halp_probe.finetuning.start import Start, read_unquantized
-from halp_probe.fused.model import Fused, save
+from halp_probe.fused.model import FusedModel, save
 from halp_probe.fused.original_lora import write_original
 from halp_probe.json_files import read_json, write_json
 from halp_probe.models.adapters import CONFIG_FILE
@@ -37,7 +37,7 @@ def write_model(options: TrainOptions, start: Start, learned: Learning) -> None:
         model = read_unquantized(options, start.checkpoint)
     for weight, trained in zip(connector_weights(model), connector_weights(learned.fused), strict=True):
         weight.data = trained.data.to("cpu" if options.machine.quantization else trained.device, model.dtype)
-    _rewrite(folder / MODEL, lambda path: save(Fused(model, start.checkpoint.processor), path))
+    _rewrite(folder / MODEL, lambda path: save(FusedModel(model, start.checkpoint.processor), path))
     if model.config.model_type == "llava":
         adapter = folder / ADAPTER if lora else None
         _rewrite(folder / ORIGINAL, lambda path: write_original(model, path, adapter=adapter))

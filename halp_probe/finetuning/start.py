@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from halp_probe.finetuning.options import Machine, TrainOptions
-from halp_probe.fused.model import Fused, build
+from halp_probe.fused.model import FusedModel, build
 from halp_probe.models.compat import hub_commit
 from halp_probe.models.errors import ModelError
 from halp_probe.models.families import family_of
@@ -50,7 +50,7 @@ def read_unquantized(options: TrainOptions, checkpoint: Checkpoint) -> Any:
 
 def _of_parts(options: TrainOptions, dtype: str) -> Start:
     parts = options.parts
-    fused: Fused = build(parts, cache_dir=options.cache_dir, dtype=dtype, seed=options.schedule.seed)
+    fused: FusedModel = build(parts, cache_dir=options.cache_dir, dtype=dtype, seed=options.schedule.seed)
     if options.machine.attn_implementation:
         fused.model.set_attn_implementation(options.machine.attn_implementation)
     config = fused.model.config

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from halp_probe.engine.preparing import begin_worker, death_told
+from halp_probe.engine.preparing import begin_worker, report_worker_death
 from halp_probe.errors import InputError
 from halp_probe.finetuning.checkpoints import LEARNED, load_learned, mark_whole, save_learned
 from halp_probe.finetuning.plan import Schedule, Stage
@@ -22,7 +22,7 @@ class VlmTrainer(Trainer):
 
     def train(self, *args: Any, **how: Any) -> Any:
         """Train, and report the death of a process that reads pictures."""
-        with death_told("reads pictures", "with fewer `workers`"):
+        with report_worker_death("reads pictures", "with fewer `workers`"):
             return super().train(*args, **how)
 
     def get_train_dataloader(self) -> DataLoader[Any]:

@@ -1,7 +1,7 @@
-"""A VLM of one's own: a pretrained vision tower, a new connector, a pretrained language model.
+"""Build a VLM from a pretrained vision tower, a new connector and a pretrained language model.
 
 It is a stock `LlavaForConditionalGeneration` (with tiles a `LlavaNextForConditionalGeneration`) with a stock processor,
-so all that works on LLaVA works on it. The connector is Linear(V -> D), GELU, Linear(D -> D).
+so everything that works with LLaVA works with it. The connector is Linear(V -> D), GELU, Linear(D -> D).
 Legend: V width of the tower, D width of the language model.
 """
 
@@ -29,53 +29,53 @@ from halp_probe.models.errors import ModelError
 
 
 @dataclass(frozen=True)
-class Fused:
+class FusedModel:
     """A fused model, in eval mode on the CPU, and its processor."""
 
     model: Any  # a LlavaForConditionalGeneration or LlavaNextForConditionalGeneration
     processor: Any
 
 
-def build(parts: FusedParts, *, cache_dir: str | None = None, dtype: str = "auto", seed: int = 0) -> Fused:
-    """Put the parts together around a connector of fresh weights, drawn from `seed` by torch's own initialisation.
+def build(parts: FusedParts, *, cache_dir: str | None = None, dtype: str = "auto", seed: int = 0) -> FusedModel:
+    """Join the parts by a connector with new weights, drawn from `seed` by torch's own initialisation.
 
-    The weights of both parts are those of their checkpoints to the bit where `dtype` holds them; "auto" is the smallest
-    dtype that holds those of both. Without tiles the image's tokens are all of the tower's states, the class token of a
+    The weights of both parts equal those of their checkpoints bit by bit if `dtype` can hold them; "auto" is the
+    smallest dtype that holds both. Without tiles the image's tokens are all of the tower's states, the class token of a
     ViT or CLIP included (145 for google/vit-base-patch32-384); with tiles the class token is left out. Raises
-    ModelError for parts that cannot be loaded or do not go together.
+    ModelError for parts that cannot be loaded or do not fit together.
     """
-    with torch.random.fork_rng(devices=[]):  # also loading draws: what a checkpoint lacks, before it is looked at
+    with torch.random.fork_rng(devices=[]):  # loading draws, too, for weights that a checkpoint lacks
         return _build(parts, cache_dir, dtype, seed)
 
 
-def save(fused: Fused, folder: Path) -> None:
-    """Write model and processor into `folder`, from which transformers' auto classes load both."""
+def save(fused: FusedModel, folder: Path) -> None:
+    """Save model and processor in `folder`, from which transformers' auto classes load both."""
     fused.model.save_pretrained(folder)
     fused.processor.save_pretrained(folder)
 
 
 def lora_targets(mlp: bool) -> str:
-    """The language model's projections as PEFT's `target_modules`: of its attention, with `mlp` of its MLPs too.
+    """Return PEFT's `target_modules` for the language model's attention projections, with `mlp` also its MLPs'.
 
-    A pattern, since the vision tower's attention has the same names.
+    It is a pattern, since the vision tower's attention has the same names.
     """
     feed_forward = r"|mlp\.(gate|up|down)_proj" if mlp else ""
     return rf"(.*\.)?language_model\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj{feed_forward})"
 
 
 def connector(model: Any) -> nn.Module:
-    """The connector of a fused model, also inside a PEFT model."""
+    """Return the connector of a fused model, also inside a PEFT model."""
     bare = model.get_base_model() if hasattr(model, "get_base_model") else model
     projector: nn.Module = bare.model.multi_modal_projector
     return projector
 
 
-def _build(parts: FusedParts, cache_dir: str | None, dtype: str, seed: int) -> Fused:
-    asked = dtype if dtype == "auto" else getattr(torch, dtype)
-    vision = open_vision(parts.vision, cache_dir=cache_dir, dtype=asked)
+def _build(parts: FusedParts, cache_dir: str | None, dtype: str, seed: int) -> FusedModel:
+    torch_dtype = dtype if dtype == "auto" else getattr(torch, dtype)
+    vision = open_vision(parts.vision, cache_dir=cache_dir, dtype=torch_dtype)
     _check_layernorm(parts, vision)
-    language = open_language(parts.language, cache_dir=cache_dir, dtype=asked)
-    model = _joined(_config(parts, vision, language), vision, language, seed)
+    language = open_language(parts.language, cache_dir=cache_dir, dtype=torch_dtype)
+    model = _join(_config(parts, vision, language), vision, language, seed)
     cast_parameters(model, torch.promote_types(vision.tower.dtype, language.model.dtype))
     note_dtype(model.config, model.dtype)
     model.generation_config = _generation(language)
@@ -83,7 +83,7 @@ def _build(parts: FusedParts, cache_dir: str | None, dtype: str, seed: int) -> F
         processor = tiles_processor(vision, language.tokenizer, parts.tiles)
     else:
         processor = letterbox_processor(vision, language.tokenizer)
-    return Fused(model.eval(), processor)
+    return FusedModel(model.eval(), processor)
 
 
 def _check_layernorm(parts: FusedParts, vision: Vision) -> None:
@@ -103,7 +103,7 @@ def _config(parts: FusedParts, vision: Vision, language: Language) -> Any:
     if parts.vision_layernorm:
         tower.tie_last_hidden_states = True
     patches = (vision.side // vision.patch_size) ** 2
-    chosen = {
+    settings = {
         "vision_config": tower,
         "text_config": language.model.config,
         "image_token_index": language.image_token_id,
@@ -112,17 +112,17 @@ def _config(parts: FusedParts, vision: Vision, language: Language) -> Any:
     }
     if parts.tiles:
         return LlavaNextConfig(
-            **chosen,
+            **settings,
             vision_feature_select_strategy=tiles_strategy(vision.kind.class_token),
             image_grid_pinpoints=pinpoints(vision.side, parts.tiles),
             image_seq_length=patches,
         )
     tokens = patches + int(vision.kind.class_token)
-    return LlavaConfig(**chosen, vision_feature_select_strategy="full", image_seq_length=tokens)
+    return LlavaConfig(**settings, vision_feature_select_strategy="full", image_seq_length=tokens)
 
 
-def _joined(config: Any, vision: Vision, language: Language, seed: int) -> Any:
-    """The model of this config around the parts' own modules; only what is new between them is made here."""
+def _join(config: Any, vision: Vision, language: Language, seed: int) -> Any:
+    """Build the model of this config around the parts' own modules; only the connector is new."""
     tiles = isinstance(config, LlavaNextConfig)
     with torch.device("meta"):
         model = (LlavaNextForConditionalGeneration if tiles else LlavaForConditionalGeneration)(config)
@@ -138,10 +138,10 @@ def _joined(config: Any, vision: Vision, language: Language, seed: int) -> Any:
 
 
 def _generation(language: Language) -> Any:
-    """The language model's own settings; a turn's end ends an answer also where that of a base model's does not."""
+    """Return the language model's generation config, with the turn's end as an end token, also for a base model."""
     config = language.model.generation_config
     end = language.tokenizer.convert_tokens_to_ids(TURN_END)
     ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     if end not in ends:
-        config.eos_token_id = [end, *(known for known in ends if known is not None)]
+        config.eos_token_id = [end, *(other for other in ends if other is not None)]
     return config

@@ -1,8 +1,8 @@
 """Files of the original fused model: `final_connector.pth`, and `final_lora_model`, an adapter of the bare Qwen.
 
 Its connector was an `nn.Sequential` of Linear, GELU, Linear; its LoRA was put on a Qwen that took embeddings. Neither
-file says whether the connector read the tower's states before or behind the final LayerNorm. With tiles a model has a
-newline besides, for which these files have no place: it is refused.
+file says whether the connector read the tower's states before or after the final LayerNorm. A model with tiles also has
+a newline embedding, for which these files have no place: it is refused.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from halp_probe.models.errors import ModelError, one_line
 
 CONNECTOR_FILE = "final_connector.pth"
 LORA_FOLDER = "final_lora_model"
-_NAMES = {  # ours by theirs
+_NAMES = {  # the original's names to ours
     "0.weight": "linear_1.weight",
     "0.bias": "linear_1.bias",
     "2.weight": "linear_2.weight",
     "2.bias": "linear_2.bias",
 }
-_BROKEN = (  # what torch and its unpickler raise for bytes that are no such file
+_BROKEN = (  # what torch and its unpickler raise for other files
     *(OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError),
     *(AssertionError, struct.error),
 )
@@ -35,7 +35,7 @@ _BROKEN = (  # what torch and its unpickler raise for bytes that are no such fil
 def load_connector(model: Any, path: Path) -> None:
     """Copy the weights of a `final_connector.pth` into the connector of `model`, in its dtype.
 
-    Raises ModelError for a file with anything but tensors in it, which is not executed, and for other keys or shapes.
+    Raises ModelError for a file with anything but tensors, which is not executed, and for other keys or shapes.
     """
     check_no_tiles(model)
     weights, own = read_tensors(path), connector(model)
@@ -51,17 +51,17 @@ def load_connector(model: Any, path: Path) -> None:
 
 
 def save_connector(weights: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write a connector's own state dict as the original did."""
+    """Write a connector's state dict in the original's format."""
     torch.save({theirs: weights[ours].detach().cpu().clone() for theirs, ours in _NAMES.items()}, path)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict that torch.save wrote; ModelError, with nothing executed, for a file of anything else."""
+    """Read a state dict that torch.save wrote; ModelError, with nothing executed, for a file of anything else."""
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path} is no file of tensors alone, and was not executed: {one_line(error, 200)}; save the state dict, "
+            f"{path} contains more than tensors, and was not executed: {one_line(error, 200)}; save the state dict, "
             "or do not trust the file"
         ) from error
     except _BROKEN as error:
@@ -69,19 +69,21 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(weights, dict) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()
     ):
-        raise ModelError(f"{path} is no state dict: it must hold tensors by name; save model.state_dict()")
+        raise ModelError(f"{path} is not a state dict: it must hold tensors by name; save model.state_dict()")
     return weights
 
 
 def check_weight(weight: torch.Tensor, shape: torch.Size, what: str) -> None:
-    """Raise ModelError for a tensor of another shape, or of values that are no finite numbers."""
+    """Raise ModelError for a tensor of another shape, or with values that are not finite."""
     if weight.shape != shape:
         raise ModelError(
             f"{what} has the shape {tuple(weight.shape)}, the model needs {tuple(shape)}; choose the vision and "
             "language models that it was trained with"
         )
     if not weight.is_floating_point() or not weight.isfinite().all():
-        raise ModelError(f"{what} holds values that are no finite numbers; its training failed, or the file is damaged")
+        raise ModelError(
+            f"{what} holds values that are not finite numbers; its training failed, or the file is damaged"
+        )
 
 
 def check_no_tiles(model: Any) -> None:

@@ -1,7 +1,7 @@
-"""The original's LoRA adapter, of the bare language model, to one of a fused model, and back.
+"""Convert the original's LoRA adapter, of the bare language model, to one of a fused model, and back.
 
-The weights stay as they are; their names change, and so does what tells PEFT where they belong: a list of names would
-match the vision tower of a fused model too.
+The weights stay the same; their names change, and so do PEFT's `target_modules`: a list of names would match the vision
+tower of a fused model too.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.naming import same_model
 
 _WEIGHTS = "adapter_model.safetensors"
-_THEIRS = "base_model.model.model."
-_OURS = f"{_THEIRS}language_model."
-_CONNECTOR = f"{_THEIRS}multi_modal_projector."
+_ORIGINAL_PREFIX = "base_model.model.model."
+_FUSED_PREFIX = f"{_ORIGINAL_PREFIX}language_model."
+_CONNECTOR_PREFIX = f"{_ORIGINAL_PREFIX}multi_modal_projector."
 _PROJECTION = re.compile(r"(layers\.\d+\.(?:self_attn|mlp)\.(\w+))\.(lora_[AB])\.weight")
-_ELSEWHERE = ("rank_pattern", "alpha_pattern", "layers_to_transform", "layer_replication", "arrow_config")
+_UNSUPPORTED = ("rank_pattern", "alpha_pattern", "layers_to_transform", "layer_replication", "arrow_config")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +46,20 @@ class _Lora:
     folder: Path
     config: Mapping[str, Any]
     weights: Mapping[tuple[str, str], torch.Tensor]
-    names: tuple[str, ...]  # of the adapted projections, such as q_proj; the same in every layer
+    names: tuple[str, ...]  # adapted projections, such as q_proj; the same in every layer
     others: Mapping[str, torch.Tensor]  # all other weights, by key
 
 
 def adapter_from_original(folder: Path, model: Any, output: Path, *, base: str) -> None:
     """Write the `final_lora_model` in `folder` as an adapter of the fused `model`, whose name is `base`.
 
-    Raises ModelError where it is no LoRA of the model's language model, names another one, or lacks or holds weights
-    that a LoRA on the projections that it names would not.
+    Raises ModelError if it is not a LoRA of the model's language model, names another one, lacks weights, or holds
+    others than those of a LoRA on its projections.
     """
     check_no_tiles(model)
-    lora = _read(folder, model, _THEIRS)
+    lora = _read(folder, model, _ORIGINAL_PREFIX)
     if lora.others:
-        raise _not_expected(folder, lora.others)
+        raise _unexpected_weights(folder, lora.others)
     trained_on, language = str(lora.config.get("base_model_name_or_path")), _language(model)
     if not same_model(trained_on, language):
         raise ModelError(
@@ -67,28 +67,34 @@ def adapter_from_original(folder: Path, model: Any, output: Path, *, base: str) 
             f"names mean the same weights, correct base_model_name_or_path in {folder / CONFIG_FILE}"
         )
     targets = rf"(.*\.)?language_model\.layers\.\d+\.(self_attn|mlp)\.({'|'.join(lora.names)})"
-    _write(output, lora, _OURS, base_model_name_or_path=base, target_modules=targets)
+    _write(output, lora, _FUSED_PREFIX, base_model_name_or_path=base, target_modules=targets)
 
 
 def write_original(model: Any, folder: Path, *, adapter: Path | None = None) -> None:
-    """Write the fused `model`, and its adapter, as the original's files; `folder` must be there.
+    """Write the fused `model`, and its adapter, as the original's files; `folder` must exist.
 
-    A connector that was trained beside the adapter (PEFT's `modules_to_save`) is the one that is written.
+    A connector that was trained with the adapter (PEFT's `modules_to_save`) is written instead of the model's.
     """
     check_no_tiles(model)
     trained: Mapping[str, torch.Tensor] = dict(connector(model).named_parameters())
     if adapter is not None:
-        lora = _read(adapter, model, _OURS)
-        beside = {key.removeprefix(_CONNECTOR): weight for key, weight in lora.others.items() if _CONNECTOR in key}
-        if len(beside) < len(lora.others) or (beside and beside.keys() != trained.keys()):
-            raise _not_expected(adapter, lora.others)
-        for key, weight in beside.items():
+        lora = _read(adapter, model, _FUSED_PREFIX)
+        trained_connector = {
+            key.removeprefix(_CONNECTOR_PREFIX): weight
+            for key, weight in lora.others.items()
+            if _CONNECTOR_PREFIX in key
+        }
+        if len(trained_connector) < len(lora.others) or (
+            trained_connector and trained_connector.keys() != trained.keys()
+        ):
+            raise _unexpected_weights(adapter, lora.others)
+        for key, weight in trained_connector.items():
             check_weight(weight, trained[key].shape, f"{key} in {adapter}")
-        trained = beside or trained
+        trained = trained_connector or trained
         _write(
             folder / LORA_FOLDER,
             lora,
-            _THEIRS,
+            _ORIGINAL_PREFIX,
             base_model_name_or_path=_language(model),
             target_modules=list(lora.names),
             task_type="CAUSAL_LM",
@@ -97,7 +103,7 @@ def write_original(model: Any, folder: Path, *, adapter: Path | None = None) -> 
 
 
 def _read(folder: Path, model: Any, prefix: str) -> _Lora:
-    """The adapter in `folder`, whose keys begin with `prefix`, checked against the model's language model."""
+    """Read the adapter in `folder`, whose keys begin with `prefix`, and check it against the language model."""
     config = _config(folder)
     weights: dict[tuple[str, str], torch.Tensor] = {}
     names, others = set(), {}
@@ -148,11 +154,13 @@ def _config(folder: Path) -> dict[str, Any]:
         kind, _ = config["peft_type"], int(config["r"])
     except (ValueError, KeyError, TypeError) as error:  # InputError is a ValueError
         raise ModelError(
-            f"{path} is no configuration of a LoRA ({one_line(error)}); pass the adapter's folder"
+            f"{path} is not a configuration of a LoRA ({one_line(error)}); pass the adapter's folder"
         ) from error
-    elsewhere = [setting for setting in _ELSEWHERE if config.get(setting)]
-    if kind != "LORA" or elsewhere:
-        raise ModelError(f"{path}: {', '.join(elsewhere) or kind} is nothing that the original's adapter has")
+    unsupported = [setting for setting in _UNSUPPORTED if config.get(setting)]
+    if kind != "LORA" or unsupported:
+        raise ModelError(
+            f"{path}: {', '.join(unsupported) or kind} is not supported: the original's adapter does not have it"
+        )
     return config
 
 
@@ -180,8 +188,8 @@ def _language(model: Any) -> str:
     return name
 
 
-def _not_expected(folder: Path, others: Mapping[str, torch.Tensor]) -> ModelError:
+def _unexpected_weights(folder: Path, others: Mapping[str, torch.Tensor]) -> ModelError:
     return ModelError(
-        f"{folder} holds {len(others)} weights that are no LoRA on the language model's projections (first: "
+        f"{folder} holds {len(others)} weights that are not part of a LoRA on the language model's projections (first: "
         f"{min(others)}); the original's adapter has no others"
     )

@@ -1,6 +1,6 @@
-"""The pretrained parts of a fused model: a vision tower with what its pixels must be, a language model, a tokenizer.
+"""Pretrained parts of a fused model: a vision tower with its image processor, a language model, a tokenizer.
 
-Nothing of a part is initialised anew: a checkpoint that lacks weights is refused.
+No weight of a part is newly initialised: a checkpoint that lacks weights is refused.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from halp_probe.models.naming import parse_name, source_of
 IMAGE_TOKEN = "<|image_pad|>"
 TURN_END = "<|im_end|>"
 _NEEDED_TOKENS = (IMAGE_TOKEN, "<|im_start|>", TURN_END)
-# Causal LMs that are a decoder and a linear head and no more: others scale or cap logits, which LLaVA would leave out.
+# Causal LMs that are just a decoder and a linear head: others scale or cap logits, which LLaVA would leave out.
 LANGUAGE_TYPES = ("qwen2", "qwen3")
 
 
 @dataclass(frozen=True)
 class TowerKind:
-    """What a type of vision tower is like."""
+    """Properties of a type of vision tower."""
 
-    class_token: bool  # in front of the patches
-    normed: bool  # its `last_hidden_state` comes out of its final LayerNorm
+    class_token: bool  # whether there is one before the patches
+    normed: bool  # whether its `last_hidden_state` is the output of its final LayerNorm
 
 
 TOWERS = {  # by the model type of the vision config
@@ -40,7 +40,7 @@ TOWERS = {  # by the model type of the vision config
     "clip_vision_model": TowerKind(class_token=True, normed=False),
     "siglip_vision_model": TowerKind(class_token=False, normed=True),
 }
-_UNREAD = ("pooler.dense.weight", "pooler.dense.bias")  # of a ViT: behind the states that are read
+_UNREAD = ("pooler.dense.weight", "pooler.dense.bias")  # of a ViT: after the states that are read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +53,12 @@ class Vision:
 
     @property
     def side(self) -> int:
-        """Of its pictures, in pixels."""
+        """Side of its square pictures, in pixels."""
         return int(self.tower.config.image_size)
 
     @property
     def patch_size(self) -> int:
+        """Side of a patch, in pixels."""
         return int(self.tower.config.patch_size)
 
 
@@ -70,47 +71,48 @@ class Language:
 
     @property
     def image_token_id(self) -> int:
+        """Token id of the image placeholder."""
         return int(self.tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
 
 
 def open_vision(name: str, *, cache_dir: str | None, dtype: Any) -> Vision:
-    """The vision model `name`, or the vision part of a CLIP or SigLIP of that name, and its image processor.
+    """Open the vision model `name`, or the vision part of a CLIP or SigLIP of that name, and its image processor.
 
-    Raises ModelError for what is no ViT, CLIP or SigLIP of square pictures, or lacks weights.
+    Raises ModelError if it is not a ViT, CLIP or SigLIP of square pictures, or lacks weights.
     """
-    with _opening("vision model", name):
-        where = _where(name, cache_dir)
-        config = AutoConfig.from_pretrained(**where)
+    with _convert_errors("vision model", name):
+        arguments = _source_arguments(name, cache_dir)
+        config = AutoConfig.from_pretrained(**arguments)
         config = getattr(config, "vision_config", config)
         _check_tower(config, name)
-        image_processor = AutoImageProcessor.from_pretrained(**where)
-        tower = _loaded(AutoModel, name, where, config=config, dtype=dtype, unread=_UNREAD)
+        image_processor = AutoImageProcessor.from_pretrained(**arguments)
+        tower = _load(AutoModel, name, arguments, config=config, dtype=dtype, unread=_UNREAD)
     return Vision(tower=tower.eval(), image_processor=image_processor, kind=TOWERS[config.model_type])
 
 
 def open_language(name: str, *, cache_dir: str | None, dtype: Any) -> Language:
-    """The causal LM `name` with its tokenizer.
+    """Open the causal LM `name` with its tokenizer.
 
     Raises ModelError for another architecture than Qwen's, for quantized weights, and for a tokenizer without the
     tokens of images and turns.
     """
-    with _opening("language model", name):
-        where = _where(name, cache_dir)
-        config = AutoConfig.from_pretrained(**where)
+    with _convert_errors("language model", name):
+        arguments = _source_arguments(name, cache_dir)
+        config = AutoConfig.from_pretrained(**arguments)
         if config.model_type not in LANGUAGE_TYPES:
             raise ModelError(
                 f"language model {name!r} is of type {config.model_type!r}; supported are {', '.join(LANGUAGE_TYPES)}"
             )
         if getattr(config, "quantization_config", None) is not None:
             raise ModelError(f"language model {name!r} is quantized; pass the checkpoint that it was made from")
-        tokenizer = AutoTokenizer.from_pretrained(**where)
+        tokenizer = AutoTokenizer.from_pretrained(**arguments)
         _check_tokens(tokenizer, config.vocab_size, name)
-        model = _loaded(AutoModelForCausalLM, name, where, config=config, dtype=dtype)
+        model = _load(AutoModelForCausalLM, name, arguments, config=config, dtype=dtype)
     return Language(model.eval(), tokenizer)
 
 
-def _where(name: str, cache_dir: str | None) -> dict[str, Any]:
-    """Arguments of `from_pretrained`: the hub's commit is pinned, so that all files are of one."""
+def _source_arguments(name: str, cache_dir: str | None) -> dict[str, Any]:
+    """Return arguments of `from_pretrained`; the hub's commit is pinned, so that all files belong to it."""
     source = source_of(name)
     check_place(source)
     commit = None if Path(source).is_dir() else hub_commit(source, None, cache_dir=cache_dir)
@@ -118,9 +120,9 @@ def _where(name: str, cache_dir: str | None) -> dict[str, Any]:
     return {"pretrained_model_name_or_path": source, "revision": commit, "cache_dir": cache_dir}
 
 
-def _loaded(auto: Any, name: str, where: dict[str, Any], *, unread: tuple[str, ...] = (), **how: Any) -> Any:
-    """The model with all its weights from the checkpoint; those in `unread` are zero where it has none."""
-    model, found = auto.from_pretrained(**where, **how, output_loading_info=True)
+def _load(auto: Any, name: str, arguments: dict[str, Any], *, unread: tuple[str, ...] = (), **options: Any) -> Any:
+    """Load the model with all its weights from the checkpoint; those in `unread` are zero if it lacks them."""
+    model, found = auto.from_pretrained(**arguments, **options, output_loading_info=True)
     missing = sorted(set(found["missing_keys"]) - set(unread))
     if missing:
         raise ModelError(
@@ -144,17 +146,17 @@ def _check_tower(config: Any, name: str) -> None:
 
 
 def _check_tokens(tokenizer: Any, vocabulary: int, name: str) -> None:
-    """Each token must be one of the tokenizer's own, be read from text as such, and have a row in the embedding."""
-    known = tokenizer.get_vocab()
+    """Raise ModelError unless the tokenizer has each token, reads it from text, and the embedding has a row for it."""
+    token_ids = tokenizer.get_vocab()
     for token in _NEEDED_TOKENS:
-        if token not in known or tokenizer.encode(token, add_special_tokens=False) != [known[token]]:
+        if token not in token_ids or tokenizer.encode(token, add_special_tokens=False) != [token_ids[token]]:
             raise ModelError(
                 f"the tokenizer of {name!r} has no token {token!r}; pass a language model that has it, such as "
                 "Qwen2.5-Instruct"
             )
-        if known[token] >= vocabulary:
+        if token_ids[token] >= vocabulary:
             raise ModelError(
-                f"{name!r} has {vocabulary} embeddings, none for the token {token!r} ({known[token]}); resize them"
+                f"{name!r} has {vocabulary} embeddings, none for the token {token!r} ({token_ids[token]}); resize them"
             )
     if getattr(tokenizer, "image_token", IMAGE_TOKEN) != IMAGE_TOKEN:
         raise ModelError(
@@ -164,8 +166,8 @@ def _check_tokens(tokenizer: Any, vocabulary: int, name: str) -> None:
 
 
 @contextmanager
-def _opening(what: str, name: str) -> Iterator[None]:
-    """Transformers' errors become ModelErrors; weights left out, such as a classifier's, are not told of."""
+def _convert_errors(what: str, name: str) -> Iterator[None]:
+    """Turn errors of transformers into ModelErrors; silence messages on unused weights, such as a classifier's."""
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()
     try:

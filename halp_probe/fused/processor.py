@@ -1,4 +1,4 @@
-"""The processor of a fused model: stock classes, pictures without distortion on black, ChatML prompts."""
+"""Build the processor of a fused model: stock classes, undistorted pictures on black, ChatML prompts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from halp_probe.models.chatml import chat_template
 
 
 def letterbox_processor(vision: Vision, tokenizer: Any) -> LlavaProcessor:
-    """A picture's longest side becomes the tower's, and the rest of the square is black, equally on both sides."""
+    """Return a processor that scales a picture's longest side to the tower's and centres it on a black square."""
     size = {"height": vision.side, "width": vision.side}
     image_processor = DonutImageProcessor(
         size=size, do_resize=True, do_thumbnail=True, do_pad=True, do_align_long_axis=False, **_pixels(vision)
@@ -20,8 +20,10 @@ def letterbox_processor(vision: Vision, tokenizer: Any) -> LlavaProcessor:
 
 
 def tiles_processor(vision: Vision, tokenizer: Any, tiles: int) -> LlavaNextProcessor:
-    """AnyRes as LLaVA-NeXT published it: a picture is brought without distortion, on black, to one of the canvases and
-    cut into tiles; the overview in front of them is the whole picture, stretched to the square.
+    """Return a processor for AnyRes as in LLaVA-NeXT.
+
+    A picture is scaled without distortion, on black, to one of the canvases and cut into tiles; the overview before
+    them is the whole picture, stretched to the square.
     """
     square = {"height": vision.side, "width": vision.side}
     image_processor = LlavaNextImageProcessor(
@@ -33,18 +35,18 @@ def tiles_processor(vision: Vision, tokenizer: Any, tiles: int) -> LlavaNextProc
 
 
 def pinpoints(side: int, tiles: int) -> list[list[int]]:
-    """Height and width in pixels of the canvases of at most so many tiles."""
+    """Return height and width in pixels of all canvases of at most `tiles` tiles."""
     rows = range(1, tiles + 1)
     return [[side * row, side * column] for row in rows for column in rows if row * column <= tiles]
 
 
 def tiles_strategy(class_token: bool) -> str:
-    """LLaVA-NeXT puts the patches of tiles on a grid, which has no place for a class token."""
+    """Return LLaVA-NeXT's feature strategy: it puts patches on a grid, which has no place for a class token."""
     return "default" if class_token else "full"
 
 
 def _pixels(vision: Vision) -> dict[str, Any]:
-    """The settings of the tower's own image processor that hold for pictures of any size."""
+    """Return the settings of the tower's own image processor that apply to pictures of any size."""
     names = ("resample", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
     return {name: getattr(vision.image_processor, name) for name in names}
 

@@ -20,7 +20,7 @@ from halp_probe.interventions import outputs
 from halp_probe.interventions.directions import control_direction, direction_of, layer_read
 from halp_probe.interventions.effects import ABLATED, CONTROL, DRAWS, PLAIN, Effect, Runs, effects, read_runs
 from halp_probe.interventions.steering import ablate_direction
-from halp_probe.locking import locked
+from halp_probe.locking import lock_folder
 from halp_probe.models.loading import LoadedModel
 from halp_probe.probes.files import SavedProbe
 from halp_probe.progress import Progress, silent
@@ -80,12 +80,12 @@ def ablate(
     layer, plans = layer_read(probe), _plans(probe, design)
     folder = options.output_dir
     extractions: dict[str, Extraction] = {}
-    with locked(folder):
+    with lock_folder(folder):
         loaded, prompter = load(options)
         check_fits(probe, loaded, allow_other_model=allow_other_model)
         for plan in plans:
             own = replace(options, output_dir=folder / plan.name)
-            with locked(own.output_dir), _intervention(loaded, layer, plan):
+            with lock_folder(own.output_dir), _intervention(loaded, layer, plan):
                 extraction = extract_with(
                     own,
                     task_input,

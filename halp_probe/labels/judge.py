@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from halp_probe.asking import Patience, ask_all
-from halp_probe.endpoint import Endpoint, EndpointFlags, Failed, Pace, checked_url
+from halp_probe.endpoint import Endpoint, EndpointFlags, NoReply, Pace, check_url
 from halp_probe.labels.echo import strip_prompt
 from halp_probe.labels.judge_prompt import (
     PROMPT,
@@ -63,7 +63,7 @@ class JudgeConfig:
     def __post_init__(self) -> None:
         if self.which not in WHICH:
             raise LabelError(f"`judge` {self.which}: write one of {', '.join(WHICH)}")
-        checked_url(self.url, _FLAGS)
+        check_url(self.url, _FLAGS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,10 +166,10 @@ def _to_ask(row: LabelRow, truth: str, which: str) -> bool:
     return judgeable and (which == "all" or row.label is None)
 
 
-def _row(row: LabelRow, about: Question, found: StoredVerdict | Failed, model: str) -> LabelRow:
+def _row(row: LabelRow, about: Question, found: StoredVerdict | NoReply, model: str) -> LabelRow:
     """Return the row with the judge's verdict; a failure and a reply without verdict leave it unknown."""
     shortened = shorten(about.answer)
-    if isinstance(found, Failed):
+    if isinstance(found, NoReply):
         label, reason = None, f"{model} failed: {found.reason}"
     else:
         label = _LABELS[found.verdict]
@@ -196,35 +196,36 @@ class _Requests:
             pace=Pace(config.rate),
         )
 
-    def all(self, new: dict[str, Question], progress: Counter) -> dict[str, Failed]:
+    def all(self, new: dict[str, Question], progress: Counter) -> dict[str, NoReply]:
         """Ask each; return the failures by key.
 
         If it ends early, also by Ctrl-C, the verdicts so far are in the cache.
         """
-        failed: dict[str, Failed] = {}
+        failed: dict[str, NoReply] = {}
         patience = Patience()
         replies = ask_all(lambda key: self._one(key, new[key]), new, self._endpoint.stop, at_once=self._config.workers)
         with closing(replies):
             for answers in replies:
                 for answer in answers:
-                    progress.advance(1, failed=answer.given is not None)
-                    if answer.given is None:
-                        patience.replied()
+                    progress.advance(1, failed=answer.result is not None)
+                    if answer.result is None:
+                        patience.note_reply()
                         continue
-                    failed[answer.item] = answer.given
-                    if patience.ends_with(answer.given):
+                    failed[answer.item] = answer.result
+                    if patience.ends_with(answer.result):
                         raise LabelError(
-                            f"the judge failed for {patience.told('answers', answer.given)}; {patience.replies} new "
-                            f"verdicts are kept in {self._cache.path}: fix the endpoint and run the same command again"
+                            f"the judge failed for {patience.describe('answers', answer.result)}; "
+                            f"{patience.replies} new verdicts are kept in {self._cache.path}: fix the endpoint and "
+                            "run the same command again"
                         )
         return failed
 
-    def _one(self, key: str, about: Question) -> Failed | None:
+    def _one(self, key: str, about: Question) -> NoReply | None:
         """Ask, and store the verdict here, in the thread that asks: it has been paid for, even if the run ends now."""
         message = user_message(about.question, about.truth, about.answer)
         messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": message}]
         reply = self._endpoint.ask(messages, temperature=TEMPERATURE, max_tokens=self._config.max_tokens)
-        if isinstance(reply, Failed):
+        if isinstance(reply, NoReply):
             return reply
         parsed = parse(reply)
         verdict = StoredVerdict(

@@ -1,0 +1,1 @@
+"""Merging of adapters into a model's weights, with a proof that nothing changed."""

@@ -1,10 +1,10 @@
 """Merge a stack of adapters into a model's weights, prove that nothing changed, and save it as a checkpoint.
 
-The sums are made in float32, whatever dtype is saved, and every step is proved on a few questions: (1) after each merge
-the model reads as it did with that adapter beside its weights; (2) what was written, loaded again with its own
-processor, reads as the model in memory whose weights were rounded to the saved dtype. Both hold to 1e-5 of a vector's
-length in float32 arithmetic, so what a saved bfloat16 (7 bits) or float16 (10 bits) model differs by in the end is the
-rounding of its weights and nothing else; how much that is, is measured and told.
+Weights are merged in float32, whatever dtype is saved, and every step is proved on a few questions: (1) after each
+merge the model computes the same as with that adapter unmerged; (2) the written files, loaded again with their own
+processor, compute the same as the model in memory whose weights were rounded to the saved dtype. Both hold to 1e-5 of a
+vector's length in float32 arithmetic, so a saved bfloat16 (7 bits) or float16 (10 bits) model differs in the end by the
+rounding of its weights and nothing else; that difference is measured and reported.
 Legend: R prompts, L blocks, W a reading's width.
 """
 
@@ -38,14 +38,14 @@ Readings: TypeAlias = Mapping[str, np.ndarray]  # representation or "logits" -> 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merged:
-    """A checkpoint that was proved; differences are the largest |a - b| / |b| over all readings."""
+class MergeResult:
+    """Result of a proved merge; differences are the largest |a - b| / |b| over all readings."""
 
     dtype: str
     size: int  # bytes on disk
-    merging: float  # of the merge in float32, from the adapters beside the weights
-    saving: float  # of the saved files, from the model in memory in the saved dtype
-    total: float  # of the saved files, from the adapters beside the weights: merging, saving and rounding
+    merging: float  # between the merge in float32 and the unmerged adapters
+    saving: float  # between the saved files and the model in memory in the saved dtype
+    total: float  # between the saved files and the unmerged adapters: merging, saving and rounding
 
 
 def merge_adapters(
@@ -56,28 +56,30 @@ def merge_adapters(
     max_shard_size: str = "5GB",
     cache_dir: str | None = None,
     device: str = "cpu",
-) -> Merged:
+) -> MergeResult:
     """Write the checkpoint with its adapters merged, in order, as the new folder `output`.
 
-    `dtype` is that of the saved weights, None = the base's own. The work needs 4 bytes a parameter of the device's
-    memory. Raises InputError for a folder that holds something and for adapters that do not fit, and ModelError when
-    the proof fails; then nothing is left.
+    `dtype` is that of the saved weights, None = the base's own. This needs 4 bytes a parameter of the device's memory.
+    Raises InputError for a folder that is not empty and for adapters that do not fit, and ModelError if the proof
+    fails; then nothing is kept.
     """
     if not checkpoint.adapters:
         raise InputError("nothing to merge: pass `adapter`")
     if getattr(checkpoint.config, "quantization_config", None) is not None:
         raise ModelError(
-            f"{checkpoint.name} is quantized: merging loses digits there; merge into the model before that"
+            f"{checkpoint.name} is quantized, and merging into it loses precision; merge into the unquantized model"
         )
     if checkpoint.trusted:
-        raise ModelError(f"{checkpoint.name} runs code of its own, which a merged folder would not hold")
+        raise ModelError(
+            f"{checkpoint.name} runs its own code, which a merged folder would not contain: it cannot be merged"
+        )
     saved_dtype = dtype or own_dtype(checkpoint)
     with whole_folder(output) as folder:
         return _merge_into(folder, checkpoint, saved_dtype, max_shard_size, cache_dir, device)
 
 
 def own_dtype(checkpoint: Checkpoint) -> str:
-    """The dtype of the checkpoint's files, as its config names it. Raises ModelError when it does not."""
+    """Return the dtype of the checkpoint's files from its config. Raises ModelError if that names none."""
     config = checkpoint.config
     dtype = config.dtype or config.get_text_config().dtype
     if dtype is None:
@@ -87,11 +89,11 @@ def own_dtype(checkpoint: Checkpoint) -> str:
 
 def _merge_into(
     folder: Path, checkpoint: Checkpoint, dtype: str, max_shard_size: str, cache_dir: str | None, device: str
-) -> Merged:
+) -> MergeResult:
     model = read_weights(checkpoint, cache_dir=cache_dir, dtype="float32").to(device).eval()
     merging = 0.0
     for adapter in checkpoint.adapters:
-        model, step, beside = _merge_one(checkpoint, model, adapter)
+        model, step, unmerged = _merge_one(checkpoint, model, adapter)
         merging = max(merging, step)
     cast_parameters(model, getattr(torch, dtype))
     note_dtype(model.config, getattr(torch, dtype))
@@ -102,32 +104,32 @@ def _merge_into(
     rounded = read(LoadedModel(checkpoint=replace(checkpoint, adapters=()), model=model))
     del model
     reloaded = read(load_weights(open_checkpoint(str(folder)), device=device, dtype="float32"))
-    saving = _proved(reloaded, rounded, "what was saved differs from the merged model")
-    total = largest_difference(reloaded, beside)[0]
+    saving = _check_close(reloaded, rounded, "what was saved differs from the merged model")
+    total = largest_difference(reloaded, unmerged)[0]
     if dtype == "float32":
-        _proved(reloaded, beside, "the saved model differs from the one with the adapters beside its weights")
+        _check_close(reloaded, unmerged, "the saved model differs from the one with unmerged adapters")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return Merged(dtype=dtype, size=size, merging=merging, saving=saving, total=total)
+    return MergeResult(dtype=dtype, size=size, merging=merging, saving=saving, total=total)
 
 
 def _merge_one(checkpoint: Checkpoint, model: Any, adapter: Adapter) -> tuple[Any, float, Readings]:
-    """The model with one more adapter merged, by how much that differs, and what was read before it."""
+    """Merge one more adapter; return the model, its largest difference, and the readings before the merge."""
     wrapped = attach(model, adapter)
-    beside = read(LoadedModel(checkpoint=checkpoint, model=wrapped.get_base_model()))
+    unmerged = read(LoadedModel(checkpoint=checkpoint, model=wrapped.get_base_model()))
     merged = merge(wrapped, adapter)
     after = read(LoadedModel(checkpoint=checkpoint, model=merged))
-    return merged, _proved(after, beside, f"merging {adapter.name} changes what the model computes"), beside
+    return merged, _check_close(after, unmerged, f"merging {adapter.name} changes what the model computes"), unmerged
 
 
 def read(loaded: LoadedModel) -> Readings:
-    """All states and the first token's logits of a few questions on generated pictures, in one batch."""
+    """Read all states and the first token's logits of a few questions on generated pictures, in one batch."""
     prompter = Prompter(checkpoint=loaded.checkpoint)
     prompts = []
     for scene in map(scenes.make_scene, range(_SCENES)):
-        asked = questions.ask(scene, 1)[0].text
+        question = questions.ask(scene, 1)[0].text
         prompts.append(
             prompter.prompt(
-                Sample(question_id=f"scene {scene.seed}", image_id="", question=asked, answer=""),
+                Sample(question_id=f"scene {scene.seed}", image_id="", question=question, answer=""),
                 from_pixels(scenes.render(scene)),
             )
         )
@@ -139,12 +141,12 @@ def read(loaded: LoadedModel) -> Readings:
     finally:
         hook.remove()
     names = [layer_name(position, layer) for position in (VISION_TOKEN, QUERY_TOKEN) for layer in layers]
-    found = {name: computed.vectors(name) for name in (VISION_ONLY, VISION_ENCODER, *names)}
-    return {**found, "logits": torch.cat(logits).flatten(1).float().cpu().numpy()}
+    states = {name: computed.vectors(name) for name in (VISION_ONLY, VISION_ENCODER, *names)}
+    return {**states, "logits": torch.cat(logits).flatten(1).float().cpu().numpy()}
 
 
 def largest_difference(readings: Readings, reference: Readings) -> tuple[float, str]:
-    """|a - b| / |b| where it is largest, and of which reading; not a number counts as infinite."""
+    """Return the largest |a - b| / |b|, and the name of its reading; nan counts as infinite."""
     found = []
     for name, expected in reference.items():
         share = relative_distance(readings[name], expected)  # [R]
@@ -152,11 +154,11 @@ def largest_difference(readings: Readings, reference: Readings) -> tuple[float, 
     return max(found)
 
 
-def _proved(readings: Readings, reference: Readings, otherwise: str) -> float:
+def _check_close(readings: Readings, reference: Readings, otherwise: str) -> float:
     difference, name = largest_difference(readings, reference)
     if difference > TOLERANCE:
         raise ModelError(
-            f"{otherwise}: {name} by {difference:.2g} of its length, allowed are {TOLERANCE:g}; nothing was kept. Use "
-            "the adapters as they are (`adapter`), and tell us of this one"
+            f"{otherwise}: {name} by {difference:.2g} of its length, at most {TOLERANCE:g} is allowed; nothing was "
+            "kept. Use the adapters unmerged (`adapter`), and report this as a bug"
         )
     return difference

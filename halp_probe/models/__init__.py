@@ -1,0 +1,1 @@
+"""Checkpoints of vision-language models: names, families, adapters, loading."""

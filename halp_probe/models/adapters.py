@@ -1,10 +1,10 @@
-"""PEFT adapters: what one is, whether it was trained on the model at hand, and putting a stack of them on that model.
+"""Open PEFT adapters, check that they were trained on the model at hand, and put a stack of them on it.
 
 A stack is in training order: adapter k was trained on the base with the adapters 1 … k-1 merged in. So all but the last
 are merged into the weights, in the model's dtype (in bfloat16 that rounds them, as a saved bfloat16 merge does), and
-the last one stays beside them. `modules_to_save` are replaced in that order, so the later adapter wins.
+the last one stays unmerged. `modules_to_save` are replaced in that order, so the later adapter wins.
 
-Prompts are the base model's: a chat template or tokenizer beside an adapter is not read.
+Prompts are the base model's: a chat template or tokenizer in an adapter's folder is not read.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from halp_probe.models.quantization import quiet_bitsandbytes
 
 CONFIG_FILE = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-MERGE_RECORD = "merged_from.json"  # beside a checkpoint that `halp-probe merge` wrote
-# Kinds that change modules of the model and nothing around it; others act in PEFT's own forward, which is not run here.
+MERGE_RECORD = "merged_from.json"  # in the folder of a checkpoint that `halp-probe merge` wrote
+# Kinds that change only modules of the model; others act in PEFT's own forward, which is not run here.
 KINDS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "VERA", "OFT", "BOFT", "LN_TUNING", "TRAINABLE_TOKENS")
-_ROUTED = ("alora_invocation_tokens", "arrow_config", "layer_replication")  # LoRA's settings of that kind
-_NAME = "default"  # PEFT's own, in the model's parameter names
-# Of a configuration, what changes no state: where the base lies, and what saving it again may change.
+_ROUTED = ("alora_invocation_tokens", "arrow_config", "layer_replication")  # settings of LoRA that act there
+_NAME = "default"  # PEFT's own name, part of the model's parameter names
+# Settings that do not change states: where the base lies, and what saving the adapter again may change.
 _NOT_OF_STATES = ("base_model_name_or_path", "revision", "inference_mode", "peft_version")
 
 
@@ -38,29 +38,29 @@ _NOT_OF_STATES = ("base_model_name_or_path", "revision", "inference_mode", "peft
 class Adapter:
     """An adapter on this machine."""
 
-    name: str  # as it was asked for: a folder or a hub name
+    name: str  # as the user gave it: a folder or a hub name
     folder: Path
     identity: str  # a fingerprint of its weights and of the settings that change states
-    base: str  # the model that it says it was trained on
-    base_revision: str | None  # of a hub model, where it says so
+    base: str  # the model that it was trained on, by its own configuration
+    base_revision: str | None  # of a hub model, if the configuration names it
     peft_type: str
 
 
 def open_adapter(name: str, *, cache_dir: str | None = None) -> Adapter:
-    """Read what an adapter says of itself. Raises ModelError when it is none, or none that can be used here."""
+    """Open an adapter. Raises ModelError if it is not a PEFT adapter, or of an unsupported kind."""
     folder = _folder(name, cache_dir)
     try:
         config = read_json(folder / CONFIG_FILE)
         peft_type, base = str(config["peft_type"]), config["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError) as error:  # InputError is a ValueError
         raise ModelError(
-            f"`adapter` {name}: no {CONFIG_FILE} of PEFT that can be read ({one_line(error)}); pass the folder that "
+            f"`adapter` {name}: it has no readable {CONFIG_FILE} of PEFT ({one_line(error)}); pass the folder that "
             "save_pretrained wrote"
         ) from error
     if peft_type not in KINDS or any(config.get(setting) for setting in _ROUTED):
         what = next((setting for setting in _ROUTED if config.get(setting)), peft_type)
         raise ModelError(
-            f"`adapter` {name}: {what} acts outside of the model's own modules, or has not been tried here; supported "
+            f"`adapter` {name}: {what} acts outside of the model's own modules, or is untested; supported "
             f"are {', '.join(KINDS)}, without {', '.join(_ROUTED)}"
         )
     if not base:
@@ -84,7 +84,7 @@ def open_adapter(name: str, *, cache_dir: str | None = None) -> Adapter:
 def check_no_adapter_inside(name: str, source: str, commit: str | None, cache_dir: str | None) -> None:
     """Raise ModelError for a model with an adapter among its files.
 
-    Where PEFT is installed transformers puts that adapter on the model without a word, and else it leaves it out.
+    If PEFT is installed, transformers silently puts that adapter on the model; otherwise it silently leaves it out.
     """
     from transformers.utils import find_adapter_config_file
 
@@ -99,11 +99,13 @@ def check_bases(adapters: Sequence[Adapter], model: str, revision: str) -> None:
     """Raise ModelError, naming both, for an adapter that was trained on another model than this one at `revision`.
 
     A later adapter of a stack may also name the checkpoint that `halp-probe merge` made of this model and of exactly
-    the adapters before it, when that folder is here to tell so.
+    the adapters before it, if that folder is on this machine.
     """
     for k, adapter in enumerate(adapters):
         before = [other.identity for other in adapters[:k]]
-        if not same_model(adapter.base, model) and not (before and _merged_from(adapter.base) == (revision, before)):
+        if not same_model(adapter.base, model) and not (
+            before and _read_merge_record(adapter.base) == (revision, before)
+        ):
             later = f" (or a merge of it and {', '.join(a.name for a in adapters[:k])})" if k else ""
             raise ModelError(
                 f"`adapter` {adapter.name} was trained on {adapter.base}, the model is {model}{later}: pass `model` "
@@ -113,10 +115,10 @@ def check_bases(adapters: Sequence[Adapter], model: str, revision: str) -> None:
 
 
 def attach(model: Any, adapter: Adapter) -> Any:
-    """A PeftModel around `model`, whose own modules now carry the adapter, in eval mode.
+    """Wrap `model` in a PeftModel in eval mode; the modules of `model` then carry the adapter.
 
-    Raises ModelError when the adapter's weights do not fit the model: other shapes, weights of modules that it does not
-    have, or modules without weights. PEFT itself passes over the last two.
+    Raises ModelError if the adapter's weights do not fit the model: other shapes, weights of modules that it does not
+    have, or modules without weights. PEFT itself ignores the last two.
     """
     from safetensors import SafetensorError
 
@@ -125,7 +127,7 @@ def attach(model: Any, adapter: Adapter) -> Any:
         config = peft.PeftConfig.from_pretrained(str(adapter.folder))
         config.inference_mode = True
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # PEFT asks the model by a name that transformers will drop
+            warnings.simplefilter("ignore", FutureWarning)  # PEFT uses an attribute that transformers will drop
             wrapped = peft.PeftModel(model, config, _NAME)
         result = wrapped.load_adapter(
             str(adapter.folder),
@@ -142,19 +144,19 @@ def attach(model: Any, adapter: Adapter) -> Any:
             f"`adapter` {adapter.name} does not fit the model: {one_line(error)}; pass the model that it was trained on"
         ) from error
     for keys, what in (
-        (result.unexpected_keys, "weights are of no module of the model"),
+        (result.unexpected_keys, "weights belong to no module of the model"),
         (result.missing_keys, "of its modules have no weights in its file"),
     ):
         if keys:
             raise ModelError(
                 f"`adapter` {adapter.name} does not fit the model: {len(keys)} {what} (first: {keys[0]}); pass the "
-                "model that it was trained on (adapters of transformers before 4.52 name its modules otherwise)"
+                "model that it was trained on (adapters of transformers before 4.52 use other module names)"
             )
     return wrapped.eval()
 
 
 def merge(wrapped: Any, adapter: Adapter) -> Any:
-    """The model of `attach` with the adapter in its weights. Raises ModelError where the sum is not finite."""
+    """Merge the adapter of an `attach`ed model into its weights. Raises ModelError if the sum is not finite."""
     try:
         return wrapped.merge_and_unload(safe_merge=True)
     except (ValueError, RuntimeError) as error:
@@ -162,7 +164,7 @@ def merge(wrapped: Any, adapter: Adapter) -> Any:
 
 
 def apply_adapters(model: Any, adapters: Sequence[Adapter]) -> Any:
-    """The model with a stack of adapters on it, as the module's docstring says; its module paths stay the same."""
+    """Put a stack of adapters on the model, as the module's docstring says; its module paths stay the same."""
     for k, adapter in enumerate(adapters):
         wrapped = attach(model, adapter)
         model = wrapped.get_base_model() if k == len(adapters) - 1 else merge(wrapped, adapter)
@@ -170,25 +172,25 @@ def apply_adapters(model: Any, adapters: Sequence[Adapter]) -> Any:
 
 
 def write_merge_record(folder: Path, model: str, revision: str, adapters: Sequence[Adapter]) -> None:
-    """Write beside a merged checkpoint what it was made of."""
+    """Write a record of what a merged checkpoint was made of into its folder."""
     made_of = [{"name": adapter.name, "identity": adapter.identity} for adapter in adapters]
     record = {"base_model": model, "base_revision": revision, "adapters": made_of}
     write_json(folder / MERGE_RECORD, record)
 
 
 def _identity(folder: Path, config: Mapping[str, Any]) -> str:
-    """The same for a configuration saved again: PEFT writes its sets in any order, and new settings as null."""
+    """Return a fingerprint that survives another save by PEFT: sets in any order, new settings null."""
     settings = {
         name: sorted(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else value
         for name, value in config.items()
         if name not in _NOT_OF_STATES and value is not None
     }
-    told = json.dumps(settings, sort_keys=True) + folder_fingerprint(folder, _WEIGHTS)
-    return f"adapter-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    text = json.dumps(settings, sort_keys=True) + folder_fingerprint(folder, _WEIGHTS)
+    return f"adapter-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _merged_from(folder: str) -> tuple[str, list[str]] | None:
-    """The revision and the adapters' identities in a folder's merge record; None where there is none."""
+def _read_merge_record(folder: str) -> tuple[str, list[str]] | None:
+    """Read revision and adapters' identities from a folder's merge record; None if there is none."""
     path = Path(folder) / MERGE_RECORD
     if not path.is_file():
         return None
@@ -200,7 +202,7 @@ def _merged_from(folder: str) -> tuple[str, list[str]] | None:
 
 
 def _folder(name: str, cache_dir: str | None) -> Path:
-    """The adapter's folder; a hub name is downloaded."""
+    """Return the adapter's folder, after a download for a hub name."""
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download
@@ -210,13 +212,13 @@ def _folder(name: str, cache_dir: str | None) -> Path:
         return Path(snapshot_download(name, cache_dir=cache_dir, allow_patterns=[CONFIG_FILE, *_WEIGHTS]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"`adapter` {name} is no folder here and cannot be fetched ({one_line(error)}); pass the folder of a "
-            f"trained adapter, which holds {CONFIG_FILE}"
+            f"`adapter` {name} is not a local folder and cannot be downloaded ({one_line(error)}); pass the folder of "
+            f"a trained adapter, which holds {CONFIG_FILE}"
         ) from error
 
 
 def peft_library() -> Any:
-    """The module. Raises ModelError where it is not installed."""
+    """Import PEFT. Raises ModelError if it is not installed."""
     quiet_bitsandbytes()  # PEFT imports it
     try:
         import peft

@@ -1,4 +1,4 @@
-"""ChatML, the prompts of Qwen's kind, with a default system turn; the mark of an image is the caller's."""
+"""ChatML, Qwen's prompt format, with a default system turn; the caller chooses the mark of an image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ SYSTEM_PROMPT = "You are a helpful assistant."
 
 
 def chat_template(image: str) -> str:
-    """A Jinja template over turns whose content is a text or a list of parts; each image part becomes `image`.
+    """Return a Jinja template for turns whose content is a text or a list of parts; an image part becomes `image`.
 
     Nothing but an image part writes that mark. Every turn ends in `<|im_end|>` and a line break.
     """

@@ -1,6 +1,6 @@
-"""Memory that torch frees on the CPU stays with the process, for the next layer's tensors of the same size.
+"""Keep memory that torch frees on the CPU in the process, for the next layer's tensors of the same size.
 
-glibc takes blocks above 32 MB from the system anew each time, and the system hands them out page by page, zeroed: a
+glibc requests blocks above 32 MB from the system each time, which provides them page by page, zeroed: that takes a
 tenth of a batch's time and more. On CUDA torch keeps freed memory by itself.
 """
 
@@ -15,7 +15,7 @@ _NEVER = -1
 
 
 def keep_freed_memory() -> None:
-    """For the whole process. Does nothing where the C library is another than glibc."""
+    """Keep freed memory in the whole process. Does nothing if the C library is not glibc."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_MAX, 0)

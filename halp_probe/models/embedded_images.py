@@ -1,4 +1,4 @@
-"""Images that a model looks at while it embeds its tokens: features made apart from any prompt, and put into one.
+"""Images that a model processes while it embeds its tokens: features computed separately, and put into a prompt.
 
 Legend: B prompts, T tokens, D decoder width.
 """
@@ -17,13 +17,13 @@ from halp_probe.models.image_entry import ImageArguments
 
 @dataclass(frozen=True)
 class EmbeddedFeatures:
-    """What stands at the image tokens of one or more prompts."""
+    """Embeddings at the image tokens of one or more prompts."""
 
     pooler_output: torch.Tensor  # [image tokens, D]
 
 
 def phi4_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> EmbeddedFeatures:
-    """Phi-4-multimodal's own embedding of a prompt that is all image; raises where its length is not as expected."""
+    """Run Phi-4-multimodal's embedding on a prompt of image tokens only; raises if their number is unexpected."""
     embed = model.model.embed_tokens_extend.image_embed
     mask = inputs["image_attention_mask"].float()  # it is summed: bfloat16 cannot count beyond 256
     width = model.config.hidden_size
@@ -39,7 +39,7 @@ def phi4_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> EmbeddedFea
 
 
 def _tokens(embed: Any, image_sizes: torch.Tensor, mask: torch.Tensor) -> int:
-    """The crops' pooled patches that are no padding and the whole image's, a separator after each row and between."""
+    """Count image tokens: unpadded pooled patches of crops and whole image, a separator after each row and between."""
     rows, columns = (int(side) // embed.crop_size for side in image_sizes[0])  # of crops; the first is the whole image
     pooled = mask[0, : 1 + rows * columns, ::2, ::2]  # [crops, side, side]
     line_ends = pooled[1:].unflatten(0, (rows, columns))[:, 0, :, 0].sum()  # in the leftmost crops
@@ -50,15 +50,15 @@ def _tokens(embed: Any, image_sizes: torch.Tensor, mask: torch.Tensor) -> int:
 def put_in_embeddings(
     model: Any, features: EmbeddedFeatures, _images: Mapping[str, torch.Tensor], _inputs: Mapping[str, torch.Tensor]
 ) -> Iterator[ImageArguments]:
-    """Inside the context, one call of the model that is given no images finds the features at its image tokens.
+    """Put the features at the image tokens of one call of the model, without images, inside the context.
 
-    Raises RuntimeError when a call embedded its tokens not exactly once, or they are not as many as the features.
+    Raises RuntimeError if the tokens are not embedded exactly once, or if their number is not that of the features.
     """
-    taken = 0
+    n_calls = 0
 
     def put(_module: Any, args: tuple[torch.Tensor, ...], embedded: torch.Tensor) -> torch.Tensor:
-        nonlocal taken
-        taken += 1
+        nonlocal n_calls
+        n_calls += 1
         at = args[0] == _image_token_id(model)  # [B, T]
         if int(at.sum()) != len(features.pooler_output):
             raise RuntimeError(f"{len(features.pooler_output)} image features for {int(at.sum())} image tokens")
@@ -69,8 +69,8 @@ def put_in_embeddings(
         yield ImageArguments({})
     finally:
         hook.remove()
-    if taken != 1:
-        raise RuntimeError(f"the model embedded its tokens {taken} times in one call, expected once")
+    if n_calls != 1:
+        raise RuntimeError(f"the model embedded its tokens {n_calls} times in one call, expected once")
 
 
 def _image_token_id(model: Any) -> int:

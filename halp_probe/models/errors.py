@@ -10,6 +10,6 @@ class ModelError(InputError):
 
 
 def one_line(error: BaseException, longest: int = 300) -> str:
-    """A library's message on one line of at most so many characters."""
+    """Shorten a library's message to one line of at most `longest` characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= longest else f"{text[:longest]}…"

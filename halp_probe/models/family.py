@@ -1,4 +1,4 @@
-"""What one row of the table of families says, and the position ids that decoders take.
+"""Rows of the table of families, and the position ids that decoders take.
 
 Legend: B rows of a batch, T tokens.
 """
@@ -22,35 +22,35 @@ if TYPE_CHECKING:
 class RowPositions:
     """Positions of a padded prompt batch."""
 
-    ids: torch.Tensor  # what the decoder takes: [axes, B, T] (mRoPE) or [B, T]
+    ids: torch.Tensor  # as the decoder takes them: [axes, B, T] (mRoPE) or [B, T]
     next: torch.Tensor  # [B], the position of the first answer token
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenTypes:
-    """One number a token beside the ids, and who reads it."""
+    """Numbers that a family needs for each token besides its id, and what reads them."""
 
     name: str  # as the processor returns it and the decoder takes it
     for_decoder: bool  # the prefill takes it (answer tokens never do); otherwise it is for `positions` alone
-    padding: int  # the type of tokens that are part of no block
-    block: int | None = None  # the type of tokens that image tokens see both ways: a shared prefix holds them all
-    after_prefix: bool = False  # the tokens behind a shared prefix take theirs too
+    padding: int  # the type of tokens outside any block
+    block: int | None = None  # the type of tokens that image tokens see both ways; a shared prefix has all of them
+    after_prefix: bool = False  # tokens after a shared prefix need types, too
 
 
 def plain_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
-    """0, 1, 2, … over the tokens that are not padding."""
+    """Count positions 0, 1, 2, … over the tokens that are not padding."""
     mask = inputs["attention_mask"]
     return RowPositions(ids=(mask.cumsum(1) - 1).clamp(min=0), next=mask.sum(1))
 
 
 def plain_positions_from_one(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
-    """1, 2, 3, … over the tokens that are not padding."""
+    """Count positions 1, 2, 3, … over the tokens that are not padding."""
     plain = plain_positions(model, inputs)
     return RowPositions(ids=plain.ids + 1, next=plain.next + 1)
 
 
 def mrope_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
-    """Qwen-VL's three-dimensional positions, computed here and passed on: `model.rope_deltas` is mutable state."""
+    """Compute Qwen-VL's three-dimensional positions, to be passed on: `model.rope_deltas` is mutable state."""
     ids, delta = model.model.get_rope_index(
         inputs["input_ids"],
         mm_token_type_ids=inputs["mm_token_type_ids"],
@@ -61,12 +61,12 @@ def mrope_positions(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositi
 
 
 def mrope_positions_by_id(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
-    """The same, where the row's token types are others: image tokens are told by their id."""
+    """Compute them if the row's token types have another meaning: image tokens are recognised by their id."""
     return mrope_positions(model, {**inputs, "mm_token_type_ids": inputs["input_ids"] == model.config.image_token_id})
 
 
 def mrope_positions_by_row(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
-    """The same, one row at a time: where a position counts images, `get_rope_index` counts on through the batch."""
+    """Compute them one row at a time: if a position counts images, `get_rope_index` counts across the whole batch."""
     import torch
 
     rows = [
@@ -78,9 +78,9 @@ def mrope_positions_by_row(model: Any, inputs: Mapping[str, torch.Tensor]) -> Ro
 
 Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
 Positions: TypeAlias = "Callable[[Any, Tensors], RowPositions]"  # (model, prompt inputs) -> position ids
-# (config, what the encoder's end gave in each call, the image inputs) -> [patches, V]; see `vision_states.py`
+# (config, the output at the encoder's end in each call, the image inputs) -> [patches, V]; see `vision_states.py`
 VisionStates: TypeAlias = "Callable[[Any, list[Any], Tensors], torch.Tensor]"
-# (model, image inputs) -> what the decoder reads of the images; see `image_entry.py`
+# (model, image inputs) -> the image features that the decoder reads; see `image_entry.py`
 Features: TypeAlias = "Callable[[Any, Tensors], Any]"
 # (model, features, image inputs, prompt inputs) -> the arguments of the call that reads the images
 Entry: TypeAlias = "Callable[[Any, Any, Tensors, Tensors], AbstractContextManager[ImageArguments]]"
@@ -88,19 +88,19 @@ Entry: TypeAlias = "Callable[[Any, Any, Tensors, Tensors], AbstractContextManage
 
 @dataclass(frozen=True, kw_only=True)
 class Notes:
-    """The family in words, for `docs/families.md`."""
+    """Description of a family in words, for `docs/families.md`."""
 
     checkpoint: str  # a well-known one, by its hub name
     vision_only: str = "mean over the image's tokens as they enter the decoder"
     vision_encoder: str = "mean over the patches of the last block that the projector reads"
     vision_token: str = "the last image token"
-    attention: str = "causal"  # what image tokens see
+    attention: str = "causal"  # what image tokens attend to
     oddities: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Where a family keeps its parts (dotted paths from the loaded model) and how its inputs are made."""
+    """Places of a family's parts (dotted paths from the loaded model), and how its inputs are made."""
 
     notes: Notes
     features: Features
@@ -111,31 +111,31 @@ class Family:
     position_inputs: tuple[str, ...] = ()  # the image inputs that `positions` needs
     decoder_blocks: str = "model.language_model.layers"
     feed_forward: str | None = "mlp"  # of the last decoder block: a module that treats each position by itself
-    block_states: Callable[[Any], torch.Tensor] | None = None  # what a block returns -> [B, T, D], where it is not that
+    block_states: Callable[[Any], torch.Tensor] | None = None  # output of a block -> [B, T, D], if it is not that
     projector: str = "model.multi_modal_projector"  # its input ends the vision encoder …
     encoder: str | None = None  # … or this module's output, where the two are not the same place
-    cross_attention: bool = False  # the image is no tokens of the prompt: one token stands for it
-    image_token_id: str = "image_token_id"  # attribute of the config (dotted where it is in a part of it)
+    cross_attention: bool = False  # the image has no tokens in the prompt but one that stands for it
+    image_token_id: str = "image_token_id"  # attribute of the config (dotted in a sub-config)
     image_marks: str | None = None  # attribute of the config: ids of further tokens whose embeddings are the image's
     image_inputs: tuple[str, ...] = ("pixel_values",)  # what the processor returns for images
-    optional_image_inputs: tuple[str, ...] = ()  # further ones of some processors; images with them go one at a time
-    images_together: bool = False  # one call for a batch's images, each with equally many patches an image token
-    unused_outputs: tuple[str, ...] = ()  # what the processor returns that no prompt needs
+    optional_image_inputs: tuple[str, ...] = ()  # of some processors; images with them are processed one at a time
+    images_together: bool = False  # one call for all images of a batch; all have as many patches an image token
+    unused_outputs: tuple[str, ...] = ()  # outputs of the processor that no prompt needs
     token_types: TokenTypes | None = None
-    qwen_vl_utils: bool = False  # images are resized by qwen-vl-utils, and by nothing else
-    ignored_generation: tuple[str, ...] = ()  # of generation_config, what the model's own `generate` ignores for text
+    qwen_vl_utils: bool = False  # images are resized by qwen-vl-utils only
+    ignored_generation: tuple[str, ...] = ()  # settings of generation_config that `generate` ignores for text
     unshared: str = ""  # why questions on one image cannot share its prefix; empty: they can
     several_images: str = ""  # why a prompt cannot show several; empty: it can
     text_only: str = ""  # why a prompt cannot be without an image; empty: it can
-    column_limit: str | None = None  # of the text config: padding would show in states from so many columns on
-    right_padding: bool = True  # False: padding behind a prompt would show in its answer
-    packed_tower: str | None = None  # the vision tower, where it attends within the chunks of `cu_seqlens`
-    patch_projection: str | None = None  # a convolution over patches that are cut already, each as large as its kernel
+    column_limit: str | None = None  # attribute of the text config: from this column on, padding changes states
+    right_padding: bool = True  # False: padding after a prompt would change its answer
+    packed_tower: str | None = None  # the vision tower, if it attends within the chunks of `cu_seqlens`
+    patch_projection: str | None = None  # a convolution over patches that are already cut to its kernel's size
     auto_class: str = "AutoModelForImageTextToText"
-    looked_up: bool = False  # not from the table: to be checked on the first sample
+    looked_up: bool = False  # not from the table: to be checked on the first samples
 
     def refuses(self, images: int) -> str:
-        """Why a prompt cannot show so many images, to follow "takes"; empty: it can."""
+        """Return why a prompt cannot show this many images, worded to follow "takes"; empty: it can."""
         if images > 1 and self.several_images:
             return f"one image a prompt: {self.several_images}"
         if images == 0 and self.text_only:
@@ -143,15 +143,16 @@ class Family:
         return ""
 
     def blocks(self, model: nn.Module) -> nn.ModuleList:
+        """Return the decoder blocks of a loaded model."""
         blocks: nn.ModuleList = attrgetter(self.decoder_blocks)(model)
         return blocks
 
     def on_axes(self, text_positions: torch.Tensor) -> torch.Tensor:
-        """Positions [B, T] of text tokens as the decoder takes them: the same on all axes."""
+        """Expand positions [B, T] of text tokens to the decoder's axes: the same on all of them."""
         return text_positions.expand(self.position_axes, -1, -1) if self.position_axes > 1 else text_positions
 
     @property
     def decoder_inputs(self) -> tuple[str, ...]:
-        """What the prefill takes beside positions and images, [B, T] each."""
+        """Names of the prefill's inputs besides positions and images, [B, T] each."""
         types = self.token_types
         return ("input_ids", "attention_mask", *([types.name] if types is not None and types.for_decoder else []))

@@ -1,4 +1,4 @@
-"""`docs/families.md`, written from the table of families."""
+"""Text of `docs/families.md`, written from the table of families."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from halp_probe.models.families import FAMILIES
 from halp_probe.models.families.released_code import RELEASED_CODE
 from halp_probe.models.family import Family
 
-_TOKEN = re.compile(r"</?[|\w][^<>\s]*>|\[IMG\w*\]")  # <|image|>: readers of Markdown would take it for HTML
+_TOKEN = re.compile(r"</?[|\w][^<>\s]*>|\[IMG\w*\]")  # <|image|>: Markdown would render it as HTML
 
 _HEAD = """\
 # Model families
@@ -42,7 +42,7 @@ says so.
 
 
 def families_page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     rows = "".join(_table_row(name, family) for name, family in FAMILIES.items())
     details = "\n".join(_details(name, family) for name, family in FAMILIES.items())
     published = "".join(
@@ -58,7 +58,7 @@ def families_page() -> str:
 
 
 def families_list() -> str:
-    """The table in lines for a terminal."""
+    """Return the table as lines for a terminal."""
     width = max(map(len, FAMILIES))
     lines = [f"{name:{width}}  {family.notes.checkpoint}" for name, family in sorted(FAMILIES.items())]
     return "\n".join([*lines, f"{len(lines)} families; docs/families.md says what is read in each"])
@@ -84,8 +84,8 @@ def _details(name: str, family: Family) -> str:
         f"- *Vision-encoder*: {notes.vision_encoder}.",
         f"- Attention of image tokens: {notes.attention}.",
     ]
-    told = [f"Takes {reason}" for images in (2, 0) if (reason := family.refuses(images))]
-    lines += [f"- {sentence}." for sentence in told]
+    limits = [f"Takes {reason}" for images in (2, 0) if (reason := family.refuses(images))]
+    lines += [f"- {sentence}." for sentence in limits]
     if notes.oddities:
         lines.append(f"- {notes.oddities[0].upper()}{notes.oddities[1:]}.")
     return _TOKEN.sub(r"`\g<0>`", "\n".join(lines)) + "\n"

@@ -1,4 +1,4 @@
-"""Tell one folder's files from another's by their names and whole contents."""
+"""Fingerprint a folder's files by their names and whole contents."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 CHECKPOINT_FILES = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
-CODE_FILES = ("*.py",)  # part of a model that may run them
+CODE_FILES = ("*.py",)  # part of a model whose own code may run
 
 
 def folder_fingerprint(folder: Path, patterns: Iterable[str] = CHECKPOINT_FILES) -> str:
-    """16 hexadecimal digits of the files that match, in the folder itself."""
+    """Return 16 hexadecimal digits for the matching files, in the folder itself."""
     digest = hashlib.sha256()
     for path in sorted({file for pattern in patterns for file in folder.glob(pattern)}):
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
@@ -22,5 +22,5 @@ def folder_fingerprint(folder: Path, patterns: Iterable[str] = CHECKPOINT_FILES)
 
 
 def local_revision(folder: Path, *, with_code: bool = False) -> str:
-    """What stands for the hub's commit of a checkpoint in a local folder."""
+    """Return a local checkpoint's substitute for the hub's commit."""
     return f"local-{folder_fingerprint(folder, (*CHECKPOINT_FILES, *(CODE_FILES if with_code else ())))}"

@@ -1,6 +1,6 @@
-"""How an image's features are made, taken apart by prompt, put together, and handed to the decoder.
+"""Compute an image's features, split them by prompt, join them, and pass them to the decoder.
 
-The functions of the families' rows; most families share the first of each kind.
+Functions for the rows of families; most families share the first of each kind.
 Legend: I images, B prompts, T tokens, D decoder width.
 """
 
@@ -24,36 +24,36 @@ from halp_probe.models.compat import takes_features
 class ImageArguments:
     """Arguments of the model's `forward`."""
 
-    now: dict[str, Any]  # of the call that reads the images
-    later: dict[str, torch.Tensor] = field(default_factory=dict)  # [B, 1, …] of each token after it, with the cache
+    now: dict[str, Any]  # for the call that reads the images
+    later: dict[str, torch.Tensor] = field(default_factory=dict)  # [B, 1, …], for each later token, with the cache
 
 
 def image_features(model: Any, inputs: Mapping[str, torch.Tensor], **options: Any) -> Any:
-    """What transformers' own `get_image_features` returns."""
+    """Return the output of transformers' own `get_image_features`."""
     owner = model if hasattr(model, "get_image_features") else model.model
     return owner.get_image_features(**inputs, **options, return_dict=True)
 
 
 def pooled_features(model: Any, inputs: Mapping[str, torch.Tensor], **options: Any) -> Any:
-    """Nothing but what the decoder reads, where the tower's own output cannot be made of that alone."""
+    """Return only the features that the decoder reads, if the tower's own output type needs more."""
     return BaseModelOutputWithPooling(pooler_output=image_features(model, inputs, **options).pooler_output)
 
 
 def pooled_features_of_layer(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
-    """The same where `get_image_features` must be told the layer that `forward` takes from the config."""
+    """Return `pooled_features` of the layer in the config, which `get_image_features` does not read itself."""
     return pooled_features(model, inputs, vision_feature_layer=model.config.vision_feature_layer)
 
 
 def pooled_features_of_every_tile(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
-    """The same of `pixel_values` [1, tiles, C, height, width], where the model takes a tile of zeros for padding.
+    """Return `pooled_features` of `pixel_values` [1, tiles, C, height, width].
 
-    Raises InputError for such a tile: the model would leave it out.
+    Raises InputError for a tile of zeros: the model would take it for padding and leave it out.
     """
-    seen = inputs["pixel_values"].flatten(2).any(-1)
-    if not seen.all():
+    nonzero = inputs["pixel_values"].flatten(2).any(-1)
+    if not nonzero.all():
         raise InputError(
-            f"{int((~seen).sum())} of {seen.numel()} tiles of a picture are zero throughout, and the model would leave "
-            "them out; load a processor that normalises pixels (do_normalize), so that black is not zero"
+            f"{int((~nonzero).sum())} of {nonzero.numel()} tiles of a picture are zero throughout, and the model would "
+            "leave them out; load a processor that normalises pixels (do_normalize), so that black is not zero"
         )
     return pooled_features(model, inputs)
 
@@ -62,87 +62,87 @@ def pooled_features_of_every_tile(model: Any, inputs: Mapping[str, torch.Tensor]
 def pass_features(
     model: Any, features: Any, images: Mapping[str, torch.Tensor], _inputs: Mapping[str, torch.Tensor]
 ) -> Iterator[ImageArguments]:
-    """Inside the context, one call of the model with these arguments sees `features`; its vision tower does not run.
+    """Yield arguments with which one call of the model inside the context uses `features`, without its vision tower.
 
-    `features` is what `model.get_image_features(**images)` returned, for the images of the call's rows in order. Where
-    `forward` takes no features, `images` are passed and `get_image_features` hands out `features` instead of looking;
-    it is itself again at the end, also after an error. Raises RuntimeError when a call took them not exactly once.
+    `features` is the output of `model.get_image_features(**images)`, for the images of the call's rows in order. If
+    `forward` takes no features, `images` are passed and `get_image_features` is replaced by a function that returns
+    `features`, until the end of the context, also after an error. Raises RuntimeError if it is not called exactly once.
     """
     if takes_features(model):
         yield ImageArguments({"mm_encoder_outputs": {"image": features}})
         return
-    taken = 0
+    n_calls = 0
 
-    def hand_out(*_args: Any, **_kwargs: Any) -> Any:
-        nonlocal taken
-        taken += 1
+    def return_features(*_args: Any, **_kwargs: Any) -> Any:
+        nonlocal n_calls
+        n_calls += 1
         return features
 
     inner = model.model if hasattr(model, "model") else model
-    inner.get_image_features = hand_out  # on this instance, in front of the class's method
+    inner.get_image_features = return_features  # on this instance, in front of the class's method
     try:
         yield ImageArguments(dict(images))
     finally:
         del inner.get_image_features
-    if taken != 1:
-        raise RuntimeError(f"{type(inner).__name__} took the image features {taken} times in one call, expected once")
+    if n_calls != 1:
+        raise RuntimeError(f"{type(inner).__name__} took the image features {n_calls} times in one call, expected once")
 
 
 @dataclass(frozen=True)
-class ProjectedLate:
+class UnprojectedFeatures:
     """Features of a model whose `forward` projects them itself."""
 
     pooler_output: torch.Tensor  # [tiles, tokens, D], projected
     unprojected: torch.Tensor  # [tiles, tokens, V], as `forward` takes them
 
 
-def projected_late(model: Any, inputs: Mapping[str, torch.Tensor]) -> ProjectedLate:
-    """Llama 4's: its vision tower ends in front of the projector."""
-    made = model.vision_model(**inputs).last_hidden_state
-    return ProjectedLate(pooler_output=model.multi_modal_projector(made), unprojected=made)
+def unprojected_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> UnprojectedFeatures:
+    """Run Llama 4's vision tower, which ends before the projector, and then the projector."""
+    output = model.vision_model(**inputs).last_hidden_state
+    return UnprojectedFeatures(pooler_output=model.multi_modal_projector(output), unprojected=output)
 
 
 @contextmanager
 def pass_unprojected(
-    model: Any, features: ProjectedLate, images: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]
+    model: Any, features: UnprojectedFeatures, images: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]
 ) -> Iterator[ImageArguments]:
-    """As `pass_features`, for what `projected_late` returned."""
+    """Do as `pass_features`, for the output of `unprojected_features`."""
     with pass_features(model, BaseModelOutput(features.unprojected), images, inputs) as arguments:
         yield arguments
 
 
 @dataclass(frozen=True)
-class Injected:
-    """Features of a model that adds others in front of several of its blocks."""
+class InjectedFeatures:
+    """Features of a model that adds different ones before several of its blocks."""
 
-    pooler_output: Sequence[torch.Tensor]  # [image tokens, D] of each image, in front of the first of these blocks
-    deepstack_features: Sequence[Sequence[torch.Tensor]]  # the same in front of each of them, in the config's order
+    pooler_output: Sequence[torch.Tensor]  # [image tokens, D] of each image, before the first of these blocks
+    deepstack_features: Sequence[Sequence[torch.Tensor]]  # the same before each of them, in the config's order
 
 
-def injected_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> Injected:
-    """Granite 4 Vision's: its image tokens are zero until features are added to them."""
+def injected_features(model: Any, inputs: Mapping[str, torch.Tensor]) -> InjectedFeatures:
+    """Return Granite 4 Vision's features: its image tokens are zero until these are added to them."""
     by_block = image_features(model, inputs).deepstack_features  # [(block, features)]
-    return Injected(min(by_block, key=lambda pair: pair[0])[1], [added for _, added in by_block])
+    return InjectedFeatures(min(by_block, key=lambda pair: pair[0])[1], [added for _, added in by_block])
 
 
 @contextmanager
 def pass_injected(
-    model: Any, features: Injected, images: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]
+    model: Any, features: InjectedFeatures, images: Mapping[str, torch.Tensor], inputs: Mapping[str, torch.Tensor]
 ) -> Iterator[ImageArguments]:
-    """As `pass_features`, for what `injected_features` returned."""
+    """Do as `pass_features`, for the output of `injected_features`."""
     config = model.config
     blocks = [*(block for _, block in config.deepstack_layer_map), *config.spatial_target_layers]
-    made = BaseModelOutput()
-    made.deepstack_features = list(zip(blocks, features.deepstack_features, strict=True))
-    cache = DynamicCache(config=config.get_text_config())  # the decoder makes none by itself
-    with pass_features(model, made, images, inputs) as arguments:
+    output = BaseModelOutput()
+    output.deepstack_features = list(zip(blocks, features.deepstack_features, strict=True))
+    cache = DynamicCache(config=config.get_text_config())  # the decoder does not make one itself
+    with pass_features(model, output, images, inputs) as arguments:
         yield ImageArguments({**arguments.now, "past_key_values": cache})
 
 
-def one_each(features: Any, images: Sequence[int], tokens: Sequence[int]) -> list[Any]:
-    """The features of several prompts' images, as if those of each had been looked at alone.
+def split_by_prompt(features: Any, images: Sequence[int], tokens: Sequence[int]) -> list[Any]:
+    """Split the features of several prompts' images, as if those of each prompt had been computed alone.
 
-    Prompt k shows `images[k]` of them, which have `tokens[k]` tokens together.
+    Prompt k shows `images[k]` of the images, which have `tokens[k]` tokens together.
     """
     pooled = features.pooler_output
     deepstack = getattr(features, "deepstack_features", None)
@@ -162,41 +162,41 @@ def _of_prompt(layer: Any, images: slice, tokens: Sequence[int], k: int) -> Any:
     return layer[images]
 
 
-def joined(features: Sequence[Any]) -> Any:
-    """The features of one prompt's images after the other as those of one call."""
+def join_features(features: Sequence[Any]) -> Any:
+    """Join the features of consecutive prompts as those of one call."""
     first = features[0]
     if len(features) == 1:
         return first
-    there = [name for name in _JOIN if getattr(first, name, None) is not None]
-    return type(first)(**{name: _JOIN[name]([getattr(image, name) for image in features]) for name in there})
+    names = [name for name in _JOIN if getattr(first, name, None) is not None]
+    return type(first)(**{name: _JOIN[name]([getattr(image, name) for image in features]) for name in names})
 
 
 def image_tokens(features: Any) -> torch.Tensor:
-    """[image tokens, D] of one prompt's images, as the decoder reads them."""
+    """Return [image tokens, D] of one prompt's images, as the decoder reads them."""
     pooled = features.pooler_output
     parts = [pooled] if isinstance(pooled, torch.Tensor) else pooled
     return torch.cat([part.flatten(0, -2) for part in parts])
 
 
-def _in_a_row(parts: Sequence[Any]) -> Any:
+def _concatenate(parts: Sequence[Any]) -> Any:
     if isinstance(parts[0], torch.Tensor):
         return torch.cat(list(parts))
     return [tensor for part in parts for tensor in part]
 
 
-def _by_layer(parts: Sequence[Any]) -> Any:
-    return [_in_a_row(layer) for layer in zip(*parts, strict=True)]
+def _concatenate_layers(parts: Sequence[Any]) -> Any:
+    return [_concatenate(layer) for layer in zip(*parts, strict=True)]
 
 
-def _same_in_all(parts: Sequence[Any]) -> Any:
+def _take_first(parts: Sequence[Any]) -> Any:
     return parts[0]
 
 
 _JOIN: dict[str, Callable[[Sequence[Any]], Any]] = {
-    "pooler_output": _in_a_row,
-    "deepstack_features": _by_layer,
-    "cross_attention_states": _in_a_row,  # these two of images that enter by cross-attention
-    "tile_mask": _in_a_row,
-    "unprojected": _in_a_row,
-    "visual_indicator_features": _same_in_all,  # Ovis 2: rows of a table, not of a picture
+    "pooler_output": _concatenate,
+    "deepstack_features": _concatenate_layers,
+    "cross_attention_states": _concatenate,  # this and the next: images that enter by cross-attention
+    "tile_mask": _concatenate,
+    "unprojected": _concatenate,
+    "visual_indicator_features": _take_first,  # Ovis 2: rows of a table, not of a picture
 }

@@ -35,10 +35,10 @@ LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError) 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """All of a model but its weights: enough to make prompts."""
+    """All of a model except its weights: enough to make prompts."""
 
     name: str
-    source: str  # what from_pretrained takes
+    source: str  # the name for from_pretrained
     revision: str  # the hub's commit, or a fingerprint of the local folder
     config: Any
     processor: Any
@@ -48,20 +48,22 @@ class Checkpoint:
 
     @property
     def stack(self) -> str | None:
-        """What tells the adapters and their order; None without any."""
+        """Identities of the adapters in order, as one text; None without any."""
         return " then ".join(adapter.identity for adapter in self.adapters) or None
 
     @property
     def model_type(self) -> str:
+        """Model type, as in the config."""
         return str(self.config.model_type)
 
     @property
     def chat_template_sha256(self) -> str:
-        """What tells its chat template from another."""
+        """Digest of the chat template."""
         return hashlib.sha256(str(self.processor.chat_template).encode()).hexdigest()
 
     @property
     def image_token_id(self) -> int:
+        """Token id of the image placeholder."""
         return int(attrgetter(self.family.image_token_id)(self.config))
 
 
@@ -75,11 +77,13 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
+        """Device of the model."""
         device: torch.device = self.model.device
         return device
 
     @property
     def num_layers(self) -> int:
+        """Number of decoder blocks."""
         return len(self.checkpoint.family.blocks(self.model))
 
 
@@ -92,23 +96,23 @@ def open_checkpoint(
     trust_remote_code: str | None = None,
     trust_lookup: bool = False,
 ) -> Checkpoint:
-    """The configuration and processor of `name`, and its adapters; no weights of the model are fetched.
+    """Open the configuration and processor of `name`, and its adapters, without the model's weights.
 
     Without a name it is the model that the first adapter was trained on; without a revision, the one that the first
     adapter names. `trust_remote_code` names the repository or folder whose own Python code may run; it must be the
-    model's. Raises ModelError when the model or an adapter cannot be found or an adapter is of another model, and
-    InputError with what to add when the model's family is not supported.
+    model's. Raises ModelError if the model or an adapter cannot be found or an adapter belongs to another model, and
+    InputError, with what to add, if the model's family is not supported.
     """
     stack = tuple(open_adapter(adapter, cache_dir=cache_dir) for adapter in adapters)
     if name is None and not stack:
         raise ModelError("no model is named: pass `model`, or an `adapter`, which names its own")
     name = name or stack[0].base
-    named = parse_name(name)
-    revision = revision or named.revision or _trained_revision(named, stack)
-    source = str(BUNDLED_FOLDER) if named.name == BUNDLED else name
+    parsed = parse_name(name)
+    revision = revision or parsed.revision or _adapter_revision(parsed, stack)
+    source = str(BUNDLED_FOLDER) if parsed.name == BUNDLED else name
     trusted = check_code(name, source, trust_remote_code)
     local = Path(source).is_dir()
-    if local and revision != named.revision:
+    if local and revision != parsed.revision:
         raise ModelError(f"`revision` {revision}: {name} is a folder, which has no revisions; leave it out")
     check_place(source)
     try:
@@ -124,9 +128,9 @@ def open_checkpoint(
         )
         processor = AutoProcessor.from_pretrained(source, **where)
     except InputError:
-        raise  # it says all
+        raise  # its message is complete
     except LOAD_ERRORS as error:
-        raise _not_opened(name, error) from error
+        raise _explain(name, error) from error
     identity = local_revision(Path(source), with_code=trusted) if local else str(commit)
     if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its `revision`")
@@ -144,13 +148,13 @@ def open_checkpoint(
 
 
 def check_place(source: str) -> None:
-    """Raise ModelError for the path of a folder that does not exist; a hub name may lie anywhere."""
+    """Raise ModelError for the path of a folder that does not exist; hub names pass."""
     if not Path(source).is_dir() and (source.startswith((".", "/", "~")) or source.count("/") > 1):
         raise ModelError(f"the folder {source} does not exist; pass a checkpoint's folder, or a hub name (owner/model)")
 
 
-def _not_opened(name: str, error: Exception) -> ModelError:
-    """What transformers or the hub found, with the remedy."""
+def _explain(name: str, error: Exception) -> ModelError:
+    """Turn an error of transformers or the hub into a ModelError with the remedy."""
     if unknown := re.search(r"model type `(.+?)` but Transformers does not recognize", str(error)):
         return ModelError(
             f"model_type {unknown[1]!r} of {name!r} is not supported: transformers {transformers.__version__} does not "
@@ -160,7 +164,7 @@ def _not_opened(name: str, error: Exception) -> ModelError:
         )
     if "trust_remote_code" in str(error):  # transformers' own remedy
         return ModelError(
-            f"{name} brings Python code of its own; read it, and if it may run pass `trust_remote_code` {name}"
+            f"{name} contains its own Python code; read it, and to let it run pass `trust_remote_code` {name}"
         )
     return ModelError(
         f"cannot load model {name!r}: {str(error).splitlines()[0]} (check the name; without network pass a local "
@@ -173,13 +177,13 @@ def _check_tied(config: Any, name: str) -> None:
     vision = getattr(config, "vision_config", None)
     if getattr(vision, "tie_last_hidden_states", None) and not ties_last_hidden_states():
         raise ModelError(
-            f"{name} reads its vision tower behind the final LayerNorm (tie_last_hidden_states), which transformers "
+            f"{name} reads its vision tower after the final LayerNorm (tie_last_hidden_states), which transformers "
             f"{transformers.__version__} does not know and would leave out; upgrade transformers"
         )
 
 
-def _trained_revision(model: ModelName, adapters: Sequence[Adapter]) -> str | None:
-    """The hub's revision of this model that the first adapter was trained on, where it says so."""
+def _adapter_revision(model: ModelName, adapters: Sequence[Adapter]) -> str | None:
+    """Return the hub's revision of this model that the first adapter was trained on, if it names one."""
     if adapters and model.on_hub and adapters[0].base.casefold() == model.name.casefold():
         return adapters[0].base_revision
     return None
@@ -229,9 +233,9 @@ def load_weights(
 
 
 def device_and_dtype(device: str, dtype: str) -> tuple[str, str]:
-    """Both as they are meant: "auto" is CUDA with bfloat16 where there is a GPU, else the CPU with float32.
+    """Resolve "auto" in both: CUDA with bfloat16 if there is a GPU, else the CPU with float32.
 
-    Raises ModelError for a GPU that is not there.
+    Raises ModelError for CUDA without a GPU.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -241,8 +245,8 @@ def device_and_dtype(device: str, dtype: str) -> tuple[str, str]:
     return device, auto if dtype == "auto" else dtype
 
 
-def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, **how: Any) -> Any:
-    """The base model as transformers loads it; `dtype` "auto" is the one of its files. Raises ModelError."""
+def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, **options: Any) -> Any:
+    """Load the base model with transformers; `dtype` "auto" is that of its files. Raises ModelError."""
     local = Path(checkpoint.source).is_dir()
     try:
         return getattr(transformers, checkpoint.family.auto_class).from_pretrained(
@@ -251,15 +255,15 @@ def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, *
             revision=None if local else checkpoint.revision,
             trust_remote_code=checkpoint.trusted,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-            **how,
+            **options,
         )
     except LOAD_ERRORS as error:
-        where = f" on {how['device_map']}" if how.get("device_map") else ""
+        where = f" on {options['device_map']}" if options.get("device_map") else ""
         raise ModelError(f"cannot load model {checkpoint.name!r}{where}: {one_line(error)}") from error
 
 
 def _check_on_gpus(model: Any) -> None:
-    """Raise ModelError where a device map found no place for all of the model on GPUs that are there."""
+    """Raise ModelError if a device map could not place all of the model on the GPUs."""
     places = set((getattr(model, "hf_device_map", None) or {}).values())
     if len(places) > 1 and places & {"cpu", "disk"}:
         raise ModelError(
@@ -269,13 +273,13 @@ def _check_on_gpus(model: Any) -> None:
 
 
 def _check_quantized(checkpoint: Checkpoint, quantization: str | None) -> bool:
-    """Whether the weights will be quantized. Raises ModelError for what cannot be asked of such weights."""
-    before = getattr(checkpoint.config, "quantization_config", None) is not None
-    if before and quantization:
-        raise ModelError(f"{checkpoint.name} is quantized already; leave `quantization` out")
-    if (before or quantization) and len(checkpoint.adapters) > 1:
+    """Return whether the weights will be quantized. Raises ModelError for options that such weights do not allow."""
+    is_quantized = getattr(checkpoint.config, "quantization_config", None) is not None
+    if is_quantized and quantization:
+        raise ModelError(f"{checkpoint.name} is already quantized; leave `quantization` out")
+    if (is_quantized or quantization) and len(checkpoint.adapters) > 1:
         raise ModelError(
-            f"{len(checkpoint.adapters)} adapters on quantized weights: merging into those loses digits; run "
+            f"{len(checkpoint.adapters)} adapters on quantized weights: merging into those loses precision; run "
             "halp-probe merge on the model without quantization, then pass its `output_dir` as `model`"
         )
-    return before or quantization is not None
+    return is_quantized or quantization is not None

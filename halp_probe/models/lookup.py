@@ -1,7 +1,7 @@
-"""A row for a family that is not in the table, from transformers' own lookups on a model without weights.
+"""Make a row for a family that is not in the table, from transformers' own lookups on a model without weights.
 
-Best effort: `get_decoder` and `get_encoder` find the parts of most families, and cannot say how image tokens attend or
-what else is odd. So such a row is used only when it is asked for, and then checked on the first sample.
+This is best effort: `get_decoder` and `get_encoder` find the parts of most families, but do not say how image tokens
+attend or what else is special. So such a row is used only on request, and then checked on the first samples.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
 def family_for(config: Any, open_processor: Callable[[], Any], name: str, *, trust_lookup: bool) -> Family:
-    """The table's row of the checkpoint `name`; with `trust_lookup` what the lookups find, where there is none.
+    """Return the table's row of the checkpoint `name`, or else, with `trust_lookup`, the row that the lookups find.
 
-    Raises InputError, with what the lookups found and the row to add, when the model type is not in the table and the
-    lookups are not trusted, or cannot say enough.
+    Raises InputError, with what the lookups found and the row to add, if the model type is not in the table and the
+    lookups are not trusted, or are not sufficient.
     """
     model_type = str(config.model_type)
     if model_type in FAMILIES:
@@ -52,7 +52,7 @@ def family_for(config: Any, open_processor: Callable[[], Any], name: str, *, tru
 
 
 def look_up(config: Any, open_processor: Callable[[], Any], name: str) -> Family:
-    """What the lookups say of a model with this config. Raises InputError that names what they do not find."""
+    """Look up the parts of a model with this config. Raises InputError that names what is not found."""
     token = next((key for key in ("image_token_id", "image_token_index") if _is_id(getattr(config, key, None))), None)
     if token is None:
         raise InputError("its config has neither image_token_id nor image_token_index")
@@ -67,8 +67,8 @@ def look_up(config: Any, open_processor: Callable[[], Any], name: str) -> Family
     owner = model if hasattr(model, "get_image_features") else getattr(model, "model", model)
     if not hasattr(owner, "get_image_features"):
         raise InputError("it has no get_image_features: its images do not enter as tokens")
-    taken = inspect.signature(owner.get_image_features).parameters
-    returned = _image_inputs(open_processor)
+    parameters = inspect.signature(owner.get_image_features).parameters
+    outputs = _image_inputs(open_processor)
     mrope = hasattr(model.model, "get_rope_index")
     layer_types = set(getattr(config.get_text_config(), "layer_types", None) or ())
     return replace(
@@ -79,7 +79,7 @@ def look_up(config: Any, open_processor: Callable[[], Any], name: str) -> Family
         decoder_blocks=f"{decoder}.layers",
         feed_forward=None,
         image_token_id=token,
-        image_inputs=tuple(name for name in returned if name in taken),
+        image_inputs=tuple(name for name in outputs if name in parameters),
         token_types=MM_TOKEN_TYPES if mrope else None,
         positions=mrope_positions if mrope else PLAIN.positions,
         position_axes=3 if mrope else 1,
@@ -91,8 +91,8 @@ def look_up(config: Any, open_processor: Callable[[], Any], name: str) -> Family
 
 
 def row_in_words(model_type: str, family: Family) -> str:
-    """The row as it would stand in the table."""
-    told = [
+    """Return the row as source code for the table."""
+    fields = [
         f"vision_states={family.vision_states.__name__}",
         f"encoder={family.encoder!r}",
         f"decoder_blocks={family.decoder_blocks!r}",
@@ -100,8 +100,8 @@ def row_in_words(model_type: str, family: Family) -> str:
         f"image_inputs={family.image_inputs!r}",
     ]
     if family.position_axes == 3:
-        told.append("positions=mrope_positions, position_axes=3, position_inputs=('image_grid_thw',), …")
-    lines = "".join(f"        {line},\n" for line in told)
+        fields.append("positions=mrope_positions, position_axes=3, position_inputs=('image_grid_thw',), …")
+    lines = "".join(f"        {line},\n" for line in fields)
     return f'    "{model_type}": replace(\n        PLAIN,\n{lines}    ),'
 
 
@@ -114,7 +114,7 @@ def _without_weights(config: Any) -> Any:
         with torch.device("meta"):
             return transformers.AutoModelForImageTextToText.from_config(config)
     except _BUILD_ERRORS as error:
-        raise InputError(f"it is no AutoModelForImageTextToText ({str(error).splitlines()[0]})") from error
+        raise InputError(f"it is not an AutoModelForImageTextToText ({str(error).splitlines()[0]})") from error
 
 
 def _image_inputs(open_processor: Callable[[], Any]) -> list[str]:

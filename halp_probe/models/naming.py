@@ -1,4 +1,4 @@
-"""Names of checkpoints: hub names, folders, what is bundled, and whether two of them name one model."""
+"""Names of checkpoints: hub names, folders and bundled models, and whether two of them mean one model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from halp_probe.models.fingerprints import local_revision
 _PACKAGE = Path(__file__).parents[1]
 BUNDLED = "shapes"
 BUNDLED_FOLDER = _PACKAGE / "shapes" / "bundled"
-BUNDLED_PROBES = _PACKAGE / "shapes" / "probes"  # of its states
-_FOLDERS = {  # what ships with the package, by name: a whole model, and the parts of one
+BUNDLED_PROBES = _PACKAGE / "shapes" / "probes"  # probes on its states
+_FOLDERS = {  # folders in the package by name: a whole model, and the parts of one
     BUNDLED: BUNDLED_FOLDER,
     "shapes-vit": _PACKAGE / "shapes" / "parts" / "vit",
     "shapes-lm": _PACKAGE / "shapes" / "parts" / "lm",
@@ -23,29 +23,30 @@ _SNAPSHOT = re.compile(r"(?:.*/)?models--([\w.-]+?)--([\w.-]+)/snapshots/([0-9a-
 
 @dataclass(frozen=True)
 class ModelName:
-    """A model as it is called on any machine, and the commit where the name held one."""
+    """Name of a model that is the same on any machine, and the commit if the name contained one."""
 
-    name: str  # a bundled one's, owner/model, or a folder
+    name: str  # a bundled name, owner/model, or a folder
     revision: str | None = None
 
     @property
     def folder(self) -> Path | None:
-        """Where it lies on this machine; None for a hub name and for a folder that is not here."""
+        """Folder on this machine; None for a hub name and for a folder that does not exist here."""
         path = Path(source_of(self.name))
         return path if path.is_dir() else None
 
     @property
     def on_hub(self) -> bool:
+        """Return whether this is a hub name."""
         return self.folder is None and _HUB_NAME.fullmatch(self.name) is not None
 
 
 def source_of(name: str) -> str:
-    """What transformers loads under this name: the folder of what is bundled, else the name itself."""
+    """Return what transformers can load: the folder of a bundled name, else the name itself."""
     return str(_FOLDERS.get(name, name))
 
 
 def parse_name(name: str) -> ModelName:
-    """A bundled name for its folder in any installation, owner/model for a snapshot in a hub's cache."""
+    """Parse a name: a bundled folder in any installation becomes its name, a snapshot in a hub's cache owner/model."""
     path = Path(name)
     for bundled, folder in _FOLDERS.items():
         inside = folder.relative_to(_PACKAGE.parent).parts
@@ -57,10 +58,11 @@ def parse_name(name: str) -> ModelName:
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two names mean one model, as far as that can be told here.
+    """Return whether two names mean one model, as far as this machine can decide.
 
-    Two folders that are both here: by place, or by the content of their files. Two hub names: by owner and name. Else,
-    where a folder was moved, renamed from or downloaded under a hub name: by the last part of the name.
+    Two folders on this machine are compared by path, then by the content of their files; two hub names by owner and
+    name. Otherwise, as for a folder that was moved, or downloaded from the hub, the last parts of the names are
+    compared.
     """
     a, b = parse_name(one), parse_name(other)
     if a.folder is not None and b.folder is not None:

@@ -1,4 +1,4 @@
-"""Options that name a model and say how to load it; torch is imported when they are used."""
+"""Options that name a model and say how to load it; torch is imported only when they are used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """Which model, and how it is loaded; see `load_weights` for what each means."""
+    """Name of a model, and how to load it; see `load_weights` for each option."""
 
     model: str | None  # None: the model that the first adapter was trained on
     adapter: tuple[str, ...] = ()
@@ -34,23 +34,23 @@ class ModelOptions:
 
     @property
     def base_name(self) -> str:
-        """The last part of the model's name, or of its first adapter's, for names of files."""
+        """Last part of the model's name, or of its first adapter's, for file names."""
         return (self.model or self.adapter[0]).rstrip("/").rsplit("/", 1)[-1]
 
 
 def quiet_libraries() -> None:
-    """From here on: no progress bars but on a terminal, and of the hub and bitsandbytes errors alone."""
+    """Switch off progress bars, except on a terminal, and all messages but errors of the hub and bitsandbytes."""
     import huggingface_hub
     import transformers
 
     quiet_bitsandbytes()
-    huggingface_hub.logging.set_verbosity_error()  # it tells of every retry; what fails in the end is our error
+    huggingface_hub.logging.set_verbosity_error()  # it logs every retry; a final failure is our error
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
 
 
 def open_model(options: ModelOptions) -> Checkpoint:
-    """Configuration, processor and adapters; libraries keep quiet from here on. Raises as `open_checkpoint` does."""
+    """Open configuration, processor and adapters, and silence libraries. Raises what `open_checkpoint` raises."""
     from halp_probe.models.loading import open_checkpoint
 
     quiet_libraries()
@@ -64,8 +64,8 @@ def open_model(options: ModelOptions) -> Checkpoint:
     )
 
 
-def load_opened(options: ModelOptions, checkpoint: Checkpoint) -> LoadedModel:
-    """The weights of what `open_model` opened; raises what `load_weights` raises."""
+def load_model_weights(options: ModelOptions, checkpoint: Checkpoint) -> LoadedModel:
+    """Load the weights of a checkpoint from `open_model`; raises what `load_weights` raises."""
     from halp_probe.models.loading import load_weights
 
     return load_weights(
@@ -80,8 +80,8 @@ def load_opened(options: ModelOptions, checkpoint: Checkpoint) -> LoadedModel:
 
 
 def load(options: ModelOptions) -> LoadedModel:
-    """Both, one after the other."""
-    return load_opened(options, open_model(options))
+    """Open the model and load its weights."""
+    return load_model_weights(options, open_model(options))
 
 
 def load_model(
@@ -111,19 +111,19 @@ def load_model(
     cache_dir
         Where downloaded models are kept.
     dtype
-        Float32, bfloat16 or float16 of the weights; auto: bfloat16 on CUDA, else float32.
+        Dtype of the weights: float32, bfloat16 or float16; auto: bfloat16 on CUDA, else float32.
     device
-        Auto, cpu, cuda or cuda:N.
+        One of auto, cpu, cuda and cuda:N.
     device_map
         "auto" spreads the model over all GPUs.
     attn_implementation
-        Sdpa, eager or flash_attention_2; None: the model's default.
+        One of sdpa, eager and flash_attention_2; None: the model's default.
     quantization
         "4bit" or "8bit" by bitsandbytes.
     trust_remote_code
         The repository OWNER/MODEL whose Python code may run.
     trust_lookup
-        Try a model type that is not in the table of families by transformers' own lookups.
+        For a model type that is not in the table of families, use transformers' own lookups.
 
     Raises
     ------

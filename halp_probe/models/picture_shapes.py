@@ -1,4 +1,4 @@
-"""Pictures so narrow that a stock image processor would fill the memory with them are refused before it."""
+"""Refuse pictures so narrow that a stock image processor would fill the memory with them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 from halp_probe.errors import InputError
 
-_NARROWEST = 50  # longest by shortest side
+_NARROWEST = 50  # ratio of longest to shortest side
 
 
 def check_picture_shape(image_processor: Any, width: int, height: int) -> None:
-    """Raise InputError, with the remedy, for a picture of so many pixels that the processor cannot take.
+    """Raise InputError, with the remedy, for a picture whose shape the processor cannot take.
 
-    One that letterboxes (Donut's) first brings the shortest side to its square's and then shrinks the result: of a
-    picture of 20000 × 10 that is gigabytes, and nothing of it is left in the end.
+    A letterboxing processor (Donut's) first enlarges the shortest side to its square's and then shrinks the result: for
+    a picture of 20000 × 10 that takes gigabytes, and almost nothing of it is left in the end.
     """
     if not getattr(image_processor, "do_thumbnail", False):
         return

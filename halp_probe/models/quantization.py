@@ -1,4 +1,4 @@
-"""Weights in 4 or 8 bits by bitsandbytes, through transformers."""
+"""Quantize weights to 4 or 8 bits with bitsandbytes, through transformers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ QUANTIZATIONS = ("4bit", "8bit")
 
 
 def quiet_bitsandbytes() -> None:
-    """It tells of kernels that are not needed here, when it is imported, and of float16 once a layer and batch."""
+    """Silence bitsandbytes: it warns of kernels that are not needed here, and of float16 once a layer and batch."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def bitsandbytes_config(quantization: str, dtype: str) -> Any:
-    """What `from_pretrained` takes: 4bit is NF4 that computes in `dtype`, 8bit is LLM.int8().
+    """Return the config for `from_pretrained`: 4bit is NF4 that computes in `dtype`, 8bit is LLM.int8().
 
-    Raises ModelError where a package is missing.
+    Raises ModelError if a package is missing.
     """
     import torch
     from transformers import BitsAndBytesConfig
@@ -40,7 +40,7 @@ def bitsandbytes_config(quantization: str, dtype: str) -> Any:
 def check_runs(model: Any) -> None:
     """Raise ModelError for 4-bit weights that bitsandbytes can load but not use.
 
-    On CPUs with AVX512-BF16 it repacks them, and that needs inputs of whole blocks; the first batch would fail.
+    On CPUs with AVX512-BF16 it repacks them, which needs inputs of whole blocks; the first batch would fail.
     """
     from bitsandbytes.nn.modules import Linear4bit
 
@@ -59,7 +59,7 @@ def check_runs(model: Any) -> None:
 def keep_trainable(model: Any) -> None:
     """Keep bitsandbytes from packing 4-bit weights, as it does on CPUs with AVX512-BF16 when a model is evaluated.
 
-    There is no gradient through packed ones, also in the training that follows.
+    Packed weights pass no gradient, not even in the training that follows.
     """
     from bitsandbytes.nn.modules import Linear4bit
 

@@ -1,4 +1,4 @@
-"""Whether a checkpoint's own Python code may run: only when it was asked for by the name of its repository."""
+"""Check whether a checkpoint's own Python code may run: only if the user named its repository."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from halp_probe.models.errors import ModelError
 
 
 def check_code(name: str, source: str, trusted: str | None) -> bool:
-    """What to pass on as `trust_remote_code`. Raises ModelError when another repository was named than the model's."""
+    """Return the value for `trust_remote_code`. Raises ModelError if the user named another repository."""
     if trusted is not None and trusted not in (name, source):
         raise ModelError(
             f"`trust_remote_code` {trusted} is not the model, which is {name}; name the repository whose code may run"
@@ -20,7 +20,7 @@ def check_code(name: str, source: str, trusted: str | None) -> bool:
 
 
 def check_own_code(source: str, commit: str | None, cache_dir: str | None) -> None:
-    """Raise ModelError when a trusted repository's files would run code of another one, which nobody asked for."""
+    """Raise ModelError if a trusted repository's files would run code of another one, which nobody trusted."""
     folder = Path(source)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
@@ -38,7 +38,7 @@ def check_own_code(source: str, commit: str | None, cache_dir: str | None) -> No
 
 
 def _references(content: Any, inside: bool = False) -> Iterator[str]:
-    """Every class that an `auto_map` names, at any depth."""
+    """Yield every class that an `auto_map` names, at any depth."""
     if isinstance(content, str) and inside:
         yield content
     elif isinstance(content, list):

@@ -1,8 +1,8 @@
-"""Attention of a packed vision tower in one call for all chunks of a length, not one for each window or image.
+"""Compute attention of a packed vision tower in one call for all chunks of one length, not one for each chunk.
 
 Without flash-attn, transformers calls SDPA in a Python loop over `cu_seqlens`. A tower whose attention's name contains
-"flash" calls it once with `cu_seqlens` instead: this is such an attention, and it needs nothing but torch.
-Relied on, and the same in transformers 5.17 and 5.23: `AttentionInterface.register`, that name rule
+"flash" calls it once with `cu_seqlens` instead: this is such an attention, and it needs only torch.
+It relies on the following, the same in transformers 5.17 and 5.23: `AttentionInterface.register`, that name rule
 (`is_flash_attention_requested`), and the keywords `cu_seq_lens_q` and `max_length_q`.
 Legend: T patches of all images, H heads, D a head's width, C chunks of one length n.
 """
@@ -27,13 +27,13 @@ except ImportError:
     varlen = None  # type: ignore[assignment]
 
 BY_LENGTH = "flash_by_length"  # no digit in it: transformers looks for a version after "flash"
-_lengths_seen = WeakIdKeyDictionary()  # `cu_seqlens` -> its chunks' lengths, while the tensor lives
+_lengths_cache = WeakIdKeyDictionary()  # `cu_seqlens` -> its chunks' lengths, while the tensor lives
 
 
 def pack_vision_attention(model: Any, family: Family) -> None:
-    """Switch a loaded model's vision tower from SDPA in a loop to one call a length: the same numbers, sooner.
+    """Switch a loaded model's vision tower from SDPA in a loop to one call a length: the same numbers, faster.
 
-    Towers that take no `cu_seqlens`, and those with another attention than SDPA, keep theirs; so does the text model.
+    Towers without `cu_seqlens`, those with another attention than SDPA, and the text model are left unchanged.
     """
     if family.packed_tower is None:
         return
@@ -50,19 +50,19 @@ def attend_by_length(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    cu_seq_lens_q: torch.Tensor,  # [chunks + 1], where each chunk starts, and T; keys are cut as queries are
+    cu_seq_lens_q: torch.Tensor,  # [chunks + 1]: start of each chunk, and T; keys are cut like queries
     max_length_q: int | torch.Tensor,
     scaling: float,
     dropout: float = 0.0,
     is_causal: bool = False,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention within each chunk, as transformers calls it; the output is [1, T, H, D]."""
+    """Compute attention within each chunk, as transformers calls it; the output is [1, T, H, D]."""
     if attention_mask is not None or is_causal or dropout:
         raise NotImplementedError(f"{BY_LENGTH} is for vision towers: no mask, no causal attention, no dropout")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # [T, H, D]
     if _varlen_usable(q, scaling):
-        # cuDNN, which torch may choose, takes the chunks' offsets for those of contiguous tensors
+        # cuDNN, which torch may choose, assumes contiguous tensors for the chunks' offsets
         starts, longest = cu_seq_lens_q.int(), int(max_length_q)
         out: Any = varlen.varlen_attn(q.contiguous(), k.contiguous(), v.contiguous(), starts, starts, longest, longest)
     else:
@@ -73,8 +73,8 @@ def attend_by_length(
 def attend_chunks(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: Sequence[int], scaling: float
 ) -> torch.Tensor:
-    """SDPA within consecutive chunks of these lengths: one call for each distinct length; all are [T, H, D]."""
-    runs = [(n, len(list(run))) for n, run in groupby(lengths)]  # equal neighbours need no gathering
+    """Compute SDPA within consecutive chunks of these lengths, one call for each distinct length; all are [T, H, D]."""
+    runs = [(n, len(list(run))) for n, run in groupby(lengths)]  # equal neighbours need no copy
     places: dict[int, list[int]] = {}
     for place, (n, _) in enumerate(runs):
         places.setdefault(n, []).append(place)
@@ -97,16 +97,16 @@ def _join(tensors: list[torch.Tensor]) -> torch.Tensor:
 
 
 def _lengths(cu_seqlens: torch.Tensor) -> list[int]:
-    """The chunks' lengths, read once a tensor: on CUDA that is one wait for the device a forward, not one a block."""
-    if cu_seqlens not in _lengths_seen:
-        _lengths_seen[cu_seqlens] = cu_seqlens.diff().tolist()
-    return _lengths_seen[cu_seqlens]
+    """Return the chunks' lengths, read once a tensor: on CUDA one synchronisation a forward, not one a block."""
+    if cu_seqlens not in _lengths_cache:
+        _lengths_cache[cu_seqlens] = cu_seqlens.diff().tolist()
+    return _lengths_cache[cu_seqlens]
 
 
 def _varlen_usable(q: torch.Tensor, scaling: float) -> bool:
-    """Where torch's flash kernel takes these: half precision, an Ampere or newer GPU, D a multiple of 8 up to 256.
+    """Return whether torch's flash kernel applies: half precision, Ampere GPU or newer, D a multiple of 8 up to 256.
 
-    The towers' D are such (80, 80 and 72 in Qwen2-VL-7B, Qwen2.5-VL-7B and Qwen3-VL-8B). torch 2.10 has no `scale`.
+    The towers' D qualify (80, 80 and 72 in Qwen2-VL-7B, Qwen2.5-VL-7B and Qwen3-VL-8B). torch 2.10 has no `scale`.
     """
     d = q.shape[-1]
     return (

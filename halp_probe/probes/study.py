@@ -26,7 +26,7 @@ from halp_probe.probes.presets import HALP, row_split
 from halp_probe.probes.results import Judgement, Result, judge_sweep
 from halp_probe.probes.sweep import Sweep, sweep
 from halp_probe.probes.transfer import MOST_GROUPS, Transfer, TransferTask, transfer
-from halp_probe.progress import ProgressChoice, shown
+from halp_probe.progress import ProgressChoice, display
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,7 +199,7 @@ def study(
     wanted = choose_representations(shards.representations, chosen)
     rows = join(shards, labels, wanted, design.group_columns)
     folds, fit = _folds(rows, design), _fitter(rows, design)
-    with shown(progress) as report:
+    with display(progress) as report:
         sweep_result = sweep(
             shards, rows, folds, fit, calibration=design.calibration, seed=design.seed, progress=report
         )

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from halp_probe.engine.identity import identity_of_model, with_prompts
+from halp_probe.engine.identity import add_prompts, identity_of_model
 from halp_probe.engine.prompting import Prompter
 from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel
@@ -63,7 +63,7 @@ def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: boo
             "that it was trained on"
         )
     prompter = Prompter.for_identity(checkpoint, trained)
-    rebuilt = with_prompts(here, prompter, shows_images=trained.shows_images)
+    rebuilt = add_prompts(here, prompter, shows_images=trained.shows_images)
     _refuse(trained.differences(rebuilt, check), probe, loaded)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from halp_probe.engine.decoding import Step
-from halp_probe.engine.engine import Begun, Engine
+from halp_probe.engine.engine import Engine, StartedAnswers
 from halp_probe.engine.images import Picture, load_pictures
 from halp_probe.engine.prompting import Prompter
 from halp_probe.engine.streaming import answer_text, pieces
@@ -36,7 +36,9 @@ class ProbedReply:
     Until the answer has ended, or this is dropped, the prompt's cache stays in the device's memory.
     """
 
-    def __init__(self, started: Begun, risks: Mapping[str, float], tokenizer: Any, guard: AbstractContextManager[Any]):
+    def __init__(
+        self, started: StartedAnswers, risks: Mapping[str, float], tokenizer: Any, guard: AbstractContextManager[Any]
+    ):
         (prompt,), readings = started.computed.prompts, started.computed.readings
         self.risks = dict(risks)  # by the probe's name, calibrated, of a wrong answer
         self.follow_up = bool(prompt.sample.history)  # the probes were trained on prompts without earlier turns
@@ -185,7 +187,7 @@ def representation_of(probe: SavedProbe) -> str:
     return str(probe.metadata["representation"])
 
 
-def _risk(probe: SavedProbe, started: Begun) -> float:
+def _risk(probe: SavedProbe, started: StartedAnswers) -> float:
     vector = started.computed.vectors(representation_of(probe))  # [1, D]
     if not np.isfinite(vector).all():
         raise InputError(f"the model's {representation_of(probe)} is not finite; try dtype float32 or bfloat16")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.engine.engine import Computed, Gate
+from halp_probe.engine.engine import ComputedBatch, Gate
 from halp_probe.engine.images import Picture
 from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
@@ -144,7 +144,7 @@ def risk_gate(probe: SavedProbe, abstain_above: float) -> Gate:
     """Return a gate for the prompts whose risk is at most `abstain_above`; never for one whose state is not finite."""
     representation = representation_of(probe)
 
-    def gate(computed: Computed) -> np.ndarray:
+    def gate(computed: ComputedBatch) -> np.ndarray:
         vectors = computed.vectors(representation)  # [B, D]
         finite = np.isfinite(vectors).all(axis=1)  # [B]
         return finite & (probe.risk(np.where(finite[:, None], vectors, 0)) <= abstain_above)

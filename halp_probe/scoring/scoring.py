@@ -21,7 +21,7 @@ from halp_probe.extraction.extract import extract_with, load
 from halp_probe.extraction.options import ExtractOptions
 from halp_probe.extraction.outcome import Extraction
 from halp_probe.files import atomic_text
-from halp_probe.locking import locked
+from halp_probe.locking import lock_folder
 from halp_probe.models.options import ModelOptions
 from halp_probe.probes.files import SavedProbe
 from halp_probe.progress import Progress, silent
@@ -68,7 +68,7 @@ def score(
     No question with a risk above `abstain_above` is answered. Writes shards, failures.csv and, at the end, risks.csv.
     Raises InputError when the probe was not fitted on such states of this model, and what an extraction raises.
     """
-    with locked(options.output_dir):
+    with lock_folder(options.output_dir):
         loaded, prompter = load(options)
         check_fits(probe, loaded, allow_other_model=allow_other_model)
         calibration = json.dumps(probe.calibration.as_json(), sort_keys=True).encode()

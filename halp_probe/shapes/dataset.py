@@ -1,4 +1,4 @@
-"""ShapesVQA on disk: a folder of pictures and the CSV table that `extract.py` reads."""
+"""Write ShapesVQA to disk: a folder of pictures and the CSV table that `extract.py` reads."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
 from halp_probe.shapes import questions, scenes
 
-FIRST_TRAINING_SEED = 1_000_000  # scenes from here on trained the bundled model
-FIRST_TUNING_SEED = 2_000_000  # and from here on scenes that no bundled model or part has learned, for `train-vlm`
+FIRST_TRAINING_SEED = 1_000_000  # scenes from this seed on trained the bundled model
+FIRST_TUNING_SEED = 2_000_000  # and scenes from this seed on, for `train-vlm`, trained no bundled model or part
 COLUMNS = ("question_id", "image_id", "question", "answer", "kind", "difficulty")
 
 
 def write_dataset(folder: Path, *, n_scenes: int, questions_a_scene: int = 6, seed: int = 0) -> int:
-    """Write `images/scene_NNNNNN.png` and `vqa.csv` for scenes `seed … seed + n_scenes - 1`; the number of questions.
+    """Write `images/scene_NNNNNN.png` and `vqa.csv` for scenes `seed … seed + n_scenes - 1`.
 
-    The same arguments give the same bytes. Raises InputError for seeds whose scenes trained the bundled model.
+    Return the number of questions. The same arguments give the same bytes. Raises InputError for seeds whose scenes
+    trained the bundled model.
     """
     if seed < 0 or seed + n_scenes > FIRST_TRAINING_SEED:
         raise InputError(

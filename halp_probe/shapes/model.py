@@ -1,4 +1,4 @@
-"""The tiny real VLM of ShapesVQA: a `Qwen2_5_VLForConditionalGeneration` of 2 M parameters and its own processor."""
+"""Build ShapesVQA's tiny real VLM: a `Qwen2_5_VLForConditionalGeneration` of 2 M parameters and its processor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHAT_TEMPLATE = chat_template("<|vision_start|><|image_pad|><|vision_end|>")  # 
 
 
 def build_tokenizer() -> Qwen2Tokenizer:
-    """A byte-level BPE of Qwen's kind: ShapesVQA's words are one or two tokens, any other text falls to bytes."""
+    """Train a byte-level BPE like Qwen's: ShapesVQA's words are one or two tokens, other text splits into bytes."""
     corpus = [*questions.every_text(), *(f"{role}\n{SYSTEM_PROMPT}" for role in ("system", "user", "assistant"))]
     corpus += [
         scenes.caption(scenes.make_scene(seed, scenes.MILD))
@@ -52,7 +52,7 @@ def build_tokenizer() -> Qwen2Tokenizer:
 
 
 def build_processor() -> Qwen2_5_VLProcessor:
-    """Pictures of any size become 4 to 16 image tokens (28 × 28 pixels each)."""
+    """Build the processor: pictures of any size become 4 to 16 image tokens (28 × 28 pixels each)."""
     pixels = {"min_pixels": 56 * 56, "max_pixels": scenes.SIDE * scenes.SIDE}
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(**pixels),
@@ -63,7 +63,7 @@ def build_processor() -> Qwen2_5_VLProcessor:
 
 
 def build_model(processor: Qwen2_5_VLProcessor) -> Qwen2_5_VLForConditionalGeneration:
-    """The untrained model, float32; weights follow torch's global seed."""
+    """Build the untrained model, float32; weights follow torch's global seed."""
     ids = processor.tokenizer.convert_tokens_to_ids
     special = {
         "bos_token_id": ids("<|endoftext|>"),

@@ -1,8 +1,10 @@
-"""python -m halp_probe.shapes.parts_training --output-dir runs/parts
+"""Make the two bundled parts from which `halp-probe train-vlm` fuses a VLM without any download.
 
-Makes the two parts from which `halp-probe train-vlm` fuses a VLM without any download. `vit` learns to name what stands
-in each cell of a picture, in about 12 minutes on one CPU thread, on scenes from seeds that `halp-probe shapes` refuses
-to hand out. `lm` is the bundled model's decoder: it can answer about what it is shown, but has never met this tower.
+python -m halp_probe.shapes.parts_training --output-dir runs/parts
+
+`vit` learns to name the shape in each cell of a picture, in about 12 minutes on one CPU thread, on scenes from seeds
+that `halp-probe shapes` refuses. `lm` is the bundled model's decoder: it can answer about pictures, but has never been
+trained with this tower.
 
 Legend: S scenes a batch, D the ViT's width.
 """
@@ -40,7 +42,7 @@ _NOT_COPIED = ("model_type", "architectures", "rope_parameters", "layer_types", 
 
 @dataclass(frozen=True, kw_only=True)
 class VisionTraining:
-    """One training run of the ViT."""
+    """Settings of one training run of the ViT."""
 
     steps: int = 6000
     scenes_a_step: int = 64
@@ -51,15 +53,15 @@ class VisionTraining:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A finished part, in evaluation mode, and the loss of every step."""
+class TrainedPart:
+    """Finished part, in evaluation mode, and the loss of every step."""
 
     model: PreTrainedModel
     losses: list[float]
 
 
 def build_vit() -> ViTModel:
-    """The untrained ViT of width 64: 16 patches and the class token; weights follow torch's global seed."""
+    """Build the untrained ViT of width 64: 16 patches and the class token; weights follow torch's global seed."""
     config = ViTConfig(
         image_size=scenes.SIDE,
         patch_size=PATCH,
@@ -73,47 +75,49 @@ def build_vit() -> ViTModel:
 
 
 def build_image_processor() -> ViTImageProcessor:
-    """Pixels from -1 to 1, as the large ViTs take them."""
+    """Build the image processor: pixels from -1 to 1, as the large ViTs take them."""
     size = {"height": scenes.SIDE, "width": scenes.SIDE}
     return ViTImageProcessor(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
 
-def train_vit(training: VisionTraining) -> Trained:
-    """A ViT whose patches tell colour and shape of what stands there; the head that asked for them is thrown away."""
+def train_vit(training: VisionTraining) -> TrainedPart:
+    """Train a ViT whose patches encode colour and shape of the thing there; the grounding head is discarded."""
     set_seed(training.seed)
     vit = build_vit()
     head = GroundingHead(vit.config.hidden_size)
-    drawn = [
+    scene_list = [
         scenes.make_scene(seed, scenes.MILD)
         for seed in range(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + training.scenes)
     ]
-    pictures = torch.from_numpy(np.stack([np.asarray(scenes.render(scene)) for scene in drawn])).permute(0, 3, 1, 2)
-    grid = (len(drawn), scenes.GRID, scenes.GRID)
-    colours = cell_labels(drawn, "colour", list(scenes.COLOURS)).view(grid)
-    shapes = cell_labels(drawn, "shape", list(scenes.SHAPES)).view(grid)
+    pictures = torch.from_numpy(np.stack([np.asarray(scenes.render(scene)) for scene in scene_list])).permute(
+        0, 3, 1, 2
+    )
+    grid = (len(scene_list), scenes.GRID, scenes.GRID)
+    colours = cell_labels(scene_list, "colour", list(scenes.COLOURS)).view(grid)
+    shapes = cell_labels(scene_list, "shape", list(scenes.SHAPES)).view(grid)
 
     def loss(step: int) -> torch.Tensor:
-        chosen = torch.randint(len(drawn), (training.scenes_a_step,))
+        chosen = torch.randint(len(scene_list), (training.scenes_a_step,))
         down, right, mirrored = (int(torch.randint(n, ())) for n in (scenes.GRID, scenes.GRID, 2))
 
-        def moved(images: torch.Tensor, cell: int) -> torch.Tensor:
+        def shift(images: torch.Tensor, cell: int) -> torch.Tensor:
             rolled = images[chosen].roll((down * cell, right * cell), dims=(-2, -1))
             return rolled.flip(-1) if mirrored else rolled
 
-        pixels = moved(pictures, PATCH) / 127.5 - 1
+        pixels = shift(pictures, PATCH) / 127.5 - 1
         states = vit(pixels).last_hidden_state[:, 1:]  # [S, cells, D]
-        return head.loss(states, moved(colours, 1).flatten(1), moved(shapes, 1).flatten(1))
+        return head.loss(states, shift(colours, 1).flatten(1), shift(shapes, 1).flatten(1))
 
-    learned = torch.nn.ModuleDict({"vit": vit, "head": head})
-    losses = _optimise("vit", learned, loss, training)
-    return Trained(vit.eval(), losses)
+    modules = torch.nn.ModuleDict({"vit": vit, "head": head})
+    losses = _optimise("vit", modules, loss, training)
+    return TrainedPart(vit.eval(), losses)
 
 
-def language_part() -> Qwen2ForCausalLM:
-    """The decoder of the bundled model by itself, in float16: same weights, positions in one dimension."""
+def extract_language_part() -> Qwen2ForCausalLM:
+    """Extract the decoder of the bundled model, in float16: same weights, positions in one dimension."""
     whole = Qwen2_5_VLForConditionalGeneration.from_pretrained(BUNDLED_FOLDER, dtype=torch.float16)
-    told = whole.config.text_config.to_dict()
-    fields = {name: told[name] for name in Qwen2Config().to_dict() if name in told and name not in _NOT_COPIED}
+    source = whole.config.text_config.to_dict()
+    fields = {name: source[name] for name in Qwen2Config().to_dict() if name in source and name not in _NOT_COPIED}
     theta = whole.config.text_config.rope_parameters["rope_theta"]
     model = Qwen2ForCausalLM(Qwen2Config(**fields, rope_parameters={"rope_type": "default", "rope_theta": theta}))
     model.to(torch.float16).model.load_state_dict(whole.model.language_model.state_dict())
@@ -123,12 +127,12 @@ def language_part() -> Qwen2ForCausalLM:
 
 def _optimise(
     name: str,
-    learned: torch.nn.Module,
+    modules: torch.nn.Module,
     loss_of_step: Callable[[int], torch.Tensor],
     training: VisionTraining,
 ) -> list[float]:
-    """AdamW on a one-cycle schedule; the loss of every step, and every 100 steps their mean is printed."""
-    parameters = [p for p in learned.parameters() if p.requires_grad]
+    """Train by AdamW on a one-cycle schedule; print the mean loss every 100 steps, and return all losses."""
+    parameters = [p for p in modules.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
@@ -137,7 +141,7 @@ def _optimise(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, training.learning_rate, total_steps=training.steps + 1, pct_start=0.1, cycle_momentum=False
     )
-    learned.train()
+    modules.train()
     losses: list[float] = []
     started = time.monotonic()
     for step in range(training.steps):
@@ -155,20 +159,21 @@ def _optimise(
 
 
 def save_vit(vit: PreTrainedModel, folder: Path) -> None:
-    """Weights in float16, config and image processor."""
+    """Save weights in float16, config and image processor."""
     vit.to(torch.float16).save_pretrained(folder)
     build_image_processor().save_pretrained(folder)
 
 
 def save_language_part(folder: Path) -> None:
-    """Weights in float16, config, tokenizer and chat template."""
-    language_part().save_pretrained(folder)
+    """Save weights in float16, config, tokenizer and chat template."""
+    extract_language_part().save_pretrained(folder)
     tokenizer = build_tokenizer()
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.save_pretrained(folder)
 
 
 def main() -> None:
+    """Make both parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, required=True, help="gets vit/ and lm/")
     args = parser.parse_args()

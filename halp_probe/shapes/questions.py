@@ -1,4 +1,4 @@
-"""Questions on a scene with their true answers: exists, colour, shape, count, and false premises."""
+"""Ask questions on a scene, with true answers: existence, colour, shape, count, and false premises."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
+    """A question on a scene, with its kind and its true answer."""
+
     kind: str
     text: str
     answer: str
 
 
 def ask(scene: Scene, n: int) -> list[Question]:
-    """`n` different questions on the scene, the kinds in turn; fewer only if the scene allows no more.
+    """Ask `n` different questions on the scene, of each kind in turn; fewer only if the scene allows no more.
 
-    `yes` and `no` are equally likely, and so is a question on a thing that is there as on one that is not.
+    `yes` and `no` are equally likely, and so are questions on things that are in the scene and on others.
     """
     rng = np.random.default_rng([scene.seed, 2])
     kinds = [KINDS[k] for k in rng.permutation(len(KINDS))]
-    asked: dict[str, Question] = {}
+    questions: dict[str, Question] = {}
     for turn in range(20 * n):
-        if len(asked) == n:
+        if len(questions) == n:
             break
         question = _ask_one(scene, kinds[turn % len(kinds)], rng)
-        if question is not None and question.text not in asked:
-            asked[question.text] = question
-    return list(asked.values())
+        if question is not None and question.text not in questions:
+            questions[question.text] = question
+    return list(questions.values())
 
 
 def _ask_one(scene: Scene, kind: str, rng: np.random.Generator) -> Question | None:
@@ -50,7 +52,7 @@ def _ask_one(scene: Scene, kind: str, rng: np.random.Generator) -> Question | No
             colour, shape = _pick(rng, sorted(pairs))
             return Question(kind=kind, text=_exists(colour, shape), answer="yes")
         absent = [(c, s) for c in COLOURS for s in SHAPES if (c, s) not in pairs]
-        near = [(c, s) for c, s in absent if c in by_colour or s in by_shape]  # half right: must look at both
+        near = [(c, s) for c, s in absent if c in by_colour or s in by_shape]  # half right: the model must look at both
         colour, shape = _pick(rng, near if rng.random() < 0.7 else absent)
         return Question(kind=kind, text=_exists(colour, shape), answer="no")
     if kind == "count":
@@ -62,10 +64,10 @@ def _ask_one(scene: Scene, kind: str, rng: np.random.Generator) -> Question | No
         return Question(kind=kind, text=_count(noun.format(name)), answer=str(number))
     asks_colour = kind == "colour" or (kind == "false_premise" and rng.random() < 0.5)
     counts, names = (by_shape, list(SHAPES)) if asks_colour else (by_colour, list(COLOURS))
-    known = [name for name in names if counts[name] == (0 if kind == "false_premise" else 1)]
-    if not known:
+    candidates = [name for name in names if counts[name] == (0 if kind == "false_premise" else 1)]
+    if not candidates:
         return None
-    name = _pick(rng, known)
+    name = _pick(rng, candidates)
     text = f"What colour is the {name}?" if asks_colour else f"What shape is the {name} one?"
     if kind == "false_premise":
         return Question(kind=kind, text=text, answer=NOTHING)
@@ -74,7 +76,7 @@ def _ask_one(scene: Scene, kind: str, rng: np.random.Generator) -> Question | No
 
 
 def every_text() -> Iterator[str]:
-    """Every question and every answer there can be (for the tokenizer, and to see that none is unknown)."""
+    """Yield every possible question and answer (for the tokenizer, and to check that none is unknown)."""
     for shape in SHAPES:
         yield f"What colour is the {shape}?"
         yield _count(shape)

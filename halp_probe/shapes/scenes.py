@@ -1,7 +1,7 @@
-"""Pictures of coloured shapes, drawn from a seed, each with its own difficulty.
+"""Draw pictures of coloured shapes from a seed, each with its own difficulty.
 
-What makes a scene hard is in the picture alone: low contrast, small or overlapping shapes, noise, clutter. So a model's
-errors come from what it saw, and a probe has something to find that the question's text does not tell.
+The picture alone makes a scene hard: low contrast, small or overlapping shapes, noise, clutter. So a model's errors
+come from the picture, and a probe can find something that the question's text does not reveal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 SIDE = 112  # pixels
-GRID = 4  # cells a side in which captions name places: cell 0 is top left, 15 bottom right
+GRID = 4  # cells a side of the grid in captions: cell 0 is top left, 15 bottom right
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 COLOURS = {
     "red": (225, 30, 40),
@@ -24,8 +24,8 @@ COLOURS = {
     "orange": (245, 135, 20),
 }
 MAX_THINGS = 5
-HARDEST = 1.5  # difficulties of a data set are drawn up to here
-MILD = 1.0  # and in training up to here: a data set also holds pictures harder than any the model has learned from
+HARDEST = 1.5  # largest difficulty in a data set
+MILD = 1.0  # largest difficulty in training: a data set also holds harder pictures than any that the model has seen
 _OVERSAMPLING = 3
 
 
@@ -43,12 +43,13 @@ class Thing:
 
     @property
     def cell(self) -> int:
+        """Index of the grid's cell with the centre."""
         return int(self.y * GRID / SIDE) * GRID + int(self.x * GRID / SIDE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """What is in the picture of one seed; `difficulty` (0 to 1.5) steers contrast, size, overlap, noise and clutter."""
+    """Content of the picture of one seed; `difficulty` (0 to 1.5) controls contrast, size, overlap, noise, clutter."""
 
     seed: int
     difficulty: float
@@ -57,7 +58,7 @@ class Scene:
 
 
 def make_scene(seed: int, hardest: float = HARDEST) -> Scene:
-    """The scene of this seed: 1 to 5 things, each in a cell of its own, of a difficulty in [0, hardest]."""
+    """Make the scene of this seed: 1 to 5 things, each in its own cell, of a difficulty in [0, hardest]."""
     rng = np.random.default_rng([seed, 0])
     difficulty = hardest * float(rng.uniform())
     background = int(rng.integers(25, 230))
@@ -87,7 +88,7 @@ def make_scene(seed: int, hardest: float = HARDEST) -> Scene:
 
 
 def render(scene: Scene) -> Image.Image:
-    """The scene as an RGB picture of 112 × 112 pixels; the same bytes for the same scene."""
+    """Render the scene as an RGB picture of 112 × 112 pixels; the same bytes for the same scene."""
     rng = np.random.default_rng([scene.seed, 1])
     side = SIDE * _OVERSAMPLING
     canvas = Image.new("RGB", (side, side), (scene.background,) * 3)
@@ -110,7 +111,7 @@ def render(scene: Scene) -> Image.Image:
 
 
 def caption(scene: Scene) -> str:
-    """Every thing with its cell, in reading order: `3 red circle 5 blue square`."""
+    """Describe every thing with its cell, in reading order: `3 red circle 5 blue square`."""
     ordered = sorted(scene.things, key=lambda t: (t.cell, t.x, t.y))
     return " ".join(f"{t.cell} {t.colour} {t.shape}" for t in ordered)
 

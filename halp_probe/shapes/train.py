@@ -1,8 +1,9 @@
-"""python -m halp_probe.shapes.train --output-dir runs/shapes
+"""Train the bundled ShapesVQA model on the CPU (about 35 minutes on 2 cores), seeded and resumable.
 
-Trains the bundled ShapesVQA model on the CPU (about 35 minutes on 2 cores), seeded and resumable: run the same command
-again after an interruption. Scenes come from seeds that `halp-probe shapes` refuses to hand out, so what the demo and
-the tests measure is held out.
+python -m halp_probe.shapes.train --output-dir runs/shapes
+
+Run the same command again after an interruption. Scenes come from seeds that `halp-probe shapes` refuses, so what the
+demo and the tests measure is held out.
 
 Legend: S scenes a batch, T tokens of a packed row, P prefix tokens (up to the end of the image).
 """
@@ -24,12 +25,12 @@ from halp_probe.shapes import questions, scenes
 from halp_probe.shapes.dataset import FIRST_TRAINING_SEED
 from halp_probe.shapes.model import build_model, build_processor
 
-IGNORED = -100  # label of a token that is not learned
+IGNORED = -100  # label of a token without a loss
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One training run."""
+    """Settings of one training run."""
 
     steps: int = 4000
     scenes_a_step: int = 16
@@ -43,7 +44,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedBatch:
-    """S scenes, each one row: the prefix once, then every question as a branch that sees the prefix and itself."""
+    """S scenes, one a row: the prefix once, then every question as a branch that attends to the prefix and itself."""
 
     pixel_values: torch.Tensor  # [patches, channels · 2 · 14 · 14] float32
     image_grid_thw: torch.Tensor  # [S, 3] int64
@@ -57,25 +58,25 @@ class PackedBatch:
 
 
 def pack(processor: Qwen2_5_VLProcessor, seeds: Sequence[int], questions_a_scene: int) -> PackedBatch:
-    """The scenes of these seeds with their questions and captions as one batch."""
+    """Pack the scenes of these seeds with their questions and captions into one batch."""
     tokenizer = processor.tokenizer
-    drawn = [scenes.make_scene(seed, scenes.MILD) for seed in seeds]
-    pixels = processor.image_processor(images=[scenes.render(s) for s in drawn], return_tensors="pt")
+    scene_list = [scenes.make_scene(seed, scenes.MILD) for seed in seeds]
+    pixels = processor.image_processor(images=[scenes.render(s) for s in scene_list], return_tensors="pt")
     image_tokens = int(pixels["image_grid_thw"][0].prod()) // processor.image_processor.merge_size**2
     rows = []
-    for scene in drawn:
-        asked = [(q.text, q.answer) for q in questions.ask(scene, questions_a_scene)]
+    for scene in scene_list:
+        question_pairs = [(q.text, q.answer) for q in questions.ask(scene, questions_a_scene)]
         branches, prefix = [], []
-        for text, answer in [*asked, (questions.CAPTION_PROMPT, scenes.caption(scene))]:
+        for text, answer in [*question_pairs, (questions.CAPTION_PROMPT, scenes.caption(scene))]:
             content = [{"type": "image"}, {"type": "text", "text": text}]
             prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
             head, tail = prompt.split("<|vision_end|>")
             prefix = tokenizer(
                 head.replace("<|image_pad|>", "<|image_pad|>" * image_tokens) + "<|vision_end|>"
             ).input_ids
-            asked_ids = tokenizer(tail).input_ids
+            question_ids = tokenizer(tail).input_ids
             answer_ids = tokenizer(answer + "<|im_end|>").input_ids
-            branches.append((asked_ids, answer_ids))
+            branches.append((question_ids, answer_ids))
         rows.append((prefix, branches))
     width = max(len(prefix) + sum(len(a) + len(b) for a, b in branches) for prefix, branches in rows)
     n = len(rows)
@@ -88,11 +89,11 @@ def pack(processor: Qwen2_5_VLProcessor, seeds: Sequence[int], questions_a_scene
         at = len(prefix)
         input_ids[row, :at] = torch.tensor(prefix)
         branch_of[row, :at] = 0
-        for number, (asked_ids, answer_ids) in enumerate(branches, start=1):
-            ids = asked_ids + answer_ids
+        for number, (question_ids, answer_ids) in enumerate(branches, start=1):
+            ids = question_ids + answer_ids
             end = at + len(ids)
             input_ids[row, at:end] = torch.tensor(ids)
-            labels[row, at + len(asked_ids) - 1 : end - 1] = torch.tensor(answer_ids)
+            labels[row, at + len(question_ids) - 1 : end - 1] = torch.tensor(answer_ids)
             is_caption[row, at:end] = number == len(branches)
             branch_of[row, at:end] = number
             place[row, at:end] = torch.arange(len(ids))
@@ -110,15 +111,15 @@ def pack(processor: Qwen2_5_VLProcessor, seeds: Sequence[int], questions_a_scene
         is_caption=is_caption,
         position_ids=position_ids,
         attention_mask=look[:, None],
-        cell_colours=cell_labels(drawn, "colour", list(scenes.COLOURS)),
-        cell_shapes=cell_labels(drawn, "shape", list(scenes.SHAPES)),
+        cell_colours=cell_labels(scene_list, "colour", list(scenes.COLOURS)),
+        cell_shapes=cell_labels(scene_list, "shape", list(scenes.SHAPES)),
     )
 
 
-def cell_labels(drawn: Sequence[scenes.Scene], attribute: str, names: list[str]) -> torch.Tensor:
-    """[S, cells] int64: what stands in each cell of the captions' grid, `len(names)` where nothing does."""
-    labels = torch.full((len(drawn), scenes.GRID**2), len(names))
-    for row, scene in enumerate(drawn):
+def cell_labels(scene_list: Sequence[scenes.Scene], attribute: str, names: list[str]) -> torch.Tensor:
+    """Return [S, cells] int64: the index of the thing in each cell of the captions' grid, `len(names)` if empty."""
+    labels = torch.full((len(scene_list), scenes.GRID**2), len(names))
+    for row, scene in enumerate(scene_list):
         for thing in scene.things:
             labels[row, thing.cell] = names.index(getattr(thing, attribute))
     return labels
@@ -127,7 +128,7 @@ def cell_labels(drawn: Sequence[scenes.Scene], attribute: str, names: list[str])
 def _positions(
     prefix: list[int], place: torch.Tensor, branch_of: torch.Tensor, grid: torch.Tensor, processor: Qwen2_5_VLProcessor
 ) -> torch.Tensor:
-    """MRoPE positions [3, S, T]: the image spans its grid, and every branch starts right after the prefix."""
+    """Compute mRoPE positions [3, S, T]: the image spans its grid, and every branch starts right after the prefix."""
     image_token = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
     first = prefix.index(image_token)
     height, width = (int(side) // processor.image_processor.merge_size for side in grid[1:])
@@ -145,7 +146,7 @@ def _positions(
 
 
 class GroundingHead(torch.nn.Module):
-    """Names the thing in an image token's cell. For training only: answers alone leave the vision tower blind."""
+    """Head that names the thing in an image token's cell. For training only: answers alone do not train the tower."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -153,15 +154,15 @@ class GroundingHead(torch.nn.Module):
         self.shape = torch.nn.Linear(width, len(scenes.SHAPES) + 1)
 
     def loss(self, image_tokens: torch.Tensor, cell_colours: torch.Tensor, cell_shapes: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy over the cells; image tokens [S, cells, D], labels [S, cells] of `cell_labels`."""
+        """Return the cells' mean cross-entropy; image tokens [S, cells, D], labels [S, cells] of `cell_labels`."""
         cross_entropy = torch.nn.functional.cross_entropy
         colours = cross_entropy(self.colour(image_tokens).flatten(0, 1), cell_colours.flatten())
         shapes = cross_entropy(self.shape(image_tokens).flatten(0, 1), cell_shapes.flatten())
         return colours + shapes
 
 
-def see(model: Qwen2_5_VLForConditionalGeneration, batch: PackedBatch) -> torch.Tensor:
-    """The batch's image tokens after the merger, [S, image tokens, D]."""
+def embed_images(model: Qwen2_5_VLForConditionalGeneration, batch: PackedBatch) -> torch.Tensor:
+    """Return the batch's image tokens after the merger, [S, image tokens, D]."""
     features = model.model.get_image_features(batch.pixel_values, batch.image_grid_thw, return_dict=True)
     return torch.stack(list(features.pooler_output))
 
@@ -169,7 +170,7 @@ def see(model: Qwen2_5_VLForConditionalGeneration, batch: PackedBatch) -> torch.
 def packed_loss(
     model: Qwen2_5_VLForConditionalGeneration, image_tokens: torch.Tensor, batch: PackedBatch, caption_weight: float
 ) -> torch.Tensor:
-    """Mean cross-entropy of the answers' tokens plus `caption_weight` times that of the captions' tokens."""
+    """Return the mean cross-entropy of the answers' tokens plus `caption_weight` times that of the captions'."""
     embeddings = model.get_input_embeddings()(batch.input_ids)
     is_image = (batch.input_ids == model.config.image_token_id)[..., None]
     embeddings = embeddings.masked_scatter(is_image, image_tokens.flatten(0, 1))
@@ -179,14 +180,16 @@ def packed_loss(
         attention_mask=batch.attention_mask,
         use_cache=False,
     ).last_hidden_state  # [S, T, D]
-    learned = batch.labels != IGNORED
-    losses = torch.nn.functional.cross_entropy(model.lm_head(hidden[learned]), batch.labels[learned], reduction="none")
-    caption = batch.is_caption[learned]
+    has_label = batch.labels != IGNORED
+    losses = torch.nn.functional.cross_entropy(
+        model.lm_head(hidden[has_label]), batch.labels[has_label], reduction="none"
+    )
+    caption = batch.is_caption[has_label]
     return losses[~caption].mean() + caption_weight * losses[caption].mean()
 
 
 class _Batches(Dataset[PackedBatch]):
-    """Batch k is a function of k alone, so a resumed run sees what an uninterrupted one would have seen."""
+    """Training batches: batch k depends on k alone, so a resumed run sees the batches of an uninterrupted one."""
 
     def __init__(self, config: TrainConfig, processor: Qwen2_5_VLProcessor, first_step: int) -> None:
         self.config, self.processor, self.first_step = config, processor, first_step
@@ -203,16 +206,16 @@ class _Batches(Dataset[PackedBatch]):
 
 
 def train(config: TrainConfig, output_dir: Path, *, stop_after: int | None = None, workers: int = 1) -> list[float]:
-    """Train (or go on from the checkpoint in `output_dir`), save the model in float16, return this call's losses."""
+    """Train, or resume from the checkpoint in `output_dir`; save the model in float16, return this call's losses."""
     set_seed(config.seed)
     output_dir.mkdir(parents=True, exist_ok=True)
     processor = build_processor()
     model = build_model(processor)
     model.train()
     head = GroundingHead(model.config.text_config.hidden_size)
-    learned = torch.nn.ModuleDict({"model": model, "head": head})
-    decayed = [p for p in learned.parameters() if p.ndim > 1]
-    plain = [p for p in learned.parameters() if p.ndim <= 1]
+    modules = torch.nn.ModuleDict({"model": model, "head": head})
+    decayed = [p for p in modules.parameters() if p.ndim > 1]
+    plain = [p for p in modules.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=config.learning_rate,
@@ -227,7 +230,7 @@ def train(config: TrainConfig, output_dir: Path, *, stop_after: int | None = Non
         state = torch.load(checkpoint, weights_only=True)
         if json.loads(state["config"]) != asdict(config):
             raise ValueError(f"{checkpoint} belongs to another run ({state['config']}); choose a new --output-dir")
-        learned.load_state_dict(state["learned"])
+        modules.load_state_dict(state["learned"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         step = state["step"]
@@ -236,12 +239,12 @@ def train(config: TrainConfig, output_dir: Path, *, stop_after: int | None = Non
     loader = DataLoader(_Batches(config, processor, step), batch_size=None, num_workers=workers)
     for batch in loader:
         caption_weight = 1.0 if step < config.caption_steps * config.steps else 0.2
-        image_tokens = see(model, batch)
+        image_tokens = embed_images(model, batch)
         grounding = head.loss(image_tokens, batch.cell_colours, batch.cell_shapes)
         loss = packed_loss(model, image_tokens, batch, caption_weight) + grounding
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
@@ -251,7 +254,7 @@ def train(config: TrainConfig, output_dir: Path, *, stop_after: int | None = Non
             rate = len(losses) / (time.monotonic() - started)
             print(f"step {step}/{config.steps}  loss {recent:.3f}  {rate:.1f} steps/s", flush=True)
         if step % config.checkpoint_every == 0 or step in (config.steps, stop_after):
-            _save_checkpoint(checkpoint, config, step, learned, optimizer, schedule)
+            _save_checkpoint(checkpoint, config, step, modules, optimizer, schedule)
         if step == stop_after:
             return losses
     model.eval().to(torch.float16).save_pretrained(output_dir / "model")
@@ -263,7 +266,7 @@ def _save_checkpoint(
     path: Path,
     config: TrainConfig,
     step: int,
-    learned: torch.nn.Module,
+    modules: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
@@ -272,7 +275,7 @@ def _save_checkpoint(
         {
             "config": json.dumps(asdict(config)),
             "step": step,
-            "learned": learned.state_dict(),
+            "learned": modules.state_dict(),
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
         },
@@ -282,6 +285,7 @@ def _save_checkpoint(
 
 
 def main() -> None:
+    """Train the model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output-dir", type=Path, required=True, help="checkpoint, and the finished model in model/")
     parser.add_argument("--steps", type=int, default=TrainConfig.steps)

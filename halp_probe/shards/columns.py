@@ -27,17 +27,17 @@ NUMBERS: dict[str, type[np.generic]] = {
     "answer_logprob": np.float32,
     "answer_tokens": np.int32,
 }
-IMAGES = "images"  # where prompts show other than the one file `image_id`: a JSON list of files
+IMAGES = "images"  # if prompts show anything but the one file `image_id`: a JSON list of files
 OWN_COLUMNS = frozenset({*CORE_TEXTS, *NUMBERS, "token_index", "token_id", VISION_ONLY, VISION_ENCODER}) | {
     VISION_TOKEN,
     QUERY_TOKEN,
 }
-RESERVED_COLUMNS = OWN_COLUMNS | {IMAGES}  # names that no column of a table may have
+RESERVED_COLUMNS = OWN_COLUMNS | {IMAGES}  # names that a column of a table must not have
 
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """N samples, column by column."""
+    """A block of N samples, column by column."""
 
     texts: dict[str, list[str]]  # the core texts, then the table's further columns
     numbers: dict[str, np.ndarray]  # [N], dtypes as in NUMBERS
@@ -45,13 +45,14 @@ class Columns:
 
     @property
     def question_ids(self) -> list[str]:
+        """Question ids of the N samples."""
         return self.texts["question_id"]
 
     def __len__(self) -> int:
         return len(self.question_ids)
 
     def take(self, rows: Sequence[int]) -> Columns:
-        """These rows, in this order."""
+        """Return the given rows, in this order."""
         index = np.asarray(rows, dtype=np.intp)
         return Columns(
             texts={name: [values[row] for row in rows] for name, values in self.texts.items()},
@@ -61,7 +62,7 @@ class Columns:
 
 
 def concatenate(blocks: Sequence[Columns]) -> Columns:
-    """Blocks of the same columns, one after the other."""
+    """Concatenate blocks of the same columns."""
     first = blocks[0]
     return Columns(
         texts={name: [value for block in blocks for value in block.texts[name]] for name in first.texts},
@@ -71,7 +72,7 @@ def concatenate(blocks: Sequence[Columns]) -> Columns:
 
 
 def table_texts(sample: Sample) -> dict[str, str]:
-    """What the table says of a sample, under the names that the columns have."""
+    """Return a sample's texts from the table, by the names of the columns."""
     return {
         "image_id": sample.image_id,
         "question": sample.question,
@@ -82,22 +83,24 @@ def table_texts(sample: Sample) -> dict[str, str]:
 
 
 def image_files(stored: str) -> tuple[str, ...]:
-    """`Sample.images` from what `table_texts` made of them. Raises InputError for other text."""
+    """Return `Sample.images` from the text that `table_texts` made of it. Raises InputError for other text."""
     try:
         return tuple(map(str, json.loads(stored)))
     except (ValueError, TypeError):
-        raise InputError(f"column {IMAGES!r} holds {stored!r}, no JSON list of files: it is one of the table") from None
+        raise InputError(
+            f"column {IMAGES!r} holds {stored!r}, not a JSON list of files: it is a column of the table"
+        ) from None
 
 
 def subject(texts: Mapping[str, str]) -> tuple[str, ...]:
-    """`Sample.subject` of the sample that `table_texts` gave these of."""
+    """Return `Sample.subject` from the texts that `table_texts` made of a sample."""
     return (image_files(texts[IMAGES]) if IMAGES in texts else ()) or (texts["image_id"],)
 
 
 def from_captured(rows: Sequence[Captured]) -> Columns:
-    """Captured samples as columns; all must have the same layers, the same further columns, and images or none.
+    """Convert captured samples into columns; all have the same layers and further columns, and all or none show images.
 
-    Raises InputError for a question with earlier turns: no column would tell them.
+    Raises InputError for a question with earlier turns, for which there is no column.
     """
     if later := [row.sample.question_id for row in rows if row.sample.history]:
         raise InputError(f"question {later[0]!r} has earlier turns, which a shard does not hold: leave them out")

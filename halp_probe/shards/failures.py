@@ -1,4 +1,4 @@
-"""`failures.csv`: what could not be processed, at which stage and why. Tried again by the next run."""
+"""The file `failures.csv`: what could not be processed, at which stage and why. The next run tries it again."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _COLUMNS = ["question_id", "stage", "reason"]
 
 
 def read_failures(folder: Path) -> list[Failure]:
-    """The failures that the last run left; none when there is no such file.
+    """Read the failures that the last run left; an empty list if there is no such file.
 
-    Raises InputError for a file of that name that is none of ours.
+    Raises InputError for a file of that name that halp_probe did not write.
     """
     path = folder / FAILURES_FILE
     if not path.exists():
@@ -25,7 +25,7 @@ def read_failures(folder: Path) -> list[Failure]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             columns, *rows = csv.reader(file)
-    except (ValueError, csv.Error):  # no rows at all, or no text
+    except (ValueError, csv.Error):  # no rows at all, or not a text
         columns, rows = [], []
     if columns != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
         raise InputError(f"{path} is not a list of failures of halp_probe; choose another folder or remove it")
@@ -33,7 +33,7 @@ def read_failures(folder: Path) -> list[Failure]:
 
 
 def write_failures(folder: Path, failures: Iterable[Failure], name: str = FAILURES_FILE) -> None:
-    """Replace the file; no failures, no file."""
+    """Replace the file; without failures, remove it."""
     rows = list(failures)
     path = folder / name
     if not rows:

@@ -1,4 +1,4 @@
-"""`inspect_h5.py FILE|FOLDER`: what a shard holds, in numbers, and whether it is valid. Without torch.
+"""Summary of what a shard holds, and whether it is valid, for `inspect_h5.py FILE|FOLDER`. Without torch.
 
 Legend: N samples, D width.
 """
@@ -19,7 +19,7 @@ from halp_probe.shards.validation import problems
 
 
 def inspect(shards: Shards) -> dict[str, Any]:
-    """Attributes, samples, layers, every representation's statistics, failures and problems, as plain values."""
+    """Return attributes, samples, layers, statistics of each representation, failures and problems, as plain values."""
     wrong = [f"{path.name}: {problem}" for path in shards.files for problem in problems(path)]
     layers = {layer for name in shards.representations if (layer := layer_of(name)) is not None}
     names = () if wrong else shards.representations
@@ -39,7 +39,7 @@ def inspect(shards: Shards) -> dict[str, Any]:
 
 
 def sample_report(shards: Shards, question_id: str) -> dict[str, Any]:
-    """One sample's texts, positions and confidence, None for NaN. Raises InputError when there is no such id."""
+    """Return one sample's texts, positions and confidence; None for NaN. Raises InputError for an unknown id."""
     if question_id not in shards.question_ids:
         raise InputError(f"no question {question_id!r} in these shards; the first is {shards.question_ids[0]!r}")
     row = shards.question_ids.index(question_id)
@@ -49,7 +49,7 @@ def sample_report(shards: Shards, question_id: str) -> dict[str, Any]:
 
 
 def _statistics(vectors: np.ndarray) -> dict[str, Any]:
-    """Of the values that are numbers; NaN are counted."""
+    """Compute the statistics of the values that are not NaN, and the number of NaN."""
     values = vectors[~np.isnan(vectors)].astype(np.float64)
     return {
         "shape": list(vectors.shape),

@@ -1,4 +1,4 @@
-"""Group-per-question files of other HALP code: arrays of float32 straight under `<question_id>/…`.
+"""Group-per-question files of other HALP code: arrays of float32 directly under `<question_id>/…`.
 
 Legend: n questions of the file, D width.
 """
@@ -16,7 +16,7 @@ _TEXTS = ("question", "image_id", "answer", "ground_truth_answer")
 
 
 def is_legacy(file: h5py.File) -> bool:
-    """No columns, and the first question group holds what HALP code writes."""
+    """Return whether a file has no columns, and its first question group holds arrays that HALP code writes."""
     if COLUMNS in file:
         return False
     first = next(iter(file.values()), None)
@@ -24,34 +24,38 @@ def is_legacy(file: h5py.File) -> bool:
 
 
 def question_ids(file: h5py.File) -> list[str]:
-    """The names of the question groups; such code does not escape ids."""
+    """Return the names of the question groups; such code does not escape ids."""
     return [name for name, item in file.items() if isinstance(item, h5py.Group)]
 
 
 def representations(file: h5py.File) -> list[str]:
-    """All that any question has: one question's missing array does not hide it from the others."""
+    """Return the representations that at least one question has."""
     found = {name for question_id in question_ids(file) for name in _array_names(file[question_id])}
     return sorted(found, key=reading_order)
 
 
 def text_columns(file: h5py.File) -> list[str]:
+    """Return the names of the texts that the first question has."""
     first = file[question_ids(file)[0]]
     return [name for name in _TEXTS if name in first or name in first.attrs]
 
 
 def read_text(file: h5py.File, name: str) -> list[str]:
-    """One text for each question; "" where a question has none."""
+    """Read one text for each question; "" where a question has none."""
     return [_text(file[question_id], name) for question_id in question_ids(file)]
 
 
 def width(file: h5py.File, representation: str) -> int:
-    """D, as the first question that has the array has it; 0 when none has it."""
+    """Return D, taken from the first question that has the array; 0 if none has it."""
     arrays = (file.get(f"{question_id}/{representation}") for question_id in file)
     return next((int(array.size) for array in arrays if array is not None), 0)
 
 
 def read_vectors(file: h5py.File, representation: str) -> np.ndarray:
-    """[n, D] float32; NaN rows for questions without the array; [n, 0] when none has it."""
+    """Read [n, D] float32; rows of NaN for questions without the array; [n, 0] if none has it.
+
+    Raises KeyError if questions disagree on D.
+    """
     ids = question_ids(file)
     vectors = np.full((len(ids), width(file, representation)), np.nan, dtype=np.float32)
     for question_id, row in zip(ids, vectors, strict=True):

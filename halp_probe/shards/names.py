@@ -16,7 +16,7 @@ _STYLE_WORDS = {"instruct", "chat", "it", "hf"}
 
 
 def escape(name: str) -> str:
-    """A question id or CSV column as an HDF5 name: `%` and `/` as %25 and %2F; reserved names wholly escaped.
+    """Escape a question id or CSV column for HDF5: `%` and `/` as %25 and %2F; every character of a reserved name.
 
     Raises InputError for what HDF5 cannot hold: a blank name, or one with a NUL character.
     """
@@ -28,33 +28,34 @@ def escape(name: str) -> str:
 
 
 def unescape(name: str) -> str:
-    """The inverse of `escape`."""
+    """Undo `escape`."""
     return unquote(name, errors="strict")
 
 
 def layer_name(position: str, layer: int) -> str:
-    """`query_token_representation/layer_7` and the like."""
+    """Return a name such as `query_token_representation/layer_7`."""
     return f"{position}/layer_{layer}"
 
 
 def is_representation(name: str) -> bool:
+    """Return whether this is the name of a representation."""
     return name in (VISION_ONLY, VISION_ENCODER) or _LAYERED.fullmatch(name) is not None
 
 
 def layer_of(representation: str) -> int | None:
-    """The layer that a representation's name ends in; None for the two vision means."""
+    """Return the layer at the end of a representation's name; None for the two vision means."""
     match = _LAYERED.fullmatch(representation)
     return int(match[2]) if match else None
 
 
 def reading_order(representation: str) -> tuple[int, int]:
-    """Sorts representations: vision-only, vision-encoder, vision token by layer, query token by layer."""
+    """Return the sort key: vision-only, vision-encoder, vision token by layer, query token by layer."""
     position = representation.split("/")[0]
     return (VISION_ONLY, VISION_ENCODER, VISION_TOKEN, QUERY_TOKEN).index(position), layer_of(representation) or 0
 
 
 def model_slug(model: str) -> str:
-    """Qwen/Qwen2.5-VL-7B-Instruct -> qwen25vl_7b: family words joined, then the size, then what else tells it apart."""
+    """Shorten Qwen/Qwen2.5-VL-7B-Instruct to qwen25vl_7b: the family's words joined, the size, other words."""
     words = [w for w in re.split(r"[-_\s]+", model.rstrip("/").split("/")[-1].lower()) if w]
     family: list[str] = []
     while words and not _SIZE.fullmatch(words[0]):
@@ -65,10 +66,11 @@ def model_slug(model: str) -> str:
 
 
 def shard_name(slug: str, part: int) -> str:
+    """Return the file name of a shard."""
     return f"{slug}_embeddings_part_{part:03d}.h5"
 
 
 def part_number(file_name: str) -> int | None:
-    """The part in a shard's file name; None when it is not the name of a finished shard."""
+    """Return the part number in a shard's file name; None if it is not the name of a finished shard."""
     match = re.fullmatch(r".+_embeddings_part_(\d+)\.h5", file_name)
     return int(match[1]) if match else None

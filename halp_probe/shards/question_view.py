@@ -1,4 +1,4 @@
-"""The view by question: one group a question, its arrays HDF5 virtual datasets onto the rows of the columns.
+"""The view by question: one group a question, whose arrays are HDF5 virtual datasets onto rows of the columns.
 
 Written with h5py's low-level calls: a shard of 1,000 questions has 11,000 of these datasets, and the high-level ones
 cost three times as much.
@@ -17,10 +17,10 @@ QUESTION_TEXTS = ("question", "image_id", "answer", "ground_truth_answer")
 
 
 def write_question_view(file: h5py.File, columns: Columns, dtype: np.dtype) -> None:
-    """One group for each question at the root, in the order of the columns.
+    """Write one group for each question at the root, in the order of the columns.
 
-    Each array [D] maps one row of `/_columns/<representation>` [N, D] in the same file (source `"."`): of a source file
-    that is missing, a virtual dataset would read as zeros without a word.
+    Each array [D] maps one row of `/_columns/<representation>` [N, D] in the same file (source `"."`): if a separate
+    source file were missing, a virtual dataset would silently read as zeros.
     """
     ordered = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
     ordered.set_link_creation_order(h5py.h5p.CRT_ORDER_TRACKED | h5py.h5p.CRT_ORDER_INDEXED)
@@ -33,7 +33,7 @@ def write_question_view(file: h5py.File, columns: Columns, dtype: np.dtype) -> N
     spaces = {
         name: (h5py.h5s.create_simple((vectors.shape[1],)), h5py.h5s.create_simple(vectors.shape))
         for name, vectors in columns.vectors.items()
-        if name != VISION_ENCODER  # HALP's layout has no such array; it is there by column
+        if name != VISION_ENCODER  # HALP's layout has no such array; it is stored as a column only
     }
     for row, question_id in enumerate(columns.question_ids):
         group = h5py.h5g.create(file.id, escape(question_id).encode(), gcpl=ordered, lcpl=with_parents)

@@ -44,7 +44,7 @@ class ShardError(InputError):
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """The samples of one or more shard files, read on demand; nothing is held but their ids and names."""
+    """Samples of one or more shard files, read on demand; only ids and names are kept in memory."""
 
     files: tuple[Path, ...]
     counts: tuple[int, ...]  # samples in each file
@@ -56,43 +56,43 @@ class Shards:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know before trusting that this is everything; empty after a run that has ended."""
+        """Warnings that the samples may be incomplete; empty after a run that has ended."""
         waiting = len(list((self.files[0].parent / JOURNAL).glob("*.h5")))
         if not waiting:
             return ()
-        return (f"the run is not finished: {waiting} batches are in no shard yet; run extract.py again to end it",)
+        return (f"the run is not finished: {waiting} batches are in no shard yet; run extract.py again to finish it",)
 
     def has(self, name: str) -> bool:
-        """Whether there is a text or number column of this name."""
+        """Return whether there is a text or number column of this name."""
         return name in self.text_columns or name in self.number_columns
 
     def text(self, name: str) -> list[str]:
-        """N strings: `question`, `answer` (the model's), `ground_truth_answer`, `image_sha256`, further CSV columns."""
-        self._known(name, self.text_columns)
+        """Read N strings: `question`, `answer` (the model's), `ground_truth_answer`, `image_sha256` …."""
+        self._check_name(name, self.text_columns)
         if name == "question_id":
             return list(self.question_ids)
-        return list(chain.from_iterable(self._from_each(lambda file: _read_text(file, name))))
+        return list(chain.from_iterable(self._read_each(lambda file: _read_text(file, name))))
 
     def numbers(self, name: str) -> np.ndarray:
-        """[N] int32 or float32: `first_token_entropy` and `first_token_logprob` in nats, `token_index/query`, …"""
-        self._known(name, self.number_columns)
-        return np.concatenate(self._from_each(lambda file: _dataset(file, name)[()]))
+        """Read [N] int32 or float32: `first_token_entropy` and `first_token_logprob` in nats, `token_index/query` …."""
+        self._check_name(name, self.number_columns)
+        return np.concatenate(self._read_each(lambda file: _dataset(file, name)[()]))
 
     def vectors(self, representation: str) -> np.ndarray:
-        """[N, D] float32 of one representation; a row of NaN alone is a sample without this vector.
+        """Read [N, D] float32 of one representation; a row of NaN only is a sample without this vector.
 
-        Raises ShardError when no sample has it, or when files disagree on D.
+        Raises ShardError if no sample has it, or if files disagree on D.
         """
-        self._known(representation, self.representations)
-        vectors: np.ndarray | None = None  # [N, D], as soon as a file tells D
+        self._check_name(representation, self.representations)
+        vectors: np.ndarray | None = None  # [N, D], once a file gives D
         end = 0
         for path, count in zip(self.files, self.counts, strict=True):
             begin, end = end, end + count
-            with _opened(path) as file:
+            with _open(path) as file:
                 width = _width(file, representation)
                 if vectors is None and width:
                     vectors = np.empty((len(self.question_ids), width), dtype=np.float32)
-                    vectors[:begin] = np.nan  # samples of earlier files, which do not have it
+                    vectors[:begin] = np.nan  # samples of earlier files, which lack it
                 if vectors is not None and width not in (0, vectors.shape[1]):
                     raise ShardError(
                         f"{self.files[0].parent}: {representation} has width {sorted((width, vectors.shape[1]))} in "
@@ -105,21 +105,21 @@ class Shards:
         return vectors
 
     def frame(self) -> pd.DataFrame:
-        """A DataFrame with a row for each of the N questions: all texts and numbers, without the vectors."""
+        """Return a DataFrame with a row for each of the N questions: all texts and numbers, without the vectors."""
         import pandas as pd
 
         texts = {name: self.text(name) for name in self.text_columns}
         return pd.DataFrame({**texts, **{name: self.numbers(name) for name in self.number_columns}})
 
-    def _known(self, name: str, names: tuple[str, ...]) -> None:
+    def _check_name(self, name: str, names: tuple[str, ...]) -> None:
         if name not in names:
             raise ShardError(f"{self.files[0]} has no {name!r}; there are: {', '.join(names)}")
 
-    def _from_each(self, read: Callable[[h5py.File], T]) -> list[T]:
-        """What `read` makes of each file. No generator of files: `_opened` would not see its caller's KeyErrors."""
+    def _read_each(self, read: Callable[[h5py.File], T]) -> list[T]:
+        """Apply `read` to each file. Not a generator of files: `_open` would not see its caller's KeyErrors."""
         results = []
         for path in self.files:
-            with _opened(path) as file:
+            with _open(path) as file:
                 results.append(read(file))
         return results
 
@@ -162,24 +162,24 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
     names: dict[str, None] = {}
     numbers: set[str] | None = None
     texts: dict[str, None] = {}
-    seen: dict[str, Path] = {}
+    file_of: dict[str, Path] = {}
     attributes: dict[str, Any] = {}
     for file_path in files:
-        with _opened(file_path) as file:
+        with _open(file_path) as file:
             here = _question_ids(file)
             names.update(dict.fromkeys(_representations(file)))
             numbers = _numbers_of(file) if numbers is None else numbers & _numbers_of(file)
             texts.update(dict.fromkeys(_texts_of(file)))
-            own = {key: _plain(value) for key, value in file.attrs.items()}
-        attributes = attributes or own
-        _check_same_states(files[0], attributes, file_path, own)
+            file_attributes = {key: _plain(value) for key, value in file.attrs.items()}
+        attributes = attributes or file_attributes
+        _check_same_states(files[0], attributes, file_path, file_attributes)
         for question_id in here:
-            if question_id in seen:
+            if question_id in file_of:
                 raise ShardError(
-                    f"question id {question_id!r} is in {seen[question_id].name} and in {file_path.name}: "
+                    f"question id {question_id!r} is in {file_of[question_id].name} and in {file_path.name}: "
                     "these files belong to different runs, keep one run a folder"
                 )
-            seen[question_id] = file_path
+            file_of[question_id] = file_path
         ids.extend(here)
         counts.append(len(here))
     return Shards(
@@ -193,9 +193,9 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
     )
 
 
-def _check_same_states(first: Path, attributes: dict[str, Any], path: Path, own: dict[str, Any]) -> None:
-    """Files of one folder pass for one run under the first one's attributes. Files of other HALP code do not tell."""
-    one, other = StateIdentity.of_shards(attributes), StateIdentity.of_shards(own)
+def _check_same_states(first: Path, attributes: dict[str, Any], path: Path, file_attributes: dict[str, Any]) -> None:
+    """Raise ShardError for a file of another run than the first one. Files of other HALP code record too little."""
+    one, other = StateIdentity.of_shards(attributes), StateIdentity.of_shards(file_attributes)
     if not (one.complete and other.complete):
         return
     if found := one.differences(other, ONE_FOLDER):
@@ -206,21 +206,21 @@ def _check_same_states(first: Path, attributes: dict[str, Any], path: Path, own:
 
 
 def read_columns(path: Path) -> Columns:
-    """Everything in one file of this format (a shard or a journal file)."""
-    with _opened(path) as file:
+    """Read everything in one file of this format (a shard or a journal file)."""
+    with _open(path) as file:
         if legacy.is_legacy(file):
             raise ShardError(f"{path} is a group-per-question file without {COLUMNS}; read it with open_shards")
         return Columns(
             texts={name: _read_text(file, name) for name in _texts_of(file)},
             numbers={name: _dataset(file, name)[()] for name in NUMBERS if name in _numbers_of(file)},
-            vectors={name: decoded(_dataset(file, name)) for name in _representations(file)},
+            vectors={name: read_float32(_dataset(file, name)) for name in _representations(file)},
         )
 
 
 def _shard_files(path: Path) -> list[Path]:
     if path.is_file():
         if path.suffix not in _SUFFIXES:
-            raise ShardError(f"{path} is no shard; pass a file that ends in .h5, or a folder of them")
+            raise ShardError(f"{path} is not a shard; pass a file that ends in .h5, or a folder of them")
         return [path]
     if not path.is_dir():
         raise ShardError(f"{path} does not exist; pass a shard file or the `output_dir` of an extraction")
@@ -233,13 +233,13 @@ def _shard_files(path: Path) -> list[Path]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
+def _open(path: Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
         raise ShardError(
             f"{path} is not a readable HDF5 file ({error}); it may be cut short: delete it and run extract.py again, "
-            "which captures its questions anew"
+            "which captures its questions again"
         ) from error
     with file:
         try:
@@ -247,10 +247,10 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             yield file
         except KeyError as error:
             raise ShardError(f"{path}: {error.args[0]}; the file does not follow docs/shard-format.md") from error
-        except (OSError, RuntimeError, UnicodeDecodeError) as error:  # what h5py raises for bytes that are others now
+        except (OSError, RuntimeError, UnicodeDecodeError) as error:  # what h5py raises for damaged bytes
             raise ShardError(
                 f"{path} is damaged ({error}); copy it again, or delete it and run extract.py again, which captures "
-                "its questions anew"
+                "its questions again"
             ) from error
 
 
@@ -275,7 +275,7 @@ def _representations(file: h5py.File) -> list[str]:
 
 
 def representation_names(group: h5py.Group) -> list[str]:
-    """The representations below a group, in reading order."""
+    """Return the representations below a group, in reading order."""
     found: list[str] = []
     group.visit(lambda name: found.append(name) if is_representation(name) else None)
     return sorted(found, key=reading_order)
@@ -289,7 +289,7 @@ def _texts_of(file: h5py.File) -> list[str]:
 
 
 def _is_further_column(columns: h5py.Group, name: str) -> bool:
-    """Opens only what its name does not tell: opening every column would take a third of `open_shards`."""
+    """Return whether a column is one of the table. Opens it only if its name does not decide, which saves time."""
     if name in OWN_COLUMNS:
         return False
     item = columns[name]
@@ -307,20 +307,20 @@ def _read_text(file: h5py.File, name: str) -> list[str]:
     if legacy.is_legacy(file):
         return legacy.read_text(file, name)
     stored = escape(name)
-    if name not in CORE_TEXTS and stored not in file[COLUMNS]:  # a column that only later tables had
+    if name not in CORE_TEXTS and stored not in file[COLUMNS]:  # a column that was added to the table later
         return [""] * len(_read_text(file, "question_id"))
     return list(_dataset(file, stored).asstr()[()])
 
 
 def _width(file: h5py.File, representation: str) -> int:
-    """D of the representation in this file; 0 when no sample of the file has it."""
+    """Return D of the representation in this file; 0 if no sample of the file has it."""
     if legacy.is_legacy(file):
         return legacy.width(file, representation)
     return _dataset(file, representation).shape[-1] if representation in file[COLUMNS] else 0
 
 
 def _read_vectors(file: h5py.File, representation: str, block: np.ndarray) -> None:
-    """Fill `block` [n, D] float32, with NaN when this file does not have the representation."""
+    """Fill `block` [n, D] float32, with NaN if this file does not have the representation."""
     if legacy.is_legacy(file):
         block[:] = legacy.read_vectors(file, representation) if legacy.width(file, representation) else np.nan
     elif representation not in file[COLUMNS]:
@@ -330,13 +330,13 @@ def _read_vectors(file: h5py.File, representation: str, block: np.ndarray) -> No
         if dataset.shape != block.shape:
             raise KeyError(f"{COLUMNS}/{representation} has shape {dataset.shape}, expected {block.shape}")
         if dataset.dtype == block.dtype:
-            dataset.read_direct(block)  # into its place: copying costs as much as reading
+            dataset.read_direct(block)  # directly: a copy costs as much as reading
         else:
-            block[:] = decoded(dataset)
+            block[:] = read_float32(dataset)
 
 
-def decoded(dataset: h5py.Dataset) -> np.ndarray:
-    """The dataset's values as float32, whatever they are stored as."""
+def read_float32(dataset: h5py.Dataset) -> np.ndarray:
+    """Read the dataset's values as float32, whatever they are stored as."""
     if dataset.attrs.get("encoding") == "bfloat16":
         return (dataset[()].astype(np.uint32) << 16).view(np.float32)
     return dataset[()].astype(np.float32, copy=False)
@@ -347,5 +347,5 @@ def _dataset(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def _plain(value: Any) -> Any:
-    """An HDF5 attribute as a Python value."""
+    """Convert an HDF5 attribute to a Python value."""
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -26,8 +26,8 @@ _LENGTHS = ("prompt_tokens", "token_index/vision")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
-    """What was known of a sample when it was captured, to see whether that still holds."""
+class StoredSample:
+    """Facts about a sample when it was captured, to check whether they still hold."""
 
     texts: dict[str, str]  # as `table_texts` gives them
     image_sha256: str
@@ -36,7 +36,7 @@ class Stored:
 
 
 class RunFolder:
-    """Where one extraction writes. `order` holds the run's question ids in the order that shards follow."""
+    """Folder of one extraction. `order` holds the run's question ids in the order that shards follow."""
 
     def __init__(
         self,
@@ -54,29 +54,29 @@ class RunFolder:
         self._attributes, self._question_view, self._store_dtype = attributes or {}, question_view, store_dtype
         self._journal = path / JOURNAL
         self._journal.mkdir(parents=True, exist_ok=True)
-        self.done: dict[str, Stored] = {}
-        self._journaled: dict[str, tuple[Path, int]] = {}  # question id -> its journal file and row
-        self._writing: Part | None = None  # not in _journaled any more, not yet a shard
+        self.done: dict[str, StoredSample] = {}
+        self._journal_rows: dict[str, tuple[Path, int]] = {}  # question id -> its journal file and row
+        self._writing: Part | None = None  # taken out of _journal_rows, not yet a shard
         self._writer: PartWriter | None = None
         self._remove_partial_files()
         self._read_shards()
         self._read_journal()
 
     def append(self, columns: Columns) -> None:
-        """Make a finished batch durable."""
+        """Store a finished batch in the journal."""
         last = max((int(file.stem) for file in self._journal_files()), default=0)
         path = self._journal / f"{last + 1:08d}.h5"
         write_shard(path, columns, {}, question_view=False)
         self._note(columns.texts, columns.numbers)
-        self._journaled.update({question_id: (path, row) for row, question_id in enumerate(columns.question_ids)})
+        self._journal_rows.update({question_id: (path, row) for row, question_id in enumerate(columns.question_ids)})
 
     def flush(self, attempted: int, *, final: bool = False) -> None:
-        """Write full shards from the journal; at the end also the last, smaller one.
+        """Write full shards from the journal; with `final` also the last, smaller one.
 
-        Only samples among the first `attempted` of the order are taken: of those, none can come any more. A large shard
-        may appear later, at the latest with the final flush or `close`.
+        Only samples among the first `attempted` of the order are taken: no more of those can arrive. A large shard may
+        appear later, at the latest with the final flush or `close`.
         """
-        ready = sorted((q for q in self._journaled if self._place[q] < attempted), key=self._place.__getitem__)
+        ready = sorted((q for q in self._journal_rows if self._place[q] < attempted), key=self._place.__getitem__)
         while len(ready) >= self.interval or (final and ready):
             self._finish()
             self._write(tuple(ready[: self.interval]))
@@ -87,7 +87,7 @@ class RunFolder:
                 self._journal.rmdir()
 
     def close(self) -> None:
-        """Finish the shard that is being written, and the process that writes it. Another shard starts another."""
+        """Finish the shard that is being written, and end the writer process; the next shard starts a new one."""
         try:
             self._finish()
         finally:
@@ -96,15 +96,15 @@ class RunFolder:
                 self._writer = None
 
     def shards(self) -> list[Path]:
-        """Finished shards in the order of their parts."""
+        """Return the finished shards in the order of their parts."""
         numbered = [(part_number(path.name), path) for path in self.path.glob("*.h5") if not path.name.startswith(".")]
         return [path for number, path in sorted((n, p) for n, p in numbered if n is not None)]
 
     def _write(self, question_ids: tuple[str, ...]) -> None:
-        """Begin a shard of these samples; a small one is there at once."""
+        """Begin a shard of these samples; a small one is written before this returns."""
         rows: dict[Path, list[int]] = {}
         for question_id in question_ids:
-            path, row = self._journaled.pop(question_id)
+            path, row = self._journal_rows.pop(question_id)
             rows.setdefault(path, []).append(row)
         number = max((part_number(path.name) or 0 for path in self.shards()), default=0) + 1
         name = shard_name(self.slug, number)
@@ -127,27 +127,27 @@ class RunFolder:
             self._publish(part)
 
     def _finish(self) -> None:
-        """Wait for the shard that is being written. What went wrong with it is raised once; its journal stays."""
+        """Wait for the shard that is being written. Its error is raised once; its journal stays."""
         part, self._writing = self._writing, None
         if part is not None and self._writer is not None:
             self._writer.wait()
             self._publish(part)
 
     def _publish(self, part: Part) -> None:
-        """Give a written shard its name, and drop from the journal what it holds."""
+        """Give a written shard its name, and remove its samples from the journal."""
         part.temporary.replace(self.path / part.name)
         sync_folder(self.path)
         self._drop_spent_journal_files()
 
     def _drop_spent_journal_files(self) -> None:
-        needed = {path for path, _row in self._journaled.values()}
+        needed = {path for path, _row in self._journal_rows.values()}
         for path in self._journal_files():
             if path not in needed:
                 path.unlink()
         sync_folder(self._journal)
 
     def _remove_partial_files(self) -> None:
-        """What a killed run had not finished writing."""
+        """Remove what a killed run had not finished writing."""
         for folder in (self.path, self._journal):
             for path in folder.glob(".*.partial"):
                 path.unlink()
@@ -169,7 +169,7 @@ class RunFolder:
         here = StateIdentity.of_shards({"format": FORMAT, **self._attributes})
         if found := StateIdentity.of_shards(shards.attributes).differences(here, SAME_RUN):
             raise ShardError(
-                f"{shards.files[0]} holds other states than this run's: "
+                f"{shards.files[0]} holds states of another kind than this run's: "
                 f"{'; '.join(each.between('there', 'now') for each in found)}; choose another `output_dir`"
             )
 
@@ -179,14 +179,14 @@ class RunFolder:
             fresh = [row for row, question_id in enumerate(columns.question_ids) if question_id not in self.done]
             taken = columns.take(fresh)
             self._note(taken.texts, taken.numbers)
-            self._journaled.update({columns.question_ids[row]: (path, row) for row in fresh})
+            self._journal_rows.update({columns.question_ids[row]: (path, row) for row in fresh})
         self._drop_spent_journal_files()
 
     def _note(self, texts: dict[str, list[str]], numbers: dict[str, np.ndarray]) -> None:
-        told = [name for name in texts if name not in ("question_id", "answer", "image_sha256")]
+        names = [name for name in texts if name not in ("question_id", "answer", "image_sha256")]
         for row, question_id in enumerate(texts["question_id"]):
-            self.done[question_id] = Stored(
-                texts={name: texts[name][row] for name in told},
+            self.done[question_id] = StoredSample(
+                texts={name: texts[name][row] for name in names},
                 image_sha256=texts["image_sha256"][row],
                 prompt_tokens=int(numbers["prompt_tokens"][row]),
                 prefix_tokens=int(numbers["token_index/vision"][row]) + 1,

@@ -1,4 +1,4 @@
-"""Check a file against docs/shard-format.md: every MUST that can be seen from the file."""
+"""Check a file against docs/shard-format.md: every MUST that the file itself shows."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from halp_probe.shards import legacy
 from halp_probe.shards.columns import CORE_TEXTS, NUMBERS
 from halp_probe.shards.names import COLUMNS, escape
 from halp_probe.shards.question_view import QUESTION_TEXTS
-from halp_probe.shards.reader import decoded, representation_names
+from halp_probe.shards.reader import read_float32, representation_names
 
 REQUIRED_ATTRIBUTES = ("model_name", "model_type", "dtype", "num_samples", "created_at", "layers", "revision")
 
 
 def problems(path: Path) -> list[str]:
-    """What is wrong with a file that `open_shards` can open; empty when it is valid."""
+    """List the problems of a file that `open_shards` can open; empty if it is valid."""
     with h5py.File(path, "r") as file:
         if legacy.is_legacy(file):
             return _legacy_problems(file)
@@ -72,7 +72,7 @@ def _column_problems(file: h5py.File) -> list[str]:
 
 
 def _image_problems(columns: h5py.Group, ids: list[str], representations: list[str]) -> list[str]:
-    """Of prompts without an image: -1 stands for their vision token, and nothing of images is there."""
+    """Check prompts without an image: their vision token is -1, and there are no representations of images."""
     without = columns["token_index/vision"][()] == -1
     if not without.any():
         return []
@@ -80,7 +80,7 @@ def _image_problems(columns: h5py.Group, ids: list[str], representations: list[s
     of_images = [name for name in representations if not name.startswith(QUERY_TOKEN)]
     if of_images or not without.all():
         return [
-            f"{first!r} shows no image, but {of_images[0] + ' is there' if of_images else 'others of this file do'}"
+            f"{first!r} shows no image, but {of_images[0] + ' is present' if of_images else 'others of this file do'}"
         ]
     if (columns["token_id/vision"][()] != -1).any():
         return [f"{first!r} shows no image, but token_id/vision is not -1"]
@@ -95,13 +95,13 @@ def _representation_problems(dataset: h5py.Dataset, name: str) -> list[str]:
         return [f"{COLUMNS}/{name} has dtype {dataset.dtype}, expected float32, float16 or encoded bfloat16"]
     if encoded and any(group != COLUMNS for group in dataset.file):
         return [f"{COLUMNS}/{name} is encoded bfloat16, which does not go with the question view"]
-    if not np.isfinite(decoded(dataset)).all():
+    if not np.isfinite(read_float32(dataset)).all():
         return [f"{COLUMNS}/{name} holds values that are not finite"]
     return []
 
 
 def _view_problems(file: h5py.File) -> list[str]:
-    """The question view is optional, but when there it must be whole, in order, and onto this file's columns."""
+    """Check the question view: optional, but if present it must be complete, in order, and map this file's columns."""
     groups = [name for name in file if name != COLUMNS]
     if not groups:
         return []
@@ -127,7 +127,7 @@ def _view_problems(file: h5py.File) -> list[str]:
 
 
 def _maps_row(dataset: h5py.Dataset, name: str, row: int) -> bool:
-    """Whether the virtual dataset [D] maps row `row` of the same file's column [N, D]."""
+    """Return whether the virtual dataset [D] maps row `row` of the same file's column [N, D]."""
     if not dataset.is_virtual:
         return False
     (source,) = dataset.virtual_sources()

@@ -37,11 +37,11 @@ def write_shard(
 ) -> None:
     """Write the samples as a finished shard.
 
-    The file appears under `path` only when it is complete and on disk. Raises InputError when `store_dtype` cannot hold
-    the values (float16 overflow) or does not go with the question view (bfloat16).
+    The file appears under `path` only when it is complete and on disk. Raises InputError if `store_dtype` cannot hold
+    the values (float16 overflow) or is not possible with the question view (bfloat16).
     """
     check_store_dtype(store_dtype, question_view)
-    with _appearing_whole(path) as file:
+    with _open_new(path) as file:
         file.attrs["format"] = FORMAT
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["num_samples"] = len(columns)
@@ -56,7 +56,7 @@ def write_shard(
 def check_store_dtype(store_dtype: str, question_view: bool) -> None:
     """Raise InputError for bfloat16 with a question view, whose readers would take its bits for numbers."""
     if store_dtype == "bfloat16" and question_view:
-        raise InputError("`store_dtype` bfloat16 goes only without the question view: add `question_view=False`")
+        raise InputError("`store_dtype` bfloat16 is possible only without the question view: add `question_view=False`")
 
 
 def _write_columns(file: h5py.File, columns: Columns, store_dtype: str) -> None:
@@ -66,13 +66,13 @@ def _write_columns(file: h5py.File, columns: Columns, store_dtype: str) -> None:
     for name, numbers in columns.numbers.items():
         group.create_dataset(name, data=numbers)
     for name, vectors in columns.vectors.items():
-        dataset = group.create_dataset(name, data=_stored(vectors, store_dtype, name))
+        dataset = group.create_dataset(name, data=_encode(vectors, store_dtype, name))
         if store_dtype == "bfloat16":
             dataset.attrs["encoding"] = "bfloat16"
 
 
-def _stored(vectors: np.ndarray, store_dtype: str, name: str) -> np.ndarray:
-    """[N, D] float32 in the dtype that goes to disk."""
+def _encode(vectors: np.ndarray, store_dtype: str, name: str) -> np.ndarray:
+    """Convert [N, D] float32 to the dtype on disk."""
     if store_dtype == "float32":
         return vectors
     if store_dtype == "bfloat16":
@@ -89,15 +89,15 @@ def _stored(vectors: np.ndarray, store_dtype: str, name: str) -> np.ndarray:
 
 
 def _bfloat16_bits(vectors: np.ndarray) -> np.ndarray:
-    """The upper 16 bits of each float32, rounded to nearest even; NaN stays NaN."""
+    """Return the upper 16 bits of each float32, rounded to nearest even; NaN stays NaN."""
     bits = np.ascontiguousarray(vectors, dtype=np.float32).view(np.uint32)
     rounded = (bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))) >> np.uint32(16)
     return np.where(np.isnan(vectors), np.uint32(0x7FC0), rounded).astype(np.uint16)
 
 
 @contextmanager
-def _appearing_whole(path: Path) -> Iterator[h5py.File]:
-    """A new HDF5 file that takes its name only when it is complete and on disk."""
+def _open_new(path: Path) -> Iterator[h5py.File]:
+    """Open a new HDF5 file that takes its name only when it is complete and on disk."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with h5py.File(partial, "w", libver=_READABLE_SINCE, track_order=True) as file:
@@ -106,7 +106,7 @@ def _appearing_whole(path: Path) -> Iterator[h5py.File]:
             os.fsync(written.fileno())
         partial.replace(path)
         sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # h5py raises either when the disk is full
+    except (OSError, RuntimeError) as error:  # h5py raises either if the disk is full
         raise InputError(f"{path} cannot be written ({error}); free space, and run the same command again") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from halp_probe.labels.judge import JudgeConfig, JudgeRun, ask_judge, judge_record
 from halp_probe.labels.labelling import answers_of, judge_answers, text_of
 from halp_probe.labels.table import LabelError, LabelRow, Labels, add_texts, read_reviewed_labels, row
-from halp_probe.progress import ProgressChoice, shown
+from halp_probe.progress import ProgressChoice, display
 from halp_probe.shards.reader import Shards, open_shards
 from halp_probe.tasks.table import TASKS
 from halp_probe.tasks.task import ITEM_COLUMN
@@ -68,7 +68,7 @@ def label(
         rows = judge_answers(opened, rule) if task is None else judge_task(opened, task, rule)
         if judge is not None:
             cache = Path(judge.cache or opened.files[0].parent / "labels.verdicts.jsonl")
-            with shown(progress) as report:
+            with display(progress) as report:
                 run = ask_judge(rows, questions, answers, truths, judge, cache, progress=report)
             rows, record = run.rows, judge_record(judge, run)
             notes += [_judge_note(run, cache), *run.notes]

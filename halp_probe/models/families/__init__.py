@@ -1,6 +1,6 @@
-"""What is known of each model family, by `config.model_type`: a literal table, where a wrong row fails its proof.
+"""Table of model families, by `config.model_type`: literal rows; a wrong row fails its proof.
 
-To add a family: a row in one of the modules here and a tiny model in `tests/tiny/`; `tests/test_equality.py` then
+To add a family, add a row to one of the modules here and a tiny model to `tests/tiny/`; `tests/test_equality.py` then
 proves it. `docs/families.md` is written from the table.
 """
 
@@ -40,7 +40,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_of(model_type: str) -> Family:
-    """The row of this `config.model_type`; InputError when there is none."""
+    """Return the row of this `config.model_type`; InputError if there is none."""
     if model_type not in FAMILIES:
         raise InputError(f"model_type {model_type!r} is not supported (supported: {', '.join(FAMILIES)})")
     return FAMILIES[model_type]

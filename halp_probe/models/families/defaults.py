@@ -1,4 +1,4 @@
-"""What most rows have in common, and constants that several name."""
+"""Default rows that most families start from, and constants that several use."""
 
 from __future__ import annotations
 

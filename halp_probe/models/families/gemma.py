@@ -1,4 +1,4 @@
-"""Gemma's vision-language models: image tokens see each other both ways."""
+"""Gemma's vision-language models: image tokens attend to each other both ways."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from halp_probe.models.vision_states import shown_patches
 
 
 def _first_stream(output: torch.Tensor) -> torch.Tensor:
-    """Of what a block of Gemma 3n returns, [4, B, T, D]: [B, T, D]."""
+    """Return [B, T, D] of the output [4, B, T, D] of a block of Gemma 3n."""
     return output[0]
 
 

@@ -1,4 +1,4 @@
-"""GLM's vision-language models and others whose pictures are packed patches of any number, as Qwen-VL's are."""
+"""GLM's vision-language models and others whose pictures are packed patches of any number, like Qwen-VL's."""
 
 from __future__ import annotations
 

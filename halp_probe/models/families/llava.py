@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from halp_probe.models.families.defaults import PLAIN
 from halp_probe.models.family import Family, Notes
-from halp_probe.models.image_entry import injected_features, pass_injected, pass_unprojected, projected_late
-from halp_probe.models.vision_states import channels_first, regrouped
+from halp_probe.models.image_entry import injected_features, pass_injected, pass_unprojected, unprojected_features
+from halp_probe.models.vision_states import channels_first, unshuffled_patches
 
 TILES_AND_NEWLINES = (
     "mean over the image's tokens as they enter the decoder: the overview's, the tiles' without their padded border, "
@@ -74,7 +74,7 @@ ROWS: dict[str, Family] = {
             vision_token="the last image token: the overview's last, in front of </img>",
             oddities="the class token is left out before the projector; four patches become one image token",
         ),
-        vision_states=regrouped,
+        vision_states=unshuffled_patches,
     ),
     "aya_vision": replace(
         PLAIN,
@@ -118,7 +118,7 @@ ROWS: dict[str, Family] = {
             "attend within chunks of 8192 tokens, the others' queries grow there with the column in the batch, padding "
             "included: longer prompts are refused",
         ),
-        features=projected_late,
+        features=unprojected_features,
         entry=pass_unprojected,
         decoder_blocks="language_model.model.layers",
         feed_forward=None,  # experts, which give their routing as well

@@ -1,4 +1,4 @@
-"""Llama 3.2 Vision: the image is no part of the prompt, some decoder blocks attend to it."""
+"""Llama 3.2 Vision: the image is not part of the prompt; some decoder blocks attend to it."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from halp_probe.models.families.defaults import PLAIN
 from halp_probe.models.family import Family, Notes
-from halp_probe.models.vision_states import regrouped
+from halp_probe.models.vision_states import unshuffled_patches
 
 ROWS: dict[str, Family] = {
     "lighton_ocr": replace(
@@ -27,6 +27,6 @@ ROWS: dict[str, Family] = {
             oddities="a picture becomes tiles, and a thumbnail last where there are several; a pixel shuffle puts "
             "2 × 2 patches into an image token",
         ),
-        vision_states=regrouped,
+        vision_states=unshuffled_patches,
     ),
 }

@@ -1,4 +1,4 @@
-"""Families that stand for themselves."""
+"""Families without relatives in the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the HALP paper's released extraction scripts read, for its eight models, where an image token was meant.
+"""Tokens that the HALP paper's released extraction scripts read, for its eight models, as their vision token.
 
 Sources: the repositories alliedbrother/HALP_EACL_Models and alliedbrother/HALP_EACL, read in November 2026.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ReleasedCode:
-    """Where it reads, in words."""
+    """Places that the released code reads, in words."""
 
     vision_token: str
     besides: str  # what else differs from what is read here; empty: nothing

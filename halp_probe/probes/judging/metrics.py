@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from halp_probe.bootstrap import PATCHY, Draws, Estimate, image_draws, interval, joined
+from halp_probe.bootstrap import PATCHY, Draws, Estimate, image_draws, interval, join_notes
 from halp_probe.probes.judging.intervals import MOST_SPREAD
 from halp_probe.probes.judging.measures import MEASURES, Measure
 from halp_probe.probes.judging.rows import Rows
@@ -43,7 +43,7 @@ class MeasuredScore:
     def minus(self, other: MeasuredScore) -> Estimate:
         """Return the paired difference: both were judged on the same draws."""
         clusters = min(self.clusters, other.clusters)
-        note = joined(self.note, other.note)
+        note = join_notes(self.note, other.note)
         draws, spread = self.draws - other.draws, max(self.spread, other.spread)
         return interval(self.value - other.value, draws, clusters, bounded=False, note=note, spread=spread)
 
