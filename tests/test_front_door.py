@@ -43,16 +43,7 @@ def call(data: Path) -> list[str]:
 def by_command(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `extract.py` leaves."""
     output = tmp_path_factory.mktemp("command") / "states"
-    call = [
-        "extract",
-        "--vqa-dataset",
-        str(data / "vqa.csv"),
-        "--images-dir",
-        str(data / "images"),
-        "--model",
-        "shapes",
-    ]
-    assert main([*call, "--output-dir", str(output), "--max-new-tokens", "6", "--checkpoint-interval", "8"]) == 0
+    assert main([*call(data), "--output-dir", str(output), "--max-new-tokens", "6", "--checkpoint-interval", "8"]) == 0
     return output
 
 
@@ -124,16 +115,7 @@ def test_other_settings_are_refused_with_the_parameter_s_name_here_and_the_flag_
 ) -> None:
     with pytest.raises(halp_probe.InputError, match=r"max_new_tokens is 6 there and 5 now.*another `output_dir`"):
         extract(data / "vqa.csv", data, by_command, max_new_tokens=5)
-    call = [
-        "extract",
-        "--vqa-dataset",
-        str(data / "vqa.csv"),
-        "--images-dir",
-        str(data / "images"),
-        "--model",
-        "shapes",
-    ]
-    assert main([*call, "--output-dir", str(by_command), "--max-new-tokens", "5"]) == 2
+    assert main([*call(data), "--output-dir", str(by_command), "--max-new-tokens", "5"]) == 2
     assert "choose another --output-dir" in capsys.readouterr().err
 
 
