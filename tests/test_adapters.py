@@ -236,7 +236,7 @@ def test_weights_that_do_not_fit_are_refused(adapters: Callable[..., Path], tmp_
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"base_model_name_or_path": "somebody/else"}, r"trained on somebody/else, the model is shapes: pass --model"),
+        ({"base_model_name_or_path": "somebody/else"}, r"trained on somebody/else, the model is shapes: pass `model`"),
         ({"base_model_name_or_path": "/there/before"}, r"trained on /there/before, the model is shapes"),
         ({"base_model_name_or_path": None}, "names no base model"),
         ({"peft_type": "PROMPT_TUNING"}, "PROMPT_TUNING acts outside of the model's own modules"),
@@ -306,7 +306,7 @@ def test_a_model_with_an_adapter_among_its_files_is_refused(adapters: Callable[.
     for file in (CONFIG, WEIGHTS):
         shutil.copy(adapters("first") / file, both / file)
     for name in (str(both), str(adapters("first"))):
-        with pytest.raises(ModelError, match=f"{name} holds a PEFT adapter .*: pass it as --adapter {name}"):
+        with pytest.raises(ModelError, match=f"{name} holds a PEFT adapter .*: pass it as `adapter` {name}"):
             open_checkpoint(name)
     repository = tmp_path / "models--somebody--both"
     shutil.copytree(both, repository / "snapshots" / ("0" * 40))

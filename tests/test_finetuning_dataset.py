@@ -171,7 +171,7 @@ def test_checking_finds_all_that_would_fail(models: dict[str, LoadedModel], pict
     assert stages == {key: stage for stage, keys in expected.items() for key in keys}
     assert "cannot be decoded" in reasons["broken"][1] and "gone.png cannot be read" in reasons["gone"][1]
     assert "too narrow" in reasons["strip"][1]
-    assert "--max-tokens allows 100" in reasons["long"][1] and "special token" in reasons["special"][1]
+    assert "`max_tokens` allows 100" in reasons["long"][1] and "special token" in reasons["special"][1]
     made = ConversationDataset(checked.conversations, tokenizer)
     assert [(each.tokens, each.answer_tokens) for each in checked.usable] == [
         (len(made[k]), made[k].answer_tokens) for k in range(len(made))

@@ -176,7 +176,7 @@ def test_nothing_is_cut_off(checkpoints: dict[str, Checkpoint]) -> None:
     talk, image = conversation(("Why?", "So"), ("And?", "yes")), picture(50, 50)
     length = len(ConversationTokenizer(checkpoint)(talk, image))
     assert len(ConversationTokenizer(checkpoint, length)(talk, image)) == length
-    with pytest.raises(TooLongError, match=f"{length} tokens, --max-tokens allows {length - 1}"):
+    with pytest.raises(TooLongError, match=f"{length} tokens, `max_tokens` allows {length - 1}"):
         ConversationTokenizer(checkpoint, length - 1)(talk, image)
     with pytest.raises(TooLongError, match="tokens, the model's context allows 512"):
         ConversationTokenizer(checkpoint)(conversation(("Why?", "So " * 512)), image)

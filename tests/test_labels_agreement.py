@@ -228,6 +228,7 @@ def shards(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [f"q{k}" for k in range(12)]
     fake = fake_shards(ids, ["Is it?"] * 12, ["Yes", "No"] * 6, ["yes"] * 12)
     fake.texts["image_id"] = [f"i{k // 4}" for k in range(12)]
+    monkeypatch.setattr("halp_probe.tasks.labelling.open_shards", lambda path: fake)
     monkeypatch.setattr("halp_probe.shards.reader.open_shards", lambda path: fake)
 
 

@@ -111,7 +111,7 @@ def test_what_cannot_be_quantized_is_refused(
     config = json.loads((copy / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     (copy / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="is already quantized; leave --quantization out"):
+    with pytest.raises(ModelError, match="is already quantized; leave `quantization` out"):
         load_weights(open_checkpoint(str(copy)), quantization="4bit")
     monkeypatch.setattr("halp_probe.models.quantization.find_spec", lambda package: None)
     with pytest.raises(
@@ -123,14 +123,16 @@ def test_what_cannot_be_quantized_is_refused(
 def test_4bit_that_would_fail_at_the_first_batch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     bnb = pytest.importorskip("bitsandbytes")
     monkeypatch.setattr(bnb.nn.modules, "has_avx512bf16", lambda: True)
-    with pytest.raises(ModelError, match=r"multiples of 64, model\.visual.*use a CUDA device, or --quantization 8bit"):
+    with pytest.raises(
+        ModelError, match=r"multiples of 64, model\.visual.*use a CUDA device, or `quantization='8bit'`"
+    ):
         load_weights(open_checkpoint("shapes"), device="cpu", quantization="4bit")
 
 
 def test_a_device_map_is_the_same_model(plain: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("accelerate")
     assert difference(captured(load_weights(open_checkpoint("shapes"), device_map="auto")), captured(plain)) <= 1e-5
-    with pytest.raises(ModelError, match="leave --device cpu out"):
+    with pytest.raises(ModelError, match="leave `device` cpu out"):
         load_weights(open_checkpoint("shapes"), device="cpu", device_map="auto")
     read_weights = loading.read_weights
 
@@ -165,7 +167,7 @@ def test_code_runs_only_when_its_repository_is_named(with_code: Path, monkeypatc
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     untrusted = open_checkpoint(str(with_code))
     assert type(untrusted.config).__name__ == "Qwen2_5_VLConfig" and not ran.exists()
-    with pytest.raises(ModelError, match="--trust-remote-code somebody/else is not the model"):
+    with pytest.raises(ModelError, match="`trust_remote_code` somebody/else is not the model"):
         open_checkpoint(str(with_code), trust_remote_code="somebody/else")
     assert not ran.exists()
     trusted = open_checkpoint(str(with_code), trust_remote_code=str(with_code))
@@ -188,7 +190,7 @@ def test_a_model_that_needs_its_code_says_how_to_allow_it(with_code: Path, monke
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     config = json.loads((with_code / "config.json").read_text())
     (with_code / "config.json").write_text(json.dumps({**config, "model_type": "own_vl"}))
-    with pytest.raises(ModelError, match=r"contains its own Python code; read it.*--trust-remote-code .*with_code"):
+    with pytest.raises(ModelError, match=r"contains its own Python code; read it.*`trust_remote_code` .*with_code"):
         open_checkpoint(str(with_code))
     assert not (with_code.parent / "ran").exists()
 
@@ -220,6 +222,6 @@ def test_a_folder_has_no_revision(tmp_path: Path) -> None:
     snapshot = tmp_path / "models--somebody--tiny-vl" / "snapshots" / ("1" * 40)
     shutil.copytree(BUNDLED_FOLDER, snapshot)
     for name in ("shapes", str(BUNDLED_FOLDER), str(snapshot)):
-        with pytest.raises(ModelError, match=f"--revision v2: {name} is a folder"):
+        with pytest.raises(ModelError, match=f"`revision` v2: {name} is a folder"):
             open_checkpoint(name, revision="v2")
     assert open_checkpoint(str(snapshot), revision="1" * 40).revision == open_checkpoint(str(snapshot)).revision

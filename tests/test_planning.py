@@ -57,7 +57,7 @@ def test_layers_are_parsed_or_refused() -> None:
     assert parse_layers("all", 3) == (0, 1, 2)
     assert parse_layers("14, 0 7,7", 28) == (0, 7, 14)
     for text in ("28", "-1", "", "a,b"):
-        with pytest.raises(InputError, match="--layers"):
+        with pytest.raises(InputError, match="`layers`"):
             parse_layers(text, 28)
 
 
@@ -226,5 +226,5 @@ def test_generation_settings_that_are_not_followed_are_refused() -> None:
     refused = ({"no_repeat_ngram_size": 2}, {"min_new_tokens": 3}, {"num_beams": 4}, {"begin_suppress_tokens": [1]})
     equal_to_something_neutral = ({"min_new_tokens": 1}, {"min_length": 1}, {"forced_eos_token_id": 1})
     for setting in (*refused, *equal_to_something_neutral, {"forced_bos_token_id": 0}):
-        with pytest.raises(InputError, match=f"{next(iter(setting))}.*--no-answers"):
+        with pytest.raises(InputError, match=f"{next(iter(setting))}.*`answers=False`"):
             answer_rules(GenerationConfig(eos_token_id=3, **setting), None)

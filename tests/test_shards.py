@@ -149,7 +149,7 @@ def test_float16_overflow_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_bfloat16_needs_columns_only(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--no-question-view"):
+    with pytest.raises(InputError, match="`question_view=False`"):
         write_shard(tmp_path / "x.h5", columns(["a"]), ATTRIBUTES, store_dtype="bfloat16")
 
 
