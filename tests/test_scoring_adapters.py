@@ -17,7 +17,7 @@ from test_adapters import adapters, changed, extract, table, with_adapters
 from halp_probe.cli import main
 from halp_probe.commands import ablate as ablation
 from halp_probe.commands import score as scoring
-from halp_probe.commands.score import extract_options
+from halp_probe.commands.score import run_options
 from halp_probe.errors import InputError
 from halp_probe.models.loading import load_weights, open_checkpoint
 from halp_probe.probes.card import check_same_states, vectors_card
@@ -136,7 +136,7 @@ def test_states_under_an_intervention_are_others(probe: Path, stack: list[Path])
 
 
 @pytest.mark.parametrize("command", [scoring, ablation], ids=["score", "ablate"])
-def test_the_card_says_how_to_load_unless_a_model_is_named(command: Any) -> None:
+def test_the_card_says_how_to_load_unless_a_model_is_named(probe: Path, command: Any) -> None:
     card = {
         "model_name": "owner/model",
         "revision": "c" * 40,
@@ -149,7 +149,7 @@ def test_the_card_says_how_to_load_unless_a_model_is_named(command: Any) -> None
         parser = argparse.ArgumentParser()
         command.add_arguments(parser)
         tables = ["--vqa-dataset", "t.csv", "--images-dir", "i", "--probe", "p", "--output-dir", "o"]
-        model = extract_options(parser.parse_args([*tables, *flags]), card).model
+        model = run_options(parser.parse_args([*tables, *flags]), replace(load_probe(probe), metadata=card)).model
         return model.model, model.adapter, model.revision, model.quantization
 
     assert loaded_as() == ("owner/model", ("one", "two"), "c" * 40, "8bit")
