@@ -55,7 +55,7 @@ def test_without_trust_the_error_prints_the_row(unknown: Path) -> None:
         "decoder_blocks='model.language_model",
     ):
         assert part in message
-    assert "tests/tiny/" in message and "--trust-lookup" in message and "image_inputs=('pixel_values'" in message
+    assert "tests/tiny/" in message and "`trust_lookup`" in message and "image_inputs=('pixel_values'" in message
 
 
 def test_with_trust_states_are_those_of_the_table(

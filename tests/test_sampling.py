@@ -203,7 +203,7 @@ def test_rows_that_end_leave_the_others_as_they_are(
     setting: Setting, own_settings: Any, share_prefix: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tokens of several answers are the end tokens; `finished` tells an end from the limit, also at the last token."""
-    decoding = Decoding(temperature=5.0)
+    decoding = Decoding(temperature=5.0, seed=1)  # with 0 one draw lies within rounding of the edge of two tokens
     own_settings.eos_token_id = []
     long = setting.answers(decoding)
     ends = [long[0][1], long[3][3]]
@@ -350,7 +350,7 @@ def test_streams_of_odd_ids_are_told_apart() -> None:
         ({"temperature": 1.0, "top_p": 0.0}, "top_p 0.0"),
         ({"temperature": 1.0, "top_p": 1.01}, "top_p 1.01"),
         ({"temperature": 1.0, "top_p": float("nan")}, "top_p nan"),
-        ({"top_p": 0.9}, "--temperature 0.7"),
+        ({"top_p": 0.9}, "`temperature=0.7`"),
         ({"temperature": 0, "top_p": 0.9}, "would do nothing"),
         ({"repetition_penalty": 0.0}, "repetition_penalty 0.0"),
         ({"repetition_penalty": -1.0}, "repetition_penalty -1.0"),
