@@ -24,6 +24,7 @@ from .scoring.conversation import ProbedChat as ProbedChat
 from .scoring.scorer import RiskScorer as RiskScorer
 from .shards.reader import Shards as Shards
 from .shards.reader import open_shards as open_shards
+from .state_identity import StateIdentity as StateIdentity
 from .tasks.labelling import label as label
 from .version import __version__ as __version__
 

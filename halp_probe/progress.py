@@ -15,7 +15,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Progress of one piece of work, which begins with a step of `done` 0."""
+    """Progress of one piece of work, which begins with a step of `done` 0.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> steps = []
+    >>> _ = halp_probe.extract("vqa.csv", "images", "few", model="shapes", limit=2, progress=steps.append)
+    >>> steps[0].done, steps[-1].done, steps[-1].total, steps[-1].failed
+    (0, 2, 2, 0)
+    """
 
     done: int
     total: int

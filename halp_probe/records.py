@@ -64,7 +64,15 @@ class CaptureSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Captured:
-    """Results of one sample's forward pass. Positions count from the first token of the unpadded prompt."""
+    """Results of one sample's forward pass. Positions count from the first token of the unpadded prompt.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> captured = halp_probe.capture("shapes", "images/scene_000000.png", "How many shapes are there?")
+    >>> captured.vision_only.shape, captured.vision_index < captured.query_index == captured.prompt_tokens - 1
+    ((128,), True)
+    """
 
     sample: Sample
     image_sha256: str

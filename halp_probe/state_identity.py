@@ -69,6 +69,14 @@ class StateIdentity:
     """Everything that decides what a state is, under the names that shards, `run.json` and cards use.
 
     Fields that are not marked optional are written by every extraction; where one of them is absent it is unknown.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> of_shards = halp_probe.StateIdentity.of_shards(halp_probe.open_shards("output").attributes)
+    >>> of_card = halp_probe.StateIdentity.of_card(halp_probe.load_probe("probes/probes/selected_probe").metadata)
+    >>> of_shards == of_card, of_shards.system_prompt
+    (True, None)
     """
 
     config_model_type: Text = UNKNOWN  # as transformers names the family

@@ -47,7 +47,15 @@ _FLAGS = EndpointFlags(
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeConfig:
-    """Options of a judge: which model is asked about which rows, and how."""
+    """Options of a judge: which model is asked about which rows, and how.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> judge = halp_probe.JudgeConfig(which="unknown", url="http://localhost:8000/v1", model="a-judge", rate=2)
+    >>> judge.timeout  # seconds; halp_probe.label("output", judge=judge) would ask it
+    60.0
+    """
 
     which: str  # "all" answers, or only those the rules leave "unknown"
     url: str  # of an OpenAI-compatible endpoint, up to and with /v1

@@ -69,7 +69,15 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A checkpoint with its weights, in eval mode."""
+    """A checkpoint with its weights, in eval mode.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> loaded = halp_probe.load_model("shapes")
+    >>> loaded.checkpoint.model_type, loaded.num_layers, str(loaded.device)
+    ('qwen2_5_vl', 6, 'cpu')
+    """
 
     checkpoint: Checkpoint
     model: Any  # a transformers image-text-to-text model

@@ -49,6 +49,15 @@ class SavedProbe:
     """Probe with what was saved beside it; X is [N, D] float of its representation throughout.
 
     Raises ValueError for another width than the probe was fitted on.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> probe = halp_probe.load_probe("probes/probes/selected_probe")
+    >>> x = halp_probe.open_shards("output").vectors(probe.metadata["representation"])  # [N, D]
+    >>> risk = probe.risk(x)  # [N], calibrated, of a wrong answer
+    >>> risk.shape, bool(((risk >= 0) & (risk <= 1)).all())
+    ((360,), True)
     """
 
     estimator: Any  # one of KINDS

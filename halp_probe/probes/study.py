@@ -107,7 +107,7 @@ class Study:
     >>> import halp_probe
     >>> shards, labels = halp_probe.open_shards("output"), halp_probe.read_labels("labels.csv")
     >>> found = halp_probe.study(shards, labels, halp_probe.Design(bootstrap=50))
-    >>> found.frame().loc["selected_probe", "auroc"] == found.judgement.headline.auroc.value
+    >>> bool(found.frame().loc["selected_probe", "auroc"] == found.judgement.headline.auroc.value)
     True
     """
 

@@ -44,7 +44,17 @@ class ShardError(InputError):
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """Samples of one or more shard files, read on demand; only ids and names are kept in memory."""
+    """Samples of one or more shard files, read on demand; only ids and names are kept in memory.
+
+    Examples
+    --------
+    >>> import halp_probe
+    >>> shards = halp_probe.open_shards("output")
+    >>> shards.vectors("query_token_representation/layer_5").shape, len(shards.text("answer"))
+    ((360, 128), 360)
+    >>> shards.frame()[["question_id", "answer", "first_token_entropy"]].shape
+    (360, 3)
+    """
 
     files: tuple[Path, ...]
     counts: tuple[int, ...]  # samples in each file
