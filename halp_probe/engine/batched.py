@@ -17,7 +17,7 @@ import torch
 from halp_probe.engine import batching
 from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.engine.images import ImageError, find_first_copies, image_path, pixel_count
-from halp_probe.engine.preparing import PreparedPrompts, Preparer, prepare_all
+from halp_probe.engine.preparing import PreparedPrompts, Preparer, prepare_all, report_preparer_death
 from halp_probe.engine.prompting import Prompt
 from halp_probe.engine.threads import prefetch
 from halp_probe.engine.vision import VisionError
@@ -129,7 +129,8 @@ class BatchRunner:
 
     def results(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Generator[Result, None, None]:
         """Compute the samples that are not stored, batch by batch. `retried` are those that failed in earlier runs."""
-        with closing(prefetch(self._batches(images, retried))) as batches:
+        # PyTorch raises the death of a worker in the main thread wherever that is, also while the model computes.
+        with report_preparer_death(), closing(prefetch(self._batches(images, retried))) as batches:
             for batch in batches:
                 computed, failures = self._compute(batch.prompts) if batch.prompts else ([], [])
                 yield Result(computed=computed, failures=[*batch.failures, *failures], attempted=batch.attempted)

@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -124,11 +124,16 @@ def _end_with(parent: int) -> None:
 
 
 def _results(results: Iterator[PreparedPrompts | InputError], *, copy: bool) -> Iterator[PreparedPrompts]:
-    with report_worker_death("prepares images", "with fewer `workers` or a lower `max_pixels`"):
+    with report_preparer_death():
         for result in results:
             if isinstance(result, InputError):
                 raise result
             yield _copy_tensors(result) if copy else result
+
+
+def report_preparer_death() -> AbstractContextManager[None]:
+    """Turn the death of a process that prepares images into an InputError inside the context."""
+    return report_worker_death("prepares images", "with fewer `workers` or a lower `max_pixels`")
 
 
 @contextmanager
