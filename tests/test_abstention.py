@@ -11,6 +11,8 @@ from scipy.special import expit
 from halp_probe.probes.errors import ProbeError
 from halp_probe.scoring.abstention import candidates, controlled_threshold, one_row_an_image
 
+pytestmark = pytest.mark.slow
+
 MAX_ERROR, CONFIDENCE = 0.1, 0.8
 
 

@@ -29,6 +29,8 @@ from halp_probe.shapes import scenes
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import open_shards
 
+pytestmark = pytest.mark.slow
+
 LAYERS = (0, 3, 5)
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"

@@ -29,6 +29,8 @@ from halp_probe.shards.reader import open_shards
 from halp_probe.task_files.table import read_vqa
 from halp_probe.tasks.task import Task, TaskInput
 
+pytestmark = pytest.mark.slow
+
 MAIN = "import sys; from halp_probe.cli import main; sys.exit(main())"
 OPTIONS = AnswerOptions(model=ModelOptions(model="shapes"), template_options=None, max_new_tokens=8, batch_size=4)
 

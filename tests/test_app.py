@@ -18,6 +18,8 @@ from markupsafe import Markup
 from PIL import Image
 from report_data import empty_report, full_report
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("streamlit")
 
 import streamlit

@@ -20,6 +20,8 @@ from halp_probe import cli
 from halp_probe.shapes.scenes import COLOURS
 from halp_probe.shards.reader import open_shards
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 3  # a split
 KILLS = 20
 CANNOT = "Cannot answer from the image"

@@ -6,10 +6,13 @@ import csv
 import json
 from collections import Counter
 
+import pytest
 from captionqa_data import lettered_model, write_parquet
 
 from halp_probe import cli
 from halp_probe.shards.reader import open_shards
+
+pytestmark = pytest.mark.slow
 
 
 def test_probes_of_captionqa_are_reported_by_category(tmp_path):

@@ -20,6 +20,8 @@ from halp_probe.commands.task_inputs import INPUTS
 from halp_probe.shards.names import shard_name
 from halp_probe.shards.writer import write_shard
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 BLOCKED = """
 import runpy, sys

@@ -37,6 +37,8 @@ from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.names import layer_of
 from halp_probe.shards.reader import Shards, open_shards
 
+pytestmark = pytest.mark.slow
+
 SCENES = 121
 QUESTION = "Is there a red circle?"
 

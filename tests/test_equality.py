@@ -28,6 +28,8 @@ from halp_probe.models.families.defaults import PREFIX_LM
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 
+pytestmark = pytest.mark.slow
+
 LAYERS = (0, 1, 3, 4, 5)
 NEW_TOKENS = 6
 QUESTIONS = (

@@ -30,6 +30,8 @@ from halp_probe.shards.failures import read_failures
 from halp_probe.shards.reader import Shards, open_shards
 from halp_probe.shards.validation import problems
 
+pytestmark = pytest.mark.slow
+
 KILLS = 25
 
 

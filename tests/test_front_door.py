@@ -180,7 +180,7 @@ def test_a_feature_of_one_s_own_is_judged_on_the_same_folds() -> None:
         ({"short": np.zeros((3, 2))}, r"'short' is an array of shape \(3, 2\).*\(90, F\)"),
         ({"text": np.full((90, 1), "a")}, "'text' is an array"),
         ({QUERY: np.zeros((90, 1))}, "another name"),
-        ({"a b": np.zeros((90, 1)), "a/b": np.zeros((90, 1))}, "'a/b' cannot be told from 'a b'"),
+        ({"a b": np.zeros((90, 1)), "a/b": np.zeros((90, 1))}, "'a/b' has the same file name as 'a b'"),
         ({" ": np.zeros((90, 1))}, "a name of one line"),
         ({"hole": np.r_[np.full((1, 2), [1, np.nan]), np.zeros((89, 2))]}, "hole of 'q0' holds NaN"),
     ],
@@ -204,7 +204,9 @@ def test_a_report_has_the_feature_and_its_saved_probe_reads_arrays_alone(tmp_pat
     assert roc_auc_score(y, probe.risk(strong)) > 0.9
     selected = halp_probe.load_probe(tmp_path / "probes" / "selected_probe")
     assert selected.metadata["representation"] == "strong one"
-    with pytest.raises(halp_probe.InputError, match="which is no representation"):
+    with pytest.raises(
+        halp_probe.InputError, match="which is not a representation; where that is a feature of your own"
+    ):
         check_fits(selected, halp_probe.load_model("shapes"))
 
 

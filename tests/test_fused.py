@@ -44,6 +44,8 @@ from halp_probe.models.naming import parse_name, source_of
 from halp_probe.models.picture_shapes import check_picture_shape
 from halp_probe.shards.reader import open_shards
 
+pytestmark = pytest.mark.slow
+
 PATCHES = (SIDE // PATCH) ** 2
 Built = Callable[..., FusedModel]
 

@@ -15,6 +15,8 @@ from halp_probe.fused.model import FusedParts, build
 from halp_probe.fused.original import CONNECTOR_FILE, LORA_FOLDER
 from halp_probe.models.loading import load_weights, open_checkpoint
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["original"]  # the fixture
 
 
@@ -72,7 +74,7 @@ def test_what_would_be_a_silent_guess_is_asked(
         (["--lora", lora], "was trained together with a connector; pass its --connector too"),
         (["--connector", connector, "--vision-layernorm", "--tiles", "2"], "no vector for a newline"),
         (["--connector", lora, "--vision-layernorm"], "cannot be read"),
-        (["--connector", connector, "--vision-layernorm", "--lora", str(tmp_path)], "no configuration of a LoRA"),
+        (["--connector", connector, "--vision-layernorm", "--lora", str(tmp_path)], "not a configuration of a LoRA"),
     ):
         assert fuse(original, tmp_path / "out", *flags) == 2
         assert message in capsys.readouterr().err

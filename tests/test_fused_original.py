@@ -26,6 +26,8 @@ from halp_probe.fused.original_lora import adapter_from_original, write_original
 from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import load_weights, open_checkpoint
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj"]
 

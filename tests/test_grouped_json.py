@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from halp_probe.tasks.geometry import DenseObject
 from halp_probe.tasks.grouped_json import Problem, group_by_image, read_reply
 
+pytestmark = pytest.mark.slow
+
 BOX = '{"bbox_2d": [1, 2, 3, 4], "desc": "a"}'
 A_BOX = DenseObject(image=1, index=1, kind="bbox_2d", points=((1, 2), (3, 4)), desc="a")
 

@@ -28,6 +28,8 @@ from halp_probe.interventions.steering import ablate_direction, steer
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 
+pytestmark = pytest.mark.slow
+
 # One of each kind: mRoPE of several makes, DeepStack, plain positions, attention both ways, cross-attention, experts.
 FAMILY_NAMES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava", "gemma3", "paligemma", "mllama", "glm4v")
 LAYERS = (0, 2, 5)  # the first, where Qwen3-VL's DeepStack adds; one between; the last

@@ -29,6 +29,8 @@ from halp_probe.records import Sample
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import Shards, open_shards
 
+pytestmark = pytest.mark.slow
+
 LAYER, NEW_TOKENS = 3, 6
 NAMES = ("plain", "ablated", "control")
 REPRESENTATION = f"query_token_representation/layer_{LAYER}"

@@ -29,6 +29,8 @@ from halp_probe.labels.table import LabelError, LabelRow, read_labels
 from halp_probe.labels.verdict_cache import StoredVerdict, VerdictCache
 from halp_probe.tasks.labelling import label
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-very-secret-0123456789"
 ANYTHING = [{"role": "user", "content": "{}"}]
 

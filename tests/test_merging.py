@@ -26,6 +26,8 @@ from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.models.naming import BUNDLED_FOLDER
 from halp_probe.shards.reader import open_shards
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["adapters", "plain", "table"]  # fixtures
 
 

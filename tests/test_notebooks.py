@@ -12,6 +12,8 @@ from nbclient import NotebookClient
 
 from halp_probe.cli import main
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 

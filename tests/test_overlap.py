@@ -28,6 +28,8 @@ from halp_probe.models.loading import open_checkpoint
 from halp_probe.records import Failure, Sample
 from halp_probe.shapes.dataset import write_dataset
 
+pytestmark = pytest.mark.slow
+
 
 def test_ahead_keeps_order_and_is_bounded() -> None:
     made: list[int] = []

@@ -21,6 +21,8 @@ from halp_probe.probes.results import SELECTED
 from halp_probe.probes.study import Design, study
 from halp_probe.probes.training_sets import training_sets
 
+pytestmark = pytest.mark.slow
+
 LAYERS = (0, 7, 14, 21, 27)
 
 

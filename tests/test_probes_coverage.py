@@ -19,6 +19,8 @@ from halp_probe.probes.judging.intervals import (
 from halp_probe.probes.judging.metrics import judge
 from halp_probe.probes.judging.rows import Rows
 
+pytestmark = pytest.mark.slow
+
 FOLDS, N_DRAWS, LIKENESS = 5, 200, 0.4  # of rows of one image: the share of variance that they have in common
 
 

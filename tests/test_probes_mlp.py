@@ -20,6 +20,8 @@ from halp_probe.probes.fitting.mlp import MLPOptions, MLPProbe, train_mlps
 from halp_probe.probes.fitting.mlp_training import batch_ends
 from halp_probe.probes.fitting.splits import inner_splits
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"hidden_sizes": (16, 8), "max_epochs": 30}
 OPTIONS = MLPOptions(hidden_sizes=(16, 8), max_epochs=6, patience=None)
 

@@ -18,6 +18,8 @@ import halp_probe.probes.fitting.solver as solver
 from halp_probe.probes.fitting.scaling import moments
 from halp_probe.probes.fitting.solver import difference_of_means, solve_logistic, solve_ridge
 
+pytestmark = pytest.mark.slow
+
 SEED = st.integers(0, 10**6)
 
 

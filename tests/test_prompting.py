@@ -355,5 +355,5 @@ def test_template_options_reach_the_template() -> None:
 
     assert beginning(None) == beginning('{"enable_thinking": true}') == "think"
     assert beginning('{"enable_thinking": false}') == "at once"
-    with pytest.raises(InputError, match="knows no thinking_budget"):
+    with pytest.raises(InputError, match="does not use thinking_budget"):
         Prompter(checkpoint=checkpoint, template_options='{"thinking_budget": 8}')

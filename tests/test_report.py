@@ -27,6 +27,8 @@ from halp_probe.report.layout import differences, layer_grid
 from halp_probe.report.thumbnails import thumbnail
 from halp_probe.report.wording import Footnotes, against_baseline, against_chance, decimal, percent, points, tally
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "link", "img", "br", "hr"}
 EVIL = (
     """<script>alert(1)</script><img src=x onerror=alert(2)> "' onload='a' {{ 7 * 7 }} {% raw %} $x^2$ </style> &amp;"""

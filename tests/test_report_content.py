@@ -21,6 +21,8 @@ from halp_probe.report.content import report_content
 from halp_probe.report.html import render_report
 from halp_probe.report.writing import _images_of_run
 
+pytestmark = pytest.mark.slow
+
 
 class Pictures(HTMLParser):
     """Sources of a page's pictures."""

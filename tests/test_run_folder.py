@@ -15,6 +15,8 @@ from halp_probe.shards.parts import PartWriter
 from halp_probe.shards.reader import ShardError, open_shards
 from halp_probe.shards.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 IDS = [f"q{k}" for k in range(11)]
 BATCHES = ([1, 3], [0, 2], [5, 7], [4, 6], [9, 10], [8])  # out of order inside windows of four
 OPERATIONS = ("replace", "unlink", "rmdir")  # of Path: all by which the folder changes

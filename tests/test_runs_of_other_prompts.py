@@ -137,7 +137,7 @@ def test_a_shard_of_text_with_something_of_images_is_not_valid(text_run: Path, t
     for name, value, problem in (
         ("token_id/vision", 7, "token_id/vision is not -1"),
         ("token_index/vision", 3, "'q20' shows no image, but others of this file do"),
-        ("vision_only_representation", None, "'q0' shows no image, but vision_only_representation is there"),
+        ("vision_only_representation", None, "'q0' shows no image, but vision_only_representation is present"),
     ):
         copy.write_bytes(file.read_bytes())
         with h5py.File(copy, "a") as opened:

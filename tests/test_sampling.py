@@ -28,6 +28,8 @@ from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.records import CaptureSpec, Sample
 
+pytestmark = pytest.mark.slow
+
 NEW_TOKENS = 6
 QUESTIONS = ("Is there a red circle?", "What colour is the very small square left of the triangle?", "How many?")
 SAMPLED = (

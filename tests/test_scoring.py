@@ -31,6 +31,8 @@ from halp_probe.shards.columns import from_captured
 from halp_probe.shards.reader import Shards, open_shards
 from halp_probe.shards.writer import write_shard
 
+pytestmark = pytest.mark.slow
+
 REPRESENTATIONS = (
     "vision_only_representation",
     "vision_encoder_representation",

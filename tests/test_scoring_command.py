@@ -19,6 +19,8 @@ from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import open_shards
 
+pytestmark = pytest.mark.slow
+
 REPRESENTATION = "query_token_representation/layer_5"
 EXTRACT = ("--model", "shapes", "--max-new-tokens", "6", "--layers", "5")
 

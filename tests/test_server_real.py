@@ -28,6 +28,8 @@ from halp_probe.shapes.dataset import write_dataset
 from halp_probe.tasks.task import TaskInput
 from halp_probe.tasks.vqa import VQA
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:

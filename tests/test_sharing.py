@@ -27,6 +27,8 @@ from halp_probe.records import Captured, CaptureSpec, Sample
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import open_shards
 
+pytestmark = pytest.mark.slow
+
 LAYERS = (0, 3, 5)
 QUESTIONS = ("Is there a red circle?", "What colour is the square?", "How many shapes are there in all?")
 
@@ -285,9 +287,9 @@ def test_a_run_records_what_it_found_and_goes_on_in_the_same_way(
     assert not open_shards(tmp_path / "off").attributes["prefix_shared"]
     capsys.readouterr()
     assert extract(data, tmp_path / "off") == 2
-    assert "was captured with --no-prefix-sharing; pass it again" in capsys.readouterr().err
+    assert "was captured without prefix sharing: pass --no-prefix-sharing again" in capsys.readouterr().err
     assert extract(data, tmp_path / "shared", "--no-prefix-sharing") == 2
-    assert "was captured without --no-prefix-sharing; leave it out" in capsys.readouterr().err
+    assert "was captured with prefix sharing: leave --no-prefix-sharing out" in capsys.readouterr().err
     shared, *others = (open_shards(tmp_path / name) for name in ("shared", "alone", "off"))
     for other in others:
         assert shared.question_ids == other.question_ids and shared.text("answer") == other.text("answer")

@@ -26,6 +26,8 @@ from halp_probe.models.families.defaults import RECURRENT
 from halp_probe.models.family import RowPositions, plain_positions
 from halp_probe.records import Captured, CaptureSpec, Sample
 
+pytestmark = pytest.mark.slow
+
 LAYERS = (0, 3, 5)
 QUESTIONS = ("Which is red?", "What colour is the very small square in the second picture?", "How many?", "Which?")
 PICTURES = ((64, 64), (70, 100), (96, 56))  # width, height

@@ -21,6 +21,8 @@ from halp_probe.shards.writer import write_shard
 from halp_probe.tasks.stage_a import STAGE_A
 from halp_probe.tasks.stage_b import STAGE_B, GroupItem
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--model", "shapes", "--max-pixels", "4096", "--max-new-tokens", "3"]
 
 

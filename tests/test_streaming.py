@@ -27,6 +27,8 @@ from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec, Sample
 
+pytestmark = pytest.mark.slow
+
 NEW_TOKENS = 6
 LOST = "\N{REPLACEMENT CHARACTER}"
 TEXT = st.text(st.sampled_from("Is a. red?\n'é½日🙂👩‍👩‍👧 ")) | st.text()

@@ -9,8 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from tiny.fused import write_language, write_vit
+
+pytestmark = pytest.mark.slow
 
 COMMAND = "import sys; from halp_probe.cli import main; sys.exit(main())"
 LONGEST = 300  # seconds
@@ -44,4 +47,4 @@ def test_a_signal_to_the_whole_group_stops_after_a_checkpoint(tmp_path: Path) ->
     assert process.wait(LONGEST) == 143, log.read_text()
     assert any((tmp_path / "run" / "stage1" / "checkpoints").glob("checkpoint-*/whole"))
     said = log.read_text().splitlines()
-    assert "samples" in said[0] and "stopped" in said[-1], said  # and nothing of the libraries before or behind
+    assert "pictures" in said[0] and "stopped" in said[-1], said  # and nothing of the libraries before or behind
