@@ -18,8 +18,6 @@ from markupsafe import Markup
 from PIL import Image
 from report_data import empty_report, full_report
 
-pytestmark = pytest.mark.slow
-
 pytest.importorskip("streamlit")
 
 import streamlit
@@ -45,6 +43,7 @@ from halp_probe.scoring.conversation import ProbedChat
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import open_shards
 
+pytestmark = pytest.mark.slow
 EASY = examples.example("Easy")
 FIRST, SECOND = "What shape is the orange one?", "How many circles are there?"
 
