@@ -47,8 +47,8 @@ def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: boo
     representation = str(card.get("representation"))
     if not is_representation(representation):
         raise InputError(
-            f"the probe's card names {representation!r}, which is not a representation; where that is a feature of your "
-            "own, give the probe its array: `load_probe(…).risk(array)`"
+            f"the probe's card names {representation!r}, which is not a representation; where that is a feature of "
+            "your own, give the probe its array: `load_probe(…).risk(array)`"
         )
     check = PROBE_ON_OTHER_MODEL if allow_other_model else PROBE_ON_MODEL
     trained, here = StateIdentity.of_card(card), identity_of_model(loaded)
