@@ -99,7 +99,7 @@ class Lines:
             self._started = self._last_line = time.monotonic()
             return
         self._last = step
-        if time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+        if step.done >= step.total or time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self.close()
 
     def close(self) -> None:
