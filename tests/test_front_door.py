@@ -212,3 +212,10 @@ def test_a_name_that_needs_an_extra_says_which(tmp_path: Path) -> None:
     code = "import sys; sys.modules['torch'] = None; import halp_probe; halp_probe.extract"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and "pip install 'halp_probe[extract]'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["checkpoint_interval", "limit", "batch_tokens"])
+def test_a_number_too_small_is_refused_before_anything_runs(name: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(halp_probe.InputError, match=f"`{name}` is 0; pass 1 or more"):
+        extract(data / "vqa.csv", data, tmp_path / "states", **{name: 0})
+    assert not (tmp_path / "states").exists()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from halp_probe.errors import InputError
 from halp_probe.models.options import ModelOptions
 
 
@@ -33,3 +34,10 @@ class ExtractOptions:
     question_view: bool = True
     store_dtype: str = "float32"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a number that is too small; the command line's flags cannot be."""
+        for name, least in (("checkpoint_interval", 1), ("limit", 1), ("max_new_tokens", 0), ("batch_tokens", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"`{name}` is {value}; pass {least} or more")
