@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import transformers
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from halp_probe.models.adapters import check_no_adapter_inside
@@ -19,6 +18,7 @@ from halp_probe.models.compat import hub_commit
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.loading import LOAD_ERRORS, check_place
 from halp_probe.models.naming import parse_name, source_of
+from halp_probe.models.whole_weights import quiet_loading
 
 IMAGE_TOKEN = "<|image_pad|>"
 TURN_END = "<|im_end|>"
@@ -168,10 +168,9 @@ def _check_tokens(tokenizer: Any, vocabulary: int, name: str) -> None:
 @contextmanager
 def _convert_errors(what: str, name: str) -> Iterator[None]:
     """Turn errors of transformers into ModelErrors; silence messages on unused weights, such as a classifier's."""
-    verbosity = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.set_verbosity_error()
     try:
-        yield
+        with quiet_loading():
+            yield
     except ModelError:
         raise
     except LOAD_ERRORS as error:
@@ -179,5 +178,3 @@ def _convert_errors(what: str, name: str) -> Iterator[None]:
             f"cannot load {what} {name!r}: {one_line(error)} (check the name; without network pass a local folder, or "
             "a `cache_dir` that holds the model)"
         ) from error
-    finally:
-        transformers.utils.logging.set_verbosity(verbosity)

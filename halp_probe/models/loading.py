@@ -14,8 +14,11 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoProcessor
+from transformers.utils import CONFIG_NAME
+from transformers.utils.hub import cached_file
 
 from halp_probe.errors import InputError
+from halp_probe.json_files import read_json
 from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, check_no_adapter_inside, open_adapter
 from halp_probe.models.compat import hub_commit, ties_last_hidden_states
 from halp_probe.models.cpu_memory import keep_freed_memory
@@ -29,6 +32,7 @@ from halp_probe.models.patch_projection import flatten_patch_projection
 from halp_probe.models.quantization import bitsandbytes_config, check_runs
 from halp_probe.models.remote_code import check_code, check_own_code
 from halp_probe.models.vision_attention import pack_vision_attention
+from halp_probe.models.whole_weights import check_files, check_head, check_loading, quiet_loading
 
 LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)  # what transformers and torch raise
 
@@ -254,20 +258,32 @@ def device_and_dtype(device: str, dtype: str) -> tuple[str, str]:
 
 
 def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, **options: Any) -> Any:
-    """Load the base model with transformers; `dtype` "auto" is that of its files. Raises ModelError."""
+    """Load the base model with transformers; `dtype` "auto" is that of its files.
+
+    Raises ModelError, also if a weight is not in the files, has another shape there, or has no place in the model.
+    """
     local = Path(checkpoint.source).is_dir()
+    where = {"cache_dir": cache_dir, "revision": None if local else checkpoint.revision}
+    if local:
+        check_files(Path(checkpoint.source))
     try:
-        return getattr(transformers, checkpoint.family.auto_class).from_pretrained(
-            checkpoint.source,
-            cache_dir=cache_dir,
-            revision=None if local else checkpoint.revision,
-            trust_remote_code=checkpoint.trusted,
-            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-            **options,
-        )
+        with quiet_loading():
+            model, info = getattr(transformers, checkpoint.family.auto_class).from_pretrained(
+                checkpoint.source,
+                **where,
+                trust_remote_code=checkpoint.trusted,
+                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                **options,
+            )
+        folder = Path(cached_file(checkpoint.source, CONFIG_NAME, **where)).parent
     except LOAD_ERRORS as error:
-        where = f" on {options['device_map']}" if options.get("device_map") else ""
-        raise ModelError(f"cannot load model {checkpoint.name!r}{where}: {one_line(error)}") from error
+        on = f" on {options['device_map']}" if options.get("device_map") else ""
+        raise ModelError(f"cannot load model {checkpoint.name!r}{on}: {one_line(error)}") from error
+    check_loading(model, info, checkpoint.name)
+    check_head(model, check_files(folder), read_json(folder / CONFIG_NAME), checkpoint.name)
+    return model
 
 
 def _check_on_gpus(model: Any) -> None:
