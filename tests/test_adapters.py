@@ -219,10 +219,6 @@ MISFITS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], dict[str, torch.Ten
         lambda w: {key.replace("self_attn", "attn"): value for key, value in w.items()},
         "weights belong to no module",
     ),
-    "the decoder's name before transformers 4.52": (
-        lambda w: {key.replace("model.model.language_model", "model.model"): value for key, value in w.items()},
-        "weights belong to no module",
-    ),
     "another rank": (lambda w: {key: value.repeat_interleave(2, 0) for key, value in w.items()}, "size mismatch"),
     "nothing": (lambda w: {}, "have no weights"),
 }

@@ -41,6 +41,7 @@ def add_naming_arguments(parser: argparse.ArgumentParser, *, default: str | None
         "--trust-remote-code", metavar="OWNER/MODEL", help="run the Python code of this repository, the model's (never)"
     )
     add("--trust-lookup", action="store_true", help="try an unknown model_type by transformers' own lookups")
+    add("--verify-weights", action="store_true", help="read a large folder's weights anew for its fingerprint")
 
 
 def model_options(args: argparse.Namespace) -> ModelOptions:

@@ -71,6 +71,7 @@ def extract(
     quantization: str | None = None,
     trust_remote_code: str | None = None,
     trust_lookup: bool = False,
+    verify_weights: bool = False,
     layers: str | Sequence[int] | None = None,
     answers: bool = True,
     max_new_tokens: int = 64,
@@ -110,7 +111,7 @@ def extract(
         Hub name, folder, 'shapes' (bundled) or a loaded model; None: the first adapter's base, or the 7B Qwen2.5-VL.
     adapter, revision, cache_dir, dtype, device, device_map
         As in `load_model`, for a model that is not loaded yet.
-    attn_implementation, quantization, trust_remote_code, trust_lookup
+    attn_implementation, quantization, trust_remote_code, trust_lookup, verify_weights
         As in `load_model`.
     layers
         Decoder blocks to read, counted from 0, or 'all'; None: 0, n/4, n/2, 3n/4 and n-1 of n.
@@ -182,6 +183,7 @@ def extract(
             quantization=quantization,
             trust_remote_code=trust_remote_code,
             trust_lookup=trust_lookup,
+            verify_weights=verify_weights,
         ),
         source={"vqa_dataset": str(table) if isinstance(table, str | os.PathLike) else "a table in memory"},
         checkpoint_interval=checkpoint_interval,

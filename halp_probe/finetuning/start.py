@@ -8,10 +8,10 @@ from typing import Any
 
 from halp_probe.finetuning.options import Machine, TrainOptions
 from halp_probe.fused.model import FusedModel, build
-from halp_probe.models.compat import hub_commit
 from halp_probe.models.errors import ModelError
 from halp_probe.models.families import family_of
 from halp_probe.models.fingerprints import local_revision
+from halp_probe.models.hub_cache import locate
 from halp_probe.models.loading import Checkpoint, device_and_dtype, open_checkpoint, read_weights
 from halp_probe.models.naming import source_of
 from halp_probe.models.quantization import bitsandbytes_config, keep_trainable
@@ -99,4 +99,4 @@ def _revision(name: str, cache_dir: str) -> str:
     source = source_of(name)
     if Path(source).is_dir():
         return local_revision(Path(source))
-    return str(hub_commit(source, None, cache_dir=cache_dir))
+    return str(locate(source, None, cache_dir=cache_dir)[1])

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from halp_probe.models.adapters import check_no_adapter_inside
-from halp_probe.models.compat import hub_commit
 from halp_probe.models.errors import ModelError, one_line
+from halp_probe.models.hub_cache import locate
 from halp_probe.models.loading import LOAD_ERRORS, check_place
 from halp_probe.models.naming import parse_name, source_of
 from halp_probe.models.whole_weights import quiet_loading
@@ -115,7 +114,7 @@ def _source_arguments(name: str, cache_dir: str | None) -> dict[str, Any]:
     """Return arguments of `from_pretrained`; the hub's commit is pinned, so that all files belong to it."""
     source = source_of(name)
     check_place(source)
-    commit = None if Path(source).is_dir() else hub_commit(source, None, cache_dir=cache_dir)
+    source, commit = locate(source, None, cache_dir=cache_dir)
     check_no_adapter_inside(name, source, commit, cache_dir)
     return {"pretrained_model_name_or_path": source, "revision": commit, "cache_dir": cache_dir}
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from halp_probe.json_files import read_json, write_json
+from halp_probe.models.adapter_names import modern_folder
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.fingerprints import folder_fingerprint
 from halp_probe.models.naming import parse_name, same_model
@@ -124,17 +125,13 @@ def attach(model: Any, adapter: Adapter) -> Any:
 
     peft = peft_library()
     try:
-        config = peft.PeftConfig.from_pretrained(str(adapter.folder))
-        config.inference_mode = True
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # PEFT uses an attribute that transformers will drop
-            wrapped = peft.PeftModel(model, config, _NAME)
-        result = wrapped.load_adapter(
-            str(adapter.folder),
-            _NAME,
-            torch_device=str(model.device),
-            key_mapping=getattr(model, "_checkpoint_conversion_mapping", None),
-        )
+        with modern_folder(model, adapter.folder, peft) as folder:
+            config = peft.PeftConfig.from_pretrained(str(folder))
+            config.inference_mode = True
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # PEFT uses an attribute that transformers will drop
+                wrapped = peft.PeftModel(model, config, _NAME)
+            result = wrapped.load_adapter(str(folder), _NAME, torch_device=str(model.device))
     except (OSError, SafetensorError) as error:
         raise ModelError(
             f"`adapter` {adapter.name}: its weights cannot be read ({one_line(error)}); save or fetch it again"
@@ -150,7 +147,7 @@ def attach(model: Any, adapter: Adapter) -> Any:
         if keys:
             raise ModelError(
                 f"`adapter` {adapter.name} does not fit the model: {len(keys)} {what} (first: {keys[0]}); pass the "
-                "model that it was trained on (adapters of transformers before 4.52 use other module names)"
+                "model that it was trained on"
             )
     return wrapped.eval()
 

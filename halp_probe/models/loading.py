@@ -26,6 +26,7 @@ from halp_probe.models.errors import ModelError as ModelError
 from halp_probe.models.errors import one_line
 from halp_probe.models.family import Family
 from halp_probe.models.fingerprints import local_revision
+from halp_probe.models.hub_cache import locate
 from halp_probe.models.lookup import family_for
 from halp_probe.models.naming import BUNDLED, BUNDLED_FOLDER, ModelName, parse_name
 from halp_probe.models.patch_projection import flatten_patch_projection
@@ -107,13 +108,15 @@ def open_checkpoint(
     revision: str | None = None,
     trust_remote_code: str | None = None,
     trust_lookup: bool = False,
+    verify_weights: bool = False,
 ) -> Checkpoint:
     """Open the configuration and processor of `name`, and its adapters, without the model's weights.
 
     Without a name it is the model that the first adapter was trained on; without a revision, the one that the first
     adapter names. `trust_remote_code` names the repository or folder whose own Python code may run; it must be the
-    model's. Raises ModelError if the model or an adapter cannot be found or an adapter belongs to another model, and
-    InputError, with what to add, if the model's family is not supported.
+    model's. `verify_weights` reads all of a large folder for its fingerprint, whatever the cache holds. Raises
+    ModelError if the model or an adapter cannot be found or an adapter belongs to another model, and InputError, with
+    what to add, if the model's family is not supported.
     """
     stack = tuple(open_adapter(adapter, cache_dir=cache_dir) for adapter in adapters)
     if name is None and not stack:
@@ -128,7 +131,10 @@ def open_checkpoint(
         raise ModelError(f"`revision` {revision}: {name} is a folder, which has no revisions; leave it out")
     check_place(source)
     try:
-        commit = revision if local else hub_commit(source, revision, cache_dir=cache_dir)
+        if not trusted:  # the code of a repository is found by the repository's name
+            source, commit = locate(source, revision, cache_dir=cache_dir)
+        else:
+            commit = revision if local else hub_commit(source, revision, cache_dir=cache_dir)
         check_no_adapter_inside(name, source, commit, cache_dir)
         if trusted:
             check_own_code(source, commit, cache_dir)
@@ -143,7 +149,7 @@ def open_checkpoint(
         raise  # its message is complete
     except LOAD_ERRORS as error:
         raise _explain(name, error) from error
-    identity = local_revision(Path(source), with_code=trusted) if local else str(commit)
+    identity = local_revision(Path(source), with_code=trusted, verify=verify_weights) if local else str(commit)
     if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its `revision`")
     check_bases(stack, name, identity)

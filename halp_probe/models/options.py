@@ -31,6 +31,7 @@ class ModelOptions:
     device_map: str | None = None
     trust_remote_code: str | None = None
     trust_lookup: bool = False
+    verify_weights: bool = False
 
     @property
     def base_name(self) -> str:
@@ -61,6 +62,7 @@ def open_model(options: ModelOptions) -> Checkpoint:
         revision=options.revision,
         trust_remote_code=options.trust_remote_code,
         trust_lookup=options.trust_lookup,
+        verify_weights=options.verify_weights,
     )
 
 
@@ -97,6 +99,7 @@ def load_model(
     quantization: str | None = None,
     trust_remote_code: str | None = None,
     trust_lookup: bool = False,
+    verify_weights: bool = False,
 ) -> LoadedModel:
     """Load a vision-language model with its processor, and adapters on it.
 
@@ -124,6 +127,8 @@ def load_model(
         The repository OWNER/MODEL whose Python code may run.
     trust_lookup
         For a model type that is not in the table of families, use transformers' own lookups.
+    verify_weights
+        Read the whole weights of a folder for its fingerprint, also if the cache remembers it.
 
     Raises
     ------
@@ -150,5 +155,6 @@ def load_model(
             quantization=quantization,
             trust_remote_code=trust_remote_code,
             trust_lookup=trust_lookup,
+            verify_weights=verify_weights,
         )
     )
