@@ -15,7 +15,8 @@ from halp_probe.finetuning.start import Start, read_unquantized
 from halp_probe.fused.model import FusedModel, save
 from halp_probe.fused.original_lora import write_original
 from halp_probe.json_files import read_json, write_json
-from halp_probe.models.adapters import CONFIG_FILE
+from halp_probe.models.adapters import CONFIG_FILE, write_trained_on
+from halp_probe.models.fingerprints import local_revision
 
 _SAVED = "saved.json"  # written last
 
@@ -41,6 +42,8 @@ def write_model(options: TrainOptions, start: Start, learned: Learning) -> None:
     if model.config.model_type == "llava":
         adapter = folder / ADAPTER if lora else None
         _rewrite(folder / ORIGINAL, lambda path: write_original(model, path, adapter=adapter))
+    if lora:
+        write_trained_on(folder / ADAPTER, local_revision(folder / MODEL))
     write_json(folder / _SAVED, {"model": MODEL, "adapter": ADAPTER if lora else None})
 
 

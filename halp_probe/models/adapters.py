@@ -4,13 +4,14 @@ A stack is in training order: adapter k was trained on the base with the adapter
 are merged into the weights, in the model's dtype (in bfloat16 that rounds them, as a saved bfloat16 merge does), and
 the last one stays unmerged. `modules_to_save` are replaced in that order, so the later adapter wins.
 
-Prompts are the base model's: a chat template or tokenizer in an adapter's folder is not read.
+A tokenizer, chat template or processor in an adapter's folder replaces the model's; see `adapter_prompts`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,15 @@ from typing import Any
 
 from halp_probe.json_files import read_json, write_json
 from halp_probe.models.adapter_names import modern_folder
+from halp_probe.models.adapter_prompts import FILES, fit_vocabulary
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.fingerprints import folder_fingerprint
-from halp_probe.models.naming import parse_name, same_model
+from halp_probe.models.naming import parse_name, same_model, same_name_only
 from halp_probe.models.quantization import quiet_bitsandbytes
 
 CONFIG_FILE = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+TRAINED_ON = "trained_on.json"  # in the folder of an adapter that `halp-probe train-vlm` wrote
 MERGE_RECORD = "merged_from.json"  # in the folder of a checkpoint that `halp-probe merge` wrote
 # Kinds that change only modules of the model; others act in PEFT's own forward, which is not run here.
 KINDS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "VERA", "OFT", "BOFT", "LN_TUNING", "TRAINABLE_TOKENS")
@@ -33,6 +36,9 @@ _ROUTED = ("alora_invocation_tokens", "arrow_config", "layer_replication")  # se
 _NAME = "default"  # PEFT's own name, part of the model's parameter names
 # Settings that do not change states: where the base lies, and what saving the adapter again may change.
 _NOT_OF_STATES = ("base_model_name_or_path", "revision", "inference_mode", "peft_version")
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +50,7 @@ class Adapter:
     identity: str  # a fingerprint of its weights and of the settings that change states
     base: str  # the model that it was trained on, by its own configuration
     base_revision: str | None  # of a hub model, if the configuration names it
+    base_fingerprint: str | None  # of the base's folder, if the adapter's folder tells it
     peft_type: str
 
 
@@ -78,6 +85,7 @@ def open_adapter(name: str, *, cache_dir: str | None = None) -> Adapter:
         identity=_identity(folder, config),
         base=named.name,
         base_revision=config.get("revision") or named.revision,
+        base_fingerprint=_read_fingerprint(folder),
         peft_type=peft_type,
     )
 
@@ -113,6 +121,24 @@ def check_bases(adapters: Sequence[Adapter], model: str, revision: str) -> None:
                 f"{adapter.base}; or, where both names mean the same weights, correct base_model_name_or_path in "
                 f"{adapter.folder / CONFIG_FILE}"
             )
+        _check_fingerprint(adapter, model, revision)
+
+
+def _check_fingerprint(adapter: Adapter, model: str, revision: str) -> None:
+    """Raise ModelError if the base has another fingerprint than the adapter tells; log where names alone agree."""
+    told = adapter.base_fingerprint
+    if told is not None and revision.startswith("local-") and same_name_only(adapter.base, model) and told != revision:
+        raise ModelError(
+            f"`adapter` {adapter.name} was trained on {adapter.base} ({told}), the model {model} has the same name but "
+            f"other files ({revision}): pass the folder that it was trained on"
+        )
+    if told is None and same_name_only(adapter.base, model):
+        logger.warning(
+            "adapter %s was trained on %s, which is not here: that %s is the same model is taken from its name alone",
+            adapter.name,
+            adapter.base,
+            model,
+        )
 
 
 def attach(model: Any, adapter: Adapter) -> Any:
@@ -128,10 +154,13 @@ def attach(model: Any, adapter: Adapter) -> Any:
         with modern_folder(model, adapter.folder, peft) as folder:
             config = peft.PeftConfig.from_pretrained(str(folder))
             config.inference_mode = True
+            fit_vocabulary(model, adapter, _shapes(folder, peft))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # PEFT uses an attribute that transformers will drop
                 wrapped = peft.PeftModel(model, config, _NAME)
             result = wrapped.load_adapter(str(folder), _NAME, torch_device=str(model.device))
+    except ModelError:
+        raise
     except (OSError, SafetensorError) as error:
         raise ModelError(
             f"`adapter` {adapter.name}: its weights cannot be read ({one_line(error)}); save or fetch it again"
@@ -152,6 +181,10 @@ def attach(model: Any, adapter: Adapter) -> Any:
     return wrapped.eval()
 
 
+def _shapes(folder: Path, peft: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weight.shape) for name, weight in peft.load_peft_weights(str(folder), device="cpu").items()}
+
+
 def merge(wrapped: Any, adapter: Adapter) -> Any:
     """Merge the adapter of an `attach`ed model into its weights. Raises ModelError if the sum is not finite."""
     try:
@@ -166,6 +199,22 @@ def apply_adapters(model: Any, adapters: Sequence[Adapter]) -> Any:
         wrapped = attach(model, adapter)
         model = wrapped.get_base_model() if k == len(adapters) - 1 else merge(wrapped, adapter)
     return model
+
+
+def write_trained_on(folder: Path, revision: str) -> None:
+    """Write the fingerprint of the folder that an adapter was trained on into the adapter's folder."""
+    write_json(folder / TRAINED_ON, {"base_fingerprint": revision})
+
+
+def _read_fingerprint(folder: Path) -> str | None:
+    if not (folder / TRAINED_ON).is_file():
+        return None
+    try:
+        return str(read_json(folder / TRAINED_ON)["base_fingerprint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder / TRAINED_ON} is not what was written there ({one_line(error)}); delete it"
+        ) from error
 
 
 def write_merge_record(folder: Path, model: str, revision: str, adapters: Sequence[Adapter]) -> None:
@@ -206,7 +255,9 @@ def _folder(name: str, cache_dir: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, cache_dir=cache_dir, allow_patterns=[CONFIG_FILE, *_WEIGHTS]))
+        return Path(
+            snapshot_download(name, cache_dir=cache_dir, allow_patterns=[CONFIG_FILE, TRAINED_ON, *_WEIGHTS, *FILES])
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
             f"`adapter` {name} is not a local folder and cannot be downloaded ({one_line(error)}); pass the folder of "

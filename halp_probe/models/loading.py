@@ -19,6 +19,7 @@ from transformers.utils.hub import cached_file
 
 from halp_probe.errors import InputError
 from halp_probe.json_files import read_json
+from halp_probe.models.adapter_prompts import check_vocabulary, use_adapter_files
 from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, check_no_adapter_inside, open_adapter
 from halp_probe.models.compat import hub_commit, ties_last_hidden_states
 from halp_probe.models.cpu_memory import keep_freed_memory
@@ -152,6 +153,8 @@ def open_checkpoint(
     identity = local_revision(Path(source), with_code=trusted, verify=verify_weights) if local else str(commit)
     if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its `revision`")
+    image_token = int(attrgetter(family.image_token_id)(config))
+    processor, stack = use_adapter_files(processor, stack, image_token)
     check_bases(stack, name, identity)
     return Checkpoint(
         name=name,
@@ -245,6 +248,7 @@ def load_weights(
     if quantization == "4bit":
         check_runs(model)
     model = apply_adapters(model, checkpoint.adapters)
+    check_vocabulary(model, checkpoint.processor, checkpoint.adapters)
     pack_vision_attention(model, checkpoint.family)
     flatten_patch_projection(model, checkpoint.family)
     return LoadedModel(checkpoint=checkpoint, model=model.eval(), quantization=quantization)

@@ -72,5 +72,12 @@ def same_model(one: str, other: str) -> bool:
     return _last_part(a.name) == _last_part(b.name)
 
 
+def same_name_only(one: str, other: str) -> bool:
+    """Return whether nothing but the last parts of two names says that they mean one model."""
+    a, b = parse_name(one), parse_name(other)
+    alike = a.name == b.name or (a.folder is not None and b.folder is not None) or (a.on_hub and b.on_hub)
+    return not alike and _last_part(a.name) == _last_part(b.name)
+
+
 def _last_part(name: str) -> str:
     return Path(name).name.casefold()
