@@ -31,6 +31,7 @@ COMMANDS = {
     "fuse": "build a VLM from a pretrained vision tower and language model",
     "audit": "re-tokenise every row of the shards and check the token positions",
     "inspect": "show what a shard holds and whether it is valid",
+    "check": "try a model before a long run: weights, prompt, positions, states, answers, cost",
     "compare": "compare two models, or one with and without an adapter, layer by layer",
     "label": "judge the answers: right, hallucinated or unknown",
     "merge": "merge adapters into a model's weights, and prove the result before it is kept",

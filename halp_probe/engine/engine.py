@@ -22,6 +22,7 @@ from halp_probe.engine.readings import Readings, to_host
 from halp_probe.engine.sampling import GREEDY, Decoding
 from halp_probe.engine.streaming import answer_text
 from halp_probe.engine.vision import see
+from halp_probe.models.cpu_memory import report_no_memory
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, CaptureSpec
 from halp_probe.shards.names import layer_of
@@ -110,7 +111,11 @@ class Engine:
 
     @torch.no_grad()
     def compute(self, prompts: Sequence[Prompt]) -> ComputedBatch:
-        """Compute states and answers of a batch: the work on the device."""
+        """Compute states and answers of a batch: the work on the device. Raises torch.OutOfMemoryError."""
+        with report_no_memory():
+            return self._compute(prompts)
+
+    def _compute(self, prompts: Sequence[Prompt]) -> ComputedBatch:
         read = self._read(prompts)
         rows = list(range(len(prompts))) if self._rules is not None else []
         if self._gate is not None and rows:

@@ -129,6 +129,15 @@ def find_first_copies(images_dir: Path, image_ids: Iterable[str]) -> dict[str, s
     return first
 
 
+def shrink(image: LoadedImage, largest_side: int) -> LoadedImage:
+    """Return the image with no side longer than this, under the digest of the whole one."""
+    if max(image.pixels.size) <= largest_side:
+        return image
+    pixels = image.pixels.copy()
+    pixels.thumbnail((largest_side, largest_side))
+    return LoadedImage(pixels, image.sha256)
+
+
 def pixel_count(path: Path) -> int:
     """Return width × height from the header alone; 0 if it cannot be read."""
     try:

@@ -21,7 +21,7 @@ from typing import TypeAlias
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from halp_probe.engine.images import ImageError, LoadedImage, image_path, load_image
+from halp_probe.engine.images import ImageError, LoadedImage, image_path, load_image, shrink
 from halp_probe.engine.prompting import Prompt, Prompter, PromptError
 from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
@@ -41,6 +41,7 @@ class Preparer:
 
     prompter: Prompter
     images_dir: Path
+    largest_side: int | None = None  # pixels; larger images are shrunk before the processor has them
 
     def __call__(self, samples: Sequence[Sample]) -> PreparedPrompts:
         """Return a prompt or a failure for each sample."""
@@ -62,6 +63,8 @@ class Preparer:
         """Load the images, reusing the last ones with the same content, so that it is not preprocessed again."""
         by_digest = {image.sha256: image for image in last}
         images = [load_image(image_path(self.images_dir, file)) for file in files]
+        if self.largest_side is not None:
+            images = [shrink(image, self.largest_side) for image in images]
         return [by_digest.get(image.sha256, image) for image in images]
 
 

@@ -33,19 +33,29 @@ class _CachedProcessor:
 class ImageTexts:
     """The images of a prompt, in order, with a checkpoint's processor: call it with one text after another.
 
-    `pixel_bounds` are the smallest and the largest area in pixels to which qwen-vl-utils resizes each image; with None
-    the processor decides. Raises InputError if an image cannot be resized so, or the processor cannot take its
-    shape.
+    `pixel_bounds` are the smallest and the largest area in pixels to which each image is resized, by qwen-vl-utils or
+    by the processor itself; with None the processor decides. Raises InputError if an image cannot be resized so, or the
+    processor cannot take its shape.
     """
 
-    def __init__(self, processor: Any, pixels: Sequence[Image.Image], pixel_bounds: tuple[int, int] | None) -> None:
+    def __init__(
+        self,
+        processor: Any,
+        pixels: Sequence[Image.Image],
+        pixel_bounds: tuple[int, int] | None,
+        *,
+        by_qwen_vl_utils: bool = True,
+    ) -> None:
         for image in pixels:
             check_picture_shape(processor.image_processor, image.width, image.height)
         self._processor = copy.copy(processor)
-        self._processor.image_processor = _CachedProcessor(processor.image_processor)
+        inner = processor.image_processor
+        if pixel_bounds is not None and not by_qwen_vl_utils:
+            inner = _bound_area(inner, *pixel_bounds)
+        self._processor.image_processor = _CachedProcessor(inner)
         self._options: dict[str, Any] = {}
         images = list(pixels)
-        if images and pixel_bounds is not None:
+        if images and pixel_bounds is not None and by_qwen_vl_utils:
             images = [_resize(image, *pixel_bounds, processor.image_processor.patch_size) for image in images]
             self._options["do_resize"] = False  # not a second time
         if images:
@@ -54,6 +64,15 @@ class ImageTexts:
     def __call__(self, text: str, **options: Any) -> Any:
         """Return the processor's output, a batch of one; all calls return the same image tensors."""
         return self._processor(text=[text], return_tensors="pt", **self._options, **options)
+
+
+def _bound_area(image_processor: Any, low: int, high: int) -> Any:
+    """Return a copy of the processor with these bounds of the area, under all names that it has for them."""
+    bounded = copy.copy(image_processor)
+    names = {"shortest_edge": low, "longest_edge": high, "min_pixels": low, "max_pixels": high}
+    known = {name: names.get(name, value) for name, value in dict(bounded.size).items()}
+    bounded.size = type(bounded.size)(**known)
+    return bounded
 
 
 def _resize(pixels: Image.Image, low: int, high: int, patch_size: int) -> Image.Image:

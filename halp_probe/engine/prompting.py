@@ -70,7 +70,7 @@ class Prompter:
     def __post_init__(self) -> None:
         checkpoint = self.checkpoint
         _ = self.prompt_date  # fixed now: the day may change before the last prompt, and in worker processes
-        if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
+        if not checkpoint.family.takes_pixel_bounds and (self.min_pixels or self.max_pixels):
             raise InputError(
                 f"`min_pixels` and `max_pixels`: {checkpoint.model_type}'s own processor decides the image size; "
                 "leave them out"
@@ -99,7 +99,8 @@ class Prompter:
     @cached_property
     def pixel_bounds(self) -> tuple[int, int] | None:
         """Smallest and largest area of resized images in pixels; None if the processor decides."""
-        if not self.checkpoint.family.qwen_vl_utils:
+        family = self.checkpoint.family
+        if not family.qwen_vl_utils and not (family.area_bounds and (self.min_pixels or self.max_pixels)):
             return None
         size = self.checkpoint.processor.image_processor.size
         low, high = size["shortest_edge"], size["longest_edge"]
@@ -185,7 +186,12 @@ class Prompter:
         """Run the processor on the prompt, as a batch of one."""
         if [*map(id, self._last.get("images", [None]))] != [*map(id, images)]:
             try:
-                texts = ImageTexts(self.checkpoint.processor, [image.pixels for image in images], self.pixel_bounds)
+                texts = ImageTexts(
+                    self.checkpoint.processor,
+                    [image.pixels for image in images],
+                    self.pixel_bounds,
+                    by_qwen_vl_utils=self.checkpoint.family.qwen_vl_utils,
+                )
             except InputError as error:
                 raise PromptError(str(error)) from error
             self._last.clear()

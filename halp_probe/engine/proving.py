@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 
 _MAX_IMAGES = 4  # images, one question each, in one batch, so that padding is tested too
-_ALLOWED = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # of a vector's length
+ALLOWED = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}  # of a vector's length
 
 
 def prove_looked_up(
@@ -35,24 +34,30 @@ def prove_looked_up(
     if not prompts:
         raise InputError(f"no question can be read, so what the lookups found for {name!r} cannot be checked")
     rows = Engine(loaded, CaptureSpec(layers, max_new_tokens=0)).run(prompts)
-    worst = max(_difference(loaded, prompt, row) for prompt, row in zip(prompts, rows, strict=True))
-    if not worst <= _ALLOWED[loaded.model.dtype]:
+    worst = max(plain_difference(loaded, prompt, row) for prompt, row in zip(prompts, rows, strict=True))
+    if not worst <= ALLOWED[loaded.model.dtype]:
         raise InputError(
             f"what the lookups found for {name!r} is wrong: states differ from those of a plain forward pass by "
             f"{worst:.2g} of a vector's length; add a row for it in halp_probe/models/families/ and prove it"
         )
 
 
-@torch.no_grad()
-def _difference(loaded: LoadedModel, prompt: Prompt, row: Captured) -> float:
-    """Return the largest difference from a plain pass, over both positions, all layers and the confidence."""
+def plain_inputs(loaded: LoadedModel, prompt: Prompt) -> dict[str, torch.Tensor]:
+    """Return the inputs of one prompt as a plain user of transformers would pass them."""
     ids = torch.from_numpy(prompt.input_ids)[None].to(loaded.device)
-    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     for key, tensor in prompt.images.items():
         inputs[key] = tensor.to(loaded.device, loaded.model.dtype if tensor.is_floating_point() else tensor.dtype)
     types = loaded.checkpoint.family.token_types
     if types is not None and prompt.token_types is not None:
         inputs[types.name] = torch.from_numpy(prompt.token_types)[None].to(loaded.device)
+    return inputs
+
+
+@torch.no_grad()
+def plain_difference(loaded: LoadedModel, prompt: Prompt, row: Captured) -> float:
+    """Return the largest difference from a plain pass, over both positions, all layers and the confidence."""
+    inputs = plain_inputs(loaded, prompt)
     layers = list(row.query_token)
     blocks = loaded.checkpoint.family.blocks(loaded.model)
     positions = prompt.positions

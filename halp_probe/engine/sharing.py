@@ -1,4 +1,4 @@
-"""Decide whether prompts on one image may share their prefix, by a trial on the first image with several questions.
+"""Decide whether prompts on one image may share their prefix, by a trial on a small image with several questions.
 
 Sharing is correct if nothing before a question depends on it. The trial detects a model whose image tokens attend to
 the whole prompt (a prefix-LM), and any other whose numbers differ by more than rounding; it runs without sharing. The
@@ -7,14 +7,20 @@ effect of rounding is measured in the same trial: the difference between the sam
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from halp_probe.distances import relative_distance
 from halp_probe.engine.engine import Engine
+from halp_probe.engine.images import ImageError, image_path, pixel_count
 from halp_probe.engine.prefix import PrefixError
 from halp_probe.engine.preparing import Preparer
 from halp_probe.engine.prompting import Prompt
@@ -23,9 +29,12 @@ from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Captured, CaptureSpec, Sample
 
 _MAX_QUESTIONS = 4  # on the image of the trial
+_MAX_IMAGES = 64  # whose sizes are looked at
+_LARGEST_SIDE = 1024  # pixels
 _ROUNDINGS = 5  # sharing may differ by this many times what batching does, …
 # … or by this, if batching happens to change nothing: a few roundings of numbers as large as the vector's length.
 _FLOOR = {torch.float32: 1e-5, torch.bfloat16: 4e-3, torch.float16: 1e-3}
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +55,34 @@ NO_IMAGES = Sharing(shared=False, reason="prompts show no image")
 def try_sharing(
     loaded: LoadedModel, layers: tuple[int, ...], preparer: Preparer, images: Sequence[list[Sample]]
 ) -> Sharing:
-    """Compute the first image with two usable questions or more in both ways, and compare."""
+    """Compute the smallest image with two usable questions or more in both ways, and compare.
+
+    The smallest of the first images that have several questions; a larger one than a megapixel is shrunk for the trial.
+    """
     if images and not images[0][0].files:
         return NO_IMAGES
     if loaded.checkpoint.family.unshared:
         return Sharing(shared=False, reason=loaded.checkpoint.family.unshared)
-    for prompts in _groups(preparer, images):
+    candidates = islice((samples for samples in images if len(samples) > 1), _MAX_IMAGES)
+    by_area = sorted(candidates, key=partial(_area, preparer.images_dir))
+    for prompts in _groups(replace(preparer, largest_side=_LARGEST_SIDE), by_area):
+        _log.info(
+            "Trying %d questions on %s, of %d tokens, with a shared prefix and without.",
+            len(prompts),
+            prompts[0].sample.image_id,
+            max(map(len, prompts)),
+        )
         try:
-            return _try(loaded, layers, prompts)
+            return try_prompts(loaded, layers, prompts)
         except VisionError:
             continue  # this image fails in the run as well, and is listed there
     return Sharing(shared=False, reason="no image with two questions can be read", decided=False)
 
 
-def _try(loaded: LoadedModel, layers: tuple[int, ...], prompts: Sequence[Prompt]) -> Sharing:
+def try_prompts(loaded: LoadedModel, layers: tuple[int, ...], prompts: Sequence[Prompt]) -> Sharing:
+    """Compute different questions on one image in both ways, and compare. Raises VisionError."""
+    if loaded.checkpoint.family.unshared:
+        return Sharing(shared=False, reason=loaded.checkpoint.family.unshared)
     # The confidence and the answers come from the last block, whatever layers are stored.
     spec = CaptureSpec(tuple(sorted({*layers, loaded.num_layers - 1})), max_new_tokens=0)
     plain = Engine(loaded, spec)
@@ -78,7 +101,7 @@ def _try(loaded: LoadedModel, layers: tuple[int, ...], prompts: Sequence[Prompt]
 def judge_difference(difference: float, rounding: float, dtype: torch.dtype) -> Sharing:
     """Decide whether a difference of shared prefixes is no more than rounding."""
     if not np.isfinite([difference, rounding]).all():
-        return Sharing(shared=False, reason="states of the first image with several questions are not finite")
+        return Sharing(shared=False, reason="states of the image of the trial with several questions are not finite")
     allowed = max(_ROUNDINGS * rounding, _FLOOR[dtype])
     if difference <= allowed:
         return Sharing(shared=True, reason="", difference=difference, rounding=rounding)
@@ -101,11 +124,17 @@ def largest_difference(rows: Sequence[Captured], reference: Sequence[Captured]) 
 def _groups(preparer: Preparer, images: Iterable[list[Sample]]) -> Iterator[list[Prompt]]:
     """Yield two usable questions or more of each image that has them."""
     for samples in images:
-        if len(samples) < 2:
-            continue
         prompts = [prompt for prompt in preparer(samples[:_MAX_QUESTIONS]) if isinstance(prompt, Prompt)]
         if len({prompt.input_ids.tobytes() for prompt in prompts}) > 1:
             yield prompts
+
+
+def _area(images_dir: Path, samples: Sequence[Sample]) -> int:
+    """Return the pixels of all images of a prompt; those that cannot be read come last."""
+    try:
+        return sum(pixel_count(image_path(images_dir, file)) or sys.maxsize for file in samples[0].files)
+    except ImageError:
+        return sys.maxsize
 
 
 def _vectors(row: Captured) -> list[np.ndarray]:

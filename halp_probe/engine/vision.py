@@ -14,6 +14,7 @@ import torch
 from halp_probe.engine.capture import capture_input, capture_output
 from halp_probe.engine.prompting import Prompt
 from halp_probe.errors import InputError
+from halp_probe.models.cpu_memory import report_no_memory
 from halp_probe.models.errors import one_line
 from halp_probe.models.image_entry import image_tokens, join_features, split_by_prompt
 from halp_probe.models.loading import LoadedModel
@@ -55,7 +56,8 @@ def see(loaded: LoadedModel, prompts: Sequence[Prompt]) -> ImageFeatures:
     for group in groups:
         inputs = _inputs(loaded, group)
         try:
-            output, patches = _run(loaded, inputs)
+            with report_no_memory():
+                output, patches = _run(loaded, inputs)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, IndexError, ValueError) as error:  # shapes that the tower does not support

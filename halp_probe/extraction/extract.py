@@ -21,6 +21,7 @@ from halp_probe.engine.provenance import run_settings
 from halp_probe.engine.proving import prove_looked_up
 from halp_probe.engine.sharing import NO_IMAGES, SWITCHED_OFF, try_sharing
 from halp_probe.errors import InputError
+from halp_probe.extraction.costs import estimate
 from halp_probe.extraction.manifest import (
     check_settings,
     read_prompt_date,
@@ -296,6 +297,7 @@ def extract_with(
     failed_before = [failure for failure in read_failures(options.output_dir) if failure.question_id in run_ids]
     runner = _make_runner(options, engine, preparer, folder)
     selected = images if options.limit is None else _take_first(images, options.limit)
+    _tell_cost(options, runner, spec, folder, selected)
     with closing(folder), stopping or nullcontext(_never) as should_stop:
         return run(
             runner, folder, selected, task_input.failures, failed_before, progress=progress, should_stop=should_stop
@@ -357,6 +359,27 @@ def _shares_prefix(
     if not sharing.shared and sharing not in (SWITCHED_OFF, NO_IMAGES) and any(len(image) > 1 for image in images):
         _log.warning("Questions on one image run one by one: %s.", sharing.reason)
     return sharing.shared
+
+
+def _tell_cost(
+    options: ExtractOptions, runner: BatchRunner, spec: CaptureSpec, folder: RunFolder, images: list[list[Sample]]
+) -> None:
+    """Log what the samples that are missing will cost, a line each."""
+    missing = [[sample for sample in image if sample.question_id not in folder.done] for image in images]
+    config = runner.engine.loaded.checkpoint.config
+    width = config.get_text_config().hidden_size
+    vision_width = getattr(getattr(config, "vision_config", None), "hidden_size", None) or width
+    if any(missing):
+        cost = estimate(
+            runner.preparer,
+            [image for image in missing if image],
+            vectors=(2 * len(spec.layers) + 1) * width + vision_width,
+            token_budget=runner.token_budget,
+            store_dtype=options.store_dtype,
+            question_view=options.question_view,
+        )
+        for line in str(cost).splitlines():
+            _log.info("%s", line)
 
 
 def _take_first(images: list[list[Sample]], count: int) -> list[list[Sample]]:

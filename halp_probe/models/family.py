@@ -123,6 +123,7 @@ class Family:
     unused_outputs: tuple[str, ...] = ()  # outputs of the processor that no prompt needs
     token_types: TokenTypes | None = None
     qwen_vl_utils: bool = False  # images are resized by qwen-vl-utils only
+    area_bounds: bool = False  # the processor itself resizes to an area between two bounds, as Qwen's do
     ignored_generation: tuple[str, ...] = ()  # settings of generation_config that `generate` ignores for text
     unshared: str = ""  # why questions on one image cannot share its prefix; empty: they can
     several_images: str = ""  # why a prompt cannot show several; empty: it can
@@ -141,6 +142,11 @@ class Family:
         if images == 0 and self.text_only:
             return f"no prompt without an image: {self.text_only}"
         return ""
+
+    @property
+    def takes_pixel_bounds(self) -> bool:
+        """Return whether the area of an image after resizing can be bounded."""
+        return self.qwen_vl_utils or self.area_bounds
 
     def blocks(self, model: nn.Module) -> nn.ModuleList:
         """Return the decoder blocks of a loaded model."""

@@ -19,6 +19,7 @@ _GLM = replace(
     encoder="model.visual.post_layernorm",  # a convolution makes one token of 2 × 2 patches between it and the merger
     packed_tower="model.visual",
     patch_projection="model.visual.patch_embed.proj",
+    area_bounds=True,
 )
 _NOTES = Notes(
     checkpoint="zai-org/GLM-4.1V-9B-Thinking",
@@ -42,6 +43,7 @@ ROWS: dict[str, Family] = {
             oddities=f"{EXPERTS}; the image's tokens and the marks around it have experts of their own",
         ),
         feed_forward=None,  # it also takes the tokens' types
+        area_bounds=True,
         projector="model.resampler_model",
         unused_outputs=("mm_token_type_ids",),
         token_types=TokenTypes(name="moe_mm_token_type_ids", for_decoder=True, padding=0, after_prefix=True),
@@ -51,6 +53,7 @@ ROWS: dict[str, Family] = {
         MROPE,
         notes=Notes(checkpoint="PaddlePaddle/PaddleOCR-VL", vision_encoder=_LAST_NORM),
         projector="model.projector",
+        area_bounds=True,
     ),
     "video_llama_3": replace(
         PLAIN,
@@ -58,6 +61,7 @@ ROWS: dict[str, Family] = {
         projector="model.projector",
         encoder="model.vision_model.post_layernorm",  # with a merge size, patches are averaged after it
         image_inputs=("pixel_values", "image_grid_thw", "image_merge_sizes"),
+        area_bounds=True,
         images_together=True,
     ),
     "hunyuan_vl": replace(
@@ -74,5 +78,6 @@ ROWS: dict[str, Family] = {
         positions=mrope_positions_by_row,
         several_images="its positions are computed here for one image a row",
         position_axes=4,
+        area_bounds=True,
     ),
 }

@@ -37,6 +37,7 @@ ROWS: dict[str, Family] = {
         ),
         feed_forward="feed_forward",
         image_inputs=("pixel_values", "image_grid_thw"),
+        area_bounds=True,
         images_together=True,
         unshared=RECURRENT,
         right_padding=False,

@@ -57,5 +57,6 @@ ROWS: dict[str, Family] = {
         projector="model.visual.merger",
         image_inputs=("pixel_values", "image_grid_thw"),
         images_together=True,
+        area_bounds=True,
     ),
 }
