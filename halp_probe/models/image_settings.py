@@ -1,0 +1,65 @@
+"""Check a processor's image settings against the model's, and fill those that its files leave out.
+
+As transformers' maintainers advise for LLaVA and its relatives, the model's config decides. What the processor says
+otherwise is kept if it makes as many image tokens, and refused if not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from halp_probe.models.errors import ModelError
+
+FILE = "processor_config.json"
+CLASS_TOKENS = {"clip_vision_model": 1, "vit": 1, "siglip_vision_model": 0}  # in front of the patches, by model type
+_LLAVA_KIND = ("llava", "vipllava", "llava_next")
+
+
+def settle_image_settings(processor: Any, config: Any, said: Mapping[str, Any], name: str) -> None:
+    """Fill `patch_size`, `vision_feature_select_strategy` and `num_additional_image_tokens` of LLaVA's kind.
+
+    `said` is processor_config.json. Raises ModelError, with file, key and value to write, for settings that make
+    another number of image tokens than the model has features, or that cannot be told from the model's config.
+    """
+    if config.model_type not in _LLAVA_KIND or not hasattr(processor, "num_additional_image_tokens"):
+        return
+    vision = config.vision_config
+    if processor.patch_size is None:
+        processor.patch_size = vision.patch_size
+    if processor.patch_size != vision.patch_size:
+        raise _contradiction(name, "patch_size", processor.patch_size, vision.patch_size)
+    strategy = getattr(config, "vision_feature_select_strategy", "default")  # ViP-LLaVA's is never another
+    if processor.vision_feature_select_strategy is None:
+        processor.vision_feature_select_strategy = strategy
+    class_tokens = CLASS_TOKENS.get(vision.model_type)
+    if class_tokens is None:
+        if "num_additional_image_tokens" not in said:
+            raise ModelError(
+                f"{FILE} of {name} has no num_additional_image_tokens, and for a {vision.model_type} it cannot be told "
+                "from config.json: write the number of tokens that the vision tower puts in front of the patches"
+            )
+        return
+    expected = class_tokens - (strategy == "default")
+    if _more_than_patches(processor) == expected:
+        return
+    if "num_additional_image_tokens" not in said:
+        processor.num_additional_image_tokens = class_tokens
+    if processor.vision_feature_select_strategy != strategy and _more_than_patches(processor) != expected:
+        own = processor.vision_feature_select_strategy
+        raise _contradiction(name, "vision_feature_select_strategy", own, strategy)
+    if _more_than_patches(processor) != expected:
+        raise _contradiction(name, "num_additional_image_tokens", processor.num_additional_image_tokens, class_tokens)
+
+
+def _more_than_patches(processor: Any) -> int:
+    """Return how many image tokens more than patches a picture gets."""
+    dropped = processor.vision_feature_select_strategy == "default"
+    return int(processor.num_additional_image_tokens or 0) - int(dropped)
+
+
+def _contradiction(name: str, key: str, own: Any, models: Any) -> ModelError:
+    return ModelError(
+        f"{FILE} of {name} has {key} {own!r}, the model's config {models!r}: a picture would get another number of "
+        f"image tokens than the model has features; write {key} {models!r} in {FILE}"
+    )
