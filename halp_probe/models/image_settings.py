@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from transformers.image_utils import SizeDict
+
 from halp_probe.models.errors import ModelError
 
 FILE = "processor_config.json"
@@ -50,6 +52,13 @@ def settle_image_settings(processor: Any, config: Any, said: Mapping[str, Any], 
         raise _contradiction(name, "vision_feature_select_strategy", own, strategy)
     if _more_than_patches(processor) != expected:
         raise _contradiction(name, "num_additional_image_tokens", processor.num_additional_image_tokens, class_tokens)
+
+
+def name_areas(image_processor: Any) -> None:
+    """Give bounds of the area that are named min_pixels and max_pixels alone the names that the processor reads."""
+    size = getattr(image_processor, "size", None)
+    if isinstance(size, SizeDict) and "min_pixels" in size and "shortest_edge" not in size:
+        image_processor.size = SizeDict(shortest_edge=size["min_pixels"], longest_edge=size["max_pixels"])
 
 
 def _more_than_patches(processor: Any) -> int:

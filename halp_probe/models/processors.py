@@ -14,7 +14,7 @@ from transformers import AutoProcessor, AutoTokenizer
 
 from halp_probe.models.checkpoint_files import CheckpointFiles
 from halp_probe.models.errors import ModelError, one_line
-from halp_probe.models.image_settings import settle_image_settings
+from halp_probe.models.image_settings import name_areas, settle_image_settings
 from halp_probe.models.templates import settle_template
 from halp_probe.models.trial import try_picture
 
@@ -46,6 +46,7 @@ def open_processor(
     name a token which cannot be told otherwise; and what transformers raises for files that are missing.
     """
     processor, said = _build(files.source, config, image_token_id, where), files.content("processor_config.json")
+    name_areas(processor.image_processor)
     settle_image_settings(processor, config, said, name)
     template_file = settle_template(processor, files, name)
     try_picture(processor, config, image_token_id, said=said, template_file=template_file, name=name)
