@@ -30,7 +30,7 @@ class Folder:
     def save(self, folder: Path) -> Path:
         tokenizer = self.words.build()
         tokenizer.save_pretrained(folder)
-        files = {**self.files, "config.json": self.config, "generation_config.json": self.generation}
+        files = {"config.json": self.config, "generation_config.json": self.generation, **self.files}
         for name, content in files.items():
             (folder / name).write_text(json.dumps(_with_ids(content, tokenizer)))
         (folder / "chat_template.jinja").write_text(self.template)
