@@ -33,7 +33,7 @@ _MARKS = {  # by model type, as transformers' own conversions name them
     },
     "lighton_ocr": {"image_break_token": "<|vision_pad|>", "image_end_token": "<|vision_end|>"},
 }
-_BUILD_ERRORS = (AttributeError, KeyError, TypeError, ValueError)
+_BUILD_ERRORS = (AttributeError, LookupError, TypeError, ValueError)
 
 
 def open_processor(
@@ -103,9 +103,11 @@ def _token_names(source: str, config: Any, image_token_id: int, where: dict[str,
     """
     tokenizer = AutoTokenizer.from_pretrained(source, **where)
     ids = {"image_token": image_token_id}
-    for key, value in config.to_dict().items():
-        if (found := re.fullmatch(r"(\w+_token)_(?:id|index)", key)) and isinstance(value, int):
-            ids.setdefault(found[1], value)
+    settings = config.to_dict()
+    for part in (settings, *(value for value in settings.values() if isinstance(value, dict))):
+        for key, value in part.items():
+            if (found := re.fullmatch(r"(\w+_token)_(?:id|index)", str(key))) and isinstance(value, int):
+                ids.setdefault(found[1], value)
     added = {index: token.content for index, token in tokenizer.added_tokens_decoder.items()}
     texts = {name: added[index] for name, index in ids.items() if index in added}
     texts |= {alias: texts[name] for alias, name in _CONTEXT.items() if name in texts}

@@ -40,9 +40,10 @@ def try_picture(
         ) from error
     tokens = int((inputs["input_ids"] == image_token_id).sum())
     if not tokens:
+        token = processor.tokenizer.convert_ids_to_tokens(image_token_id)
         raise ModelError(
-            f"{template_file} of {name!r} writes no image token (id {image_token_id}) into a prompt with a picture: "
-            "take the chat template of the vision-language model itself"
+            f"a prompt with a picture has no image token of {name!r} ({token!r}, id {image_token_id} in config.json): "
+            f"{template_file} does not write it, or the tokenizer is another model's"
         )
     _check_size(inputs, config, said, name)
     features = _expected_tokens(inputs, config)
