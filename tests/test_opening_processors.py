@@ -26,9 +26,9 @@ from halp_probe.records import Sample
 STANDARD = {f"{name}_token" for name in ("bos", "eos", "pad", "unk", "sep", "cls", "mask")}
 SETTINGS = ("patch_size", "vision_feature_select_strategy", "num_additional_image_tokens")
 PROCESSOR, TOKENIZER, CONFIG = "processor_config.json", "tokenizer_config.json", "config.json"
-# Families whose processors read tokens from the tokenizer's attributes. Aria's wants pictures of 980 pixels besides.
-NAMED = ("janus", "deepseek_vl", "deepseek_vl_hybrid", "perception_lm", "paddleocr_vl", "hunyuan_vl", "internvl",
-         "qianfan_ocr", "cohere2_vision", "lighton_ocr", "gemma3", "phi4_multimodal")  # fmt: skip
+# Families whose processors read tokens from the tokenizer's attributes.
+NAMED = ("aria", "janus", "deepseek_vl", "deepseek_vl_hybrid", "perception_lm", "paddleocr_vl", "hunyuan_vl",
+         "internvl", "qianfan_ocr", "cohere2_vision", "lighton_ocr", "gemma3", "phi4_multimodal")  # fmt: skip
 
 
 def save(name: str, path: Path) -> tuple[Any, Any]:
@@ -173,6 +173,8 @@ def test_names_of_tokens_that_a_tokenizer_lost_are_the_config_s(name: str, tmp_p
         TOKENIZER,
         lambda content: [content.pop(key) for key in list(content) if key.endswith("_token") and key not in STANDARD],
     )
+    if name == "aria":  # the tiny model's processor takes smaller pictures, which is not saved
+        rewrite(tmp_path, PROCESSOR, lambda content: content["size_conversion"].update({"980": 5}))
     opened = open_checkpoint(str(tmp_path))
     memory = Checkpoint(
         name=name, source=name, revision="r", config=model.config, processor=processor, family=opened.family

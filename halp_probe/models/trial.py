@@ -13,7 +13,8 @@ from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.image_settings import CLASS_TOKENS, FILE
 
 _SIZE = (96, 80)  # width, height: small, and not square
-_MESSAGES = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
+_QUESTION = {"type": "text", "text": "?"}
+_REFUSALS = (jinja2.TemplateError, TypeError, ValueError)  # of a template; ValueError: there is none
 _GRIDS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "glm4v", "glm4v_moe")
 
 
@@ -26,36 +27,51 @@ def try_picture(
     processor_config.json holds. A template that is missing or refuses the prompt is left to the prompts' maker.
     """
     try:
-        text = processor.apply_chat_template(_MESSAGES, tokenize=False, add_generation_prompt=True)
+        text = _render(processor, [{"type": "image"}, _QUESTION])
     except jinja2.TemplateSyntaxError as error:
         raise ModelError(f"{template_file} of {name!r} is no Jinja template: line {error.lineno}: {error}") from error
-    except (jinja2.TemplateError, TypeError, ValueError):
+    except _REFUSALS:
         return
     try:
         inputs = processor(text=[text], images=[Image.new("RGB", _SIZE, (90, 160, 200))], return_tensors="pt")
     except Exception as error:  # whatever a processor's own code raises: it would end the run at its first picture
         raise ModelError(
             f"the processor of {name!r} fails on a picture of {_SIZE[0]}×{_SIZE[1]} ({type(error).__name__}: "
-            f"{one_line(error)}); {_likely_key(processor)}"
+            f"{one_line(error)}); {_likely_reason(processor, text, template_file)}"
         ) from error
     tokens = int((inputs["input_ids"] == image_token_id).sum())
     if not tokens:
         token = processor.tokenizer.convert_ids_to_tokens(image_token_id)
         raise ModelError(
             f"a prompt with a picture has no image token of {name!r} ({token!r}, id {image_token_id} in config.json): "
-            f"{template_file} does not write it, or the tokenizer is another model's"
+            f"{_likely_reason(processor, text, template_file)}"
         )
     _check_size(inputs, config, said, name)
     features = _expected_tokens(inputs, config)
     if features is not None and tokens != features:
         raise ModelError(
             f"the processor of {name!r} gives a picture of {_SIZE[0]}×{_SIZE[1]} {tokens} image tokens (id "
-            f"{image_token_id}), and the model {features} features: {_likely_key(processor)}"
+            f"{image_token_id}), and the model {features} features: "
+            f"{_likely_reason(processor, text, template_file)}"
         )
 
 
-def _likely_key(processor: Any) -> str:
-    """Name the settings without a value, which are the likely reason, or else the files to look at."""
+def _render(processor: Any, content: list[dict[str, str]]) -> str:
+    message = {"role": "user", "content": content}
+    text: str = processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    return text
+
+
+def _likely_reason(processor: Any, text: str, template_file: str) -> str:
+    """Say what to write where: in the template, for a setting without a value, or else which files to look at."""
+    marks = {token.content for token in processor.tokenizer.added_tokens_decoder.values()}
+    marks |= {getattr(processor, name, None) or "" for name in ("image_token", "image_placeholder_token")}
+    try:
+        plain = _render(processor, [_QUESTION])
+    except _REFUSALS:
+        plain = ""
+    if all(text.count(mark) <= plain.count(mark) for mark in marks if mark):
+        return f"{template_file} writes no token for it; take the chat template of the vision-language model itself"
     known = inspect.signature(type(processor).__init__).parameters
     empty = [key for key in known if key != "chat_template" and getattr(processor, key, "") is None]
     if empty:
