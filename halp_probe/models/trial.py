@@ -105,7 +105,7 @@ def _expected_tokens(inputs: Mapping[str, Any], config: Any) -> int | None:
         dropped = getattr(config, "vision_feature_select_strategy", "default") == "default"
         return int((vision.image_size // vision.patch_size) ** 2 + CLASS_TOKENS[vision.model_type] - dropped)
     if kind == "gemma3":
-        return int(config.mm_tokens_per_image)
+        return int(inputs["pixel_values"].shape[0] * config.mm_tokens_per_image)
     if kind in ("idefics3", "smolvlm"):
         side = vision.image_size // vision.patch_size // config.scale_factor
         return int(inputs["pixel_values"].shape[1] * side**2)
