@@ -86,6 +86,9 @@ def test_as_many_image_tokens_as_features(tmp_path: Path) -> None:
          "has vision_feature_select_strategy 'full', the model's config 'default'.*write .* 'default' in processor"),
         ("llava", {"num_additional_image_tokens": 0}, "has num_additional_image_tokens 0, the model's config 1"),
         ("llava_next", {"patch_size": 7}, "processor_config.json of .* has patch_size 7, the model's config 14"),
+        ("llava_onevision", {"num_image_tokens": 5}, "has num_image_tokens 5, the model's config 4"),
+        ("llava_onevision", {"vision_feature_select_strategy": "default"}, "select_strategy 'default', .* 'full'"),
+        ("llava_onevision", {"vision_aspect_ratio": "anyres_max_9"}, "'anyres_max_9', the model's .* 'anyres_max_2'"),
         ("granite_vision", {"num_additional_image_tokens": 1}, "has num_additional_image_tokens 1, .* config 0"),
         ("granite_vision", {"vision_feature_select_strategy": "default"}, "select_strategy 'default', .* 'full'"),
     ],
@@ -95,6 +98,21 @@ def test_contradictions_are_named(name: str, change: dict[str, Any], message: st
     rewrite(tmp_path, PROCESSOR, lambda content: content.update(change))
     with pytest.raises(ModelError, match=message):
         open_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["llava_next", "llava_onevision", "granite4_vision"])
+def test_other_canvases_than_the_model_s_are_refused(name: str, tmp_path: Path) -> None:
+    save(name, tmp_path)
+    rewrite(tmp_path, PROCESSOR, lambda content: content["image_processor"]["image_grid_pinpoints"].pop())
+    with pytest.raises(ModelError, match=r"image_processor in processor_config\.json of .* has image_grid_pinpoints"):
+        open_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["num_image_tokens", "vision_feature_select_strategy", "vision_aspect_ratio"])
+def test_onevision_s_settings_are_the_model_s(key: str, tmp_path: Path) -> None:
+    _, processor = save("llava_onevision", tmp_path)
+    rewrite(tmp_path, PROCESSOR, without(key))
+    assert getattr(open_checkpoint(str(tmp_path)).processor, key) == getattr(processor, key)
 
 
 def test_other_words_for_the_same_number_are_kept(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import jinja2
 from PIL import Image
 
 from halp_probe.models.errors import ModelError, one_line
-from halp_probe.models.image_settings import CLASS_TOKENS, FILE
+from halp_probe.models.image_settings import CLASS_TOKENS, FILE, image_file
 
 _SIZE = (96, 80)  # width, height: small, and not square
 _QUESTION = {"type": "text", "text": "?"}
@@ -88,10 +88,9 @@ def _check_size(inputs: Mapping[str, Any], config: Any, said: Mapping[str, Any],
     side = vision.image_size
     height, width = pixels.shape[-2:]
     if (height, width) != (side, side):
-        file = f"the image_processor in {FILE}" if "image_processor" in said else "preprocessor_config.json"
         raise ModelError(
-            f"{file} of {name} makes pictures of {width}×{height}, the vision tower takes {side}×{side}: write the "
-            f'"size" and "crop_size" there that make {{"height": {side}, "width": {side}}} of any picture'
+            f"{image_file(said)} of {name} makes pictures of {width}×{height}, the vision tower takes {side}×{side}: "
+            f'write the "size" and "crop_size" there that make {{"height": {side}, "width": {side}}} of any picture'
         )
 
 
