@@ -80,7 +80,7 @@ def run_script(command: str, description: str | None, argv: Sequence[str] | None
 
 def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     try:
-        with log_on_terminal():
+        with log_on_terminal(parser):
             status: int = module_of(args.command).run(args)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has closed the pipe, as `| head` does

@@ -25,9 +25,9 @@ def progress_on_terminal() -> Iterator[Progress]:
 
 
 @contextmanager
-def log_on_terminal() -> Iterator[None]:
-    """Write what the library logs to stderr, as plain lines."""
-    logger, handler = logging.getLogger("halp_probe"), _Stderr()
+def log_on_terminal(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Write what the library logs to stderr, as plain lines with the command's flags; see `with_flags`."""
+    logger, handler = logging.getLogger("halp_probe"), _Stderr(parser)
     before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -66,5 +66,9 @@ def _write(line: str) -> None:
 class _Stderr(logging.Handler):
     """Handler that writes to the `sys.stderr` of the moment."""
 
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__()
+        self._parser = parser
+
     def emit(self, record: logging.LogRecord) -> None:
-        _write(self.format(record))
+        _write(with_flags(self.format(record), self._parser))

@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from halp_probe.engine.thoughts import tell_thoughts
 from halp_probe.errors import InputError
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.loading import Checkpoint
@@ -45,13 +46,17 @@ class Chat:
     def __post_init__(self) -> None:
         name = self.checkpoint.name
         if not self.checkpoint.processor.chat_template:
-            raise ModelError(f"model {name!r} has no chat template; add a chat_template.jinja to its folder")
+            raise ModelError(
+                f"model {name!r} has no chat template in any of its files; save one as chat_template.jinja in its "
+                "folder (of a hub model: in a copy of it)"
+            )
         unknown = [option for option in self._options if not re.search(rf"\b{re.escape(option)}\b", self._source)]
         if unknown:
             raise InputError(
                 f"`template_options`: the chat template of {name!r} does not use {', '.join(unknown)}; leave it out"
             )
         _ = self.prompt_date, self._system_turns
+        tell_thoughts(self._render_trial, self._source, name)
 
     @cached_property
     def prompt_date(self) -> str | None:
@@ -79,19 +84,21 @@ class Chat:
         try:
             text = self._render([*self._system_turns, *_turns(texts, images, as_strings)])
         except _REFUSALS as error:
-            raise PromptError(f"the model's chat template refuses the {names[-1]}: {error}") from error
+            raise PromptError(
+                f"the model's {self.checkpoint.template_file} refuses the {names[-1]}: {error}"
+            ) from error
         if lost := next(
             (name for name, present in zip(names, _find_texts(texts, text), strict=True) if not present), None
         ):
             raise PromptError(  # a template that reads another key leaves it out silently
                 f"the model's chat template leaves the {lost} out: it does not read the key 'text' of a part of the "
-                "content, or changes it; fix the checkpoint's chat_template.jinja"
+                f"content, or changes it; fix the checkpoint's {self.checkpoint.template_file}"
             )
         repeated = sum(part.count(self.system.strip()) for part in texts) if self.system is not None else 0
         if self.system is not None and text.count(self.system.strip()) <= repeated:
             raise PromptError(
                 "the model's chat template leaves the system message out of this prompt; fix the checkpoint's "
-                "chat_template.jinja, or write the message into the question"
+                f"{self.checkpoint.template_file}, or write the message into the question"
             )
         return text
 
@@ -124,7 +131,7 @@ class Chat:
             why = why or "leaves earlier turns out"
         raise PromptError(
             f"the chat template of {self.checkpoint.name!r} {why}: ask without them, or fix the checkpoint's "
-            "chat_template.jinja"
+            f"{self.checkpoint.template_file}"
         )
 
     @cached_property
@@ -150,14 +157,25 @@ class Chat:
                 why = why or "leaves a system message out"
         raise InputError(
             f"the chat template of {self.checkpoint.name!r} {why}; write the message into the questions, or fix the "
-            "checkpoint's chat_template.jinja"
+            f"checkpoint's {self.checkpoint.template_file}"
         )
 
-    def _render(self, messages: list[dict[str, Any]]) -> str:
+    def _render(self, messages: list[dict[str, Any]], **more: Any) -> str:
         text: str = self.checkpoint.processor.apply_chat_template(
-            messages, chat_template=self._dated_template, tokenize=False, add_generation_prompt=True, **self._options
+            messages,
+            chat_template=self._dated_template,
+            tokenize=False,
+            add_generation_prompt=True,
+            **{**self._options, **more},
         )
         return text
+
+    def _render_trial(self, **options: Any) -> str:
+        """Render a prompt as any other, with these template options besides; empty if the template refuses it."""
+        try:
+            return self._render([*self._system_turns, _turn("user", [{"type": "image"}, _part("?")])], **options)
+        except _REFUSALS:
+            return ""
 
     @cached_property
     def _options(self) -> dict[str, Any]:

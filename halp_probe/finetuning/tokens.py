@@ -131,7 +131,7 @@ class ConversationTokenizer:
             raise ModelError(
                 f"the chat template of {self.checkpoint.name!r} does not write a conversation as the prompt for an "
                 f"answer and then the answer ({answer[:40]!r}), so what is learned would differ from later prompts; "
-                "correct the checkpoint's chat_template.jinja"
+                f"correct the checkpoint's {self.checkpoint.template_file}"
             )
         return _AnswerPiece(answer, text[len(before) :])
 
@@ -154,7 +154,7 @@ class ConversationTokenizer:
         if not suffix or suffix[0] not in self._special_ids:
             raise ModelError(
                 f"the chat template of {self.checkpoint.name!r} does not end an answer with a special token, so the "
-                "model could not learn where to stop; correct the checkpoint's chat_template.jinja"
+                f"model could not learn where to stop; correct the checkpoint's {self.checkpoint.template_file}"
             )
 
     def _check_length(self, tokens: int) -> None:

@@ -21,18 +21,22 @@ from halp_probe.errors import InputError
 from halp_probe.json_files import read_json
 from halp_probe.models.adapter_prompts import check_vocabulary, use_adapter_files
 from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, check_no_adapter_inside, open_adapter
+from halp_probe.models.checkpoint_files import CheckpointFiles
 from halp_probe.models.compat import hub_commit, ties_last_hidden_states
 from halp_probe.models.cpu_memory import keep_freed_memory
 from halp_probe.models.errors import ModelError as ModelError
 from halp_probe.models.errors import one_line
 from halp_probe.models.family import Family
 from halp_probe.models.fingerprints import local_revision
+from halp_probe.models.flat_configs import check_flat_keys
 from halp_probe.models.hub_cache import locate
 from halp_probe.models.lookup import family_for
 from halp_probe.models.naming import BUNDLED, BUNDLED_FOLDER, ModelName, parse_name
 from halp_probe.models.patch_projection import flatten_patch_projection
+from halp_probe.models.processors import open_processor
 from halp_probe.models.quantization import bitsandbytes_config, check_runs
 from halp_probe.models.remote_code import check_code, check_own_code
+from halp_probe.models.templates import TEMPLATE_FILE
 from halp_probe.models.vision_attention import pack_vision_attention
 from halp_probe.models.whole_weights import check_files, check_head, check_loading, quiet_loading
 
@@ -51,6 +55,7 @@ class Checkpoint:
     family: Family
     adapters: tuple[Adapter, ...] = ()  # in training order
     trusted: bool = False  # its repository's own code may run
+    template_file: str = TEMPLATE_FILE  # the one of its files that has the chat template
 
     @property
     def stack(self) -> str | None:
@@ -145,7 +150,10 @@ def open_checkpoint(
         family = family_for(
             config, lambda: AutoProcessor.from_pretrained(source, **where), name, trust_lookup=trust_lookup
         )
-        processor = AutoProcessor.from_pretrained(source, **where)
+        files = CheckpointFiles(source=source, commit=commit, cache_dir=cache_dir)
+        check_flat_keys(config, files.content("config.json"))
+        image_token_id = int(attrgetter(family.image_token_id)(config))
+        processor, template_file = open_processor(files, config, image_token_id, name, where)
     except InputError:
         raise  # its message is complete
     except LOAD_ERRORS as error:
@@ -153,8 +161,10 @@ def open_checkpoint(
     identity = local_revision(Path(source), with_code=trusted, verify=verify_weights) if local else str(commit)
     if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its `revision`")
-    image_token = int(attrgetter(family.image_token_id)(config))
-    processor, stack = use_adapter_files(processor, stack, image_token)
+    template = processor.chat_template
+    processor, stack = use_adapter_files(processor, stack, image_token_id)
+    if processor.chat_template != template:
+        template_file = f"the files of {', '.join(adapter.name for adapter in stack)}"
     check_bases(stack, name, identity)
     return Checkpoint(
         name=name,
@@ -165,6 +175,7 @@ def open_checkpoint(
         family=family,
         adapters=stack,
         trusted=trusted,
+        template_file=template_file,
     )
 
 
