@@ -17,7 +17,7 @@ from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 
 from halp_probe.errors import InputError
-from halp_probe.models.compat import takes_features
+from halp_probe.models.compat import pass_cache, takes_features
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def pass_injected(
     output.deepstack_features = list(zip(blocks, features.deepstack_features, strict=True))
     cache = DynamicCache(config=config.get_text_config())  # the decoder does not make one itself
     with pass_features(model, output, images, inputs) as arguments:
-        yield ImageArguments({**arguments.now, "past_key_values": cache})
+        yield ImageArguments({**arguments.now, **pass_cache(model, cache)})
 
 
 def split_by_prompt(features: Any, images: Sequence[int], tokens: Sequence[int]) -> list[Any]:

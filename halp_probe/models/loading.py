@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoProcessor
 
 from halp_probe.errors import InputError
 from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, check_no_adapter_inside, open_adapter
-from halp_probe.models.compat import hub_commit, ties_last_hidden_states
+from halp_probe.models.compat import complete_outputs, hub_commit, ties_last_hidden_states
 from halp_probe.models.cpu_memory import keep_freed_memory
 from halp_probe.models.errors import ModelError as ModelError
 from halp_probe.models.errors import one_line
@@ -234,6 +234,7 @@ def load_weights(
     _check_on_gpus(model)
     if quantization == "4bit":
         check_runs(model)
+    complete_outputs(model)
     model = apply_adapters(model, checkpoint.adapters)
     pack_vision_attention(model, checkpoint.family)
     flatten_patch_projection(model, checkpoint.family)
