@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from family_proof import LAYERS, QUESTIONS, Family, Reference, assert_close
 from PIL import Image
-from test_equality import LAYERS, QUESTIONS, Family, Reference, assert_close
 from tiny_models import TINY, tiny_model
 
 from halp_probe.cli import main

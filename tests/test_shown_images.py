@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from family_proof import NEW_TOKENS, Family, Reference, assert_answer, assert_close, shown_images, single_inputs
 from PIL import Image
-from test_equality import NEW_TOKENS, Family, Reference, assert_answer, assert_close, shown_images, single_inputs
 from tiny_models import TINY, tiny_model
 
 from halp_probe.engine import prefill

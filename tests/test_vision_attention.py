@@ -10,10 +10,10 @@ from unittest import mock
 
 import pytest
 import torch
+from family_proof import QUESTIONS, SIZES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_equality import QUESTIONS, SIZES
 from tiny_models import tiny_model
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
