@@ -13,12 +13,16 @@ from tiny import (
     llava,
     mllama,
     molmo,
+    muse,
     ocr,
+    omni,
     others,
     phi4,
     pixtral,
     qwen,
+    qwen_like,
     tiles,
+    video,
 )
 from tiny.parts import Tiny
 
@@ -27,11 +31,15 @@ from halp_probe.models.loading import Checkpoint, LoadedModel
 
 TINY: dict[str, Tiny] = {
     **qwen.TINY,
+    **qwen_like.TINY,
+    **omni.TINY,
     **glm.TINY,
     **llava.TINY,
+    **video.TINY,
     **gemma.TINY,
     **idefics.TINY,
     **molmo.TINY,
+    **muse.TINY,
     **fast_vlm.TINY,
     **ocr.TINY,
     **kimi.TINY,

@@ -43,11 +43,11 @@ QWEN3_5_TEMPLATE = (
 )
 
 
-def _mrope(*section: int) -> dict[str, Any]:
+def mrope(*section: int) -> dict[str, Any]:
     return {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": list(section)}
 
 
-def _vision_ids(tokenizer: Any) -> dict[str, int]:
+def vision_ids(tokenizer: Any) -> dict[str, int]:
     ids = tokenizer.convert_tokens_to_ids
     return {
         "image_token_id": ids("<|image_pad|>"),
@@ -61,9 +61,9 @@ def _qwen2_vl() -> tuple[Any, Any]:
     tokenizer = tiny_tokenizer()
     vision = {"depth": 2, "embed_dim": 16, "hidden_size": WIDTH, "num_heads": 2, "mlp_ratio": 2}
     config = Qwen2VLConfig(
-        text_config=text_fields(tokenizer, rope_parameters=_mrope(1, 1, 2)),
+        text_config=text_fields(tokenizer, rope_parameters=mrope(1, 1, 2)),
         vision_config={**vision, "initializer_range": INITIALIZER_RANGE},
-        **_vision_ids(tokenizer),
+        **vision_ids(tokenizer),
     )
     processor = Qwen2VLProcessor(**_qwen_parts(tokenizer), chat_template=CHAT_TEMPLATE)
     return Qwen2VLForConditionalGeneration(config), processor
@@ -73,14 +73,14 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
     tokenizer = tiny_tokenizer()
     vision = {"depth": 3, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": WIDTH}
     config = Qwen2_5_VLConfig(
-        text_config=text_fields(tokenizer, rope_parameters=_mrope(1, 1, 2)),
+        text_config=text_fields(tokenizer, rope_parameters=mrope(1, 1, 2)),
         vision_config={
             **vision,
             "window_size": 56,
             "fullatt_block_indexes": [1],
             "initializer_range": INITIALIZER_RANGE,
         },
-        **_vision_ids(tokenizer),
+        **vision_ids(tokenizer),
     )
     processor = Qwen2_5_VLProcessor(**_qwen_parts(tokenizer), chat_template=CHAT_TEMPLATE)
     return Qwen2_5_VLForConditionalGeneration(config), processor
@@ -116,27 +116,27 @@ def _qwen3_5_moe() -> tuple[Any, Any]:
 
 def _qwen3_5_fields(tokenizer: Any, **more: Any) -> dict[str, Any]:
     """Two blocks of the six attend to all tokens, the others are recurrent; three quarters of a head are rotated."""
-    rope = {**_mrope(1, 1, 1), "mrope_interleaved": True, "partial_rotary_factor": 0.75}
+    rope = {**mrope(1, 1, 1), "mrope_interleaved": True, "partial_rotary_factor": 0.75}
     recurrent = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
     widths = {"head_dim": 8, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
     kinds = ["linear_attention", "linear_attention", "full_attention"] * 2
     return {
         "text_config": text_fields(tokenizer, rope_parameters=rope, layer_types=kinds, **recurrent, **widths, **more),
-        "vision_config": _qwen3_tower(),
-        **_vision_ids(tokenizer),
+        "vision_config": qwen3_tower(),
+        **vision_ids(tokenizer),
     }
 
 
 def _qwen3_vl_fields(tokenizer: Any, **more: Any) -> dict[str, Any]:
-    rope = {**_mrope(2, 1, 1), "mrope_interleaved": True}
+    rope = {**mrope(2, 1, 1), "mrope_interleaved": True}
     return {
         "text_config": text_fields(tokenizer, head_dim=8, rope_parameters=rope, **more),
-        "vision_config": {**_qwen3_tower(), "deepstack_visual_indexes": [0, 1, 2]},
-        **_vision_ids(tokenizer),
+        "vision_config": {**qwen3_tower(), "deepstack_visual_indexes": [0, 1, 2]},
+        **vision_ids(tokenizer),
     }
 
 
-def _qwen3_tower() -> dict[str, Any]:
+def qwen3_tower() -> dict[str, Any]:
     return {
         "depth": 4,
         "hidden_size": 16,
