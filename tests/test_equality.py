@@ -141,4 +141,5 @@ def test_prompt_inputs_are_those_of_the_chat_template(family: Family) -> None:
     unused = set(checkpoint.family.unused_outputs)
     assert inputs.keys() - unused == expected.keys() - unused
     for name in inputs.keys() & expected.keys():
-        assert torch.equal(inputs[name], expected[name].to(inputs[name].dtype)), name
+        given = torch.as_tensor(inputs[name])
+        assert torch.equal(given, torch.as_tensor(expected[name]).to(given.dtype)), name

@@ -77,9 +77,15 @@ def test_positions_equal_those_of_generate(family: Family) -> None:
     """At the prompt and at every answer token: a shift of them all would show in no state, attention is rotary."""
     model, engine = family.loaded.model, Engine(family.loaded, CaptureSpec(LAYERS, NEW_TOKENS))
     seen: list[torch.Tensor] = []
-    hook = model.get_decoder().register_forward_pre_hook(
-        lambda _m, _args, kwargs: seen.append(kwargs["position_ids"].clone()), with_kwargs=True
-    )
+
+    def add_positions(_module: Any, _args: Any, kwargs: Any) -> None:
+        if kwargs["position_ids"] is None:  # the decoder counts its tokens itself
+            before, tokens = sum(step.shape[-1] for step in seen), kwargs["inputs_embeds"].shape[1]
+            seen.append(torch.arange(before, before + tokens)[None])
+        else:
+            seen.append(kwargs["position_ids"].clone())
+
+    hook = model.get_decoder().register_forward_pre_hook(add_positions, with_kwargs=True)
     try:
         for prompt in family.prompts[:3]:
             seen.clear()

@@ -235,7 +235,8 @@ class Prefiller:
         if takes_columns(self.model):
             yield {"logits_to_keep": columns}
             return
-        with select_columns(self.model.get_output_embeddings(), columns):
+        head = self.model.get_output_embeddings()
+        with select_columns(self.model.language_model.lm_head if head is None else head, columns):
             yield {}
 
     def _stack(self, states: dict[int, torch.Tensor], places: int) -> torch.Tensor:

@@ -76,6 +76,17 @@ def mrope_positions_by_row(model: Any, inputs: Mapping[str, torch.Tensor]) -> Ro
     return RowPositions(ids=torch.cat([row.ids for row in rows], dim=1), next=torch.cat([row.next for row in rows]))
 
 
+def mrope_positions_on_canvas(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
+    """Compute those of MiniCPM-V 4.7, whose images are known by the sizes of their slices, in patches."""
+    ids, delta = model.model.get_rope_index(
+        inputs["input_ids"],
+        mm_token_type_ids=inputs["mm_token_type_ids"],
+        target_sizes=inputs["target_sizes"],
+        attention_mask=inputs["attention_mask"],
+    )
+    return RowPositions(ids=ids, next=inputs["attention_mask"].sum(1) + delta[:, 0])
+
+
 def mrope_positions_of_omni(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
     """Compute those of a Qwen-Omni, whose `get_rope_index` recognises images by their ids.
 
@@ -144,6 +155,7 @@ class Family:
     several_images: str = ""  # why a prompt cannot show several; empty: it can
     text_only: str = ""  # why a prompt cannot be without an image; empty: it can
     column_limit: str | None = None  # attribute of the text config: from this column on, padding changes states
+    answer_limit: str | None = None  # attribute of the text config: padding changes longer answers
     right_padding: bool = True  # False: padding after a prompt would change its answer
     packed_tower: str | None = None  # the vision tower, if it attends within the chunks of `cu_seqlens`
     patch_projection: str | None = None  # a convolution over patches that are already cut to its kernel's size

@@ -58,6 +58,14 @@ def pooled_features_of_every_tile(model: Any, inputs: Mapping[str, torch.Tensor]
     return pooled_features(model, inputs)
 
 
+def features_of_lists(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+    """Return `image_features` of a model that takes its counts as lists."""
+    listed: dict[str, Any] = {
+        name: value if value.is_floating_point() else value.tolist() for name, value in inputs.items()
+    }
+    return image_features(model, listed)
+
+
 @contextmanager
 def pass_features(
     model: Any, features: Any, images: Mapping[str, torch.Tensor], _inputs: Mapping[str, torch.Tensor]

@@ -89,7 +89,7 @@ def _mistral_large4() -> tuple[Any, Any]:
         image_token_index=tokenizer.convert_tokens_to_ids("[IMG]"),
     )
     model = without_zeros(MistralLarge4ForConditionalGeneration(config))
-    torch.nn.init.normal_(model.get_input_embeddings().weight)  # a padding token said as an answer would choose by chance
+    torch.nn.init.normal_(model.get_input_embeddings().weight)  # zeros would let chance choose
     return model, _processor(tokenizer, merge=2)
 
 

@@ -29,6 +29,8 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
+    Qwen4ExpConfig,
+    Qwen4ExpForConditionalGeneration,
 )
 
 from halp_probe.models.loading import LoadedModel
@@ -114,17 +116,39 @@ def _qwen3_5_moe() -> tuple[Any, Any]:
     return without_zeros(Qwen3_5MoeForConditionalGeneration(config)), _qwen3_vl_processor(tokenizer, QWEN3_5_TEMPLATE)
 
 
+def _qwen4_exp() -> tuple[Any, Any]:
+    """Three residual streams, n-grams in two blocks; the block that is not recurrent reads five groups of tokens."""
+    tokenizer = tiny_tokenizer()
+    experts = {"num_experts": 2, "num_experts_per_tok": 2, "moe_intermediate_size": 24}  # bfloat16 chooses no others
+    kinds = [*["linear_attention"] * 4, "indexed_attention", "linear_attention"]
+    streams = {"hc_count": 3, "hc_lowrank": 8, "shared_expert_intermediate_size": 16}
+    ngrams = {"ple_layer_ids": [1], "heads_per_ngram": 2, "ngram_vocab_size_base": 97, "split_ngram_parts": 1}
+    indexer = {"n_heads": 8, "kv_heads": 1, "head_dim": 8, "budget": 20, "compress_ratio": 4}
+    text = qwen3_5_text_fields(tokenizer, **experts, **streams, **ngrams)
+    del text["intermediate_size"]
+    config = Qwen4ExpConfig(
+        text_config={**text, "layer_types": kinds, **{f"indexer_{name}": value for name, value in indexer.items()}},
+        vision_config=qwen3_tower(),
+        **vision_ids(tokenizer),
+    )
+    return without_zeros(Qwen4ExpForConditionalGeneration(config)), _qwen3_vl_processor(tokenizer, QWEN3_5_TEMPLATE)
+
+
 def _qwen3_5_fields(tokenizer: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "text_config": qwen3_5_text_fields(tokenizer, **more),
+        "vision_config": qwen3_tower(),
+        **vision_ids(tokenizer),
+    }
+
+
+def qwen3_5_text_fields(tokenizer: Any, **more: Any) -> dict[str, Any]:
     """Two blocks of the six attend to all tokens, the others are recurrent; three quarters of a head are rotated."""
     rope = {**mrope(1, 1, 1), "mrope_interleaved": True, "partial_rotary_factor": 0.75}
     recurrent = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
     widths = {"head_dim": 8, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
     kinds = ["linear_attention", "linear_attention", "full_attention"] * 2
-    return {
-        "text_config": text_fields(tokenizer, rope_parameters=rope, layer_types=kinds, **recurrent, **widths, **more),
-        "vision_config": qwen3_tower(),
-        **vision_ids(tokenizer),
-    }
+    return text_fields(tokenizer, rope_parameters=rope, layer_types=kinds, **recurrent, **widths, **more)
 
 
 def _qwen3_vl_fields(tokenizer: Any, **more: Any) -> dict[str, Any]:
@@ -189,6 +213,14 @@ def _patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.T
     return tower(images["pixel_values"], grid_thw=images["image_grid_thw"]).last_hidden_state
 
 
+def _merged(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The first block reads them several times side by side."""
+    merged: torch.Tensor = loaded.model.model.visual(
+        images["pixel_values"], grid_thw=images["image_grid_thw"]
+    ).pooler_output
+    return merged
+
+
 TINY = {
     "qwen2_vl": Tiny(_qwen2_vl, _patches),
     "qwen2_5_vl": Tiny(_qwen2_5_vl, _patches),
@@ -196,5 +228,6 @@ TINY = {
     "qwen3_vl_moe": Tiny(_qwen3_vl_moe, _patches, added_after=3),
     "qwen3_5": Tiny(_qwen3_5, _patches),
     "qwen3_5_moe": Tiny(_qwen3_5_moe, _patches),
+    "qwen4_exp": Tiny(_qwen4_exp, _patches, vision_only=_merged),
     "exaone4_5": Tiny(_exaone4_5, _patches),
 }

@@ -57,6 +57,19 @@ ROWS: dict[str, Family] = {
         _RECURRENT,
         notes=replace(_QWEN3_5, checkpoint="Qwen/Qwen3.5-35B-A3B", oddities=f"{_QWEN3_5.oddities}; mixture of experts"),
     ),
+    "qwen4_exp": replace(
+        _RECURRENT,
+        notes=replace(
+            _QWEN3_5,
+            checkpoint="Qwen/Qwen4-Exp",
+            attention="causal; three blocks of four are recurrent (gated delta rule), the fourth reads the tokens that "
+            "an indexer chooses",
+            oddities="blocks work on several residual streams (`hc_count`, 4 as published): a state is all of them "
+            "side by side, so that many times as wide as the decoder; none is the first among them, all begin as the "
+            "token's embedding, and what the head reads is a gated mean of all; n-grams of the tokens are added in "
+            f"front of some blocks; {EXPERTS}",
+        ),
+    ),
     "exaone4_5": replace(
         PLAIN,
         notes=Notes(
