@@ -221,10 +221,11 @@ def test_the_vision_tower_and_the_prefix_run_once_an_image(family: Family) -> No
         hook.remove()
     assert len(set(patches)) == 1
     ids = [prompt.input_ids.tolist() for prompt in family.prompts]
-    heads = {  # on images 0, 1 and 2; image 3 has one question
-        rows: len(list(takewhile(lambda column: len(set(column)) == 1, zip(*(ids[row] for row in rows), strict=False))))
-        for rows in ((0, 3, 7), (1, 5), (2, 6))
-    }
+    heads = {}  # on images 0, 1 and 2; image 3 has one question
+    for rows in ((0, 3, 7), (1, 5), (2, 6)):
+        own = [ids[row] for row in rows]
+        common = len(list(takewhile(lambda column: len(set(column)) == 1, zip(*own, strict=False))))
+        heads[rows] = min(common, *(len(row) - 1 for row in own))  # the query token is no part of it
     tails = [len(ids[row]) - head for rows, head in heads.items() for row in rows]
     tails.append(len(ids[4]) - (family.prompts[4].positions.vision_index + 1 + family.tiny.behind_image))
     whole = batches

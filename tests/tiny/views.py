@@ -52,7 +52,7 @@ _SAM = {
 def _deepseek_ocr2() -> tuple[Any, Any]:
     """Its queries are 256 for the whole and 144 for a crop, whatever the size: patches are small, one is cropped."""
     tokenizer = tiny_tokenizer("<image>")
-    encoder = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    encoder = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
     config = DeepseekOcr2Config(
         text_config={
             **text_fields(tokenizer, **_EXPERTS),
