@@ -11,8 +11,8 @@ import numpy as np
 import peft
 import pytest
 import torch
+from family_proof import single_inputs
 from safetensors.torch import load_file, save_file
-from test_equality import single_inputs
 from tiny_adapters import LANGUAGE_ATTENTION, LANGUAGE_MLP, train_adapter, train_lora
 from transformers import AutoModelForImageTextToText
 

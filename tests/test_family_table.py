@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from family_proof import LAYERS, QUESTIONS, Family, Reference, assert_close
 from PIL import Image
-from test_equality import LAYERS, QUESTIONS, Family, Reference, assert_close
 from tiny_models import TINY, tiny_model
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from halp_probe.cli import main
 from halp_probe.engine.engine import Engine
@@ -19,6 +20,7 @@ from halp_probe.engine.images import LoadedImage
 from halp_probe.engine.prompting import Prompter, PromptError
 from halp_probe.models.families import FAMILIES
 from halp_probe.models.families.released_code import RELEASED_CODE
+from halp_probe.models.families.unsupported import UNSUPPORTED
 from halp_probe.models.family_page import families_page
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import CaptureSpec, Sample
@@ -87,9 +89,18 @@ def test_the_families_of_the_paper_are_there_with_what_its_code_reads() -> None:
     assert set(RELEASED_CODE) == set(HALP_PAPER) and set(HALP_PAPER) <= set(FAMILIES)
     for name, code in RELEASED_CODE.items():
         assert f"| `{name}` | {code.vision_token} |" in families_page().replace("\\|", "|")
-    table = families_page().split("## The families of the HALP paper")[1].split("## What is read")[0]
+    table = families_page().split("## The families of the HALP paper")[1].split("## Not supported")[0]
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4}  # bars inside cells are escaped
+
+
+def test_what_transformers_lists_is_supported_or_has_a_reason() -> None:
+    listed = set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
+    assert not set(UNSUPPORTED) & set(FAMILIES)
+    assert listed <= set(UNSUPPORTED) | set(FAMILIES)
+    page = families_page().split("## Not supported, and why")[1].split("## What is read")[0]
+    for name, reason in UNSUPPORTED.items():
+        assert f"| `{name}` | {reason} |" in page
 
 
 def test_tokens_are_code_and_not_html() -> None:

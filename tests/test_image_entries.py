@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from family_proof import single_inputs
 from PIL import Image
-from test_equality import single_inputs
 from tiny.phi4 import CROP, PATCH
 from tiny_models import TINY, tiny_model
 from transformers import Phi4MultimodalImageProcessor

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from family_proof import single_inputs
 from PIL import Image
-from test_equality import single_inputs
 from tiny.parts import WIDTH
 from tiny_models import TINY, tiny_model
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_equality import single_inputs
+from family_proof import single_inputs
 
 from halp_probe.cli import main
 from halp_probe.engine.engine import ComputedBatch, Engine

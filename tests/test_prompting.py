@@ -214,7 +214,7 @@ def test_a_conversation_is_that_of_the_chat_template(name: str) -> None:
     if types is not None and types.name in expected:
         assert made.token_types is not None and made.token_types.tolist() == expected[types.name][0].tolist()
     for image_input, tensor in made.images.items():
-        assert torch.equal(tensor, expected[image_input].to(tensor.dtype)), image_input
+        assert torch.equal(tensor, torch.as_tensor(expected[image_input]).to(tensor.dtype)), image_input
     plain = prompter.prompt(replace(sample, history=()), LoadedImage(picture, ""))
     assert made.positions.vision_index == plain.positions.vision_index < made.positions.query_index
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from family_proof import single_inputs
 from PIL import Image
 from scipy.stats import chi2, kstest
-from test_equality import single_inputs
 from tiny_models import TINY, tiny_model
 
 from halp_probe.engine.decoding import _sample, answer_rules

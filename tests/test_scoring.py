@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from family_proof import single_inputs
 from PIL import Image
-from test_equality import single_inputs
 from tiny_models import tiny_model
 
 import halp_probe

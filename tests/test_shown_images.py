@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from family_proof import NEW_TOKENS, Family, Reference, assert_answer, assert_close, shown_images, single_inputs
 from PIL import Image
-from test_equality import NEW_TOKENS, Family, Reference, assert_answer, assert_close, shown_images, single_inputs
 from tiny_models import TINY, tiny_model
 
 from halp_probe.engine import prefill
@@ -69,10 +69,10 @@ def captured(family: Family, prompts: list[Prompt], *, share_prefix: bool) -> li
     return Engine(family.loaded, CaptureSpec(LAYERS, NEW_TOKENS), share_prefix=share_prefix).run(prompts)
 
 
-def one_by_one(prompt: Prompt) -> list[dict[str, torch.Tensor]]:
+def one_by_one(family: Family, prompt: Prompt) -> list[dict[str, torch.Tensor]]:
     """The image inputs of each image, where a row of the tensors is one; otherwise all in one."""
     count, pixels = prompt.image_count, next(iter(prompt.images.values()))
-    if len(pixels) != count:
+    if len(pixels) != count or prompt.images.keys() & family.loaded.checkpoint.family.optional_image_inputs:
         return [prompt.images]
     own = {name: len(tensor) == count for name, tensor in prompt.images.items()}
     return [{name: t[k : k + 1] if own[name] else t for name, t in prompt.images.items()} for k in range(count)]
@@ -81,7 +81,7 @@ def one_by_one(prompt: Prompt) -> list[dict[str, torch.Tensor]]:
 def means(family: Family, prompt: Prompt) -> tuple[np.ndarray, np.ndarray | None]:
     """Over all tokens and over all patches of all images; None where `Reference` tells the first."""
     tiny, loaded = family.tiny, family.loaded
-    parts = [shown_images(loaded, replace(prompt, images=part)) for part in one_by_one(prompt)]
+    parts = [shown_images(loaded, replace(prompt, images=part)) for part in one_by_one(family, prompt)]
     with torch.no_grad():
         patches = torch.cat([tiny.vision_encoder(loaded, part) for part in parts])
         tokens = None if tiny.vision_only is None else torch.cat([tiny.vision_only(loaded, part) for part in parts])
@@ -175,7 +175,8 @@ def test_inputs_of_two_images_are_those_of_the_chat_template(family: Family) -> 
     )
     for name, tensor in single_inputs(family.loaded, made, family.tiny).items():
         if name not in checkpoint.family.unused_outputs:
-            assert torch.equal(tensor, expected[name].to(tensor.dtype)), name
+            given = torch.as_tensor(tensor)
+            assert torch.equal(given, torch.as_tensor(expected[name]).to(given.dtype)), name
 
 
 def test_what_a_family_refuses_is_named_with_the_reason(family: Family) -> None:

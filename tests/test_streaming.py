@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from family_proof import single_inputs
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from test_equality import single_inputs
 from tiny.parts import gemma_tokenizer, tiny_tokenizer
 from tiny_models import TINY, tiny_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers

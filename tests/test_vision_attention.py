@@ -10,10 +10,10 @@ from unittest import mock
 
 import pytest
 import torch
+from family_proof import QUESTIONS, SIZES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_equality import QUESTIONS, SIZES
 from tiny_models import tiny_model
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
@@ -28,7 +28,8 @@ from halp_probe.models.patch_projection import flatten_patch_projection
 from halp_probe.models.vision_attention import BY_LENGTH, attend_by_length, attend_chunks, pack_vision_attention
 from halp_probe.records import CaptureSpec, Sample
 
-QWEN = tuple(name for name, family in FAMILIES.items() if family.packed_tower is not None)
+PACKED = tuple(name for name, family in FAMILIES.items() if family.packed_tower is not None)
+QWEN = tuple(name for name in PACKED if FAMILIES[name].patch_projection is not None)
 GRIDS = {  # patches (time, height, width) of the images of one batch; a window of the tiny Qwen2.5-VL is 4 x 4 patches
     "one image": [[1, 8, 8]],
     "smaller edge windows": [[1, 10, 14]],
@@ -83,7 +84,7 @@ def counted_sdpa() -> Iterator[mock.Mock]:
 
 
 def tower_of(loaded: LoadedModel) -> Any:
-    return loaded.model.model.visual
+    return loaded.model.get_submodule(loaded.checkpoint.family.packed_tower)
 
 
 def see(tower: Any, grids: list[list[int]]) -> Any:
@@ -165,7 +166,7 @@ def test_one_call_for_each_distinct_length() -> None:
 def test_lengths_are_read_once_a_forward_and_not_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny_model(name)
     pack_vision_attention(loaded.model, FAMILIES[name])
-    kinds = 2 if name == "qwen2_5_vl" else 1  # windows and images, or images alone
+    kinds = 2 if hasattr(tower_of(loaded).config, "window_size") else 1  # windows and images, or images alone
     reads, diff = [], torch.Tensor.diff
     monkeypatch.setattr(torch.Tensor, "diff", lambda tensor: (reads.append(len(tensor)), diff(tensor))[1])
     see(tower_of(loaded), GRIDS["smaller edge windows"])
@@ -200,7 +201,7 @@ def test_a_tower_without_chunks_stays() -> None:
     assert loaded.model.model.vision_tower.config._attn_implementation == "sdpa"
 
 
-@pytest.mark.parametrize("name", QWEN)
+@pytest.mark.parametrize("name", PACKED)
 def test_captured_with_packing_equals_captured_without(name: str) -> None:
     loaded = tiny_model(name)
     prompter = Prompter(checkpoint=loaded.checkpoint)

@@ -27,6 +27,7 @@ from transformers import (
 from halp_probe.engine.prefill import Prefill
 from halp_probe.engine.sampling import GREEDY, Decoding
 from halp_probe.errors import InputError
+from halp_probe.models.compat import cache_of, pass_cache
 from halp_probe.models.loading import LoadedModel
 
 # Settings of a generation_config that change answers, besides the repetition penalty and suppressed tokens, which are
@@ -188,12 +189,12 @@ def steps(
             input_ids=token[:, None],
             attention_mask=mask,
             position_ids=loaded.checkpoint.family.on_axes((position + step)[:, None]),
-            past_key_values=cache,
+            **pass_cache(loaded.model, cache),
             use_cache=True,
             logits_to_keep=1,
             **later,
         )
-        cache, logits = outputs.past_key_values, outputs.logits[:, -1]
+        cache, logits = cache_of(outputs), outputs.logits[:, -1]
 
 
 def _uniforms(

@@ -19,7 +19,7 @@ from halp_probe.engine.capture import capture_outputs, restrict_positions, selec
 from halp_probe.engine.prefix import ImageGroups, shared_tokens
 from halp_probe.engine.prompting import Prompt
 from halp_probe.engine.vision import ImageFeatures
-from halp_probe.models.compat import takes_columns
+from halp_probe.models.compat import cache_of, pass_cache, takes_columns
 from halp_probe.models.family import RowPositions, plain_positions
 from halp_probe.models.image_entry import ImageArguments
 from halp_probe.models.loading import LoadedModel
@@ -116,7 +116,7 @@ class Prefiller:
             vision_row=list(range(len(prompts))) if vision is not None else [],
             query_states=stacked[:, -len(prompts) :],
             logits=outputs.logits.to(self.device)[rows, at],
-            cache=outputs.past_key_values,
+            cache=cache_of(outputs),
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             next_position=positions.next,
@@ -144,7 +144,7 @@ class Prefiller:
                 input_ids=suffix["input_ids"],
                 attention_mask=mask,
                 position_ids=self.family.on_axes(ids),
-                past_key_values=prefix.cache,
+                **pass_cache(self.model, prefix.cache),
                 use_cache=True,
                 **logit_options,
                 **self._suffix_types(prompts, starts),
@@ -155,7 +155,7 @@ class Prefiller:
             vision_row=images.image_of,
             query_states=self._stack(states, len(queries)),
             logits=outputs.logits.to(self.device)[rows, at],
-            cache=outputs.past_key_values,
+            cache=cache_of(outputs),
             input_ids=torch.cat([prefix.input_ids[image], suffix["input_ids"]], dim=1),
             attention_mask=mask,
             next_position=prefix.next_position[image] + count[:, -1],
@@ -182,7 +182,7 @@ class Prefiller:
         return _Prefixes(
             lengths=lengths,
             vision_states=self._stack(states, len(ends)),
-            cache=outputs.past_key_values,
+            cache=cache_of(outputs),
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             next_position=positions.next,
@@ -235,7 +235,8 @@ class Prefiller:
         if takes_columns(self.model):
             yield {"logits_to_keep": columns}
             return
-        with select_columns(self.model.get_output_embeddings(), columns):
+        head = self.model.get_output_embeddings()
+        with select_columns(self.model.language_model.lm_head if head is None else head, columns):
             yield {}
 
     def _stack(self, states: dict[int, torch.Tensor], places: int) -> torch.Tensor:

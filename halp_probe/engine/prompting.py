@@ -75,9 +75,20 @@ class Prompter:
                 f"`min_pixels` and `max_pixels`: {checkpoint.model_type}'s own processor decides the image size; "
                 "leave them out"
             )
+        self._check_answers()
         low, high = self.pixel_bounds or (0, 0)
         if low > high:
             raise InputError(f"`min_pixels` {low} is larger than `max_pixels` {high}")
+
+    def _check_answers(self) -> None:
+        """Raise InputError for answers of more tokens than the family's cache keeps right beside padding."""
+        name = self.checkpoint.family.answer_limit
+        limit = None if name is None else getattr(self.checkpoint.config.get_text_config(), name)
+        if limit is not None and self.answer_tokens > limit:
+            raise InputError(
+                f"`max_new_tokens` {self.answer_tokens}: in {self.checkpoint.model_type!r} padding changes answers of "
+                f"more than {limit} tokens; lower it"
+            )
 
     @classmethod
     def for_identity(cls, checkpoint: Checkpoint, identity: StateIdentity, answer_tokens: int = 0) -> Prompter:
@@ -145,13 +156,14 @@ class Prompter:
             raise PromptError(str(error)) from error
         self._check_length(positions.query_index + 1 + self.answer_tokens)
         ids, types = tokens.numpy(), self._token_types(inputs, bool(images))
-        names = [*family.image_inputs, *(name for name in family.optional_image_inputs if name in inputs)]
+        optional = [name for name in family.optional_image_inputs if name in inputs]
+        names = [*family.image_inputs, *optional] if images else []
         return Prompt(
             sample=sample,
             image_sha256=content_sha256(sample.image_id, [image.sha256 for image in images]),
             input_ids=ids,
             token_types=types,
-            images=self._last.setdefault("inputs", {name: inputs[name] for name in names} if images else {}),
+            images=self._last.setdefault("inputs", {name: torch.as_tensor(inputs[name]) for name in names}),
             image_count=len(images),
             image_tokens=int((ids == self.checkpoint.image_token_id).sum()),
             positions=positions,

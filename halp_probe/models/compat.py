@@ -1,4 +1,4 @@
-"""Differences between the supported releases of transformers (5.17 to 5.23), detected by feature.
+"""Differences between the supported releases of transformers (5.17 to 5.24), detected by feature.
 
 Nothing else in the package depends on the release. When `setup.cfg`'s bound rises to 5.18, all of this can go, and the
 branches of `image_entry.py` that are marked with 5.17.
@@ -31,6 +31,17 @@ def takes_columns(model: Any) -> bool:
     return "logits_to_keep" in inspect.signature(type(model).forward).parameters
 
 
+def pass_cache(model: Any, cache: Any) -> dict[str, Any]:
+    """Return a cache as an argument of `forward`: `cache`, which 5.23 and older call `past_key_values`."""
+    name = "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
+    return {name: cache}
+
+
+def cache_of(outputs: Any) -> Any:
+    """Return the cache in what `forward` returned; None if it kept none."""
+    return outputs.cache if hasattr(outputs, "cache") else outputs.past_key_values
+
+
 def hub_commit(name: str, revision: str | None, *, cache_dir: str | None) -> str | None:
     """Return the hub's commit of `revision` (None = the default branch) of a model, from the cache if offline.
 
@@ -40,6 +51,17 @@ def hub_commit(name: str, revision: str | None, *, cache_dir: str | None) -> str
         return Path(cached_file(name, "config.json", revision=revision, cache_dir=cache_dir)).parent.name
     resolved = resolve_revision(name, revision, cache_dir=cache_dir)
     return getattr(resolved, "resolved", resolved)
+
+
+def complete_outputs(model: Any) -> None:
+    """Let Llama 4 run: in 5.24 it reads `image_outputs` of its language model's output, which has none."""
+    if model.config.model_type == "llama4":
+        model.language_model.register_forward_hook(_add_image_outputs)
+
+
+def _add_image_outputs(_module: Any, _args: Any, output: Any) -> None:
+    if not hasattr(output, "image_outputs"):
+        output.image_outputs = None
 
 
 @functools.cache

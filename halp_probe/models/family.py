@@ -76,6 +76,33 @@ def mrope_positions_by_row(model: Any, inputs: Mapping[str, torch.Tensor]) -> Ro
     return RowPositions(ids=torch.cat([row.ids for row in rows], dim=1), next=torch.cat([row.next for row in rows]))
 
 
+def mrope_positions_on_canvas(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
+    """Compute those of MiniCPM-V 4.7, whose images are known by the sizes of their slices, in patches."""
+    ids, delta = model.model.get_rope_index(
+        inputs["input_ids"],
+        mm_token_type_ids=inputs["mm_token_type_ids"],
+        target_sizes=inputs["target_sizes"],
+        attention_mask=inputs["attention_mask"],
+    )
+    return RowPositions(ids=ids, next=inputs["attention_mask"].sum(1) + delta[:, 0])
+
+
+def mrope_positions_of_omni(model: Any, inputs: Mapping[str, torch.Tensor]) -> RowPositions:
+    """Compute those of a Qwen-Omni, whose `get_rope_index` recognises images by their ids.
+
+    It counts on a token behind each image, which a prefix that ends with one has not: one more is added here.
+    """
+    import torch
+
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    positions, delta = model.get_rope_index(
+        torch.nn.functional.pad(ids, (0, 1), value=0),  # [B, T + 1]
+        image_grid_thw=inputs["image_grid_thw"],
+        attention_mask=torch.nn.functional.pad(mask, (0, 1), value=1),
+    )
+    return RowPositions(ids=positions[..., :-1].long(), next=mask.sum(1) + delta[:, 0].long())
+
+
 Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
 Positions: TypeAlias = "Callable[[Any, Tensors], RowPositions]"  # (model, prompt inputs) -> position ids
 # (config, the output at the encoder's end in each call, the image inputs) -> [patches, V]; see `vision_states.py`
@@ -129,6 +156,7 @@ class Family:
     several_images: str = ""  # why a prompt cannot show several; empty: it can
     text_only: str = ""  # why a prompt cannot be without an image; empty: it can
     column_limit: str | None = None  # attribute of the text config: from this column on, padding changes states
+    answer_limit: str | None = None  # attribute of the text config: padding changes longer answers
     right_padding: bool = True  # False: padding after a prompt would change its answer
     packed_tower: str | None = None  # the vision tower, if it attends within the chunks of `cu_seqlens`
     patch_projection: str | None = None  # a convolution over patches that are already cut to its kernel's size

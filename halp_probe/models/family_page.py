@@ -6,6 +6,7 @@ import re
 
 from halp_probe.models.families import FAMILIES
 from halp_probe.models.families.released_code import RELEASED_CODE
+from halp_probe.models.families.unsupported import UNSUPPORTED
 from halp_probe.models.family import Family
 
 _TOKEN = re.compile(r"</?[|\w][^<>\s]*>|\[IMG\w*\]")  # <|image|>: Markdown would render it as HTML
@@ -41,6 +42,17 @@ says so.
 """
 
 
+_UNSUPPORTED_HEAD = """\
+## Not supported, and why
+
+The other model types that transformers calls image-text-to-text models (5.24). Some would run with `--trust-lookup`,
+which checks the first samples.
+
+| model type | why not |
+| --- | --- |
+"""
+
+
 def families_page() -> str:
     """Return the whole page."""
     rows = "".join(_table_row(name, family) for name, family in FAMILIES.items())
@@ -54,7 +66,11 @@ def families_page() -> str:
         "| model type | for example | the image enters as | questions on one image share it | padding |\n"
         "| --- | --- | --- | --- | --- |\n"
     )
-    return f"{_HEAD}{head}{rows}\n{_PUBLISHED_HEAD}{published}\n## What is read, family by family\n\n{details}"
+    others = "".join(f"| `{name}` | {_in_cell(reason)} |\n" for name, reason in UNSUPPORTED.items())
+    return (
+        f"{_HEAD}{head}{rows}\n{_PUBLISHED_HEAD}{published}\n{_UNSUPPORTED_HEAD}{others}\n"
+        f"## What is read, family by family\n\n{details}"
+    )
 
 
 def families_list() -> str:

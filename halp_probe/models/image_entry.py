@@ -17,7 +17,7 @@ from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 
 from halp_probe.errors import InputError
-from halp_probe.models.compat import takes_features
+from halp_probe.models.compat import pass_cache, takes_features
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,14 @@ def pooled_features_of_every_tile(model: Any, inputs: Mapping[str, torch.Tensor]
             "leave them out; load a processor that normalises pixels (do_normalize), so that black is not zero"
         )
     return pooled_features(model, inputs)
+
+
+def features_of_lists(model: Any, inputs: Mapping[str, torch.Tensor]) -> Any:
+    """Return `image_features` of a model that takes its counts as lists."""
+    listed: dict[str, Any] = {
+        name: value if value.is_floating_point() else value.tolist() for name, value in inputs.items()
+    }
+    return image_features(model, listed)
 
 
 @contextmanager
@@ -136,7 +144,7 @@ def pass_injected(
     output.deepstack_features = list(zip(blocks, features.deepstack_features, strict=True))
     cache = DynamicCache(config=config.get_text_config())  # the decoder does not make one itself
     with pass_features(model, output, images, inputs) as arguments:
-        yield ImageArguments({**arguments.now, "past_key_values": cache})
+        yield ImageArguments({**arguments.now, **pass_cache(model, cache)})
 
 
 def split_by_prompt(features: Any, images: Sequence[int], tokens: Sequence[int]) -> list[Any]:

@@ -22,7 +22,7 @@ from halp_probe.json_files import read_json
 from halp_probe.models.adapter_prompts import check_vocabulary, use_adapter_files
 from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, check_no_adapter_inside, open_adapter
 from halp_probe.models.checkpoint_files import CheckpointFiles
-from halp_probe.models.compat import hub_commit, ties_last_hidden_states
+from halp_probe.models.compat import complete_outputs, hub_commit, ties_last_hidden_states
 from halp_probe.models.cpu_memory import keep_freed_memory
 from halp_probe.models.errors import ModelError as ModelError
 from halp_probe.models.errors import one_line
@@ -258,6 +258,7 @@ def load_weights(
     _check_on_gpus(model)
     if quantization == "4bit":
         check_runs(model)
+    complete_outputs(model)
     model = apply_adapters(model, checkpoint.adapters)
     check_vocabulary(model, checkpoint.processor, checkpoint.adapters)
     pack_vision_attention(model, checkpoint.family)

@@ -18,6 +18,7 @@ from torch import nn
 from halp_probe.errors import InputError
 from halp_probe.models.families import FAMILIES
 from halp_probe.models.families.defaults import MM_TOKEN_TYPES, PLAIN, RECURRENT
+from halp_probe.models.families.unsupported import UNSUPPORTED
 from halp_probe.models.family import Family, Notes, mrope_positions
 from halp_probe.models.vision_states import last_hidden_state
 
@@ -34,7 +35,8 @@ def family_for(config: Any, open_processor: Callable[[], Any], name: str, *, tru
     model_type = str(config.model_type)
     if model_type in FAMILIES:
         return FAMILIES[model_type]
-    unknown = f"model_type {model_type!r} is not supported (supported: {', '.join(FAMILIES)})"
+    reason = f": {UNSUPPORTED[model_type]}" if model_type in UNSUPPORTED else ""
+    unknown = f"model_type {model_type!r} is not supported{reason} (supported: {', '.join(FAMILIES)})"
     try:
         found = look_up(config, open_processor, name)
     except InputError as error:

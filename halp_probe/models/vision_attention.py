@@ -2,7 +2,7 @@
 
 Without flash-attn, transformers calls SDPA in a Python loop over `cu_seqlens`. A tower whose attention's name contains
 "flash" calls it once with `cu_seqlens` instead: this is such an attention, and it needs only torch.
-It relies on the following, the same in transformers 5.17 and 5.23: `AttentionInterface.register`, that name rule
+It relies on the following, the same in transformers 5.17 and 5.24: `AttentionInterface.register`, that name rule
 (`is_flash_attention_requested`), and the keywords `cu_seq_lens_q` and `max_length_q`.
 Legend: T patches of all images, H heads, D a head's width, C chunks of one length n.
 """

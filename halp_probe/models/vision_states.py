@@ -29,6 +29,11 @@ def shown_patches(_config: Any, read: list[Any], inputs: Mapping[str, torch.Tens
     return torch.cat([states[shown.to(states.device)] for states in read])
 
 
+def unmasked_patches(_config: Any, read: list[Any], inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the patches [tiles, patches, V] that `pixel_attention_mask` [tiles, patches] does not call padding."""
+    return _real(torch.cat(read), inputs["pixel_attention_mask"])
+
+
 def unshuffled_patches(config: Any, read: list[Any], _inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Separate patches that a pixel shuffle joined, in another order, which does not change a mean."""
     width = config.vision_config.hidden_size
@@ -74,4 +79,4 @@ def touched_patches(config: Any, read: list[Any], inputs: Mapping[str, torch.Ten
 
 def _real(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Select the states [tiles, patches, V] where the mask [tiles, rows, columns] is set."""
-    return states[mask.flatten(1).bool()]
+    return states[mask.flatten(1).bool().to(states.device)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoModelForImageTextToText,
     Ernie4_5_VLMoeConfig,
     Ernie4_5_VLMoeForConditionalGeneration,
     Ernie4_5_VLMoeImageProcessor,
@@ -24,6 +25,11 @@ from transformers import (
     Glm46VImageProcessor,
     Glm46VProcessor,
     Glm46VVideoProcessor,
+    GlmgaConfig,
+    GlmgaImageProcessor,
+    GlmgaVideoProcessor,
+    GlmOcrConfig,
+    GlmOcrForConditionalGeneration,
     HunYuanVLConfig,
     HunYuanVLForConditionalGeneration,
     HunYuanVLImageProcessor,
@@ -43,7 +49,7 @@ from transformers import (
 
 from halp_probe.engine.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
-from tiny.parts import INITIALIZER_RANGE, WIDTH, Tiny, text_fields, tiny_tokenizer, without_zeros
+from tiny.parts import INITIALIZER_RANGE, WIDTH, Tiny, named_tokenizer, text_fields, tiny_tokenizer, without_zeros
 
 # As zai-org/GLM-4.1V-9B-Thinking has it.
 GLM_TEMPLATE = (
@@ -102,10 +108,26 @@ def _glm4v_moe() -> tuple[Any, Any]:
     return Glm4vMoeForConditionalGeneration(config), _processor(tokenizer)
 
 
+def _glmga() -> tuple[Any, Any]:
+    tokenizer = tiny_tokenizer(*_MARKS, *_ENDS)
+    processor = Glm46VProcessor(
+        image_processor=GlmgaImageProcessor(**_PIXELS),
+        tokenizer=tokenizer,
+        video_processor=GlmgaVideoProcessor(),
+        chat_template=GLM_TEMPLATE,
+    )
+    return AutoModelForImageTextToText.from_config(GlmgaConfig(**_fields(tokenizer))), processor
+
+
+def _glm_ocr() -> tuple[Any, Any]:
+    tokenizer = tiny_tokenizer(*_MARKS, *_ENDS)
+    return GlmOcrForConditionalGeneration(GlmOcrConfig(**_fields(tokenizer))), _processor(tokenizer)
+
+
 def _ernie4_5_vl_moe() -> tuple[Any, Any]:
     """A block with one network for all tokens, then five in which images have other experts than text."""
     named = {f"{kind}{end}_token": f"<|{kind}{end}|>" for kind in ("image", "video") for end in ("", "_start", "_end")}
-    tokenizer = _named_tokens(named)
+    tokenizer = named_tokenizer(named)
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
     experts = {"moe_num_experts": 4, "moe_k": 2, "moe_num_shared_experts": 1, "moe_intermediate_size": [32, 24]}
     tower = {"depth": 3, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2}
@@ -124,17 +146,8 @@ def _ernie4_5_vl_moe() -> tuple[Any, Any]:
     return without_zeros(Ernie4_5_VLMoeForConditionalGeneration(config)), processor
 
 
-def _named_tokens(named: Mapping[str, str]) -> Any:
-    """The tiny tokenizer with these special tokens, known by these names too: `image_token` and `image_token_id`."""
-    tokenizer = tiny_tokenizer(*named.values())
-    for name, token in named.items():
-        setattr(tokenizer, name, token)
-        setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
-    return tokenizer
-
-
 def _paddleocr_vl() -> tuple[Any, Any]:
-    tokenizer = _named_tokens(
+    tokenizer = named_tokenizer(
         {"image_token": "<|image|>", "image_start": "<|image_start|>", "image_end": "<|image_end|>"}
     )
     vision = PaddleOCRVisionConfig(**_TOWER, image_size=112)
@@ -177,7 +190,7 @@ def _video_llama_3() -> tuple[Any, Any]:
 
 def _hunyuan_vl() -> tuple[Any, Any]:
     images = {f"{name}_token": f"<|{name}|>" for name in ("image", "image_start", "image_end")}
-    tokenizer = _named_tokens({**images, "begin": "<|hy_begin|>", "user": "<|hy_User|>"})
+    tokenizer = named_tokenizer({**images, "begin": "<|hy_begin|>", "user": "<|hy_User|>"})
     rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 1000.0, "factor": 1.0}
     rope["mrope_section"] = [1, 1, 1, 1]
     vision = {**_TOWER, "patch_size": 16, "max_image_size": 128, "out_hidden_size": WIDTH, "text_hidden_size": WIDTH}
@@ -267,6 +280,8 @@ TINY = {
     "glm4v": Tiny(_glm4v, _patches),
     "glm46v": Tiny(_glm46v, _patches),
     "glm4v_moe": Tiny(_glm4v_moe, _patches),
+    "glmga": Tiny(_glmga, _patches),
+    "glm_ocr": Tiny(_glm_ocr, _patches),
     "ernie4_5_vl_moe": Tiny(_ernie4_5_vl_moe, _before_resampler, inputs=_all_types),
     "paddleocr_vl": Tiny(_paddleocr_vl, _before_projector),
     "video_llama_3": Tiny(_video_llama_3, _before_merging),

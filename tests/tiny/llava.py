@@ -58,7 +58,7 @@ PINPOINTS = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]  # height, width 
 def _llava() -> tuple[Any, Any]:
     tokenizer = tiny_tokenizer("<image>")
     config = LlavaConfig(
-        vision_config=_clip(56),
+        vision_config=clip(56),
         text_config=LlamaConfig(**text_fields(tokenizer)),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=-2,
@@ -71,7 +71,7 @@ def _vipllava() -> tuple[Any, Any]:
     """What several blocks say of a patch stands side by side before the projector."""
     tokenizer = tiny_tokenizer("<image>")
     config = VipLlavaConfig(
-        vision_config=_clip(56),
+        vision_config=clip(56),
         text_config=LlamaConfig(**text_fields(tokenizer)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_layer=[-1, -2, 1],
@@ -93,7 +93,7 @@ def _llava_processor(tokenizer: Any) -> Any:
 def _llava_next() -> tuple[Any, Any]:
     tokenizer = tiny_tokenizer("<image>")
     text = MistralConfig(**text_fields(tokenizer), sliding_window=None)
-    return _llava_next_of(tokenizer, text, _clip(TILE), vision_feature_layer=-2)
+    return _llava_next_of(tokenizer, text, clip(TILE), vision_feature_layer=-2)
 
 
 def _granite_vision() -> tuple[Any, Any]:
@@ -186,7 +186,7 @@ def _granite4_vision() -> tuple[Any, Any]:
     return without_zeros(Granite4VisionForConditionalGeneration(config)), processor
 
 
-def _clip(image_size: int) -> CLIPVisionConfig:
+def clip(image_size: int) -> CLIPVisionConfig:
     return CLIPVisionConfig(
         hidden_size=16,
         intermediate_size=32,

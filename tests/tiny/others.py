@@ -52,7 +52,16 @@ from transformers import (
 )
 
 from halp_probe.models.loading import LoadedModel
-from tiny.parts import INITIALIZER_RANGE, WIDTH, Tiny, siglip, text_fields, tiny_tokenizer, without_zeros
+from tiny.parts import (
+    INITIALIZER_RANGE,
+    WIDTH,
+    Tiny,
+    named_tokenizer,
+    siglip,
+    text_fields,
+    tiny_tokenizer,
+    without_zeros,
+)
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
@@ -156,7 +165,9 @@ def _ovis2() -> tuple[Any, Any]:
 
 def _janus() -> tuple[Any, Any]:
     """With its picture maker, as small as its groups of 32 channels allow."""
-    tokenizer = _named("<image_placeholder>", boi_token="<begin_of_image>", eoi_token="<end_of_image>")
+    tokenizer = named_tokenizer(
+        {"image_token": "<image_placeholder>", "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"}
+    )
     vision = JanusVisionConfig(
         **{**VISION, "intermediate_size": None}, mlp_ratio=2, image_size=56, projection_dim=WIDTH, num_image_tokens=16
     )
@@ -183,7 +194,7 @@ def _janus() -> tuple[Any, Any]:
 
 
 def _deepseek_vl() -> tuple[Any, Any]:
-    tokenizer = _named("<image_placeholder>")
+    tokenizer = named_tokenizer({"image_token": "<image_placeholder>"})
     config = DeepseekVLConfig(
         text_config=LlamaConfig(**text_fields(tokenizer)),
         vision_config=siglip(56),
@@ -196,7 +207,7 @@ def _deepseek_vl() -> tuple[Any, Any]:
 
 def _deepseek_vl_hybrid() -> tuple[Any, Any]:
     """SAM looks at 96 × 96 pixels in windows, SigLIP at 56 × 56."""
-    tokenizer = _named("<image_placeholder>")
+    tokenizer = named_tokenizer({"image_token": "<image_placeholder>"})
     sam = SamVisionConfig(
         hidden_size=16,
         output_channels=8,
@@ -222,7 +233,7 @@ def _deepseek_vl_hybrid() -> tuple[Any, Any]:
 
 def _perception_lm() -> tuple[Any, Any]:
     """The perception encoder of timm with its class token; four patches are pooled into one image token."""
-    tokenizer = _named("<|image|>", video_token="<|video|>")
+    tokenizer = named_tokenizer({"image_token": "<|image|>", "video_token": "<|video|>"})
     encoder = {
         "embed_dim": 16,
         "depth": 3,
@@ -253,7 +264,7 @@ def _perception_lm() -> tuple[Any, Any]:
 
 def _aria() -> tuple[Any, Any]:
     """Its processor knows squares of 490 pixels, so patches are large; the projector reads the block before last."""
-    tokenizer = _named("<|img|>")
+    tokenizer = named_tokenizer({"image_token": "<|img|>"})
     config = AriaConfig(
         text_config=AriaTextConfig(**text_fields(tokenizer), moe_num_experts=4),
         vision_config=Idefics3VisionConfig(**{**VISION, "patch_size": 70}, image_size=490),
@@ -270,16 +281,6 @@ def _aria() -> tuple[Any, Any]:
     )
     processor.images_kwargs = {**processor.images_kwargs, "max_image_size": 490}  # its own wish, of every checkpoint
     return without_zeros(AriaForConditionalGeneration(config)), processor
-
-
-def _named(image_token: str, **more: str) -> Any:
-    """A tokenizer that names its image token, and others, as the processors ask for them."""
-    names = {"image_token": image_token, **more}
-    tokenizer = tiny_tokenizer(*names.values())
-    for name, token in names.items():
-        setattr(tokenizer, name, token)
-        setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
-    return tokenizer
 
 
 def _naflex(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -29,6 +29,8 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
+    Qwen4ExpConfig,
+    Qwen4ExpForConditionalGeneration,
 )
 
 from halp_probe.models.loading import LoadedModel
@@ -43,11 +45,11 @@ QWEN3_5_TEMPLATE = (
 )
 
 
-def _mrope(*section: int) -> dict[str, Any]:
+def mrope(*section: int) -> dict[str, Any]:
     return {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": list(section)}
 
 
-def _vision_ids(tokenizer: Any) -> dict[str, int]:
+def vision_ids(tokenizer: Any) -> dict[str, int]:
     ids = tokenizer.convert_tokens_to_ids
     return {
         "image_token_id": ids("<|image_pad|>"),
@@ -61,9 +63,9 @@ def _qwen2_vl() -> tuple[Any, Any]:
     tokenizer = tiny_tokenizer()
     vision = {"depth": 2, "embed_dim": 16, "hidden_size": WIDTH, "num_heads": 2, "mlp_ratio": 2}
     config = Qwen2VLConfig(
-        text_config=text_fields(tokenizer, rope_parameters=_mrope(1, 1, 2)),
+        text_config=text_fields(tokenizer, rope_parameters=mrope(1, 1, 2)),
         vision_config={**vision, "initializer_range": INITIALIZER_RANGE},
-        **_vision_ids(tokenizer),
+        **vision_ids(tokenizer),
     )
     processor = Qwen2VLProcessor(**_qwen_parts(tokenizer), chat_template=CHAT_TEMPLATE)
     return Qwen2VLForConditionalGeneration(config), processor
@@ -73,14 +75,14 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
     tokenizer = tiny_tokenizer()
     vision = {"depth": 3, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": WIDTH}
     config = Qwen2_5_VLConfig(
-        text_config=text_fields(tokenizer, rope_parameters=_mrope(1, 1, 2)),
+        text_config=text_fields(tokenizer, rope_parameters=mrope(1, 1, 2)),
         vision_config={
             **vision,
             "window_size": 56,
             "fullatt_block_indexes": [1],
             "initializer_range": INITIALIZER_RANGE,
         },
-        **_vision_ids(tokenizer),
+        **vision_ids(tokenizer),
     )
     processor = Qwen2_5_VLProcessor(**_qwen_parts(tokenizer), chat_template=CHAT_TEMPLATE)
     return Qwen2_5_VLForConditionalGeneration(config), processor
@@ -114,29 +116,51 @@ def _qwen3_5_moe() -> tuple[Any, Any]:
     return without_zeros(Qwen3_5MoeForConditionalGeneration(config)), _qwen3_vl_processor(tokenizer, QWEN3_5_TEMPLATE)
 
 
+def _qwen4_exp() -> tuple[Any, Any]:
+    """Three residual streams, n-grams in two blocks; the block that is not recurrent reads five groups of tokens."""
+    tokenizer = tiny_tokenizer()
+    experts = {"num_experts": 2, "num_experts_per_tok": 2, "moe_intermediate_size": 24}  # bfloat16 chooses no others
+    kinds = [*["linear_attention"] * 4, "indexed_attention", "linear_attention"]
+    streams = {"hc_count": 3, "hc_lowrank": 8, "shared_expert_intermediate_size": 16}
+    ngrams = {"ple_layer_ids": [1], "heads_per_ngram": 2, "ngram_vocab_size_base": 97, "split_ngram_parts": 1}
+    indexer = {"n_heads": 8, "kv_heads": 1, "head_dim": 8, "budget": 20, "compress_ratio": 4}
+    text = qwen3_5_text_fields(tokenizer, **experts, **streams, **ngrams)
+    del text["intermediate_size"]
+    config = Qwen4ExpConfig(
+        text_config={**text, "layer_types": kinds, **{f"indexer_{name}": value for name, value in indexer.items()}},
+        vision_config=qwen3_tower(),
+        **vision_ids(tokenizer),
+    )
+    return without_zeros(Qwen4ExpForConditionalGeneration(config)), _qwen3_vl_processor(tokenizer, QWEN3_5_TEMPLATE)
+
+
 def _qwen3_5_fields(tokenizer: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "text_config": qwen3_5_text_fields(tokenizer, **more),
+        "vision_config": qwen3_tower(),
+        **vision_ids(tokenizer),
+    }
+
+
+def qwen3_5_text_fields(tokenizer: Any, **more: Any) -> dict[str, Any]:
     """Two blocks of the six attend to all tokens, the others are recurrent; three quarters of a head are rotated."""
-    rope = {**_mrope(1, 1, 1), "mrope_interleaved": True, "partial_rotary_factor": 0.75}
+    rope = {**mrope(1, 1, 1), "mrope_interleaved": True, "partial_rotary_factor": 0.75}
     recurrent = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
     widths = {"head_dim": 8, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
     kinds = ["linear_attention", "linear_attention", "full_attention"] * 2
-    return {
-        "text_config": text_fields(tokenizer, rope_parameters=rope, layer_types=kinds, **recurrent, **widths, **more),
-        "vision_config": _qwen3_tower(),
-        **_vision_ids(tokenizer),
-    }
+    return text_fields(tokenizer, rope_parameters=rope, layer_types=kinds, **recurrent, **widths, **more)
 
 
 def _qwen3_vl_fields(tokenizer: Any, **more: Any) -> dict[str, Any]:
-    rope = {**_mrope(2, 1, 1), "mrope_interleaved": True}
+    rope = {**mrope(2, 1, 1), "mrope_interleaved": True}
     return {
         "text_config": text_fields(tokenizer, head_dim=8, rope_parameters=rope, **more),
-        "vision_config": {**_qwen3_tower(), "deepstack_visual_indexes": [0, 1, 2]},
-        **_vision_ids(tokenizer),
+        "vision_config": {**qwen3_tower(), "deepstack_visual_indexes": [0, 1, 2]},
+        **vision_ids(tokenizer),
     }
 
 
-def _qwen3_tower() -> dict[str, Any]:
+def qwen3_tower() -> dict[str, Any]:
     return {
         "depth": 4,
         "hidden_size": 16,
@@ -189,6 +213,14 @@ def _patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.T
     return tower(images["pixel_values"], grid_thw=images["image_grid_thw"]).last_hidden_state
 
 
+def _merged(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The first block reads them several times side by side."""
+    merged: torch.Tensor = loaded.model.model.visual(
+        images["pixel_values"], grid_thw=images["image_grid_thw"]
+    ).pooler_output
+    return merged
+
+
 TINY = {
     "qwen2_vl": Tiny(_qwen2_vl, _patches),
     "qwen2_5_vl": Tiny(_qwen2_5_vl, _patches),
@@ -196,5 +228,6 @@ TINY = {
     "qwen3_vl_moe": Tiny(_qwen3_vl_moe, _patches, added_after=3),
     "qwen3_5": Tiny(_qwen3_5, _patches),
     "qwen3_5_moe": Tiny(_qwen3_5_moe, _patches),
+    "qwen4_exp": Tiny(_qwen4_exp, _patches, vision_only=_merged),
     "exaone4_5": Tiny(_exaone4_5, _patches),
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoModelForImageTextToText,
     AyaVisionConfig,
     AyaVisionForConditionalGeneration,
     AyaVisionProcessor,
@@ -16,7 +17,6 @@ from transformers import (
     Cohere2VisionImageProcessor,
     Cohere2VisionProcessor,
     GotOcr2Config,
-    GotOcr2ForConditionalGeneration,
     GotOcr2ImageProcessor,
     GotOcr2Processor,
     GptOssConfig,
@@ -29,10 +29,14 @@ from transformers import (
     Llama4ImageProcessor,
     Llama4Processor,
     Llama4TextConfig,
+    PPChart2TableConfig,
+    PPChart2TableImageProcessor,
+    PPChart2TableProcessor,
     Qwen2Config,
     Qwen3MoeConfig,
 )
 
+from halp_probe.models.compat import complete_outputs
 from halp_probe.models.loading import LoadedModel
 from tiny.parts import INITIALIZER_RANGE, Tiny, siglip, text_fields, tiny_tokenizer, without_zeros
 
@@ -174,13 +178,36 @@ def _llama4() -> tuple[Any, Any]:
         tokenizer=tokenizer,
         patch_size=14,
     )
-    return Llama4ForConditionalGeneration(config), processor
+    model = Llama4ForConditionalGeneration(config)
+    complete_outputs(model)
+    return model, processor
 
 
 def _got_ocr2() -> tuple[Any, Any]:
-    """No tiles; two convolutions between tower and projector make four tokens of 64 patches."""
     tokenizer = tiny_tokenizer("<img>", "</img>", "<imgpad>")
-    config = GotOcr2Config(
+    processor = GotOcr2Processor(
+        image_processor=GotOcr2ImageProcessor(size={"height": 128, "width": 128}),
+        tokenizer=tokenizer,
+        chat_template=INTERNVL_TEMPLATE.replace("<IMG_CONTEXT>", "<img><imgpad></img>"),
+    )
+    processor.num_image_tokens = 4
+    return _got_of(GotOcr2Config, tokenizer), processor
+
+
+def _pp_chart2table() -> tuple[Any, Any]:
+    """The chat template writes all image tokens itself."""
+    tokenizer = tiny_tokenizer("<img>", "</img>", "<imgpad>")
+    processor = PPChart2TableProcessor(
+        image_processor=PPChart2TableImageProcessor(size={"height": 128, "width": 128}),
+        tokenizer=tokenizer,
+        chat_template=INTERNVL_TEMPLATE.replace("<IMG_CONTEXT>", "<img>" + "<imgpad>" * 4 + "</img>"),
+    )
+    return _got_of(PPChart2TableConfig, tokenizer), processor
+
+
+def _got_of(kind: Any, tokenizer: Any) -> Any:
+    """No tiles; two convolutions between tower and projector make four tokens of 64 patches."""
+    config = kind(
         vision_config={
             "hidden_size": 16,
             "mlp_dim": 32,
@@ -195,13 +222,7 @@ def _got_ocr2() -> tuple[Any, Any]:
         text_config=Qwen2Config(**text_fields(tokenizer)),
         image_token_index=tokenizer.convert_tokens_to_ids("<imgpad>"),
     )
-    processor = GotOcr2Processor(
-        image_processor=GotOcr2ImageProcessor(size={"height": 128, "width": 128}),
-        tokenizer=tokenizer,
-        chat_template=INTERNVL_TEMPLATE.replace("<IMG_CONTEXT>", "<img><imgpad></img>"),
-    )
-    processor.num_image_tokens = 4
-    return without_zeros(GotOcr2ForConditionalGeneration(config)), processor
+    return without_zeros(AutoModelForImageTextToText.from_config(config))
 
 
 def _cohere2(tokenizer: Any) -> Cohere2Config:
@@ -250,5 +271,6 @@ TINY = {
     "aya_vision": Tiny(_aya_vision, _patches),
     "cohere2_vision": Tiny(_cohere2_vision, _normed_patches),
     "llama4": Tiny(_llama4, _llama4_patches),
+    "pp_chart2table": Tiny(_pp_chart2table, _neck),
     "got_ocr2": Tiny(_got_ocr2, _neck, tokenized_template=False),
 }

@@ -35,6 +35,8 @@ ROWS: dict[str, Family] = {
         _GLM,
         notes=replace(_NOTES, checkpoint="zai-org/GLM-4.5V", oddities=f"{_NOTES.oddities}; {EXPERTS}"),
     ),
+    "glmga": replace(_GLM, notes=replace(_NOTES, checkpoint="none known; GLM-4.6V with another image processor")),
+    "glm_ocr": replace(_GLM, notes=replace(_NOTES, checkpoint="zai-org/GLM-OCR", oddities="made for reading text")),
     "ernie4_5_vl_moe": replace(
         MROPE,
         notes=Notes(

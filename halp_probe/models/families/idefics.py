@@ -41,4 +41,20 @@ ROWS: dict[str, Family] = {
         projector="model.connector.modality_projection",
         vision_states=whole_patches,
     ),
+    "granite_docling": replace(
+        PLAIN,
+        notes=Notes(
+            checkpoint="ibm-granite/granite-for-docling-500m",
+            vision_only="mean over the image tokens of all tiles and of the whole picture, as the connector gives them "
+            "and before the decoder multiplies all embeddings by its `embedding_multiplier`; markers are text",
+            vision_encoder=_SHUFFLED.vision_encoder,
+            vision_token=_SHUFFLED.vision_token,
+            oddities="made for reading documents; DeepStack adds to the image positions after the first blocks: a "
+            "state is read before that",
+        ),
+        decoder_blocks="model.text_model.layers",
+        projector="model.vision_model.connector",
+        encoder="model.vision_model.post_layernorm",
+        image_inputs=("pixel_values", "pixel_attention_mask"),
+    ),
 }

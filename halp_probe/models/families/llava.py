@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from halp_probe.models.families.defaults import PLAIN
+from halp_probe.models.families.defaults import EXPERTS, PLAIN, first_output
 from halp_probe.models.family import Family, Notes
 from halp_probe.models.image_entry import injected_features, pass_injected, pass_unprojected, unprojected_features
 from halp_probe.models.vision_states import channels_first, unshuffled_patches
@@ -15,6 +15,20 @@ TILES_AND_NEWLINES = (
 )
 PADDED_TILES = "mean over the patches of overview and tiles, padded border included, of the block the projector reads"
 TILES_AND_OVERVIEW = "mean over the image's tokens as they enter the decoder: the tiles', then the overview's"
+
+_GOT = replace(
+    PLAIN,
+    notes=Notes(
+        checkpoint="stepfun-ai/GOT-OCR-2.0-hf",
+        vision_encoder="mean over the places of the tower's neck, in front of the convolutions to fewer tokens",
+        vision_token="the last image token, in front of </img>",
+        oddities="made for reading text; its checkpoint has no chat template: add one",
+    ),
+    images_together=True,
+    vision_states=channels_first,
+    several_images="its processor takes several for pages of one",
+    text_only="its processor refuses it",
+)
 
 ROWS: dict[str, Family] = {
     "llava": replace(
@@ -52,6 +66,27 @@ ROWS: dict[str, Family] = {
             "the square",
         ),
         image_inputs=("pixel_values", "image_sizes"),
+    ),
+    "llava_next_video": replace(
+        PLAIN,
+        notes=Notes(
+            checkpoint="llava-hf/LLaVA-NeXT-Video-7B-hf",
+            vision_only=TILES_AND_NEWLINES,
+            vision_encoder=PADDED_TILES,
+            vision_token="the last image token: the newline that ends the tiles' last row",
+            oddities="a LLaVA-NeXT as far as pictures go; the class token is left out before the projector",
+        ),
+        image_inputs=("pixel_values", "image_sizes"),
+    ),
+    "video_llava": replace(
+        PLAIN,
+        notes=Notes(
+            checkpoint="LanguageBind/Video-LLaVA-7B-hf",
+            oddities="two towers, of which pictures see the one for pictures; the class token is left out before the "
+            "projector",
+        ),
+        image_inputs=("pixel_values_images",),
+        images_together=True,
     ),
     "llava_onevision": replace(
         PLAIN,
@@ -143,17 +178,27 @@ ROWS: dict[str, Family] = {
         text_only="it keeps no cache without one",
         image_inputs=("pixel_values", "image_sizes"),
     ),
-    "got_ocr2": replace(
+    "mistral_large4": replace(
         PLAIN,
         notes=Notes(
-            checkpoint="stepfun-ai/GOT-OCR-2.0-hf",
-            vision_encoder="mean over the places of the tower's neck, in front of the convolutions to fewer tokens",
-            vision_token="the last image token, in front of </img>",
-            oddities="made for reading text; its checkpoint has no chat template: add one",
+            checkpoint="mistralai/Mistral-Large-4-1T-A52B",
+            vision_only="mean over the [IMG] tokens as they enter the decoder, not the [IMG_BREAK] between them",
+            vision_token="the last [IMG]; an [IMG_END] follows",
+            attention="causal, to the 2048 tokens that an indexer chooses for each",
+            oddities="four patches become one image token; in half precision, rounding may choose other tokens; "
+            + EXPERTS,
         ),
-        images_together=True,
-        vision_states=channels_first,
-        several_images="its processor takes several for pages of one",
-        text_only="its processor refuses it",
+        block_states=first_output,
+        image_inputs=("pixel_values", "image_sizes"),
+    ),
+    "got_ocr2": _GOT,
+    "pp_chart2table": replace(
+        _GOT,
+        notes=replace(
+            _GOT.notes,
+            checkpoint="PaddlePaddle/PP-Chart2Table_safetensors",
+            oddities="a GOT-OCR 2 that reads charts as tables; its chat template writes all image tokens itself",
+        ),
+        several_images="it was made for one",
     ),
 }

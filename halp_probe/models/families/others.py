@@ -7,7 +7,7 @@ from dataclasses import replace
 from halp_probe.models.families.defaults import PLAIN, RECURRENT
 from halp_probe.models.family import Family, Notes
 from halp_probe.models.image_entry import pooled_features, pooled_features_of_layer
-from halp_probe.models.vision_states import touched_patches
+from halp_probe.models.vision_states import touched_patches, unmasked_patches
 
 _DEEPSEEK = replace(PLAIN, projector="model.aligner", images_together=True)
 
@@ -24,6 +24,8 @@ ROWS: dict[str, Family] = {
             attention="causal; most blocks are short convolutions over the two tokens before",
         ),
         feed_forward="feed_forward",
+        encoder="model.vision_tower.post_layernorm",  # from transformers 5.24 on, the projector reads padding as well
+        vision_states=unmasked_patches,
         image_inputs=("pixel_values", "spatial_shapes", "pixel_attention_mask"),
         unshared=RECURRENT,
         right_padding=False,
