@@ -22,6 +22,7 @@ from halp_probe.errors import InputError
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.loading import Checkpoint
 from halp_probe.records import Sample
+from halp_probe.shards.texts import is_storable
 from halp_probe.state_identity import StateIdentity
 
 
@@ -69,6 +70,8 @@ class Prompter:
 
     def __post_init__(self) -> None:
         checkpoint = self.checkpoint
+        if self.system is not None and not is_storable(self.system):
+            raise InputError("`system_prompt` holds a NUL character or half a surrogate pair; leave it out")
         _ = self.prompt_date  # fixed now: the day may change before the last prompt, and in worker processes
         if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):
             raise InputError(
