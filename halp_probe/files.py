@@ -27,8 +27,8 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
 def encode_text(text: str) -> bytes:
     r"""Encode the content of a text file in UTF-8, which always succeeds.
 
-    A NUL character and half a surrogate pair, which a text file cannot hold, become `\u0000` and `\ud800`: in JSON these
-    are escapes, and are read back as what they stand for.
+    A NUL character and half a surrogate pair, which a text file cannot hold, become `\u0000` and `\ud800`: in JSON
+    these are escapes, and are read back as what they stand for.
     """
     return text.replace("\0", "\\u0000").encode(errors="backslashreplace")
 

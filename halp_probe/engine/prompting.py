@@ -21,8 +21,8 @@ from halp_probe.engine.preprocessing import ImageTexts
 from halp_probe.errors import InputError
 from halp_probe.models.errors import ModelError, one_line
 from halp_probe.models.loading import Checkpoint
+from halp_probe.plain_text import is_whole
 from halp_probe.records import Sample
-from halp_probe.shards.texts import is_storable
 from halp_probe.state_identity import StateIdentity
 
 
@@ -70,7 +70,7 @@ class Prompter:
 
     def __post_init__(self) -> None:
         checkpoint = self.checkpoint
-        if self.system is not None and not is_storable(self.system):
+        if self.system is not None and not is_whole(self.system):
             raise InputError("`system_prompt` holds a NUL character or half a surrogate pair; leave it out")
         _ = self.prompt_date  # fixed now: the day may change before the last prompt, and in worker processes
         if not checkpoint.family.qwen_vl_utils and (self.min_pixels or self.max_pixels):

@@ -6,8 +6,8 @@ import re
 from urllib.parse import unquote
 
 from halp_probe.errors import InputError
+from halp_probe.plain_text import is_whole
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
-from halp_probe.shards.texts import is_storable
 
 COLUMNS = "_columns"
 _RESERVED = {COLUMNS, ".", ".."}
@@ -21,8 +21,10 @@ def escape(name: str) -> str:
 
     Raises InputError for what HDF5 cannot hold: a blank name, or one with a NUL character or half a surrogate pair.
     """
-    if not name or not is_storable(name):
-        raise InputError(f"{name!r} cannot be stored: give every question an id and every column a header of whole text")
+    if not name or not is_whole(name):
+        raise InputError(
+            f"{name!r} cannot be stored: give every question an id and every column a header of whole text"
+        )
     if name in _RESERVED:
         return "".join(f"%{ord(c):02X}" for c in name)
     return name.replace("%", "%25").replace("/", "%2F")

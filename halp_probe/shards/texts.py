@@ -1,4 +1,4 @@
-"""Texts on disk: HDF5's strings can hold neither a NUL character nor half a surrogate pair, but a model can say both."""
+"""Texts on disk: HDF5's strings hold neither NUL characters nor halves of surrogate pairs; a model can say both."""
 
 from __future__ import annotations
 
@@ -9,25 +9,21 @@ from typing import cast
 import h5py
 import numpy as np
 
+from halp_probe.plain_text import is_whole
+
 ESCAPED = "escaped"  # value of a dataset's attribute `encoding`
 _ESCAPE = "␛"  # U+241B, the printed symbol of the control character, so that the stored text can be read
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _TO_ESCAPE = re.compile(f"[\0\ud800-\udfff{_ESCAPE}]")
 _SEQUENCE = re.compile(f"{_ESCAPE}([0-9A-F]{{4}})")
 
 
-def is_storable(text: str) -> bool:
-    """Return whether HDF5 can hold the text as it is."""
-    return _UNSTORABLE.search(text) is None
-
-
 def write_texts(group: h5py.Group, name: str, texts: str | Sequence[str]) -> None:
-    """Write texts [N], or one text as a scalar, as they are; if any of them is not storable, all of them escaped.
+    """Write texts [N], or one text as a scalar, as they are; if any of them is not whole, all of them escaped.
 
     Each NUL, surrogate and ␛ is written as ␛ and its four hexadecimal digits, and the dataset is marked.
     """
     every = [texts] if isinstance(texts, str) else texts
-    plain = all(map(is_storable, every))
+    plain = all(map(is_whole, every))
     stored = every if plain else [_TO_ESCAPE.sub(_sequence, text) for text in every]
     data = np.array(stored[0] if isinstance(texts, str) else stored, dtype=object)
     dataset = group.create_dataset(name, data=data, dtype=h5py.string_dtype())
