@@ -18,10 +18,8 @@ from halp_probe.plain_text import is_whole, shorten
 from halp_probe.records import Failure
 from halp_probe.shards.failures import read_failures, write_failures
 
-CELLS = st.lists(
-    st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('\0\r\n",')), min_size=2, max_size=4),
-    min_size=1,
-)
+TEXTS = st.text(st.sampled_from('a\0\r\n",; \u2028')) | st.text(st.characters(exclude_categories=["Cs"]))
+CELLS = st.lists(st.lists(TEXTS, min_size=2, max_size=4), min_size=1)
 
 
 @given(CELLS, st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
