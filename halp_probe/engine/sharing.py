@@ -17,6 +17,7 @@ from halp_probe.distances import relative_distance
 from halp_probe.engine.engine import Engine
 from halp_probe.engine.prefix import PrefixError
 from halp_probe.engine.preparing import Preparer
+from halp_probe.engine.prompt_errors import concerns_one_prompt
 from halp_probe.engine.prompting import Prompt
 from halp_probe.engine.vision import VisionError
 from halp_probe.models.loading import LoadedModel
@@ -56,6 +57,9 @@ def try_sharing(
             return _try(loaded, layers, prompts)
         except VisionError:
             continue  # this image fails in the run as well, and is listed there
+        except Exception as error:  # see prompt_errors; so does this one
+            if not concerns_one_prompt(error):
+                raise
     return Sharing(shared=False, reason="no image with two questions can be read", decided=False)
 
 
