@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from halp_probe.engine.pixels import correct_transparency, to_rgb
 from halp_probe.errors import InputError
 
 # What Pillow's decoders raise; a TypeError for a tag of an unexpected kind.
@@ -60,7 +60,7 @@ def image_path(images_dir: Path, image_id: str) -> Path:
 
 
 def load_image(path: Path) -> LoadedImage:
-    """Decode the whole file; ImageError if it is empty, truncated, not an image or a decompression bomb."""
+    """Decode the whole file; ImageError if it is empty, broken, too large, not an image or without a white."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -72,7 +72,8 @@ def decode_image(content: bytes, name: str, formats: tuple[str, ...] | None = No
     """Decode the bytes of a file, as `load_image` does; `formats`: Pillow's names, None = all."""
     with _open(content, name, formats) as image:
         image.load()
-        pixels = _to_rgb(ImageOps.exif_transpose(image))
+        correct_transparency(image, content)
+        pixels = to_rgb(image)
     return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
 
 
@@ -83,11 +84,9 @@ def header_size(content: bytes, name: str, formats: tuple[str, ...] | None = Non
 
 
 def from_pixels(image: Image.Image) -> LoadedImage:
-    """Convert a PIL image as `load_image` does a file; ImageError if it is truncated or of floating-point pixels."""
+    """Convert a PIL image as `load_image` does a file; ImageError if it is truncated, or its white is not defined."""
     try:
-        pixels = _to_rgb(ImageOps.exif_transpose(image))
-    except InputError:
-        raise
+        pixels = to_rgb(image)
     except _BROKEN as error:
         raise ImageError(f"the picture cannot be decoded: {error}") from error
     content = f"{pixels.width}×{pixels.height}".encode() + pixels.tobytes()
@@ -177,18 +176,6 @@ def _open(content: bytes, name: str, formats: tuple[str, ...] | None) -> Iterato
         raise ImageError(f"{name} is not {expected}") from error
     except _BROKEN as error:
         raise ImageError(f"{name} cannot be decoded: {error}") from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: PIL's own conversion clips it to white
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ImageError("floating-point pixels have no defined white; save the image as 8 or 16 bit")
-    if "A" in image.getbands() or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layered).convert("RGB")
-    return image.convert("RGB")
 
 
 def load_pictures(pictures: Picture | Sequence[Picture] | None) -> list[LoadedImage]:
