@@ -13,7 +13,15 @@ import pytest
 import tifffile
 from PIL import Image
 
-from halp_probe.engine.images import ImageError, decode_image, from_pixels, image_path, load_image, pixel_count
+from halp_probe.engine.images import (
+    ImageError,
+    ImageFolder,
+    decode_image,
+    from_pixels,
+    image_path,
+    load_image,
+    pixel_count,
+)
 
 
 def gradient() -> np.ndarray:
@@ -103,18 +111,65 @@ def test_paths_stay_in_the_folder(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(images / "sub" / "ü b.png")
     (images / "link.png").symlink_to(tmp_path / "secret.png")
     (images / "inner.png").symlink_to(images / "sub" / "ü b.png")
-    for outside in ("../secret.png", str(tmp_path / "secret.png"), "link.png", "sub/../../secret.png"):
-        with pytest.raises(ImageError, match="leads out of"):
-            image_path(images, outside)
-    assert image_path(images, "sub/ü b.png").name == "ü b.png"
-    assert image_path(images, "inner.png").is_file()
-    for missing in ("none.png", "sub", "."):
-        with pytest.raises(ImageError, match="no file"):
-            image_path(images, missing)
+    (images / "up").symlink_to(tmp_path)
+    trusted = ImageFolder(images, allow_links=True)
+    for folder in (images, ImageFolder(images), trusted):  # a table leads nowhere
+        for outside in ("../secret.png", str(tmp_path / "secret.png"), "sub/../../secret.png", "up/../../x"):
+            with pytest.raises(ImageError, match=r"leads out of .*images; put the image into that folder$"):
+                image_path(folder, outside)
+        assert image_path(folder, "sub/ü b.png").name == "ü b.png"
+        assert image_path(folder, "inner.png").is_file()
+        for missing in ("none.png", "sub", "."):
+            with pytest.raises(ImageError, match="no file"):
+                image_path(folder, missing)
+    for link in ("link.png", "up/secret.png"):  # its owner's links may
+        for strict in (images, ImageFolder(images)):
+            with pytest.raises(ImageError, match=r"is a link, or behind one, that leads out .* `allow_links=True`$"):
+                image_path(strict, link)
+        assert image_path(trusted, link) == (tmp_path / "secret.png").resolve()
     (images / "loop.png").symlink_to(images / "loop.png")
-    for bad in ("", "  ", "a\0b", "loop.png", "x" * 300):
-        with pytest.raises(ImageError):
-            image_path(images, bad)
+    (images / "gone.png").symlink_to(images / "nowhere.png")
+    for bad in ("", "  ", "a\0b", "\udcff.png", "loop.png", "gone.png", "x" * 300, "x/" * 9000):
+        for folder in (images, trusted):
+            with pytest.raises(ImageError) as caught:
+                image_path(folder, bad)
+            assert len(str(caught.value)) < 700
+
+
+def test_a_linked_folder_is_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    Image.new("RGB", (2, 2)).save(tmp_path / "disk" / "a.png")
+    (tmp_path / "images").symlink_to(tmp_path / "disk")
+    assert image_path(tmp_path / "images", "a.png") == (tmp_path / "disk" / "a.png").resolve()
+    with pytest.raises(ImageError, match="leads out of"):
+        image_path(tmp_path / "images", "../images/../disk2/a.png")
+
+
+def test_a_snapshot_of_the_hubs_cache_is_read(tmp_path: Path) -> None:
+    """snapshots/<commit>/images/a.png is a link to blobs/<hash>, and to nothing else."""
+    for repository in ("datasets--a--b", "datasets--c--d"):
+        (tmp_path / repository / "blobs").mkdir(parents=True)
+        Image.new("RGB", (2, 2)).save(tmp_path / repository / "blobs" / "0123.png")
+        (tmp_path / repository / "refs").mkdir()
+        Image.new("RGB", (2, 2)).save(tmp_path / repository / "refs" / "0123.png")
+    images = tmp_path / "datasets--a--b" / "snapshots" / "abc" / "images"
+    images.mkdir(parents=True)
+    (images / "a.png").symlink_to("../../../blobs/0123.png")
+    (images / "other.png").symlink_to("../../../../datasets--c--d/blobs/0123.png")
+    (images / "ref.png").symlink_to("../../../refs/0123.png")
+    blob = tmp_path / "datasets--a--b" / "blobs" / "0123.png"
+    assert image_path(images, "a.png") == image_path(images.parent, "images/a.png") == blob.resolve()
+    for outside in ("other.png", "ref.png"):
+        with pytest.raises(ImageError, match="is a link, or behind one, that leads out"):
+            image_path(images, outside)
+    with pytest.raises(ImageError, match="leads out of"):  # not by name
+        image_path(images, "../../../blobs/0123.png")
+
+
+def test_a_picture_in_place_of_a_name_is_named_so(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is a picture itself; write it to a file, and give the file's name") as caught:
+        image_path(tmp_path, "data:image/png;base64," + "A" * 3_000_000)
+    assert "(3,000,022 characters)" in str(caught.value) and len(str(caught.value)) < 400
 
 
 GREY = np.linspace(0, 255, 24).astype(np.uint8).reshape(4, 6)

@@ -9,14 +9,13 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import tee
-from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from halp_probe.engine import batching
 from halp_probe.engine.engine import ComputedBatch, Engine
-from halp_probe.engine.images import ImageError, find_first_copies, image_path, pixel_count
+from halp_probe.engine.images import ImageError, ImagesDir, find_first_copies, image_path, pixel_count
 from halp_probe.engine.preparing import PreparedPrompts, Preparer, prepare_all, report_preparer_death
 from halp_probe.engine.prompt_errors import concerns_one_prompt, describe
 from halp_probe.engine.prompting import Prompt
@@ -82,7 +81,7 @@ class _Batch:
     attempted: int | None = None
 
 
-def samples_by_image(samples: Sequence[Sample], images_dir: Path) -> list[list[Sample]]:
+def samples_by_image(samples: Sequence[Sample], images_dir: ImagesDir) -> list[list[Sample]]:
     """Group samples by image, in the run's order. Files with the same content are one image.
 
     Samples that show several images are grouped if all of these are the same; those without images by `image_id`.
