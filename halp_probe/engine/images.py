@@ -38,10 +38,6 @@ class LoadedImage:
     sha256: str  # of the file's bytes, or of the pixels of a picture without a file
 
 
-# A picture of a caller: a file, a PIL image, or the result of `load_image`.
-Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | LoadedImage"
-
-
 @dataclass(frozen=True)
 class ImageFolder:
     """A user's folder of images; with `allow_links`, links in it are followed wherever they lead."""
@@ -103,7 +99,7 @@ def _is_blob_of(folder: Path, path: Path) -> bool:
     return snapshots is not None and path.parent == (snapshots.parent / "blobs").resolve()
 
 
-def _reason(error: OSError | RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     """Return the error without the name of the file, which may have a million characters."""
     return (error.strerror if isinstance(error, OSError) else None) or shorten(str(error), _LONGEST_NAME)
 
@@ -112,8 +108,8 @@ def load_image(path: Path) -> LoadedImage:
     """Decode the whole file; ImageError if it is empty, broken, too large, not an image or without a white."""
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path.name} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that none can have, with a NUL character
+        raise ImageError(f"{shorten(path.name, _LONGEST_NAME)} cannot be read: {_reason(error)}") from error
     return decode_image(content, path.name)
 
 
@@ -225,18 +221,3 @@ def _open(content: bytes, name: str, formats: tuple[str, ...] | None) -> Iterato
         raise ImageError(f"{name} is not {expected}") from error
     except _BROKEN as error:
         raise ImageError(f"{name} cannot be decoded: {error}") from error
-
-
-def load_pictures(pictures: Picture | Sequence[Picture] | None) -> list[LoadedImage]:
-    """Load the pictures of one prompt: one, several in order, or none. Raises what `load_image` raises."""
-    if pictures is None:
-        return []
-    if isinstance(pictures, str | os.PathLike | Image.Image | LoadedImage):
-        return [_load_picture(pictures)]
-    return list(map(_load_picture, pictures))
-
-
-def _load_picture(picture: Picture) -> LoadedImage:
-    if isinstance(picture, LoadedImage):
-        return picture
-    return from_pixels(picture) if isinstance(picture, Image.Image) else load_image(Path(picture))
