@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
@@ -16,7 +17,10 @@ from typing import Any
 from halp_probe.commands.terminal import log_on_terminal, with_flags
 from halp_probe.errors import InputError
 from halp_probe.extras import missing_extra
+from halp_probe.plain_text import shorten
 from halp_probe.version import __version__
+
+_LONGEST_ERROR = 4000  # characters
 
 # command -> one line of help; its module is the one of that name in `commands`
 COMMANDS = {
@@ -79,6 +83,8 @@ def run_script(command: str, description: str | None, argv: Sequence[str] | None
 
 
 def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an answer may hold what the terminal cannot show
     try:
         with log_on_terminal(parser):
             status: int = module_of(args.command).run(args)
@@ -87,7 +93,7 @@ def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except InputError as error:
-        print(f"error: {with_flags(str(error), parser)}", file=sys.stderr)
+        print(f"error: {shorten(with_flags(str(error), parser), _LONGEST_ERROR)}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         if (remedy := missing_extra(error)) is None:

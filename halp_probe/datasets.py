@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from halp_probe.csv_files import CsvRow, columns_text, header_fault, read_rows
 from halp_probe.errors import InputError
+from halp_probe.plain_text import is_whole, shorten
 from halp_probe.records import Failure, Sample
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ Rows: TypeAlias = Sequence[Mapping[str, object]]  # a table in memory, as a list
 
 _ALIASES = {"image_id": "image_name", "answer": "gt_answer"}
 _CORE = ("question_id", "image_id", "question", "answer")
-_FIELD_LIMIT = 10_000_000  # characters in one cell
+_BROKEN = "a NUL character or half a surrogate pair"
 
 
 class TableError(InputError):
@@ -39,15 +39,15 @@ class Table:
 def read_table(
     table: str | os.PathLike[str] | pd.DataFrame | Rows, reserved: Collection[str] = (), *, answers: bool = True
 ) -> Table:
-    """Read a table with `question_id, image_id, question, answer`: a UTF-8 CSV (also with BOM), or rows in memory.
+    """Read a table with `question_id, image_id, question, answer`: a CSV, or rows in memory.
 
     Without `answers` the last column may be missing, and is blank then.
 
     `image_name` stands for `image_id` and `gt_answer` for `answer` (the ground truth). All cells of a CSV stay text; of
     rows in memory, None and NaN are blank and other values become their `str`. A blank answer is allowed (its label
-    will be unknown). Rows with a blank question or id, or with too many or too few cells, become failures. Raises
-    TableError for a missing, empty or non-UTF-8 file, missing or ambiguous columns, further columns with a `reserved`
-    name, and duplicate question ids.
+    will be unknown). Rows with a blank question or id, with an id that no file name can be, or with too many or too few
+    cells, become failures. Raises TableError for a missing or empty file, missing or ambiguous columns, further columns
+    with a `reserved` name, duplicate question ids, and what `read_rows` raises.
     """
     required = _CORE if answers else _CORE[:-1]
     if isinstance(table, str | os.PathLike):
@@ -80,7 +80,7 @@ def read_table(
     if repeated:
         first, lines = next(iter(repeated.items()))
         raise TableError(
-            f"{name}: {len(repeated)} question ids occur more than once (first: {first!r} in lines "
+            f"{name}: {len(repeated)} question ids occur more than once (first: {shorten(first, 100)!r} in lines "
             f"{', '.join(map(str, lines))}); answers and labels are matched by id, so make them unique"
         )
     if not samples and not failures:
@@ -97,7 +97,7 @@ def _rows_in_memory(
     names = list(dict.fromkeys(str(name) for row in rows for name in row)) if frame is None else list(frame.columns)
     header = _header([str(name) for name in names], "the table", reserved, required)
     for number, row in enumerate(rows, 1):
-        yield number, _row(header, [_text(row.get(name)) for name in names], number)
+        yield number, _row(header, CsvRow(number, [_text(row.get(name)) for name in names]))
 
 
 def _text(value: object) -> str:
@@ -110,29 +110,11 @@ def _rows(
     path: Path, reserved: Collection[str], required: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str] | Failure]]:
     """Yield each row's line number, and its cells or the reason why it cannot be used."""
-    csv.field_size_limit(_FIELD_LIMIT)
-    try:
-        content = path.read_bytes()
-        if b"\0" in content:
-            line = content.count(b"\n", 0, content.index(b"\0")) + 1
-            raise TableError(f"{path} holds a NUL character in line {line}; save it as UTF-8 CSV without any")
-        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        header = _header(next(reader, []), path, reserved, required)
-        for cells in reader:
-            if cells:
-                yield reader.line_num, _row(header, cells, reader.line_num)
-    except FileNotFoundError:
-        raise TableError(f"{path} does not exist; pass the CSV with `vqa_dataset`") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise TableError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        byte = f"0x{error.object[error.start]:02x}"
-        raise TableError(f"{path} is not UTF-8 (byte {byte} in line {line}); save it as UTF-8 CSV") from error
-    except csv.Error as error:
-        raise TableError(
-            f"{path} is not a CSV table: {error} at line {reader.line_num}; look for a quote that is not closed"
-        ) from error
+    rows = read_rows(path, TableError)
+    first = next(rows, CsvRow(0, []))
+    header = _header(first.cells, path, reserved, required)
+    for row in rows:
+        yield row.line, _row(header, row)
 
 
 def _header(cells: list[str], path: Path | str, reserved: Collection[str], required: Sequence[str]) -> list[str]:
@@ -143,37 +125,44 @@ def _header(cells: list[str], path: Path | str, reserved: Collection[str], requi
         if name in names and alias in names:
             raise TableError(f"{path} has both {name!r} and {alias!r}: which one is meant? rename or remove one")
         names = [name if column == alias else column for column in names]
-    missing = [name for name in required if name not in names]
-    if missing:
+    fault = header_fault(cells)
+    if missing := [name for name in required if name not in names]:
         raise TableError(
-            f"{path} lacks the columns {', '.join(missing)} (image_name and gt_answer are accepted too); it has "
-            f"{', '.join(names)}; separate cells by commas"
+            f"{path}: {fault}"
+            if fault
+            else f"{path} lacks the columns {', '.join(missing)} (image_name and gt_answer are accepted too); it has "
+            f"{columns_text(names)}; separate cells by commas"
         )
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled or "" in names:
-        raise TableError(f"{path}: every column needs a name of its own (repeated or blank: {doubled or 'blank'})")
+        problem = (
+            f"every column needs a name of its own (repeated or blank: {columns_text(doubled) if doubled else 'blank'})"
+        )
+        raise TableError(f"{path}: {fault or problem}")
+    if unwritable := [name for name in names if not is_whole(name)]:
+        raise TableError(f"{path}: the column name {unwritable[0]!r} holds {_BROKEN}; rename the column")
     taken = sorted(set(names) & set(reserved) - set(_CORE))
     if taken:
         raise TableError(f"{path}: the columns {', '.join(taken)} are written by the extraction itself; rename them")
     return names
 
 
-def _row(header: list[str], cells: list[str], line: int) -> dict[str, str] | Failure:
-    row = dict(zip(header, cells, strict=False))
-    question_id = row.get("question_id", "")
-    if len(cells) != len(header):
-        reason = f"line {line} has {len(cells)} cells, the header {len(header)}: quote texts that hold commas"
-        return Failure(question_id=question_id, stage="table", reason=reason)
-    if not question_id.strip():
-        return Failure(question_id=question_id, stage="table", reason=f"line {line}: blank question_id")
-    if "\n" in question_id or "\n" in row["image_id"]:
-        return Failure(
-            question_id=question_id,
-            stage="table",
-            reason=f"line {line}: a line break in an id; look for a quote that is not closed",
-        )
-    if not row["question"].strip():
-        return Failure(question_id=question_id, stage="table", reason=f"line {line}: blank question")
-    if not row["image_id"].strip():
-        return Failure(question_id=question_id, stage="table", reason=f"line {line}: blank image_id")
-    return row
+def _row(header: list[str], row: CsvRow) -> dict[str, str] | Failure:
+    cells = dict(zip(header, row.cells, strict=False))
+    reason = row.mismatch(header) or _problem(cells, row.line)
+    if reason:
+        return Failure(question_id=cells.get("question_id", ""), stage="table", reason=reason)
+    return cells
+
+
+def _problem(cells: Mapping[str, str], line: int) -> str:
+    """Return why a row's cells cannot be a sample; "" if they can."""
+    for name in ("question_id", "question", "image_id"):
+        if not cells[name].strip():
+            return f"line {line}: blank {name}"
+    for name in ("question_id", "image_id"):
+        if "\n" in cells[name]:
+            return f"line {line}: a line break in an id; look for a quote that is not closed"
+        if not is_whole(cells[name]):
+            return f"line {line}: the {name} holds {_BROKEN}; give it another one"
+    return ""

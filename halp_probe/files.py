@@ -21,7 +21,16 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
     """Yield a UTF-8 text file that appears under `path` only if the block ends without an error; see `write_bytes`."""
     text = io.StringIO(newline="")
     yield text
-    write_bytes(path, text.getvalue().encode())
+    write_bytes(path, encode_text(text.getvalue()))
+
+
+def encode_text(text: str) -> bytes:
+    r"""Encode the content of a text file in UTF-8, which always succeeds.
+
+    A NUL character and half a surrogate pair, which a text file cannot hold, become `\u0000` and `\ud800`: in JSON
+    these are escapes, and are read back as what they stand for.
+    """
+    return text.replace("\0", "\\u0000").encode(errors="backslashreplace")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from shard_data import ATTRIBUTES, columns
 
-from halp_probe.cli import COMMANDS, main, run_script
+from halp_probe.cli import COMMANDS, main, module_of, run_script
 from halp_probe.commands import extract as extraction
 from halp_probe.commands.task_inputs import INPUTS
 from halp_probe.shards.names import shard_name
@@ -118,6 +118,15 @@ def test_inspect_says_why_a_file_is_not_valid(shards: Path, capsys: pytest.Captu
     path.write_bytes(path.read_bytes()[:-100])
     assert main(["inspect", str(shards)]) == 1
     assert "not valid" in capsys.readouterr().out
+
+
+def test_every_command_with_a_folder_of_images_can_trust_its_links() -> None:
+    for command in COMMANDS:
+        parser = argparse.ArgumentParser()
+        module_of(command).add_arguments(parser)
+        flags = {name for action in parser._actions for name in action.option_strings}
+        folders = {"--images-dir", "--records-images", "--data-root", "--text-vqa"} & flags
+        assert ("--allow-links" in flags) == bool(folders), command
 
 
 def test_an_unfinished_run_is_told(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

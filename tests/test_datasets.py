@@ -51,13 +51,21 @@ def test_rows_that_cannot_be_used_are_failures(tmp_path: Path) -> None:
     [
         ("", "is empty; it needs a header"),
         (HEADER + "\n", "has a header but no rows"),
-        ("question_id,question\nq,Why?\n", "lacks the columns image_id, answer .*; it has question_id, question"),
+        ("question_id,question\nq,Why?\n", "lacks the columns image_id, answer .*; it has 'question_id', 'question'"),
         (f"{HEADER},gt_answer\nq,a,Why?,x,y\n", "both 'answer' and 'gt_answer'"),
         (f"{HEADER},image_sha256\nq,a,Why?,x,y\n", "image_sha256 are written by the extraction itself"),
         (f"{HEADER},x,x\nq,a,Why?,y,1,2\n", "every column needs a name of its own"),
         (f"{HEADER}\nq,a,Why?,x\nr,a,Why?,x\nq,b,How?,y\n", "'q' in lines 2, 4"),
-        (f"{HEADER}\nq,a,Wh\0y?,x\n", "a NUL character in line 2"),
-        (f"{HEADER}\nq,a,Why?,x\n".encode("utf-16"), "a NUL character in line 1"),
+        (f"{HEADER},ca\0t\nq,a,Why?,x,y\n", r"'ca\\x00t' holds a NUL character or half a surrogate pair; rename"),
+        (f"{HEADER}\nq,a,Why?,x\n".encode("utf-16-le"), "UTF-16 without a byte order mark does; save it as UTF-8 CSV"),
+        (f"{HEADER}\nq,a,Why?,x\n".encode("utf-16")[:-1], r"is not UTF-16 \(.*save it as UTF-8 CSV"),
+        (f"{HEADER}\nq,a,Why?,x\n".replace(",", ";"), "cells are separated by semicolons; save it as comma"),
+        (f"{HEADER}\nq,a,Why?,x\n".replace(",", "\t"), "cells are separated by tabs; save it as comma"),
+        (f"{HEADER}\nq,a,Why?,x\n".replace(",", "\t").encode("utf-16"), "cells are separated by tabs; save it"),
+        (f"sep=,\r\n{HEADER}\r\nq,a,Why?,x\r\n", "line 1 is Excel's 'sep='; remove that line"),
+        (f",{HEADER}\n0,q,a,Why?,x\n", "first column has no name, as pandas writes an index; write it with"),
+        (f"{HEADER},\nq,a,Why?,x,\n", "every column needs a name of its own"),
+        (b"PK\x03\x04\x14\0\6\0", "is an Excel workbook or another zip file; save the sheet as UTF-8 CSV"),
         (f"{HEADER}\nq,a,caf\xe9?,x\n".encode("latin-1"), r"not UTF-8 \(byte 0xe9 in line 2"),
     ],
 )
@@ -91,6 +99,48 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_table(tmp_path / "nothing.csv")
     with pytest.raises(TableError, match="cannot be read"):
         read_table(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_tables_with_a_byte_order_mark_are_read(tmp_path: Path, encoding: str) -> None:
+    """Also with the line ends of old Macs."""
+    for end in ("\n", "\r\n", "\r"):
+        text = end.join([HEADER, "q,a.png,Où est-il ? 😀,là", "r,a.png,Why?,x", ""])
+        read = read_table(table(tmp_path, text.encode(encoding)))
+        assert [sample.question for sample in read.samples] == ["Où est-il ? 😀", "Why?"] and not read.failures
+
+
+def test_odd_characters_cost_a_row_only_where_they_stand_in_a_name(tmp_path: Path) -> None:
+    rows = [f"q{k},a.png,Why?,x" for k in range(600)]
+    odd = ["n,a.png,Wh\0y?,\0", "p\0,a.png,Why?,x", "r,a\0.png,Why?,x", "s,a.png,a\u2028b\x85c\x1b,\x0c"]
+    read = read_table(table(tmp_path, "\n".join([HEADER, *odd, *rows])))
+    assert [sample.question for sample in read.samples[:2]] == ["Wh\0y?", "a\u2028b\x85c\x1b"]
+    assert read.samples[0].answer == "\0" and len(read.samples) == 602
+    assert [(failure.question_id, failure.stage) for failure in read.failures] == [("p\0", "table"), ("r", "table")]
+    assert "line 3: the question_id holds a NUL character" in read.failures[0].reason
+    whole = {"question_id": "q", "image_id": "a.png", "question": "Why\ud800?", "answer": "x"}
+    in_memory = read_table([whole, {**whole, "question_id": "q2", "image_id": "\udcff.png"}])
+    assert [sample.question for sample in in_memory.samples] == ["Why\ud800?"]
+    assert ["image_id holds" in failure.reason for failure in in_memory.failures] == [True]
+
+
+def test_the_line_of_a_wrong_byte_is_named_far_into_a_file(tmp_path: Path) -> None:
+    rows = [f"q{k},a.png,Why is it so?,x" for k in range(2000)]
+    content = "\n".join([HEADER, *rows]).encode().replace(b"q1500,", b"q\xff,")
+    with pytest.raises(TableError, match=r"not UTF-8 \(byte 0xff in line 1502\); save it as UTF-8 CSV"):
+        read_table(table(tmp_path, content))
+
+
+def test_errors_do_not_show_megabytes(tmp_path: Path) -> None:
+    long = "A" * 1_000_000
+    for text in (
+        f"{HEADER}\n{long},a,b,c\n{long},a,b,c\n",
+        f"{long},x\n1,2\n",
+        f"{HEADER},{long},{long}\n1,2,3,4,5,6\n",
+    ):
+        with pytest.raises(TableError) as caught:
+            read_table(table(tmp_path, text))
+        assert len(str(caught.value)) < 1000 and "characters)" in str(caught.value)
 
 
 _texts = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0\r\n"), min_size=1).filter(

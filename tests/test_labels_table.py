@@ -152,9 +152,14 @@ def test_ids_stay_exactly_as_they_are(tmp_path: Path, encoding: str) -> None:
         ("id,label\nq7,0\n", r"no column 'question_id'"),
         ("question_id;label\nq7;0\n", r"no column 'question_id'; its columns are 'question_id;label'"),
         ("question_id,label,label\nq7,0,1\n", r"more than one column 'label'"),
-        ("question_id,label\nq7\n", r"line 2: fewer cells than columns"),
+        ("question_id,label\nq7\n", r"line 2 has 1 cells, the header 2: write the row in full"),
         ("question_id,label\n,1\n", r"line 2: the question_id is empty"),
         ("", r"its columns are none"),
+        ("question_id,label,rule\nq7,,0,reviewed\n", r"line 2 has 4 cells, the header 3: quote texts that hold commas"),
+        ('question_id,label,rule\nq7,0,"a\nq8,1,b\nq9,1,c\n', r"line 4; look for a quote that is not closed"),
+        ('question_id,label,rule\nq7,0,"a\nq8,1,"b\nq9,1,c\n', r"line 3; look for a quote that is not closed"),
+        ("sep=,\nquestion_id,label\nq7,1\n", r"line 1 is Excel's 'sep='"),
+        (f"question_id,label\nq7,{'A' * 10**6}\n", r"'AAAAA.* … \(1,000,000 characters\) … A{33}' in column 'label'"),
     ],
 )
 def test_a_bad_table_is_an_error_that_names_the_place(tmp_path: Path, text: str, message: str) -> None:
@@ -165,7 +170,7 @@ def test_a_bad_table_is_an_error_that_names_the_place(tmp_path: Path, text: str,
 def test_another_encoding_and_a_missing_file_are_errors_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match=r"not UTF-8 .* save it as UTF-8"):
         read_labels(table(tmp_path, "question_id,label\nü,1\n", "latin-1"))
-    with pytest.raises(LabelError, match=r"none\.csv cannot be read: No such file"):
+    with pytest.raises(LabelError, match=r"none\.csv does not exist; check the path"):
         read_labels(tmp_path / "none.csv")
 
 

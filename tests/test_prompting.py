@@ -322,15 +322,24 @@ def test_an_empty_special_token_is_in_no_question() -> None:
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("glm4v", (900, 3)), ("phi4_multimodal", (3, 900)), ("idefics2", (1, 1)), ("pixtral", (3, 900))],
+    [
+        ("glm4v", (900, 3)),
+        ("phi4_multimodal", (3, 900)),
+        ("idefics2", (1, 1)),
+        ("pixtral", (3, 900)),
+        ("lfm2_vl", (640, 16)),
+        ("idefics2", (1, 640)),
+    ],
 )
 def test_an_image_that_the_processor_refuses_is_one_failure(name: str, size: tuple[int, int]) -> None:
     """And the run goes on: processors raise errors of several kinds for pictures that are too narrow or too small."""
     checkpoint = tiny_model(name).checkpoint
     prompter = Prompter(checkpoint=checkpoint)
-    with pytest.raises(PromptError, match=f"refuses an image of {size[0]}×{size[1]}"):
+    with pytest.raises(
+        PromptError, match=rf"^thin\.png: .* refuses an image of {size[0]}×{size[1]} .*Error: .*; crop or enlarge"
+    ):
         prompter.prompt(
-            Sample(question_id="q", image_id="i", question="Why?", answer=""), LoadedImage(noise(*size), "odd")
+            Sample(question_id="q", image_id="thin.png", question="Why?", answer=""), LoadedImage(noise(*size), "odd")
         )
     assert prompter.prompt(
         Sample(question_id="q", image_id="j", question="Why?", answer=""), LoadedImage(noise(120, 120), "plain")

@@ -15,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stage_data import FOLDERS, GROUPS, MISSION, draw, write_tree
 
+from halp_probe.engine.images import ImageFolder, image_path
 from halp_probe.errors import InputError
 from halp_probe.task_files.json_lines import json_line
 from halp_probe.task_files.stage_a_lines import append_line, as_json, read_files, write_lines
 from halp_probe.task_files.stage_b_files import write_verdicts
 from halp_probe.task_files.stage_tree import natural_key, read_tree
+from halp_probe.tasks.stage_a import items_of
 from halp_probe.tasks.stage_b import GroupItem, decision
 from halp_probe.tasks.stage_b_metrics import GroupVerdict, metrics
 from halp_probe.tasks.stage_groups import Group, GroupLine, ImageDescription, group_line
@@ -92,6 +94,24 @@ def test_a_group_that_is_none_is_a_failure_and_the_others_stay(tmp_path: Path) -
     assert "beside the groups" in found["pass/loose.png"]
     assert "leads out" in found["pass/linked"]
     assert "leads out" in found["pass/half"]
+
+
+def test_links_out_of_the_root_are_followed_where_its_owner_says_so(tmp_path: Path) -> None:
+    """Also where the root itself is a link."""
+    write_tree(tmp_path / "root")
+    draw(tmp_path / "elsewhere" / "a.png", 3)
+    passing = tmp_path / "root" / MISSION / "审核通过"
+    (passing / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (passing / "half").mkdir()
+    (passing / "half" / "2.png").symlink_to(tmp_path / "elsewhere" / "a.png")
+    (tmp_path / "link").symlink_to(tmp_path / "root")
+    root = ImageFolder(tmp_path / "link", allow_links=True)
+    tree = read_tree(root, MISSION)
+    assert not tree.failures
+    groups = {group.group_id: group for group in tree.groups}
+    for name in ("linked", "half"):
+        (item,) = items_of(groups[name], focused=False)
+        assert image_path(root, item.image) == (tmp_path / "elsewhere" / "a.png").resolve()
 
 
 def test_links_that_stay_in_the_root_are_followed(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, fingerprint, now_utc
 from halp_probe.engine.batched import BatchRunner, samples_by_image
 from halp_probe.engine.engine import ComputedBatch, Engine
+from halp_probe.engine.images import ImagesDir
 from halp_probe.engine.preparing import Preparer, default_workers
 from halp_probe.engine.prompting import Prompter, largest_area
 from halp_probe.engine.provenance import run_settings
@@ -34,7 +34,7 @@ class LocalAnswerer:
         self,
         loaded: LoadedModel,
         prompter: Prompter,
-        images_dir: Path,
+        images_dir: ImagesDir,
         options: AnswerOptions,
         *,
         text_only: bool = False,
@@ -51,7 +51,7 @@ class LocalAnswerer:
         }
 
     @classmethod
-    def load(cls, options: AnswerOptions, images_dir: Path, *, text_only: bool) -> LocalAnswerer:
+    def load(cls, options: AnswerOptions, images_dir: ImagesDir, *, text_only: bool) -> LocalAnswerer:
         """Load the model that the options name. `text_only`: prompts show no images. Raises what loading raises."""
         checkpoint = open_model(options.model)
         prompter = Prompter(

@@ -8,11 +8,10 @@ import io
 import math
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
-from halp_probe.engine.images import image_path, load_image
+from halp_probe.engine.images import ImagesDir, image_path, load_image
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Pictures:
     max_pixels: larger ones are reduced to this area by Lanczos; None: pictures are sent in full size.
     """
 
-    def __init__(self, images_dir: Path, max_pixels: int | None, cache_size: int) -> None:
+    def __init__(self, images_dir: ImagesDir, max_pixels: int | None, cache_size: int) -> None:
         self._images_dir, self._max_pixels = images_dir, max_pixels
         self._cached = functools.lru_cache(cache_size)(self._make)
         self._locks = [threading.Lock() for _ in range(cache_size)]

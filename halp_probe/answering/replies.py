@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from halp_probe.errors import InputError
+from halp_probe.files import encode_text
 from halp_probe.records import Failure, Sample
 from halp_probe.settings import differences
 
@@ -103,7 +104,7 @@ class ReplyLog:
     def _write(self, records: Sequence[Mapping[str, Any]]) -> None:
         if not records:
             return
-        data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+        data = encode_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
         try:
             with self.path.open("ab") as file:
                 file.write(data)

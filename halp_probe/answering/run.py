@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.replies import Reply, ReplyLog, fingerprint, header_of, whole_lines
-from halp_probe.engine.images import ImageError, content_sha256, image_path
+from halp_probe.engine.images import ImageError, ImagesDir, content_sha256, image_path
 from halp_probe.errors import InputError
 from halp_probe.locking import lock_folder
 from halp_probe.progress import Counter, Progress, silent
@@ -90,7 +90,7 @@ def answer_task(
     )
 
 
-def check_same_images(log: ReplyLog, samples: Mapping[str, Sample], images_dir: Path) -> None:
+def check_same_images(log: ReplyLog, samples: Mapping[str, Sample], images_dir: ImagesDir) -> None:
     """Raise InputError when a reply is about another image than the file that is there now; missing files pass."""
     digest = functools.cache(lambda name: hashlib.sha256(image_path(images_dir, name).read_bytes()).hexdigest())
     for key, reply in (pair for attempt in ATTEMPTS for pair in log.replies(attempt).items()):

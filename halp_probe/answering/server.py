@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from halp_probe.answering.options import AnswerOptions
@@ -13,7 +12,7 @@ from halp_probe.answering.pictures import Picture, Pictures
 from halp_probe.answering.replies import Reply, fingerprint, now_utc
 from halp_probe.asking import Patience, ask_all
 from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, NoReply, check_url
-from halp_probe.engine.images import ImageError, content_sha256
+from halp_probe.engine.images import ImageError, ImagesDir, content_sha256
 from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
 
@@ -35,7 +34,7 @@ class ServerAnswerer:
     address, and for flags that a server cannot follow.
     """
 
-    def __init__(self, options: AnswerOptions, images_dir: Path) -> None:
+    def __init__(self, options: AnswerOptions, images_dir: ImagesDir) -> None:
         _check_flags(options)
         name, url = str(options.model.model), check_url(str(options.base_url), _FLAGS)
         self._options, self._decoding = options, options.decoding

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from halp_probe.commands.arguments import not_negative
+from halp_probe.commands.image_flags import add_link_argument, image_folder
 from halp_probe.commands.model_flags import add_model_arguments
 from halp_probe.commands.score import add_run_arguments, run_options
 from halp_probe.commands.stopping import StopSignals
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--vqa-dataset", type=Path, required=True, help="CSV with question_id, image_id, question; answer, to judge by")
     add("--images-dir", type=Path, required=True, help="folder of the images: {images_dir}/{image_id}")
+    add_link_argument(parser)
     add("--probe", type=Path, required=True, help="a linear, ridge or difference probe that train_probes.py saved")
     add("--output-dir", type=Path, required=True, help="ablation.csv, ablation.json; plain, ablated and control runs")
     add_model_arguments(parser, default=None, otherwise="that of the probe's card, with the adapters named there")
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     probe = load_probe(args.probe)
     options = run_options(args, probe)
-    task_input = read_vqa(args.vqa_dataset, args.images_dir, answers=False)
+    task_input = read_vqa(args.vqa_dataset, image_folder(args.images_dir, args), answers=False)
     design = AblationDesign(to=args.to, control=args.control, rule=args.rule, seed=args.seed)
     stop = StopSignals()
     with progress_on_terminal() as progress:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.commands.arguments import share_or_one
+from halp_probe.commands.image_flags import add_link_argument, image_folder
 from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.errors import InputError
 from halp_probe.json_files import write_json
@@ -47,16 +48,18 @@ def read_input(args: argparse.Namespace) -> TaskInput[DenseItem, Reading]:
     prompt = None if args.dense_prompt is None else _text(args.dense_prompt)
     if prompt == "":
         raise InputError(f"--dense-prompt {args.dense_prompt} is empty")
+    folder = image_folder(args.records_images or args.records.parent, args)
     if args.records is None:
-        found = read_folder(args.records_images, prompt, args.iou)
+        found = read_folder(folder, prompt, args.iou)
     else:
-        found = read_records(args.records, args.records_images, prompt, args.iou)
+        found = read_records(args.records, folder, prompt, args.iou)
     return TaskInput(task=DENSE_CAPTION, items=found.items, failures=found.failures, images_dir=found.images_dir)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `dense-caption`."""
     add_input_arguments(parser)
+    add_link_argument(parser)
     add = parser.add_argument
     add("--draw", type=Path, metavar="DIR", help="draw the described and the true objects on copies of the images")
     add("--output-dir", type=Path, default=Path("outputs"), help="where results go (%(default)s)")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from halp_probe.commands.arguments import not_negative, positive
+from halp_probe.commands.image_flags import add_link_argument
 from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.commands.prompt_flags import add_prompt_arguments, template_options
 from halp_probe.commands.stopping import StopSignals
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `extract`."""
     add = parser.add_argument
     add_task_arguments(parser)
+    add_link_argument(parser)
     add("--output-dir", type=Path, default=Path("output"), help="shards, journal, run.json, failures.csv (./output)")
     add_model_arguments(parser, default=DEFAULT_MODEL)
     add("--checkpoint-interval", type=positive, default=1000, help="samples a shard (%(default)s)")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from halp_probe.commands.arguments import not_negative, positive
+from halp_probe.commands.image_flags import add_link_argument, image_folder
 from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.commands.stopping import StopSignals
 from halp_probe.commands.terminal import progress_on_terminal
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--vqa-dataset", type=Path, required=True, help="CSV with question_id, image_id, question")
     add("--images-dir", type=Path, required=True, help="folder of the images: {images_dir}/{image_id}")
+    add_link_argument(parser)
     add("--probe", type=Path, required=True, help="a probe that train_probes.py saved")
     add("--output-dir", type=Path, required=True, help="risks.csv, failures.csv, shards with the states that were read")
     add_model_arguments(parser, default=None, otherwise="that of the probe's card, with the adapters named there")
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     probe = load_probe(args.probe)
     highest = abstention_level(probe, args.abstain_above)
     options = run_options(args, probe, answers=not args.no_answers)
-    task_input = read_vqa(args.vqa_dataset, args.images_dir, answers=False)
+    task_input = read_vqa(args.vqa_dataset, image_folder(args.images_dir, args), answers=False)
     stop = StopSignals()
     with progress_on_terminal() as progress:
         scored = score(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
+from halp_probe.commands.image_flags import add_link_argument, image_folder
 from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.commands.terminal import progress_on_terminal
-from halp_probe.engine.images import ImageError, image_path, load_image
+from halp_probe.engine.images import ImageError, ImageFolder, image_path, load_image
 from halp_probe.errors import InputError
 from halp_probe.progress import Counter
 from halp_probe.records import Failure
@@ -47,6 +48,7 @@ def read_input(args: argparse.Namespace) -> TaskInput[ImageItem, Summary]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `stage-a`."""
     add_input_arguments(parser)
+    add_link_argument(parser)
     add = parser.add_argument
     add("--output-dir", type=Path, default=Path("outputs"), help="where the lines go (%(default)s)")
     add("--output-path", type=Path, help="the JSONL to write (OUTPUT_DIR/MISSION_stage_a.jsonl)")
@@ -79,22 +81,23 @@ def _tree(args: argparse.Namespace) -> Tree:
         raise InputError("--data-root FOLDER and --mission NAME are both needed")
     if not args.no_mission:
         mission(args.mission)
-    return read_tree(args.data_root, args.mission)
+    return read_tree(image_folder(args.data_root, args), args.mission)
 
 
 def _input(args: argparse.Namespace, tree: Tree) -> TaskInput[ImageItem, Summary]:
     items = [item for group in tree.groups for item in items_of(group, focused=not args.no_mission)]
-    broken = _broken(args.data_root, items) if args.verify_inputs else {}
+    root = image_folder(args.data_root, args)
+    broken = _broken(root, items) if args.verify_inputs else {}
     return TaskInput(
         task=STAGE_A,
         items=[item for item in items if item.key not in broken],
         failures=[*tree.failures, *broken.values()],
-        images_dir=args.data_root,
+        images_dir=root,
         about={"mission": nfc(args.mission), "mission_focus": not args.no_mission},
     )
 
 
-def _broken(root: Path, items: Sequence[ImageItem]) -> dict[str, Failure]:
+def _broken(root: ImageFolder, items: Sequence[ImageItem]) -> dict[str, Failure]:
     """Return, by key, why an item's image cannot be used."""
     found = {}
     with progress_on_terminal() as progress:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from halp_probe.commands.arguments import at_least_two, not_negative, positive_number, share
+from halp_probe.commands.image_flags import add_link_argument
 from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.names import KINDS, LINEAR, WITH_STRENGTHS
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
     add("--images-dir", type=Path, metavar="DIR", help="for the report's pictures (where extract.py found them)")
+    add_link_argument(parser)
     add("--probe", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)} (linear)")
     add("--strengths", nargs="+", type=positive_number, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
@@ -66,7 +68,14 @@ def run(args: argparse.Namespace) -> int:
         found = study(shards, labels, _design(args), progress=progress)
     for note in found.rows.notes:
         print(note)
-    write_report(found, folder, labels=args.labels, images_dir=args.images_dir, max_error=args.max_error)
+    write_report(
+        found,
+        folder,
+        labels=args.labels,
+        images_dir=args.images_dir,
+        allow_links=args.allow_links,
+        max_error=args.max_error,
+    )
     print(f"\n{outputs.table(found.judgement, found.findings)}")
     name = found.judgement.headline.name
     if threshold := load_probe(folder / PROBES_FOLDER / file_stem(name)).threshold:

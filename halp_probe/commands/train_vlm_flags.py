@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from halp_probe.commands.arguments import not_negative, not_negative_number, positive, positive_number, share_or_zero
+from halp_probe.commands.image_flags import add_link_argument, image_folder
 from halp_probe.commands.part_flags import add_part_arguments, fused_parts
 from halp_probe.errors import InputError
 from halp_probe.finetuning.options import DataOptions, Machine, TrainOptions
@@ -45,6 +46,7 @@ def _add_data(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     for name, what in _FILES.items():
         add(f"--{name.replace('_', '-')}", nargs=2, type=Path, metavar=("JSON", "IMAGES"), help=what)
+    add_link_argument(group)
     add("--shapes", type=positive, metavar="SCENES", help="of both: ShapesVQA, drawn from the training seeds")
     add(
         "--weights",
@@ -100,7 +102,8 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
 
 
 def _data(args: argparse.Namespace) -> DataOptions:
-    files = {name: tuple(paths) for name in _FILES if (paths := getattr(args, name)) is not None}
+    named = {name: paths for name in _FILES if (paths := getattr(args, name)) is not None}
+    files = {name: (json_file, image_folder(images, args)) for name, (json_file, images) in named.items()}
     weights = dict(args.weights)
     options = DataOptions(
         files=files, shapes=args.shapes, weights=weights, held_out=args.held_out, max_tokens=args.max_tokens

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
+from halp_probe.commands.image_flags import add_link_argument, image_folder
 from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.records import Sample
 from halp_probe.task_files.table import read_vqa
@@ -26,12 +27,13 @@ def add_input_arguments(group: argparse._ActionsContainer) -> None:
 
 def read_input(args: argparse.Namespace) -> TaskInput[Sample, str]:
     """Read the table's questions. Raises what `read_vqa` raises."""
-    return read_vqa(args.vqa_dataset, args.images_dir)
+    return read_vqa(args.vqa_dataset, image_folder(args.images_dir, args))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `vqa`."""
     add_input_arguments(parser)
+    add_link_argument(parser)
     parser.add_argument("--output-dir", type=Path, default=Path("outputs"), help="where answers go (%(default)s)")
     parser.add_argument("--output-path", type=Path, help="the CSV to write (OUTPUT_DIR/vqa_MODEL.csv)")
     add_answer_arguments(parser, model=DEFAULT_MODEL, batch_size=4, usual=USUAL)

@@ -9,20 +9,22 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import tee
-from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from halp_probe.engine import batching
 from halp_probe.engine.engine import ComputedBatch, Engine
-from halp_probe.engine.images import ImageError, find_first_copies, image_path, pixel_count
+from halp_probe.engine.images import ImageError, ImagesDir, find_first_copies, image_path, pixel_count
 from halp_probe.engine.preparing import PreparedPrompts, Preparer, prepare_all, report_preparer_death
+from halp_probe.engine.prompt_errors import concerns_one_prompt, describe
 from halp_probe.engine.prompting import Prompt
 from halp_probe.engine.threads import prefetch
 from halp_probe.engine.vision import VisionError
 from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
+
+_HOPELESS = 8  # prompts: if the model has computed none, and failed on so many, it is not they that are wrong
 
 
 class StoredSample(Protocol):
@@ -79,7 +81,7 @@ class _Batch:
     attempted: int | None = None
 
 
-def samples_by_image(samples: Sequence[Sample], images_dir: Path) -> list[list[Sample]]:
+def samples_by_image(samples: Sequence[Sample], images_dir: ImagesDir) -> list[list[Sample]]:
     """Group samples by image, in the run's order. Files with the same content are one image.
 
     Samples that show several images are grouped if all of these are the same; those without images by `image_id`.
@@ -126,6 +128,7 @@ class BatchRunner:
         self.token_budget, self.workers, self.images_a_batch = token_budget, workers, images_a_batch
         self._stored = dict(stored)  # a copy: what this run stores does not change its plan
         self._content_of = dict(contents or {})
+        self._works, self._misfits = bool(stored), 0  # whether the model has computed any sample; prompts it failed on
 
     def results(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Generator[Result, None, None]:
         """Compute the samples that are not stored, batch by batch. `retried` are those that failed in earlier runs."""
@@ -138,10 +141,13 @@ class BatchRunner:
     def _compute(self, prompts: list[Prompt]) -> tuple[list[ComputedBatch], list[Failure]]:
         """Run a batch; if it does not fit the device's memory, run it in halves, and make all later ones smaller.
 
-        Prompts on an image that the vision tower fails on become failures; the others run without them.
+        Prompts on an image that the vision tower fails on become failures, and so do single ones that the model fails
+        on; the others run without them.
         """
         try:
-            return [self.engine.compute(prompts)], []
+            batch = self.engine.compute(prompts)
+            self._works = True
+            return [batch], []
         except VisionError as error:
             failed = [prompt for prompt in prompts if prompt.image_sha256 == error.image_sha256]
             others = [prompt for prompt in prompts if prompt.image_sha256 != error.image_sha256]
@@ -153,13 +159,26 @@ class BatchRunner:
             if len(prompts) == 1:
                 reason = f"out of memory with {len(prompts[0])} tokens; lower `max_pixels`"
                 return [], [Failure(question_id=prompts[0].sample.question_id, stage="forward", reason=reason)]
-        tokens = batching.computed_tokens(prompts, share_prefix=self.engine.share_prefix)
-        self.token_budget = min(self.token_budget, tokens // 2)
+            tokens = batching.computed_tokens(prompts, share_prefix=self.engine.share_prefix)
+            self.token_budget = min(self.token_budget, tokens // 2)
+        except Exception as error:  # see prompt_errors: one prompt may raise anything, and the others can be computed
+            if not concerns_one_prompt(error):
+                raise
+            if len(prompts) == 1:
+                return [], [self._misfit(prompts[0], error)]
         middle = len(prompts) // 2
         (first, failed_first), (second, failed_second) = (
             self._compute(half) for half in (prompts[:middle], prompts[middle:])
         )
         return first + second, failed_first + failed_second
+
+    def _misfit(self, prompt: Prompt, error: Exception) -> Failure:
+        """Return the failure of a prompt that the model fails on. Raises the error if it has failed on all of many."""
+        self._misfits += 1
+        if not self._works and self._misfits >= _HOPELESS:
+            raise error
+        reason = f"the model fails on this prompt: {describe(error)}; resize the image, or leave the question out"
+        return Failure(question_id=prompt.sample.question_id, stage="forward", reason=reason)
 
     def _batches(self, images: Sequence[list[Sample]], retried: frozenset[str]) -> Iterator[_Batch]:
         """Yield the run's batches. Prompts are made shortly before their batch, which bounds the memory for pixels."""

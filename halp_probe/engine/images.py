@@ -14,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+from halp_probe.engine.pixels import correct_transparency, to_rgb
 from halp_probe.errors import InputError
+from halp_probe.plain_text import is_whole, shorten
 
 # What Pillow's decoders raise; a TypeError for a tag of an unexpected kind.
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error)
+_LONGEST_NAME = 200  # characters that are shown
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -36,35 +38,78 @@ class LoadedImage:
     sha256: str  # of the file's bytes, or of the pixels of a picture without a file
 
 
-# A picture of a caller: a file, a PIL image, or the result of `load_image`.
-Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | LoadedImage"
+@dataclass(frozen=True)
+class ImageFolder:
+    """A user's folder of images; with `allow_links`, links in it are followed wherever they lead."""
+
+    path: Path
+    allow_links: bool = False
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
-def image_path(images_dir: Path, image_id: str) -> Path:
-    """Return `images_dir / image_id`; ImageError if it is not a file, or lies outside the folder (links followed)."""
+ImagesDir: TypeAlias = "Path | ImageFolder"  # a Path: without its links
+
+
+def folder_path(images_dir: ImagesDir) -> Path:
+    """Return the folder itself."""
+    return images_dir.path if isinstance(images_dir, ImageFolder) else images_dir
+
+
+def image_path(images_dir: ImagesDir, image_id: str) -> Path:
+    """Return the file `images_dir / image_id`, links followed.
+
+    Raises ImageError if it is not a file, or lies outside the folder: never because of what the `image_id` says, and
+    through a link only from an ImageFolder that allows it, or from a snapshot of the hub's cache to that cache's blobs.
+    """
     if not image_id.strip():
         raise ImageError("blank image_id")
-    if "\0" in image_id:
-        raise ImageError(f"image_id {image_id!r} holds a NUL character")
-    folder = images_dir.resolve()
+    shown = repr(shorten(image_id, _LONGEST_NAME))
+    if not is_whole(image_id):
+        raise ImageError(f"image_id {shown} holds a NUL character or half a surrogate pair")
+    if image_id.startswith("data:"):
+        raise ImageError(f"image_id {shown} is a picture itself; write it to a file, and give the file's name")
+    folder = folder_path(images_dir).resolve()
+    named = Path(os.path.normpath(folder / image_id))
+    if not named.is_relative_to(folder):
+        raise ImageError(f"image_id {shown} leads out of {images_dir}; put the image into that folder")
     try:
-        path = (folder / image_id).resolve()
+        path = named.resolve()
         is_file = path.is_file()
     except (OSError, RuntimeError) as error:  # a name too long, links in a circle
-        raise ImageError(f"image_id {image_id!r} cannot be followed: {error}") from error
-    if not path.is_relative_to(folder):
-        raise ImageError(f"image_id {image_id!r} leads out of {images_dir}; put the image into that folder")
+        raise ImageError(f"image_id {shown} cannot be followed: {_reason(error)}") from error
+    allowed = isinstance(images_dir, ImageFolder) and images_dir.allow_links
+    if not (allowed or path.is_relative_to(folder) or _is_blob_of(folder, path)):
+        raise ImageError(
+            f"image_id {shown} is a link, or behind one, that leads out of {images_dir}; put the image into that "
+            "folder, or trust the folder's links with `allow_links=True`"
+        )
     if not is_file:
-        raise ImageError(f"no file {image_id!r} in {images_dir}")
+        raise ImageError(f"no file {shown} in {images_dir}")
     return path
 
 
+def _is_blob_of(folder: Path, path: Path) -> bool:
+    """Return whether a folder lies in a snapshot of the hub's cache, and a file among the blobs of the same repository.
+
+    There, snapshots/<commit>/…/x.png is a link to blobs/<hash>.
+    """
+    snapshots = next((parent for parent in (folder, *folder.parents) if parent.name == "snapshots"), None)
+    return snapshots is not None and path.parent == (snapshots.parent / "blobs").resolve()
+
+
+def _reason(error: Exception) -> str:
+    """Return the error without the name of the file, which may have a million characters."""
+    return (error.strerror if isinstance(error, OSError) else None) or shorten(str(error), _LONGEST_NAME)
+
+
 def load_image(path: Path) -> LoadedImage:
-    """Decode the whole file; ImageError if it is empty, truncated, not an image or a decompression bomb."""
+    """Decode the whole file; ImageError if it is empty, broken, too large, not an image or without a white."""
     try:
         content = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path.name} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that none can have, with a NUL character
+        raise ImageError(f"{shorten(path.name, _LONGEST_NAME)} cannot be read: {_reason(error)}") from error
     return decode_image(content, path.name)
 
 
@@ -72,7 +117,8 @@ def decode_image(content: bytes, name: str, formats: tuple[str, ...] | None = No
     """Decode the bytes of a file, as `load_image` does; `formats`: Pillow's names, None = all."""
     with _open(content, name, formats) as image:
         image.load()
-        pixels = _to_rgb(ImageOps.exif_transpose(image))
+        correct_transparency(image, content)
+        pixels = to_rgb(image)
     return LoadedImage(pixels, hashlib.sha256(content).hexdigest())
 
 
@@ -83,11 +129,9 @@ def header_size(content: bytes, name: str, formats: tuple[str, ...] | None = Non
 
 
 def from_pixels(image: Image.Image) -> LoadedImage:
-    """Convert a PIL image as `load_image` does a file; ImageError if it is truncated or of floating-point pixels."""
+    """Convert a PIL image as `load_image` does a file; ImageError if it is truncated, or its white is not defined."""
     try:
-        pixels = _to_rgb(ImageOps.exif_transpose(image))
-    except InputError:
-        raise
+        pixels = to_rgb(image)
     except _BROKEN as error:
         raise ImageError(f"the picture cannot be decoded: {error}") from error
     content = f"{pixels.width}×{pixels.height}".encode() + pixels.tobytes()
@@ -105,7 +149,7 @@ def content_sha256(image_id: str, digests: Sequence[str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def find_first_copies(images_dir: Path, image_ids: Iterable[str]) -> dict[str, str]:
+def find_first_copies(images_dir: ImagesDir, image_ids: Iterable[str]) -> dict[str, str]:
     """Map each image id to the first one whose file has the same content; an id without a file to itself.
 
     Only files of one size are read and compared.
@@ -186,30 +230,3 @@ def _open(content: bytes, name: str, formats: tuple[str, ...] | None) -> Iterato
         raise ImageError(f"{name} is not {expected}") from error
     except _BROKEN as error:
         raise ImageError(f"{name} cannot be decoded: {error}") from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: PIL's own conversion clips it to white
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ImageError("floating-point pixels have no defined white; save the image as 8 or 16 bit")
-    if "A" in image.getbands() or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layered).convert("RGB")
-    return image.convert("RGB")
-
-
-def load_pictures(pictures: Picture | Sequence[Picture] | None) -> list[LoadedImage]:
-    """Load the pictures of one prompt: one, several in order, or none. Raises what `load_image` raises."""
-    if pictures is None:
-        return []
-    if isinstance(pictures, str | os.PathLike | Image.Image | LoadedImage):
-        return [_load_picture(pictures)]
-    return list(map(_load_picture, pictures))
-
-
-def _load_picture(picture: Picture) -> LoadedImage:
-    if isinstance(picture, LoadedImage):
-        return picture
-    return from_pixels(picture) if isinstance(picture, Image.Image) else load_image(Path(picture))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from halp_probe.engine.engine import Engine
-from halp_probe.engine.images import Picture, load_pictures
+from halp_probe.engine.pictures import Picture, load_pictures
 from halp_probe.engine.positions import parse_layers
 from halp_probe.engine.prompting import Prompter
 from halp_probe.models.loading import LoadedModel
@@ -35,7 +35,8 @@ def capture(
     model
         A loaded model, or a name that `load_model` takes.
     image
-        A file or a picture, several in order, or None for a prompt of text alone.
+        A file's name or its bytes, a PIL image, a uint8 array [H, W, 3] (RGB) or [H, W], several of them in order, or
+        None for a prompt of text alone.
     question
         The user's text.
     layers

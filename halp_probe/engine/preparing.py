@@ -15,13 +15,12 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeAlias
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from halp_probe.engine.images import ImageError, LoadedImage, image_path, load_image, shrink
+from halp_probe.engine.images import ImageError, ImagesDir, LoadedImage, image_path, load_image, shrink
 from halp_probe.engine.prompting import Prompt, Prompter, PromptError
 from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
@@ -40,7 +39,7 @@ class Preparer:
     """Callable that makes the prompts of samples on the same images."""
 
     prompter: Prompter
-    images_dir: Path
+    images_dir: ImagesDir
     largest_side: int | None = None  # pixels; larger images are shrunk before the processor has them
 
     def __call__(self, samples: Sequence[Sample]) -> PreparedPrompts:

@@ -18,9 +18,11 @@ from halp_probe.engine.chat import PromptError as PromptError
 from halp_probe.engine.images import LoadedImage, content_sha256
 from halp_probe.engine.positions import TokenPositions, find_positions, text_positions
 from halp_probe.engine.preprocessing import ImageTexts
+from halp_probe.engine.prompt_errors import concerns_one_prompt, describe
 from halp_probe.errors import InputError
-from halp_probe.models.errors import ModelError, one_line
+from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import Checkpoint
+from halp_probe.plain_text import is_whole
 from halp_probe.records import Sample
 from halp_probe.state_identity import StateIdentity
 
@@ -69,6 +71,8 @@ class Prompter:
 
     def __post_init__(self) -> None:
         checkpoint = self.checkpoint
+        if self.system is not None and not is_whole(self.system):
+            raise InputError("`system_prompt` holds a NUL character or half a surrogate pair; leave it out")
         _ = self.prompt_date  # fixed now: the day may change before the last prompt, and in worker processes
         if not checkpoint.family.takes_pixel_bounds and (self.min_pixels or self.max_pixels):
             raise InputError(
@@ -147,7 +151,7 @@ class Prompter:
         if reason := self.checkpoint.family.refuses(len(images)):
             raise PromptError(f"{self.checkpoint.model_type!r} takes {reason}")
         text = self._chat.text(sample.question, [image.pixels for image in images], sample.history)
-        inputs = self._inputs(text, images)
+        inputs = self._inputs(text, sample, images)
         tokens, family = inputs["input_ids"][0], self.checkpoint.family
         find = find_positions if images else text_positions
         try:
@@ -194,31 +198,30 @@ class Prompter:
                 "(LongRoPE) for the whole batch: make the image smaller, or lower `max_new_tokens`"
             )
 
-    def _inputs(self, text: str, images: Sequence[LoadedImage]) -> Any:
+    def _inputs(self, text: str, sample: Sample, images: Sequence[LoadedImage]) -> Any:
         """Run the processor on the prompt, as a batch of one."""
-        if [*map(id, self._last.get("images", [None]))] != [*map(id, images)]:
-            try:
-                texts = ImageTexts(
-                    self.checkpoint.processor,
-                    [image.pixels for image in images],
-                    self.pixel_bounds,
-                    by_qwen_vl_utils=self.checkpoint.family.qwen_vl_utils,
-                )
-            except InputError as error:
-                raise PromptError(str(error)) from error
-            self._last.clear()
-            self._last.update(images=images, texts=texts)
         bos = self.checkpoint.processor.tokenizer.bos_token
         options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # already in the text
         try:
+            if [*map(id, self._last.get("images", [None]))] != [*map(id, images)]:
+                pixels = [image.pixels for image in images]
+                texts = ImageTexts(
+                    self.checkpoint.processor,
+                    pixels,
+                    self.pixel_bounds,
+                    by_qwen_vl_utils=self.checkpoint.family.qwen_vl_utils,
+                )
+                self._last.clear()
+                self._last.update(images=images, texts=texts)
             inputs = self._last["texts"](text, **options)
-        except (
-            ValueError,
-            ArithmeticError,
-        ) as error:  # processors raise these for a picture that is too narrow or small
-            sizes = " and ".join(f"{image.pixels.width}×{image.pixels.height}" for image in images)
-            what = f"an image of {sizes} or its prompt" if images else "the prompt"
-            raise PromptError(f"the processor refuses {what}: {one_line(error)}") from error
+        except ModelError:
+            raise
+        except InputError as error:
+            raise PromptError(f"{_names(sample, images)}{error}") from error
+        except Exception as error:  # see prompt_errors: a picture that is too narrow or small raises anything
+            if not concerns_one_prompt(error):
+                raise
+            raise PromptError(f"{_names(sample, images)}{_refusal(error, images)}") from error
         if "attention_mask" in inputs and not inputs["attention_mask"].all():
             raise ModelError(
                 f"the processor of {self.checkpoint.name!r} pads a single prompt; take `padding` and "
@@ -254,6 +257,21 @@ def _count_image_prefix(
     if family.image_marks is not None:
         ends += np.flatnonzero(np.isin(ids, getattr(checkpoint.config, family.image_marks))).tolist()
     return max(ends) + 1
+
+
+def _names(sample: Sample, images: Sequence[LoadedImage]) -> str:
+    """Return the names of the prompt's files for the beginning of a message; "" for pictures in memory."""
+    names = [name for name, image in zip(sample.files, images, strict=False) if name != image.sha256]
+    return f"{', '.join(names)}: " if names else ""
+
+
+def _refusal(error: Exception, images: Sequence[LoadedImage]) -> str:
+    """Return a message with the images' sizes and the remedy."""
+    if not images:
+        return f"the processor refuses the prompt: {describe(error)}"
+    sizes = " and ".join(f"{image.pixels.width}×{image.pixels.height}" for image in images)
+    remedy = "crop or enlarge the image, or leave it out"
+    return f"the processor refuses an image of {sizes} or its prompt: {describe(error)}; {remedy}"
 
 
 def largest_area(max_pixels: int | None, usual: int | None, *, adjustable: bool) -> int | None:

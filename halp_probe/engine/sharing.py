@@ -13,16 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from halp_probe.distances import relative_distance
 from halp_probe.engine.engine import Engine
-from halp_probe.engine.images import ImageError, image_path, pixel_count
+from halp_probe.engine.images import ImageError, ImagesDir, image_path, pixel_count
 from halp_probe.engine.prefix import PrefixError
 from halp_probe.engine.preparing import Preparer
+from halp_probe.engine.prompt_errors import concerns_one_prompt
 from halp_probe.engine.prompting import Prompt
 from halp_probe.engine.vision import VisionError
 from halp_probe.models.loading import LoadedModel
@@ -76,6 +76,9 @@ def try_sharing(
             return try_prompts(loaded, layers, prompts)
         except VisionError:
             continue  # this image fails in the run as well, and is listed there
+        except Exception as error:  # see prompt_errors; so does this one
+            if not concerns_one_prompt(error):
+                raise
     return Sharing(shared=False, reason="no image with two questions can be read", decided=False)
 
 
@@ -129,7 +132,7 @@ def _groups(preparer: Preparer, images: Iterable[list[Sample]]) -> Iterator[list
             yield prompts
 
 
-def _area(images_dir: Path, samples: Sequence[Sample]) -> int:
+def _area(images_dir: ImagesDir, samples: Sequence[Sample]) -> int:
     """Return the pixels of all images of a prompt; those that cannot be read come last."""
     try:
         return sum(pixel_count(image_path(images_dir, file)) or sys.maxsize for file in samples[0].files)

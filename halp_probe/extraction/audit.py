@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from halp_probe.engine.images import ImagesDir
 from halp_probe.errors import InputError
 from halp_probe.records import Sample
 from halp_probe.shards.columns import IMAGES, image_files
@@ -34,7 +35,7 @@ class Mismatch:
 
 
 def audit(
-    shards: Shards, images_dir: Path | None, model: str | None, cache_dir: str | None = None
+    shards: Shards, images_dir: ImagesDir | None, model: str | None, cache_dir: str | None = None
 ) -> Iterator[Mismatch]:
     """Yield every stored position, id or length that differs from the re-tokenised prompt.
 

@@ -14,6 +14,7 @@ import torch
 from halp_probe.datasets import Rows
 from halp_probe.engine.batched import BatchRunner, samples_by_image, text_only
 from halp_probe.engine.engine import Engine, Gate
+from halp_probe.engine.images import ImageFolder
 from halp_probe.engine.positions import parse_layers
 from halp_probe.engine.preparing import Preparer, default_workers
 from halp_probe.engine.prompting import Prompter, largest_area
@@ -61,6 +62,7 @@ def extract(
     images_dir: str | os.PathLike[str],
     output_dir: str | os.PathLike[str],
     *,
+    allow_links: bool = False,
     model: str | LoadedModel | None = None,
     adapter: str | Sequence[str] = (),
     revision: str | None = None,
@@ -108,6 +110,8 @@ def extract(
         Folder in which each `image_id` is a file.
     output_dir
         Folder for the shards, `run.json` and `failures.csv`.
+    allow_links
+        Whether links in `images_dir` that lead out of it are followed.
     model
         Hub name, folder, 'shapes' (bundled) or a loaded model; None: the first adapter's base, or the 7B Qwen2.5-VL.
     adapter, revision, cache_dir, dtype, device, device_map
@@ -203,7 +207,7 @@ def extract(
         store_dtype=store_dtype,
         seed=seed,
     )
-    task_input = read_vqa(table, Path(images_dir))
+    task_input = read_vqa(table, ImageFolder(Path(images_dir), allow_links))
     loaded = model if isinstance(model, LoadedModel) else None
     with display(progress) as report:
         return extract_items(options, task_input, loaded, progress=report, stopping=nullcontext(should_stop or _never))

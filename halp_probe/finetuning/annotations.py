@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from halp_probe.engine.images import ImageError, image_path
+from halp_probe.engine.images import ImageError, ImagesDir, folder_path, image_path
 from halp_probe.errors import InputError
 from halp_probe.finetuning.records import Conversation, LeftOut, Source, Turn
 from halp_probe.json_files import read_json
@@ -90,7 +90,7 @@ def read_entries(path: Path, under: str | None = None) -> list[Entry]:
 
 def source_of(
     name: str,
-    images_dir: Path,
+    images_dir: ImagesDir,
     entries: Iterable[Entry],
     key_of: Callable[[Entry], str],
     image_of: Callable[[Entry], str | None],
@@ -101,7 +101,7 @@ def source_of(
     If several entries have one key, the second becomes KEY#2, the third KEY#3. Raises InputError when `images_dir` is
     not a folder, and when no entry can be used.
     """
-    if not images_dir.is_dir():
+    if not folder_path(images_dir).is_dir():
         raise InputError(f"{images_dir} is not a folder; pass the folder that holds the images of {name}")
     conversations: list[Conversation] = []
     left_out: list[LeftOut] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from halp_probe.engine.images import ImagesDir
 from halp_probe.finetuning.annotations import Entry, Unusable, read_entries, source_of, turn
 from halp_probe.finetuning.records import Source, Turn
 
@@ -16,7 +17,7 @@ _MARKER = "<image>"  # where the picture stands in the text
 _HUMAN, _MODEL = "human", "gpt"
 
 
-def read(json_path: Path, images_dir: Path, name: str = NAME, *, text_alone: bool = True) -> Source:
+def read(json_path: Path, images_dir: ImagesDir, name: str = NAME, *, text_alone: bool = True) -> Source:
     """Read the file's conversations; one without `image`, or with null, is text alone.
 
     Left out are entries whose speakers do not alternate, human first; entries with a blank text; entries with an image

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from halp_probe.engine.images import ImagesDir
 from halp_probe.finetuning.plan import Schedule, Stage
 from halp_probe.fused.options import FusedParts
 
@@ -17,7 +18,7 @@ STAGE_2 = ("llava_instruct", "text_vqa", "viz_wiz", "shapes")
 class DataOptions:
     """Options of the data sets and their proportions."""
 
-    files: Mapping[str, tuple[Path, Path]]  # name -> JSON, folder of its images
+    files: Mapping[str, tuple[Path, ImagesDir]]  # name -> JSON, folder of its images
     shapes: int | None  # scenes of ShapesVQA
     weights: Mapping[str, float]  # name -> share of an epoch; empty: every conversation once
     held_out: float  # share of each source's pictures

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from halp_probe.engine.images import ImagesDir
 from halp_probe.finetuning.annotations import Entry, Unusable, read_entries, source_of, turn
 from halp_probe.finetuning.majority import majority
 from halp_probe.finetuning.records import Source, Turn
@@ -15,7 +16,7 @@ from halp_probe.finetuning.records import Source, Turn
 NAME = "text_vqa"
 
 
-def read(json_path: Path, images_dir: Path, name: str = NAME) -> Source:
+def read(json_path: Path, images_dir: ImagesDir, name: str = NAME) -> Source:
     """Read one conversation of one turn a question, with the answer that most people gave; images are IMAGE_ID.jpg.
 
     Raises InputError for a file of another structure, such as the test split, which has no answers.

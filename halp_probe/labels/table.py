@@ -12,10 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from halp_probe.csv_files import CsvRow, columns_text, header_fault, read_rows
 from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
 from halp_probe.json_files import write_json
 from halp_probe.labels.verdict import Verdict
+from halp_probe.plain_text import shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,7 +195,7 @@ def read_labels(path: str | os.PathLike[str], column: str = "label") -> Labels:
     Parameters
     ----------
     path
-        A CSV, UTF-8 with or without BOM, with `question_id` and the column; the further columns of labels.csv are
+        A CSV, UTF-8 or with a byte order mark, with `question_id` and the column; the further columns of labels.csv are
         read where they are there, their texts are "" otherwise.
     column
         The column of labels: 0 or false (right), 1 or true (hallucinated), or empty (unknown).
@@ -219,7 +221,8 @@ def read_labels(path: str | os.PathLike[str], column: str = "label") -> Labels:
         key = value.strip().lower()
         if key not in _VALUES:
             raise LabelError(
-                f"{path}: question_id {question_id!r} has {value!r} in column {column!r}; write {_ALLOWED}"
+                f"{path}: question_id {question_id!r} has {shorten(value, 100)!r} in column {column!r}; "
+                f"write {_ALLOWED}"
             )
         rows[question_id] = LabelRow(label=_VALUES[key], **{name: record.get(name) or "" for name in _TEXTS})
     return Labels(rows=tuple(rows.values()))
@@ -277,30 +280,21 @@ def _label_row(question_id: str, labels: Mapping[str, int | None], name: str) ->
 
 def _records(path: Path, column: str) -> Iterator[dict[str, str]]:
     """Yield rows as dicts; question_id and the column are there."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            _check_columns(path, reader.fieldnames or (), column)
-            for record in reader:
-                question_id, value = record[ID_COLUMN], record[column]
-                if question_id is None or value is None:
-                    raise LabelError(f"{path}, line {reader.line_num}: fewer cells than columns; write the row in full")
-                if not question_id.strip():
-                    raise LabelError(f"{path}, line {reader.line_num}: the question_id is empty; fill it in")
-                yield record
-    except UnicodeDecodeError as error:
-        raise LabelError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8 CSV") from error
-    except csv.Error as error:
-        raise LabelError(f"{path} cannot be read as CSV: {error}; save it as comma-separated UTF-8 CSV") from error
-    except OSError as error:
-        raise LabelError(f"{path} cannot be read: {error.strerror}; check the path") from error
+    rows = read_rows(path, LabelError)
+    header = next(rows, CsvRow(0, [])).cells
+    _check_columns(path, header, column)
+    for row in rows:
+        if mismatch := row.mismatch(header):
+            raise LabelError(f"{path}, {mismatch}")
+        record = dict(zip(header, row.cells, strict=True))
+        if not record[ID_COLUMN].strip():
+            raise LabelError(f"{path}, line {row.line}: the question_id is empty; fill it in")
+        yield record
 
 
 def _check_columns(path: Path, columns: Sequence[str], column: str) -> None:
     for wanted in (ID_COLUMN, column):
         if columns.count(wanted) != 1:
             problem = "no column" if wanted not in columns else "more than one column"
-            there = ", ".join(repr(name) for name in columns) or "none"
-            raise LabelError(
-                f"{path} has {problem} {wanted!r}; its columns are {there} (cells must be separated by commas)"
-            )
+            fault = header_fault(columns) or "cells must be separated by commas"
+            raise LabelError(f"{path} has {problem} {wanted!r}; its columns are {columns_text(columns)} ({fault})")

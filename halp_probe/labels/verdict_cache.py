@@ -7,6 +7,7 @@ import threading
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from halp_probe.files import encode_text
 from halp_probe.labels.judge_prompt import VERDICTS
 from halp_probe.labels.table import LabelError
 
@@ -50,7 +51,7 @@ class VerdictCache:
             self._verdicts.setdefault(verdict.key, verdict)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
-                file.write(line.encode())
+                file.write(encode_text(line))
 
     def _read(self) -> None:
         if not self.path.exists():

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from halp_probe.engine.images import ImageError, image_path
+from halp_probe.engine.images import ImageError, ImageFolder, image_path
 from halp_probe.errors import InputError
 from halp_probe.files import atomic_text, write_bytes
 from halp_probe.json_files import read_json, write_json
@@ -34,6 +34,7 @@ def write_report(
     *,
     labels: str | os.PathLike[str] = "",
     images_dir: str | os.PathLike[str] | None = None,
+    allow_links: bool = False,
     max_error: float | None = None,
 ) -> None:
     """Write all that `train_probes.py` leaves: report.html, report.json, CSV files, and the probes fitted on all rows.
@@ -48,6 +49,8 @@ def write_report(
         Where the labels came from, for the record.
     images_dir
         Folder of the examples' pictures; None: the one that the shards were extracted from, if it is there.
+    allow_links
+        Whether links in that folder that lead out of it are followed; otherwise their pictures are left out.
     max_error
         Save with each probe the threshold that keeps the share of wrong answers below this, between 0 and 1.
 
@@ -71,7 +74,7 @@ def write_report(
     outputs.write_results(folder / "results.csv", study.judgement)
     outputs.write_differences(folder / "differences.csv", study.judgement)
     save_probes(folder / PROBES_FOLDER, study, study.shards.attributes, Path(labels).name, max_error)
-    _write_page(folder, study, str(labels), None if images_dir is None else Path(images_dir))
+    _write_page(folder, study, str(labels), None if images_dir is None else Path(images_dir), allow_links)
 
 
 def writable_folder(folder: Path) -> Path:
@@ -83,7 +86,7 @@ def writable_folder(folder: Path) -> Path:
     return folder
 
 
-def _write_page(folder: Path, study: Study, labels: str, images_dir: Path | None) -> None:
+def _write_page(folder: Path, study: Study, labels: str, images_dir: Path | None, allow_links: bool) -> None:
     """Write report.json, heatmap.png and report.html."""
     shards = study.shards
     columns = {name: shards.text(name) for name in _TEXTS if shards.has(name)}
@@ -98,18 +101,17 @@ def _write_page(folder: Path, study: Study, labels: str, images_dir: Path | None
     }
     report = report_content(study, texts, about)
     of_run = None if shards_dir is None else _images_of_run(shards_dir)
-    pictures = _thumbnails(report["examples"], images_dir or of_run)
+    shown = images_dir or of_run
+    pictures = {} if shown is None else _thumbnails(report["examples"], ImageFolder(shown, allow_links))
     write_json(folder / REPORT_FILE, report, indent=1)
     _write_heatmap(folder / "heatmap.png", study, str(about["model_name"] or "unnamed model"))
     with atomic_text(folder / "report.html") as file:
         file.write(render_report(report, pictures))
 
 
-def _thumbnails(examples: Mapping[str, Sequence[Mapping[str, Any]]], images_dir: Path | None) -> dict[str, bytes]:
+def _thumbnails(examples: Mapping[str, Sequence[Mapping[str, Any]]], images_dir: ImageFolder) -> dict[str, bytes]:
     """Return thumbnails of the pictures that exist and, where the shards have a hash, still have that content."""
     pictures: dict[str, bytes] = {}
-    if images_dir is None:
-        return pictures
     for example in (*examples["most_risky"], *examples["least_risky"]):
         try:
             path = image_path(images_dir, example["image_id"])

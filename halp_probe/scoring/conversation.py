@@ -16,7 +16,7 @@ import numpy as np
 
 from halp_probe.engine.decoding import Step
 from halp_probe.engine.engine import Engine, StartedAnswers
-from halp_probe.engine.images import Picture, load_pictures
+from halp_probe.engine.pictures import Picture, load_pictures
 from halp_probe.engine.prompting import Prompter
 from halp_probe.engine.streaming import answer_text, pieces
 from halp_probe.errors import InputError
@@ -143,7 +143,7 @@ class ProbedChat:
         Parameters
         ----------
         images
-            A file, a picture or what `load_image` gave, several of them in order, or None.
+            As in `RiskScorer.score`, or None.
         question
             What is asked now.
         history

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from halp_probe.engine.engine import ComputedBatch, Gate
-from halp_probe.engine.images import Picture
+from halp_probe.engine.pictures import Picture
 from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.probes.files import SavedProbe, load_probe
@@ -91,8 +91,8 @@ class RiskScorer:
         Parameters
         ----------
         image
-            A file, a picture or what `load_image` gave, several of them in order, or None for a probe of prompts of
-            text alone.
+            A file's name or its bytes, a PIL image, a uint8 array [H, W, 3] (RGB) or [H, W] or what `load_image` gave,
+            several of them in order, or None for a probe of prompts of text alone.
         question
             What is asked.
 

@@ -6,8 +6,10 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
+from halp_probe.csv_files import read_rows
 from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
+from halp_probe.plain_text import shorten
 from halp_probe.records import Failure
 
 FAILURES_FILE = "failures.csv"
@@ -22,18 +24,14 @@ def read_failures(folder: Path) -> list[Failure]:
     path = folder / FAILURES_FILE
     if not path.exists():
         return []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            columns, *rows = csv.reader(file)
-    except (ValueError, csv.Error):  # no rows at all, or not a text
-        columns, rows = [], []
-    if columns != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
+    rows = list(read_rows(path))
+    if not rows or rows[0].cells != _COLUMNS or any(row.mismatch(_COLUMNS) for row in rows):
         raise InputError(f"{path} is not a list of failures of halp_probe; choose another folder or remove it")
-    return [Failure(question_id=question_id, stage=stage, reason=reason) for question_id, stage, reason in rows]
+    return [Failure(**dict(zip(_COLUMNS, row.cells, strict=True))) for row in rows[1:]]
 
 
 def write_failures(folder: Path, failures: Iterable[Failure], name: str = FAILURES_FILE) -> None:
-    """Replace the file; without failures, remove it."""
+    """Replace the file, long texts cut; without failures, remove it."""
     rows = list(failures)
     path = folder / name
     if not rows:
@@ -42,4 +40,4 @@ def write_failures(folder: Path, failures: Iterable[Failure], name: str = FAILUR
     with atomic_text(path) as file:
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
-        writer.writerows((row.question_id, row.stage, row.reason) for row in rows)
+        writer.writerows((shorten(row.question_id), row.stage, shorten(row.reason)) for row in rows)

@@ -6,6 +6,7 @@ import re
 from urllib.parse import unquote
 
 from halp_probe.errors import InputError
+from halp_probe.plain_text import is_whole
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 
 COLUMNS = "_columns"
@@ -18,10 +19,12 @@ _STYLE_WORDS = {"instruct", "chat", "it", "hf"}
 def escape(name: str) -> str:
     """Escape a question id or CSV column for HDF5: `%` and `/` as %25 and %2F; every character of a reserved name.
 
-    Raises InputError for what HDF5 cannot hold: a blank name, or one with a NUL character.
+    Raises InputError for what HDF5 cannot hold: a blank name, or one with a NUL character or half a surrogate pair.
     """
-    if not name or "\0" in name:
-        raise InputError(f"{name!r} cannot be stored: give every question an id and every column a header without NUL")
+    if not name or not is_whole(name):
+        raise InputError(
+            f"{name!r} cannot be stored: give every question an id and every column a header of whole text"
+        )
     if name in _RESERVED:
         return "".join(f"%{ord(c):02X}" for c in name)
     return name.replace("%", "%25").replace("/", "%2F")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
+from halp_probe.plain_text import is_whole
 from halp_probe.records import VISION_ENCODER
 from halp_probe.shards.columns import Columns
 from halp_probe.shards.names import COLUMNS, escape
+from halp_probe.shards.texts import write_texts
 
 QUESTION_TEXTS = ("question", "image_id", "answer", "ground_truth_answer")
 
@@ -38,8 +40,12 @@ def write_question_view(file: h5py.File, columns: Columns, dtype: np.dtype) -> N
     for row, question_id in enumerate(columns.question_ids):
         group = h5py.h5g.create(file.id, escape(question_id).encode(), gcpl=ordered, lcpl=with_parents)
         for name in QUESTION_TEXTS:
-            dataset = h5py.h5d.create(group, name.encode(), text, scalar)
-            dataset.write(scalar, scalar, np.array(columns.texts[name][row], dtype=h5py.string_dtype()))
+            said = columns.texts[name][row]
+            if is_whole(said):
+                dataset = h5py.h5d.create(group, name.encode(), text, scalar)
+                dataset.write(scalar, scalar, np.array(said, dtype=h5py.string_dtype()))
+            else:
+                write_texts(h5py.Group(group), name, said)
         for name, (target, source) in spaces.items():
             width = target.shape[0]
             source.select_hyperslab((row, 0), (1, width))

@@ -27,6 +27,7 @@ from halp_probe.shards.names import (
     reading_order,
     unescape,
 )
+from halp_probe.shards.texts import read_texts
 from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
 from halp_probe.state_identity import ONE_FOLDER, StateIdentity
 
@@ -319,7 +320,7 @@ def _read_text(file: h5py.File, name: str) -> list[str]:
     stored = escape(name)
     if name not in CORE_TEXTS and stored not in file[COLUMNS]:  # a column that was added to the table later
         return [""] * len(_read_text(file, "question_id"))
-    return list(_dataset(file, stored).asstr()[()])
+    return read_texts(_dataset(file, stored))
 
 
 def _width(file: h5py.File, representation: str) -> int:

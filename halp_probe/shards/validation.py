@@ -13,6 +13,7 @@ from halp_probe.shards.columns import CORE_TEXTS, NUMBERS
 from halp_probe.shards.names import COLUMNS, escape
 from halp_probe.shards.question_view import QUESTION_TEXTS
 from halp_probe.shards.reader import read_float32, representation_names
+from halp_probe.shards.texts import read_text, read_texts
 
 REQUIRED_ATTRIBUTES = ("model_name", "model_type", "dtype", "num_samples", "created_at", "layers", "revision")
 
@@ -46,7 +47,7 @@ def _column_problems(file: h5py.File) -> list[str]:
     found += [f"{COLUMNS}/{name} is missing" for name in required if name not in columns]
     if "question_id" not in columns:
         return found
-    ids = list(columns["question_id"].asstr()[()])
+    ids = read_texts(columns["question_id"])
     if len(set(ids)) != len(ids):
         found.append("question ids are not unique")
     if int(file.attrs.get("num_samples", -1)) != len(ids):
@@ -108,16 +109,16 @@ def _view_problems(file: h5py.File) -> list[str]:
     if list(file)[-1] != COLUMNS:
         return [f"{COLUMNS} is not the last key of the root"]
     columns = file[COLUMNS]
-    ids = list(columns["question_id"].asstr()[()])
+    ids = read_texts(columns["question_id"])
     if groups != [escape(question_id) for question_id in ids]:
         return ["the question groups are not those of the columns, in their order"]
     names = [name for name in representation_names(columns) if name != VISION_ENCODER]
-    texts = {name: list(columns[name].asstr()[()]) for name in QUESTION_TEXTS}
+    texts = {name: read_texts(columns[name]) for name in QUESTION_TEXTS}
     for row, group in enumerate(map(file.get, groups)):
         missing = [name for name in (*QUESTION_TEXTS, *names) if name not in group]
         if missing:
             return [f"question {ids[row]!r} lacks {missing[0]} in the question view"]
-        text = next((n for n in QUESTION_TEXTS if group[n].asstr()[()] != texts[n][row]), None)
+        text = next((n for n in QUESTION_TEXTS if read_text(group[n]) != texts[n][row]), None)
         if text:
             return [f"question {ids[row]!r}: {text} differs between the question view and the columns"]
         for name in names:

@@ -19,6 +19,7 @@ from halp_probe.errors import InputError
 from halp_probe.shards.columns import Columns
 from halp_probe.shards.names import COLUMNS, escape
 from halp_probe.shards.question_view import write_question_view
+from halp_probe.shards.texts import write_texts
 
 FORMAT = "halp_probe"
 FORMAT_VERSION = 1
@@ -62,7 +63,7 @@ def check_store_dtype(store_dtype: str, question_view: bool) -> None:
 def _write_columns(file: h5py.File, columns: Columns, store_dtype: str) -> None:
     group = file.create_group(COLUMNS, track_order=True)
     for name, texts in columns.texts.items():
-        group.create_dataset(escape(name), data=np.array(texts, dtype=object), dtype=h5py.string_dtype())
+        write_texts(group, escape(name), texts)
     for name, numbers in columns.numbers.items():
         group.create_dataset(name, data=numbers)
     for name, vectors in columns.vectors.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from halp_probe.engine.images import image_path, load_image
+from halp_probe.engine.images import ImagesDir, image_path, load_image
 from halp_probe.files import atomic_text
 from halp_probe.task_files.drawing import draw, save_png
 from halp_probe.task_files.json_lines import json_line
@@ -61,7 +61,7 @@ def as_json(each: CaptionedRecord) -> dict[str, Any]:
 
 
 def draw_captions(
-    folder: Path, images_dir: Path, items: Sequence[DenseItem], captioned: Sequence[CaptionedRecord]
+    folder: Path, images_dir: ImagesDir, items: Sequence[DenseItem], captioned: Sequence[CaptionedRecord]
 ) -> int:
     """Write a PNG for each image of each record with a reply, and return how many.
 

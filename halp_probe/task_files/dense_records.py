@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from halp_probe.engine.images import image_path, upright_size
+from halp_probe.engine.images import ImagesDir, folder_path, image_path, upright_size
 from halp_probe.errors import InputError
 from halp_probe.records import Failure
 from halp_probe.task_files.json_lines import unique_members
@@ -35,14 +35,14 @@ class DenseInput:
 
     items: tuple[DenseItem, ...]
     failures: tuple[Failure, ...]
-    images_dir: Path
+    images_dir: ImagesDir
 
 
 class _Unusable(ValueError):
     """The record cannot be used; the message says why."""
 
 
-def read_records(path: Path, images_dir: Path | None, prompt: str | None, iou: float) -> DenseInput:
+def read_records(path: Path, images_dir: ImagesDir | None, prompt: str | None, iou: float) -> DenseInput:
     """Read the records of a JSONL file or a JSON list. Images lie in `images_dir`, or in the file's own folder.
 
     A record's key is its `id`, or the names of its images. `prompt`: the user's text; None: the default. A record that
@@ -73,13 +73,17 @@ def read_records(path: Path, images_dir: Path | None, prompt: str | None, iou: f
     return DenseInput(items=tuple(items), failures=tuple(failures), images_dir=folder)
 
 
-def read_folder(images_dir: Path, prompt: str | None, iou: float) -> DenseInput:
+def read_folder(images_dir: ImagesDir, prompt: str | None, iou: float) -> DenseInput:
     """Read every image in a folder (not in its subfolders), one a prompt, in natural order: img2 before img10.
 
     The file's name is the key. Raises InputError for a folder without images.
     """
     folder = _folder(images_dir)
-    names = [each.name for each in folder.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES and each.name[0] != "."]
+    names = [
+        each.name
+        for each in folder_path(folder).iterdir()
+        if each.suffix.lower() in IMAGE_SUFFIXES and each.name[0] != "."
+    ]
     if not names:
         raise InputError(f"{images_dir} holds no images ({', '.join(IMAGE_SUFFIXES)})")
     items: list[DenseItem] = []
@@ -92,10 +96,10 @@ def read_folder(images_dir: Path, prompt: str | None, iou: float) -> DenseInput:
     return DenseInput(items=tuple(items), failures=tuple(failures), images_dir=folder)
 
 
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise InputError(f"`records_images` {path} is not a folder")
-    return path
+def _folder(images_dir: ImagesDir) -> ImagesDir:
+    if not folder_path(images_dir).is_dir():
+        raise InputError(f"`records_images` {images_dir} is not a folder")
+    return images_dir
 
 
 def _records(path: Path) -> Iterator[tuple[str, Any]]:
@@ -135,7 +139,7 @@ def _key(record: Any) -> str:
     return str(key)
 
 
-def _item(key: str, record: Mapping[str, Any], folder: Path, prompt: str | None, iou: float) -> DenseItem:
+def _item(key: str, record: Mapping[str, Any], folder: ImagesDir, prompt: str | None, iou: float) -> DenseItem:
     names: list[str] = record["images"]
     sizes = [upright_size(image_path(folder, name)) for name in names]
     for (width, height), name in zip(sizes, names, strict=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from halp_probe.errors import InputError
-from halp_probe.files import atomic_text
+from halp_probe.files import atomic_text, encode_text
 from halp_probe.task_files.json_lines import json_line, unique_members
 from halp_probe.tasks.missions import mission
 from halp_probe.tasks.stage_groups import FAIL, LABEL_FOLDERS, PASS, GroupLine, GroupSummaries
@@ -43,7 +43,7 @@ def write_lines(path: Path, lines: Iterable[GroupLine], image_key: str) -> None:
 
 def append_line(path: Path, line: GroupLine, image_key: str) -> None:
     """Append one line in a single write, so that a reader sees it whole."""
-    data = json_line(as_json(line, image_key)).encode()
+    data = encode_text(json_line(as_json(line, image_key)))
     try:
         with path.open("ab", buffering=0) as file:
             file.write(data)

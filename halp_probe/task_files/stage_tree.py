@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from halp_probe.engine.images import ImageFolder, ImagesDir
 from halp_probe.errors import InputError
 from halp_probe.records import Failure
 from halp_probe.tasks.missions import did_you_mean, missions, nfc
@@ -31,12 +32,15 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(part) if at % 2 else part.casefold() for at, part in enumerate(parts)], name
 
 
-def read_tree(root: Path, mission: str) -> Tree:
+def read_tree(images_dir: ImagesDir, mission: str) -> Tree:
     """Read the groups of one mission. Hidden files and files of other types are skipped.
 
     Raises InputError where the folders do not have this layout. A group without images, or one that cannot be read or
-    is a link out of the tree, becomes a failure.
+    is a link out of the tree that the folder does not allow, becomes a failure.
     """
+    root = images_dir if isinstance(images_dir, ImageFolder) else ImageFolder(images_dir)
+    if root.allow_links:
+        root = replace(root, path=root.path.resolve())  # groups are named from there
     folder = _mission_folder(root, mission)
     groups: list[Group] = []
     failures: list[Failure] = []
@@ -56,13 +60,13 @@ def read_tree(root: Path, mission: str) -> Tree:
     return Tree(tuple(groups), tuple(failures))
 
 
-def _mission_folder(root: Path, mission: str) -> Path:
-    if not root.is_dir():
+def _mission_folder(root: ImageFolder, mission: str) -> Path:
+    if not root.path.is_dir():
         raise InputError(f"`data_root` {root} is not a folder; pass the folder that holds one for each mission")
-    there = {nfc(path.name): path for path in _entries(root) if path.is_dir()}
+    there = {nfc(path.name): path for path in _entries(root.path) if path.is_dir()}
     if nfc(mission) in there:
         return _inside(root, there[nfc(mission)])
-    if nfc(root.resolve().name) == nfc(mission):
+    if nfc(root.path.resolve().name) == nfc(mission):
         raise InputError(f"`data_root` {root} is the mission's own folder; pass the folder above it")
     raise InputError(
         f"{root} has no folder {mission!r}{did_you_mean(mission, there)}; there are {', '.join(there) or 'none'}; "
@@ -70,7 +74,7 @@ def _mission_folder(root: Path, mission: str) -> Path:
     )
 
 
-def _label_folders(root: Path, mission_folder: Path) -> dict[str, Path]:
+def _label_folders(root: ImageFolder, mission_folder: Path) -> dict[str, Path]:
     """Return the folders by label name.
 
     Raises InputError for a folder of another name: its groups would be left out silently.
@@ -88,7 +92,7 @@ def _label_folders(root: Path, mission_folder: Path) -> dict[str, Path]:
     return found
 
 
-def _group(root: Path, path: Path, mission: str, label: str) -> Group | Failure | None:
+def _group(root: ImageFolder, path: Path, mission: str, label: str) -> Group | Failure | None:
     """Return the group in a folder, or why it cannot be one; None for a file that is not an image."""
     key = f"{label}/{_printable(path.name)}"
     if not path.is_dir():
@@ -118,7 +122,7 @@ def _group(root: Path, path: Path, mission: str, label: str) -> Group | Failure 
         label=label,
         group_id=path.name,
         images=names,
-        folder=folder.relative_to(root.resolve()).as_posix(),
+        folder=folder.relative_to(root.path.resolve()).as_posix(),
     )
 
 
@@ -135,14 +139,22 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _inside(root: Path, path: Path) -> Path:
-    """Return the path with its links followed. Raises InputError where that leaves the root."""
+def _inside(root: ImageFolder, path: Path) -> Path:
+    """Return the path with its links followed, or as it is if the root allows them.
+
+    Raises InputError where that leaves the root.
+    """
+    if root.allow_links:
+        return path
     try:
         resolved = path.resolve()
     except (OSError, RuntimeError) as error:  # links in a circle
         raise InputError(f"{path} cannot be followed: {error}") from error
-    if not resolved.is_relative_to(root.resolve()):
-        raise InputError(f"{path} is a link that leads out of {root}; put what it links to into the tree")
+    if not resolved.is_relative_to(root.path.resolve()):
+        raise InputError(
+            f"{path} is a link that leads out of {root}; put what it links to into the tree, or trust its links with "
+            "`allow_links=True`"
+        )
     return resolved
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from halp_probe.engine.images import ImagesDir
 from halp_probe.labels.verdict import Verdict
 from halp_probe.records import Failure, Sample
 
@@ -61,7 +61,7 @@ class TaskInput(Generic[Item, Parsed]):
     task: Task[Item, Parsed]
     items: Sequence[Item]
     failures: Sequence[Failure]
-    images_dir: Path
+    images_dir: ImagesDir
     about: Mapping[str, Any] = field(default_factory=dict)  # settings of the prompts, such as `seed`; JSON values
 
     @property
