@@ -174,6 +174,14 @@ class Prompter:
             image_end=_count_image_prefix(self.checkpoint, ids, types, positions) if images else 0,
         )
 
+    def plain_inputs(self, sample: Sample, *images: LoadedImage) -> dict[str, Any]:
+        """Return all that the processor makes of this prompt, on the CPU, as a plain user of transformers passes it on.
+
+        Raises as `prompt` does.
+        """
+        text = self._chat.text(sample.question, [image.pixels for image in images], sample.history)
+        return dict(self._inputs(text, sample, images))
+
     def _token_types(self, inputs: Any, shows_images: bool) -> np.ndarray | None:
         """Return [T] from the processor; some omit it for a prompt of text alone, all of which has one type."""
         types = self.checkpoint.family.token_types

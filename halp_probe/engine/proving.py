@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,8 +43,7 @@ def prove_looked_up(
         )
 
 
-def plain_inputs(loaded: LoadedModel, prompt: Prompt) -> dict[str, torch.Tensor]:
-    """Return the inputs of one prompt as a plain user of transformers would pass them."""
+def _inputs(loaded: LoadedModel, prompt: Prompt) -> dict[str, torch.Tensor]:
     ids = torch.from_numpy(prompt.input_ids)[None].to(loaded.device)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     for key, tensor in prompt.images.items():
@@ -55,16 +55,23 @@ def plain_inputs(loaded: LoadedModel, prompt: Prompt) -> dict[str, torch.Tensor]
 
 
 @torch.no_grad()
-def plain_difference(loaded: LoadedModel, prompt: Prompt, row: Captured) -> float:
-    """Return the largest difference from a plain pass, over both positions, all layers and the confidence."""
-    inputs = plain_inputs(loaded, prompt)
+def plain_difference(
+    loaded: LoadedModel, prompt: Prompt, row: Captured, inputs: Mapping[str, Any] | None = None
+) -> float:
+    """Return the largest difference from a plain pass, over both positions, all layers and the confidence.
+
+    `inputs` are those of `forward`; None: what the family's row says that the prompt needs.
+    """
+    if inputs is None:
+        inputs = _inputs(loaded, prompt)
     layers = list(row.query_token)
-    blocks = loaded.checkpoint.family.blocks(loaded.model)
+    family = loaded.checkpoint.family
+    blocks = family.blocks(loaded.model)
     positions = prompt.positions
     boundary = [positions.vision_index] if prompt.image_count else []
     places = torch.tensor([*boundary, positions.query_index])
     read_blocks = {layer: blocks[layer] for layer in layers}
-    with capture_outputs(read_blocks, torch.zeros_like(places), places) as read:
+    with capture_outputs(read_blocks, torch.zeros_like(places), places, family.block_states) as read:
         outputs = loaded.model(**inputs, output_hidden_states=True)
     best = float(outputs.logits[0, -1].float().log_softmax(-1).max())
     differences = [abs(row.first_token_logprob - best) / max(abs(best), 1.0)]
@@ -72,7 +79,8 @@ def plain_difference(loaded: LoadedModel, prompt: Prompt, row: Captured) -> floa
         *vision, query = read[layer].float().cpu().numpy()
         differences += [float(relative_distance(row.vision_token[layer], state)) for state in vision]
         differences.append(float(relative_distance(row.query_token[layer], query)))
-        if layer + 1 < loaded.num_layers:  # the last is returned after the norm, and image tokens after additions
+        # The last is returned after the norm, image tokens after additions, and some families return something else.
+        if layer + 1 < loaded.num_layers and family.block_states is None:
             state = outputs.hidden_states[layer + 1][0, positions.query_index]
             differences.append(float(relative_distance(row.query_token[layer], state.float().cpu().numpy())))
     return float(np.max(differences))
