@@ -48,8 +48,8 @@ def test_every_flag_reaches_the_loading(monkeypatch: pytest.MonkeyPatch) -> None
         "attn_implementation": "eager", "quantization": "8bit", "trust_remote_code": "o/m",
     }  # fmt: skip
     given = [part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", value)]
-    load(options(*given, "--adapter", "a", "--trust-lookup"))
-    assert asked == {**flags, "adapters": ("a",), "trust_lookup": True}
+    load(options(*given, "--adapter", "a", "--trust-lookup", "--verify-weights"))
+    assert asked == {**flags, "adapters": ("a",), "trust_lookup": True, "verify_weights": True}
 
 
 @pytest.fixture(scope="module")
