@@ -83,3 +83,14 @@ def test_saved_configs_pass(name: str, tmp_path: Path) -> None:
 def test_flat_keys_that_arrive_pass(change: dict[str, Any], tmp_path: Path) -> None:
     flat = {key: value for key, value in FOLDERS["qwen25vl"].config.items() if not key.endswith("_token_id")}
     check({**flat, **change, "rms_norm_eps": 3e-6, "num_hidden_layers": 7}, tmp_path)
+
+
+def test_flat_keys_are_read_beside_those_of_the_text_config(tmp_path: Path) -> None:
+    """A window is none where the text config switches windows off, so nothing of the file is lost."""
+    text = {**TEXT, "use_sliding_window": False}
+    check({"model_type": "qwen2_5_vl", "text_config": text, "sliding_window": 2048}, tmp_path)
+    with pytest.raises(ModelError, match=r"sliding_window 2048 \(\d+ loaded\)"):
+        check(
+            {"model_type": "qwen2_5_vl", "text_config": {**text, "use_sliding_window": True}, "sliding_window": 2048},
+            tmp_path,
+        )
