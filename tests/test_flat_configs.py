@@ -86,11 +86,9 @@ def test_flat_keys_that_arrive_pass(change: dict[str, Any], tmp_path: Path) -> N
 
 
 def test_flat_keys_are_read_beside_those_of_the_text_config(tmp_path: Path) -> None:
-    """A window is none where the text config switches windows off, so nothing of the file is lost."""
-    text = {**TEXT, "use_sliding_window": False}
-    check({"model_type": "qwen2_5_vl", "text_config": text, "sliding_window": 2048}, tmp_path)
-    with pytest.raises(ModelError, match=r"sliding_window 2048 \(\d+ loaded\)"):
-        check(
-            {"model_type": "qwen2_5_vl", "text_config": {**text, "use_sliding_window": True}, "sliding_window": 2048},
-            tmp_path,
-        )
+    """A window counts only where the text config switches windows on; the class's own is 4096."""
+    config = {"model_type": "qwen2_5_vl", "text_config": {**TEXT, "use_sliding_window": True}}
+    check({**config, "sliding_window": 4096}, tmp_path)
+    with pytest.raises(ModelError, match=r"sliding_window 2048 \(4096 loaded\)"):
+        check({**config, "sliding_window": 2048}, tmp_path)
+    check({**config, "text_config": {**TEXT, "use_sliding_window": False}, "sliding_window": 2048}, tmp_path)
