@@ -115,12 +115,18 @@ def test_onevision_s_settings_are_the_model_s(key: str, tmp_path: Path) -> None:
     assert getattr(open_checkpoint(str(tmp_path)).processor, key) == getattr(processor, key)
 
 
-def test_other_words_for_the_same_number_are_kept(tmp_path: Path) -> None:
-    """SigLIP's features without a class token, and a processor that adds one and takes it away again."""
-    save("granite_vision", tmp_path)
+@pytest.mark.parametrize(
+    ("name", "strategy", "more"), [("granite_vision", "default", 1), ("llava", "full", None), ("llava", "full", 0)]
+)
+def test_other_words_for_the_same_number_are_kept(name: str, strategy: str, more: int | None, tmp_path: Path) -> None:
+    """SigLIP's features, with one added and taken away again; CLIP's without its class token, never added."""
+    save(name, tmp_path)
     whole = ids(open_checkpoint(str(tmp_path)))
-    same = {"vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
-    rewrite(tmp_path, PROCESSOR, lambda content: content.update(same))
+    rewrite(tmp_path, PROCESSOR, without("num_additional_image_tokens"))
+    said: dict[str, Any] = {"vision_feature_select_strategy": strategy}
+    if more is not None:
+        said["num_additional_image_tokens"] = more
+    rewrite(tmp_path, PROCESSOR, lambda content: content.update(said))
     assert ids(open_checkpoint(str(tmp_path))) == whole
 
 

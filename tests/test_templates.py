@@ -119,7 +119,7 @@ def test_errors_name_the_template_s_file(file: str, folder: Path) -> None:
     with pytest.raises(PromptError, match=f"leaves the question out: .* fix the checkpoint's {file}"):
         rendered(folder)
     write(folder, file, LLAVA_TEMPLATE.replace("<image>", "a picture"))
-    with pytest.raises(ModelError, match=f"fails on a picture .* {file} writes no token for it"):
+    with pytest.raises(ModelError, match=f"{file} writes no token for it"):
         open_checkpoint(str(folder))
     write(folder, file, LLAVA_TEMPLATE.replace("{% endfor %}", "", 1))
     with pytest.raises(ModelError, match=f"{file} of .* is no Jinja template: line 2"):

@@ -21,7 +21,7 @@ from halp_probe.models.trial import try_picture
 _MISSING = re.compile(r"(?:has no attribute|is missing required attribute) '?(\w+?_token)(?:_id)?\b")
 _STANDARD = {f"{name}_token" for name in ("bos", "eos", "pad", "unk", "sep", "cls", "mask")}
 _CONTEXT = {"context_image_token": "image_token"}  # InternVL's name for it
-_INTERNVL = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+_INTERNVL = {"start_image_token": "<img>", "end_image_token": "</img>"}
 _MARKS = {  # by model type, as transformers' own conversions name them
     "janus": {"boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>"},
     "internvl": {**_INTERNVL, "video_token": "<video>"},
@@ -45,7 +45,7 @@ def open_processor(
     that takes no images, cannot be built from its files or does not fit the model, and for a tokenizer that does not
     name a token which cannot be told otherwise; and what transformers raises for files that are missing.
     """
-    processor, said = _build(files.source, config, image_token_id, where), files.content("processor_config.json")
+    processor, said = _build(files.source, config, where), files.content("processor_config.json")
     name_areas(processor.image_processor)
     settle_image_settings(processor, config, said, name)
     template_file = settle_template(processor, files, name)
@@ -53,13 +53,13 @@ def open_processor(
     return processor, template_file
 
 
-def _build(source: str, config: Any, image_token_id: int, where: dict[str, Any]) -> Any:
+def _build(source: str, config: Any, where: dict[str, Any]) -> Any:
     """Build the processor from the checkpoint's files, with the names of tokens that they lack."""
     try:
         processor = AutoProcessor.from_pretrained(source, **where)
     except _BUILD_ERRORS as error:
         _find_unnamed(source, error)
-        processor = _open_with_names(source, _token_names(source, config, image_token_id, where), where)
+        processor = _open_with_names(source, _token_names(source, config, where), where)
     for part in ("image_processor", "tokenizer"):
         if not hasattr(processor, part):
             raise ModelError(
@@ -96,13 +96,13 @@ def _find_unnamed(source: str, error: Exception) -> str:
     ) from error
 
 
-def _token_names(source: str, config: Any, image_token_id: int, where: dict[str, Any]) -> dict[str, str]:
+def _token_names(source: str, config: Any, where: dict[str, Any]) -> dict[str, str]:
     """Return text by attribute for the tokens that the config or the family names and the tokenizer does not.
 
     Only tokens that the tokenizer has as such: a text that it would split is no mark.
     """
     tokenizer = AutoTokenizer.from_pretrained(source, **where)
-    ids = {"image_token": image_token_id}
+    ids: dict[str, int] = {}
     settings = config.to_dict()
     for part in (settings, *(value for value in settings.values() if isinstance(value, dict))):
         for key, value in part.items():
