@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from halp_probe.commands.image_flags import add_link_argument, image_folder
 from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.commands.prompt_flags import add_prompt_arguments, template_options
 from halp_probe.models.options import DEFAULT_MODEL
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `check`."""
     parser.add_argument("name", nargs="?", metavar="MODEL", help="hub name or folder, as --model")
     parser.add_argument("--images-dir", type=Path, help="pictures whose tokens are counted (made ones)")
+    add_link_argument(parser)
     add_model_arguments(parser, default=DEFAULT_MODEL)
     add_prompt_arguments(parser, largest="the processor's")
 
@@ -40,8 +42,9 @@ def run(args: argparse.Namespace) -> int:
         template_options=template_options(args),
         system=args.system_prompt,
     )
+    images_dir = image_folder(args.images_dir, args)
     failed = 0
-    for finding in check_model(load_model_weights(options, checkpoint), prompter, args.images_dir):
+    for finding in check_model(load_model_weights(options, checkpoint), prompter, images_dir):
         failed += not finding.passed
         lines = finding.text.splitlines()
         print(f"{'ok  ' if finding.passed else 'FAIL'} {finding.subject}: {lines[0]}")

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, islice, starmap
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,15 @@ import transformers
 from PIL import Image
 
 from halp_probe.engine.engine import Engine
-from halp_probe.engine.images import LoadedImage, from_pixels, load_image, pixel_count
+from halp_probe.engine.images import (
+    ImagesDir,
+    LoadedImage,
+    folder_path,
+    from_pixels,
+    image_path,
+    load_image,
+    pixel_count,
+)
 from halp_probe.engine.positions import probed_layers
 from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.engine.proving import ALLOWED, plain_difference
@@ -50,7 +57,7 @@ class Finding:
     text: str  # may have several lines
 
 
-def check_model(loaded: LoadedModel, prompter: Prompter, images_dir: Path | None = None) -> Iterator[Finding]:
+def check_model(loaded: LoadedModel, prompter: Prompter, images_dir: ImagesDir | None = None) -> Iterator[Finding]:
     """Yield the outcome of each check of a loaded model, with pictures of `images_dir` or made ones.
 
     The first finding tells versions and the model; a check that fails says what to do.
@@ -229,12 +236,13 @@ def _made_pictures() -> list[LoadedImage]:
     ]
 
 
-def _pictures_of(folder: Path) -> Iterator[LoadedImage]:
+def _pictures_of(images_dir: ImagesDir) -> Iterator[LoadedImage]:
     """Yield the smallest picture of a folder, that of median area, and the largest."""
+    folder = folder_path(images_dir)
     files = islice((file for file in sorted(folder.rglob("*")) if file.suffix.lower() in _PICTURES), _FILES)
     by_area = sorted(files, key=pixel_count)
     for index in sorted({0, len(by_area) // 2, len(by_area) - 1}) if by_area else ():
-        yield load_image(by_area[index])
+        yield load_image(image_path(images_dir, str(by_area[index].relative_to(folder))))
 
 
 def _sample(question: str, number: int) -> Sample:
