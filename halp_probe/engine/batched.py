@@ -17,14 +17,12 @@ from halp_probe.engine import batching
 from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.engine.images import ImageError, ImagesDir, find_first_copies, image_path, pixel_count
 from halp_probe.engine.preparing import PreparedPrompts, Preparer, prepare_all, report_preparer_death
-from halp_probe.engine.prompt_errors import concerns_one_prompt, describe
+from halp_probe.engine.prompt_errors import HOPELESS, concerns_one_prompt, describe
 from halp_probe.engine.prompting import Prompt
 from halp_probe.engine.threads import prefetch
 from halp_probe.engine.vision import VisionError
 from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
-
-_HOPELESS = 8  # prompts: if the model has computed none, and failed on so many, it is not they that are wrong
 
 
 class StoredSample(Protocol):
@@ -175,7 +173,7 @@ class BatchRunner:
     def _misfit(self, prompt: Prompt, error: Exception) -> Failure:
         """Return the failure of a prompt that the model fails on. Raises the error if it has failed on all of many."""
         self._misfits += 1
-        if not self._works and self._misfits >= _HOPELESS:
+        if not self._works and self._misfits >= HOPELESS:
             raise error
         reason = f"the model fails on this prompt: {describe(error)}; resize the image, or leave the question out"
         return Failure(question_id=prompt.sample.question_id, stage="forward", reason=reason)

@@ -11,6 +11,7 @@ import torch
 from halp_probe.errors import InputError
 from halp_probe.models.errors import one_line
 
+HOPELESS = 8  # prompts: if the model has computed none, and failed on so many, it is not they that are wrong
 # Our own errors say what to do; the others are no prompt's fault. A broken device (torch 2.8 and later) runs nothing.
 _OF_THE_RUN = (
     InputError,

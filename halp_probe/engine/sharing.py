@@ -22,7 +22,7 @@ from halp_probe.engine.engine import Engine
 from halp_probe.engine.images import ImageError, ImagesDir, image_path, pixel_count
 from halp_probe.engine.prefix import PrefixError
 from halp_probe.engine.preparing import Preparer
-from halp_probe.engine.prompt_errors import concerns_one_prompt
+from halp_probe.engine.prompt_errors import HOPELESS, concerns_one_prompt, describe
 from halp_probe.engine.prompting import Prompt
 from halp_probe.engine.vision import VisionError
 from halp_probe.models.loading import LoadedModel
@@ -63,6 +63,7 @@ def try_sharing(
         return NO_IMAGES
     if loaded.checkpoint.family.unshared:
         return Sharing(shared=False, reason=loaded.checkpoint.family.unshared)
+    errors: list[str] = []
     candidates = islice((samples for samples in images if len(samples) > 1), _MAX_IMAGES)
     by_area = sorted(candidates, key=partial(_area, preparer.images_dir))
     for prompts in _groups(replace(preparer, largest_side=_LARGEST_SIDE), by_area):
@@ -77,9 +78,11 @@ def try_sharing(
         except VisionError:
             continue  # this image fails in the run as well, and is listed there
         except Exception as error:  # see prompt_errors; so does this one
-            if not concerns_one_prompt(error):
+            errors.append(describe(error))
+            if not concerns_one_prompt(error) or len(errors) >= HOPELESS:
                 raise
-    return Sharing(shared=False, reason="no image with two questions can be read", decided=False)
+    last = f" (last error: {errors[-1]})" if errors else ""
+    return Sharing(shared=False, reason=f"no image with two questions can be read{last}", decided=False)
 
 
 def try_prompts(loaded: LoadedModel, layers: tuple[int, ...], prompts: Sequence[Prompt]) -> Sharing:
