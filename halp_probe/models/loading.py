@@ -27,7 +27,7 @@ from halp_probe.models.lookup import family_for
 from halp_probe.models.naming import BUNDLED, BUNDLED_FOLDER, ModelName, parse_name
 from halp_probe.models.patch_projection import flatten_patch_projection
 from halp_probe.models.quantization import bitsandbytes_config, check_runs
-from halp_probe.models.remote_code import check_code, check_own_code
+from halp_probe.models.remote_code import check_code, check_own_class, check_own_code
 from halp_probe.models.vision_attention import pack_vision_attention
 
 LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)  # what transformers and torch raise
@@ -131,8 +131,14 @@ def open_checkpoint(
         where = {"cache_dir": cache_dir, "revision": commit, "trust_remote_code": trusted}
         config = AutoConfig.from_pretrained(source, **where)
         _check_tied(config, name)
+        if trusted:
+            check_own_class(config, name, source, commit, cache_dir)
         family = family_for(
-            config, lambda: AutoProcessor.from_pretrained(source, **where), name, trust_lookup=trust_lookup
+            config,
+            lambda: AutoProcessor.from_pretrained(source, **where),
+            name,
+            trust_lookup=trust_lookup,
+            trusted=trusted,
         )
         processor = AutoProcessor.from_pretrained(source, **where)
     except InputError:
