@@ -129,7 +129,7 @@ def open_checkpoint(
         if trusted:
             check_own_code(source, commit, cache_dir)
         where = {"cache_dir": cache_dir, "revision": commit, "trust_remote_code": trusted}
-        config = AutoConfig.from_pretrained(source, **where)
+        config = _answering_part(AutoConfig.from_pretrained(source, **where))
         _check_tied(config, name)
         if trusted:
             check_own_class(config, name, source, commit, cache_dir)
@@ -184,6 +184,11 @@ def _explain(name: str, error: Exception) -> ModelError:
         f"cannot load model {name!r}: {str(error).splitlines()[0]} (check the name; without network pass a local "
         "folder, or a `cache_dir` that holds the model)"
     )
+
+
+def _answering_part(config: Any) -> Any:
+    """Return the configuration of the part that answers in text, of a model that also speaks (Qwen-Omni's thinker)."""
+    return getattr(config, "thinker_config", None) or config
 
 
 def _check_tied(config: Any, name: str) -> None:
@@ -263,6 +268,8 @@ def device_and_dtype(device: str, dtype: str) -> tuple[str, str]:
 def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, **options: Any) -> Any:
     """Load the base model with transformers; `dtype` "auto" is that of its files. Raises ModelError."""
     local = Path(checkpoint.source).is_dir()
+    if checkpoint.model_type.endswith("_thinker"):  # not the configuration that the checkpoint has
+        options["config"] = checkpoint.config
     try:
         return getattr(transformers, checkpoint.family.auto_class).from_pretrained(
             checkpoint.source,

@@ -62,6 +62,7 @@ def tiny_tokenizer(*extra: str) -> Any:
 def named_tokenizer(named: Mapping[str, str], *extra: str) -> Any:
     """The tiny tokenizer with these special tokens, known by these names too: `image_token` and `image_token_id`."""
     tokenizer = tiny_tokenizer(*named.values(), *extra)
+    tokenizer.init_kwargs.update(named)  # saved with it
     for name, token in named.items():
         setattr(tokenizer, name, token)
         setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
