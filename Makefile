@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo_output
 SCENES ?= 500
+OLDEST = $(shell sed -n 's/ *transformers>=\([0-9.]*\),.*/\1/p' setup.cfg).0
 DOCS_DEMO = build/docs/demo_output
 
-.PHONY: demo docs check lint test light format clean
+.PHONY: demo docs check lint test light oldest format clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/halp-probe shapes --output-dir $(DEMO)/data --scenes $(SCENES) --seed 0
@@ -48,6 +49,14 @@ light: $(VENV)/.installed $(DOCS_DEMO)/probes/report.html
 	$(PYTHON) -m venv build/light/venv
 	PYTHONWARNINGS=ignore build/light/venv/bin/python -m pip install --quiet --constraint constraints.txt build/light/*.whl
 	build/light/venv/bin/python tests/light_install.py $(DOCS_DEMO)
+
+# The proof of the families with the oldest transformers that setup.cfg allows, in an environment on top of the other one.
+oldest: $(VENV)/.installed
+	$(VENV)/bin/python -m venv build/oldest
+	$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		$$(build/oldest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rest.pth
+	build/oldest/bin/python -m pip install --quiet "transformers==$(OLDEST)"
+	build/oldest/bin/python -m pytest tests/test_equality.py tests/test_equality_answers.py
 
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import accumulate
 from typing import Any
 
@@ -160,7 +160,7 @@ def split_by_prompt(features: Any, images: Sequence[int], tokens: Sequence[int])
         part: dict[str, Any] = {"pooler_output": pooled[own]}
         if deepstack is not None:
             part["deepstack_features"] = [_of_prompt(layer, own, tokens, k) for layer in deepstack]
-        alone.append(type(features)(**part))
+        alone.append(_like(features, part))
     return alone
 
 
@@ -176,7 +176,7 @@ def join_features(features: Sequence[Any]) -> Any:
     if len(features) == 1:
         return first
     names = [name for name in _JOIN if getattr(first, name, None) is not None]
-    return type(first)(**{name: _JOIN[name]([getattr(image, name) for image in features]) for name in names})
+    return _like(first, {name: _JOIN[name]([getattr(image, name) for image in features]) for name in names})
 
 
 def image_tokens(features: Any) -> torch.Tensor:
@@ -186,9 +186,19 @@ def image_tokens(features: Any) -> torch.Tensor:
     return torch.cat([part.flatten(0, -2) for part in parts])
 
 
+def _like(features: Any, values: Mapping[str, Any]) -> Any:
+    """Return features of the same type. In 5.17 some models set fields that their output's type has not."""
+    known = {known.name for known in fields(features)}
+    made = type(features)(**{name: value for name, value in values.items() if name in known})
+    for name in values.keys() - known:
+        setattr(made, name, values[name])
+    return made
+
+
 def _concatenate(parts: Sequence[Any]) -> Any:
     if isinstance(parts[0], torch.Tensor):
-        return torch.cat(list(parts))
+        tokens = len({part.shape[1:] for part in parts}) > 1  # [1, image tokens, D] each: HunYuan in 5.17
+        return torch.cat(list(parts), dim=int(tokens))
     return [tensor for part in parts for tensor in part]
 
 

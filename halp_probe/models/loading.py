@@ -35,7 +35,7 @@ from halp_probe.models.naming import BUNDLED, BUNDLED_FOLDER, ModelName, parse_n
 from halp_probe.models.patch_projection import flatten_patch_projection
 from halp_probe.models.processors import open_processor
 from halp_probe.models.quantization import bitsandbytes_config, check_runs
-from halp_probe.models.remote_code import check_code, check_own_code
+from halp_probe.models.remote_code import check_code, check_own_class, check_own_code
 from halp_probe.models.templates import TEMPLATE_FILE
 from halp_probe.models.vision_attention import pack_vision_attention
 from halp_probe.models.whole_weights import check_files, check_head, check_loading, quiet_loading
@@ -145,10 +145,16 @@ def open_checkpoint(
         if trusted:
             check_own_code(source, commit, cache_dir)
         where = {"cache_dir": cache_dir, "revision": commit, "trust_remote_code": trusted}
-        config = AutoConfig.from_pretrained(source, **where)
+        config = _answering_part(AutoConfig.from_pretrained(source, **where))
         _check_tied(config, name)
+        if trusted:
+            check_own_class(config, name, source, commit, cache_dir)
         family = family_for(
-            config, lambda: AutoProcessor.from_pretrained(source, **where), name, trust_lookup=trust_lookup
+            config,
+            lambda: AutoProcessor.from_pretrained(source, **where),
+            name,
+            trust_lookup=trust_lookup,
+            trusted=trusted,
         )
         files = CheckpointFiles(source=source, commit=commit, cache_dir=cache_dir)
         check_flat_keys(config, files.content("config.json"))
@@ -202,6 +208,11 @@ def _explain(name: str, error: Exception) -> ModelError:
         f"cannot load model {name!r}: {str(error).splitlines()[0]} (check the name; without network pass a local "
         "folder, or a `cache_dir` that holds the model)"
     )
+
+
+def _answering_part(config: Any) -> Any:
+    """Return the configuration of the part that answers in text, of a model that also speaks (Qwen-Omni's thinker)."""
+    return getattr(config, "thinker_config", None) or config
 
 
 def _check_tied(config: Any, name: str) -> None:
@@ -288,6 +299,8 @@ def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, *
     where = {"cache_dir": cache_dir, "revision": None if local else checkpoint.revision}
     if local:
         check_files(Path(checkpoint.source))
+    if checkpoint.model_type.endswith("_thinker"):  # not the configuration that the checkpoint has
+        options["config"] = checkpoint.config
     try:
         with quiet_loading():
             model, info = getattr(transformers, checkpoint.family.auto_class).from_pretrained(

@@ -20,14 +20,19 @@ from halp_probe.models.families import FAMILIES
 from halp_probe.models.families.defaults import MM_TOKEN_TYPES, PLAIN, RECURRENT
 from halp_probe.models.families.unsupported import UNSUPPORTED
 from halp_probe.models.family import Family, Notes, mrope_positions
+from halp_probe.models.remote_code import own_auto_class
 from halp_probe.models.vision_states import last_hidden_state
 
 _BUILD_ERRORS = (AttributeError, ImportError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 
 
-def family_for(config: Any, open_processor: Callable[[], Any], name: str, *, trust_lookup: bool) -> Family:
+def family_for(
+    config: Any, open_processor: Callable[[], Any], name: str, *, trust_lookup: bool, trusted: bool = False
+) -> Family:
     """Return the table's row of the checkpoint `name`, or else, with `trust_lookup`, the row that the lookups find.
+
+    The repository's own code runs only if it is `trusted`.
 
     Raises InputError, with what the lookups found and the row to add, if the model type is not in the table and the
     lookups are not trusted, or are not sufficient.
@@ -38,7 +43,7 @@ def family_for(config: Any, open_processor: Callable[[], Any], name: str, *, tru
     reason = f": {UNSUPPORTED[model_type]}" if model_type in UNSUPPORTED else ""
     unknown = f"model_type {model_type!r} is not supported{reason} (supported: {', '.join(FAMILIES)})"
     try:
-        found = look_up(config, open_processor, name)
+        found = look_up(config, open_processor, name, trusted=trusted)
     except InputError as error:
         raise InputError(
             f"{unknown}, and transformers' lookups do not find its parts: {error}. To add it: a row {model_type!r} in "
@@ -53,12 +58,13 @@ def family_for(config: Any, open_processor: Callable[[], Any], name: str, *, tru
     return found
 
 
-def look_up(config: Any, open_processor: Callable[[], Any], name: str) -> Family:
+def look_up(config: Any, open_processor: Callable[[], Any], name: str, *, trusted: bool = False) -> Family:
     """Look up the parts of a model with this config. Raises InputError that names what is not found."""
     token = next((key for key in ("image_token_id", "image_token_index") if _is_id(getattr(config, key, None))), None)
     if token is None:
         raise InputError("its config has neither image_token_id nor image_token_index")
-    model = _without_weights(config)
+    auto_class = (own_auto_class(config) if trusted else None) or PLAIN.auto_class
+    model = _without_weights(config, auto_class, trusted=trusted)
     decoder = _path(model, model.get_decoder(), "decoder")
     tower = model.get_encoder(modality="image")
     if tower is model:
@@ -88,6 +94,7 @@ def look_up(config: Any, open_processor: Callable[[], Any], name: str) -> Family
         position_inputs=("image_grid_thw",) if mrope else (),
         unshared="" if layer_types <= _ATTENTION else RECURRENT,
         right_padding=layer_types <= _ATTENTION,
+        auto_class=auto_class,
         looked_up=True,
     )
 
@@ -111,12 +118,12 @@ def _is_id(value: Any) -> bool:
     return isinstance(value, int) and value >= 0
 
 
-def _without_weights(config: Any) -> Any:
+def _without_weights(config: Any, auto_class: str, *, trusted: bool) -> Any:
     try:
         with torch.device("meta"):
-            return transformers.AutoModelForImageTextToText.from_config(config)
+            return getattr(transformers, auto_class).from_config(config, trust_remote_code=trusted)
     except _BUILD_ERRORS as error:
-        raise InputError(f"it is not an AutoModelForImageTextToText ({str(error).splitlines()[0]})") from error
+        raise InputError(f"it is not an {auto_class} ({str(error).splitlines()[0]})") from error
 
 
 def _image_inputs(open_processor: Callable[[], Any]) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 from halp_probe.json_files import read_json
 from halp_probe.models.errors import ModelError
 
+_AUTO_CLASSES = ("AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModel")
+
 
 def check_code(name: str, source: str, trusted: str | None) -> bool:
     """Return the value for `trust_remote_code`. Raises ModelError if the user named another repository."""
@@ -35,6 +37,31 @@ def check_own_code(source: str, commit: str | None, cache_dir: str | None) -> No
                     f"{source} was trusted, but its {file.name} runs code of {owner}; copy that code into a folder of "
                     "the model's own and pass the folder as `model` and `trust_remote_code`"
                 )
+
+
+def own_auto_class(config: Any) -> str | None:
+    """Return the auto class under which a config names its repository's own model class; None if it names none."""
+    named = getattr(config, "auto_map", None) or {}
+    return next((name for name in _AUTO_CLASSES if name in named), None)
+
+
+def check_own_class(config: Any, name: str, source: str, commit: str | None, cache_dir: str | None) -> None:
+    """Raise ModelError for a trusted repository's model class that answers through `chat` alone.
+
+    So do those of InternVL and MiniCPM-V: what a prompt is, and where its images enter, is inside that method.
+    """
+    auto_class = own_auto_class(config)
+    if auto_class is None:
+        return
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+    own = get_class_from_dynamic_module(config.auto_map[auto_class], source, revision=commit, cache_dir=cache_dir)
+    if hasattr(own, "chat") and not hasattr(own, "get_image_features"):
+        raise ModelError(
+            f"{name} cannot be served: its own class {own.__name__} answers through chat() and has no "
+            "get_image_features; take the same model's checkpoint for transformers' own class (its name often ends in "
+            "-hf)"
+        )
 
 
 def _references(content: Any, inside: bool = False) -> Iterator[str]:

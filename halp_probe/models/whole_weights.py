@@ -144,16 +144,21 @@ def check_head(model: Any, names: Collection[str] | None, settings: Mapping[str,
         return
     last = head.rsplit(".", 1)[-1]
     text = model.config.get_text_config()
-    parts = [settings, *(part for part in settings.values() if isinstance(part, dict))]
     if (
         not any(re.search(rf"(^|\.){re.escape(last)}\.weight$", key) for key in names)
-        and not any("tie_word_embeddings" in part for part in parts)
+        and not _names_tying(settings)
         and not getattr(type(text), "tie_word_embeddings", True)
     ):
         raise ModelError(
             f"the files of {name} hold no {head}.weight, and its config.json does not say that the input embeddings "
             "take its place; write tie_word_embeddings true into config.json if they do, else fetch the weights again"
         )
+
+
+def _names_tying(settings: Mapping[str, Any]) -> bool:
+    """Return whether a config says at any depth whether embeddings are tied."""
+    parts = (part for part in settings.values() if isinstance(part, dict))
+    return "tie_word_embeddings" in settings or any(map(_names_tying, parts))
 
 
 @contextmanager

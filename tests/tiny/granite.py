@@ -66,4 +66,8 @@ def _connected(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch
     return tokens
 
 
-TINY = {"granite_docling": Tiny(_granite_docling, _patches, vision_only=_connected, added_after=2)}
+TINY = {
+    "granite_docling": Tiny(
+        _granite_docling, _patches, vision_only=_connected, added_after=2, later="GraniteDoclingConfig"
+    )
+}

@@ -114,6 +114,6 @@ def _slices(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.Te
 
 TINY = {
     "minicpmv4_6": Tiny(_minicpmv4_6, _slices),
-    "minicpmv4_7": Tiny(_minicpmv4_7, _slices),
-    "minicpm_ocr": Tiny(_minicpm_ocr, _slices),
+    "minicpmv4_7": Tiny(_minicpmv4_7, _slices, later="MiniCPMV4_7Config"),
+    "minicpm_ocr": Tiny(_minicpm_ocr, _slices, later="MiniCPMOcrConfig"),
 }

@@ -83,4 +83,4 @@ def _tower(model: Any, images: Mapping[str, torch.Tensor]) -> torch.Tensor:
     return torch.cat([states[3], states[1]], dim=-1)  # after blocks 2 and 0
 
 
-TINY = {"molmo2": Tiny(_molmo2, _pooled_patches, vision_only=_features, behind_image=2)}
+TINY = {"molmo2": Tiny(_molmo2, _pooled_patches, vision_only=_features, behind_image=2, later="Molmo2Config")}

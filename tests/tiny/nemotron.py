@@ -75,4 +75,4 @@ def _patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.T
     return features
 
 
-TINY = {"nemotron_h_omni": Tiny(_nemotron_h_omni, _patches)}
+TINY = {"nemotron_h_omni": Tiny(_nemotron_h_omni, _patches, later="NemotronH_Omni_Reasoning_V3")}

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from halp_probe.models.loading import LoadedModel
-from tiny.parts import INITIALIZER_RANGE, Tiny, text_fields, tiny_tokenizer, without_zeros
+from tiny.parts import INITIALIZER_RANGE, Tiny, named_tokenizer, text_fields, without_zeros
 
 # As lightonai/LightOnOCR-1B-1025 and baidu/Qianfan-OCR have it: ChatML; the placeholder is the family's own.
 CHATML = (
@@ -38,20 +38,9 @@ VISION = {
 }
 
 
-def _named(**tokens: str) -> Any:
-    """A tokenizer that knows special tokens by these names too."""
-    tokenizer = tiny_tokenizer(*tokens.values())
-    tokenizer.init_kwargs.update(tokens)
-    for name, token in tokens.items():
-        setattr(tokenizer, name, token)
-        setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
-    return tokenizer
-
-
 def _lighton_ocr() -> tuple[Any, Any]:
-    tokenizer = _named(
-        image_token="<|image_pad|>", image_break_token="<|vision_pad|>", image_end_token="<|vision_end|>"
-    )
+    marks = {"image": "<|image_pad|>", "image_break": "<|vision_pad|>", "image_end": "<|vision_end|>"}
+    tokenizer = named_tokenizer({f"{name}_token": token for name, token in marks.items()})
     config = LightOnOcrConfig(
         vision_config=PixtralVisionConfig(**VISION, head_dim=8, image_size=112, patch_size=7),
         text_config=Qwen3Config(**text_fields(tokenizer, head_dim=8)),
@@ -70,7 +59,9 @@ def _lighton_ocr() -> tuple[Any, Any]:
 
 
 def _qianfan_ocr() -> tuple[Any, Any]:
-    tokenizer = _named(start_image_token="<img>", end_image_token="</img>", context_image_token="<IMG_CONTEXT>")
+    tokenizer = named_tokenizer(
+        {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
+    )
     config = QianfanOCRConfig(
         vision_config={**VISION, "image_size": [56, 56], "patch_size": [14, 14]},
         text_config=Qwen3Config(**text_fields(tokenizer, head_dim=8)),

@@ -104,6 +104,6 @@ def _patches(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torch.T
 
 
 TINY = {
-    "qwen2_5_omni_thinker": Tiny(_qwen2_5_omni, _patches),
-    "qwen3_omni_moe_thinker": Tiny(_qwen3_omni_moe, _patches, added_after=3),
+    "qwen2_5_omni_thinker": Tiny(_qwen2_5_omni, _patches, later="Qwen2_5OmniThinkerModel"),
+    "qwen3_omni_moe_thinker": Tiny(_qwen3_omni_moe, _patches, added_after=3, later="Qwen3OmniMoeThinkerModel"),
 }

@@ -279,7 +279,8 @@ def _aria() -> tuple[Any, Any]:
         chat_template=CHATML.replace("<image>", "<fim_prefix><|img|><fim_suffix>"),
         size_conversion={490: 5},
     )
-    processor.images_kwargs = {**processor.images_kwargs, "max_image_size": 490}  # its own wish, of every checkpoint
+    wishes = getattr(processor, "images_kwargs", {})  # of every checkpoint; 5.17 keeps them elsewhere
+    processor.images_kwargs = {**wishes, "max_image_size": 490}
     return without_zeros(AriaForConditionalGeneration(config)), processor
 
 
@@ -319,7 +320,7 @@ def _cut_square(loaded: LoadedModel, images: Mapping[str, torch.Tensor]) -> torc
 
 TINY = {
     "lfm2_vl": Tiny(_lfm2_vl, _naflex),
-    "lfm3_vl": Tiny(_lfm3_vl, _packed),
+    "lfm3_vl": Tiny(_lfm3_vl, _packed, later="Lfm3VlConfig"),
     "ovis2": Tiny(_ovis2, _ovis2_patches),
     "janus": Tiny(_janus, _siglip),
     "deepseek_vl": Tiny(_deepseek_vl, _siglip),

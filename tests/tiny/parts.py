@@ -39,6 +39,7 @@ class Tiny:
     inputs: Callable[[LoadedModel, Prompt], Mapping[str, torch.Tensor]] | None = None  # further inputs of one prompt
     behind_image: int = 0  # tokens behind the last image token which it sees: a shared prefix holds them too
     tokenized_template: bool = True  # False: the processor refuses pictures as `apply_chat_template` passes them
+    later: str = ""  # a class that transformers 5.17 has not
     handed_out: bool = True  # also fed as in transformers 5.17, where it was there already
 
 
@@ -61,6 +62,7 @@ def tiny_tokenizer(*extra: str) -> Any:
 def named_tokenizer(named: Mapping[str, str], *extra: str) -> Any:
     """The tiny tokenizer with these special tokens, known by these names too: `image_token` and `image_token_id`."""
     tokenizer = tiny_tokenizer(*named.values(), *extra)
+    tokenizer.init_kwargs.update(named)  # saved with it
     for name, token in named.items():
         setattr(tokenizer, name, token)
         setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))

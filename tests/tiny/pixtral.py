@@ -137,5 +137,7 @@ TINY = {
     "mistral3": Tiny(_mistral3, _patches),
     "ministral3": Tiny(_ministral3, _patches),
     "mistral4": Tiny(_mistral4, _patches),
-    "mistral_large4": Tiny(_mistral_large4, _patches, block_states=lambda output: output[0]),
+    "mistral_large4": Tiny(
+        _mistral_large4, _patches, block_states=lambda output: output[0], later="MistralLarge4Config"
+    ),
 }

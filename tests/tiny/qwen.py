@@ -120,7 +120,7 @@ def _qwen4_exp() -> tuple[Any, Any]:
     """Three residual streams, n-grams in two blocks; the block that is not recurrent reads five groups of tokens."""
     tokenizer = tiny_tokenizer()
     experts = {"num_experts": 2, "num_experts_per_tok": 2, "moe_intermediate_size": 24}  # bfloat16 chooses no others
-    kinds = [*["linear_attention"] * 4, "indexed_attention", "linear_attention"]
+    kinds = [*["linear_attention"] * 4, "full_attention", "linear_attention"]
     streams = {"hc_count": 3, "hc_lowrank": 8, "shared_expert_intermediate_size": 16}
     ngrams = {"ple_layer_ids": [1], "heads_per_ngram": 2, "ngram_vocab_size_base": 97, "split_ngram_parts": 1}
     indexer = {"n_heads": 8, "kv_heads": 1, "head_dim": 8, "budget": 20, "compress_ratio": 4}

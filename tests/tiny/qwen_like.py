@@ -163,5 +163,7 @@ TINY = {
     "cohere_compass": Tiny(_cohere_compass, _patches, added_after=3),
     "cosmos3_omni": Tiny(_cosmos3_omni, _patches, added_after=3),
     "cosmos3_edge": Tiny(_cosmos3_edge, _patches, inputs=_types),
-    "hyperclovax_vision_v2": Tiny(_hyperclovax_vision_v2, _named_otherwise, vision_only=_projected),
+    "hyperclovax_vision_v2": Tiny(
+        _hyperclovax_vision_v2, _named_otherwise, vision_only=_projected, later="HyperCLOVAXVisionV2Config"
+    ),
 }

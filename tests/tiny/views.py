@@ -145,6 +145,6 @@ def _lists(_loaded: LoadedModel, prompt: Prompt) -> dict[str, Any]:
 
 TINY = {
     "deepseek_ocr2": Tiny(_deepseek_ocr2, _both_views),
-    "unlimited_ocr": Tiny(_unlimited_ocr, _both_views, inputs=_lists),
+    "unlimited_ocr": Tiny(_unlimited_ocr, _both_views, inputs=_lists, later="UnlimitedOcrConfig"),
     "step3p7": Tiny(_step3p7, _before_convolutions),
 }

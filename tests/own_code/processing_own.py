@@ -1,0 +1,7 @@
+"""The processor of the made model that can be served."""
+
+from transformers import LlavaProcessor
+
+
+class OwnProcessor(LlavaProcessor):
+    pass
