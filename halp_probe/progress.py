@@ -90,13 +90,17 @@ class Lines:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._last: Step | None = None  # not written yet
+        self._written: Step | None = None
         self._started = self._last_line = 0.0
 
     def __call__(self, step: Step) -> None:
         """Write the step if the last line is ten seconds old."""
         if step.done == 0:
             self.close()
-            self._started = self._last_line = time.monotonic()
+            self._started, self._written = time.monotonic(), None
+            self._last_line = self._started
+            return
+        if step == self._written:  # nothing new
             return
         self._last = step
         if step.done >= step.total or time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
@@ -106,7 +110,8 @@ class Lines:
         """Write the last step if it has not been written."""
         if self._last is None:
             return
-        step, self._last = self._last, None
+        step = self._written = self._last
+        self._last = None
         self._last_line = time.monotonic()
         rate = step.done / max(self._last_line - self._started, 1e-9)
         left = (step.total - step.done) / max(rate, 1e-9)

@@ -31,6 +31,19 @@ def test_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[1:] == ["6/8 samples, 0.3/s, 7 s left, 1 failed"]
 
 
+def test_a_step_is_written_once() -> None:
+    lines: list[str] = []
+    display = Lines(lines.append)
+    for step in (Step(0, 3), Step(3, 3), Step(3, 3), Step(3, 3, failed=1), Step(0, 3), Step(3, 3)):
+        display(step)
+    display.close()
+    assert [line.split(",")[0] + line.split(",")[-1] for line in lines] == [
+        "3/3 samples 0 failed",
+        "3/3 samples 1 failed",
+        "3/3 samples 0 failed",
+    ]
+
+
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
