@@ -34,7 +34,14 @@ def test_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_step_is_written_once() -> None:
     lines: list[str] = []
     display = Lines(lines.append)
-    for step in (Step(0, 3), Step(3, 3), Step(3, 3), Step(3, 3, failed=1), Step(0, 3), Step(3, 3)):
+    for step in (
+        Step(done=0, total=3),
+        Step(done=3, total=3),
+        Step(done=3, total=3),
+        Step(done=3, total=3, failed=1),
+        Step(done=0, total=3),
+        Step(done=3, total=3),
+    ):
         display(step)
     display.close()
     assert [line.split(",")[0] + line.split(",")[-1] for line in lines] == [
