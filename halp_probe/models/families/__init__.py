@@ -23,6 +23,7 @@ from halp_probe.models.families import (
     others,
     phi4,
     qwen,
+    streams,
 )
 from halp_probe.models.family import Family
 
@@ -41,6 +42,7 @@ FAMILIES: dict[str, Family] = {
     **minicpm.ROWS,
     **mllama.ROWS,
     **phi4.ROWS,
+    **streams.ROWS,
     **others.ROWS,
 }
 
