@@ -209,7 +209,10 @@ def test_the_vision_tower_and_the_prefix_run_once_an_image(family: Family) -> No
     """Counted at the modules: features out of the projector, tokens into the first block."""
     table, model = family.loaded.checkpoint.family, family.loaded.model
     batches: list[tuple[int, ...]] = []
-    hook = table.blocks(model)[0].register_forward_pre_hook(lambda _m, args: batches.append(args[0].shape[-3:-1]))
+    axis = family.tiny.token_axis
+    hook = table.blocks(model)[0].register_forward_pre_hook(
+        lambda _m, args: batches.append(args[0].shape[axis - 1 :][:2])
+    )
     one_an_image = [prompt for prompt in family.prompts if prompt.sample.question_id in "0124"]
     patches = []
     try:

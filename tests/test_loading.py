@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_adapters import adapters, captured, changed, difference, extract, plain, table
+from tiny_models import tiny_model
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from halp_probe.commands.extract import DEFAULT_MODEL
@@ -225,3 +226,14 @@ def test_a_folder_has_no_revision(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=f"`revision` v2: {name} is a folder"):
             open_checkpoint(name, revision="v2")
     assert open_checkpoint(str(snapshot), revision="1" * 40).revision == open_checkpoint(str(snapshot)).revision
+
+
+def test_a_loaded_llama_4_runs(tmp_path: Path) -> None:
+    """In transformers 5.24 it reads an output of its language model that is not there, and fails unless helped."""
+    made = tiny_model("llama4")
+    made.model.save_pretrained(tmp_path)
+    made.checkpoint.processor.save_pretrained(tmp_path)
+    loaded = load_weights(open_checkpoint(str(tmp_path)), device="cpu")
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        assert torch.equal(loaded.model(input_ids=ids).logits, made.model(input_ids=ids).logits)

@@ -95,12 +95,13 @@ def test_what_the_lookups_find_is_checked_before_anything_is_stored(
     """Here they find positions that count from one, and blocks in another order."""
     found = lookup.look_up
 
-    def reversed_blocks(*args: object) -> object:
-        class Wrong(type(found(*args))):  # type: ignore[misc]
+    def reversed_blocks(*args: object, **options: object) -> object:
+        right = found(*args, **options)
+
+        class Wrong(type(right)):  # type: ignore[misc]
             def blocks(self, model: object) -> object:
                 return super().blocks(model)[::-1]
 
-        right = found(*args)
         return Wrong(**{name: getattr(right, name) for name in right.__dataclass_fields__})
 
     monkeypatch.setattr(lookup, "look_up", reversed_blocks)

@@ -125,6 +125,15 @@ def test_a_prompt_so_long_that_padding_would_show_is_refused() -> None:
         prompt(llama, noise(56, 56), answer_tokens=1)
 
 
+def test_answers_so_long_that_padding_would_show_are_refused() -> None:
+    """Unlimited-OCR's cache keeps the last answer tokens, and mistakes padding for some of the prompt afterwards."""
+    checkpoint = tiny_model("unlimited_ocr").checkpoint
+    limit = checkpoint.config.text_config.sliding_window
+    assert prompt(checkpoint, noise(56, 56), answer_tokens=limit)
+    with pytest.raises(InputError, match=f"`max_new_tokens` {limit + 1}: .* more than {limit} tokens"):
+        prompt(checkpoint, noise(56, 56), answer_tokens=limit + 1)
+
+
 @pytest.mark.parametrize(
     ("part", "message"),
     [

@@ -26,6 +26,7 @@ from tiny import (
     pixtral,
     qwen,
     qwen_like,
+    streams,
     tiles,
     video,
     views,
@@ -56,6 +57,7 @@ TINY: dict[str, Tiny] = {
     **minicpm.TINY,
     **mllama.TINY,
     **phi4.TINY,
+    **streams.TINY,
     **others.TINY,
     **pixtral.TINY,
     **fused.TINY,
@@ -65,6 +67,7 @@ FAMILY_NAMES = tuple(TINY)
 NOT_IN_5_17 = {  # what is left out of the proof with the oldest transformers
     "vipllava": "its own forward fails: the vision blocks' states are not kept",
     "minicpmv4_6": "its own forward fails for a picture of several slices",
+    "qwen4_exp": "its indexer's cache does not follow when rows leave the batch",
     "mllama": "it takes its cross-attention mask for all tokens so far",
     "granite4_vision": "its Q-Former's width cannot be made small",
     "aria": "its processor's picture size cannot be made small",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from halp_probe.errors import InputError
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -177,8 +179,16 @@ class Family:
         return self.qwen_vl_utils or self.area_bounds
 
     def blocks(self, model: nn.Module) -> nn.ModuleList:
-        """Return the decoder blocks of a loaded model."""
-        blocks: nn.ModuleList = attrgetter(self.decoder_blocks)(model)
+        """Return the decoder blocks of a loaded model.
+
+        Raises InputError if they are elsewhere, as some families' are in older releases of transformers.
+        """
+        try:
+            blocks: nn.ModuleList = attrgetter(self.decoder_blocks)(model)
+        except AttributeError as error:
+            raise InputError(
+                f"{type(model).__name__} of this transformers has no {self.decoder_blocks}; upgrade transformers"
+            ) from error
         return blocks
 
     def on_axes(self, text_positions: torch.Tensor) -> torch.Tensor:

@@ -15,11 +15,11 @@ _HEAD = """\
 # Model families
 
 Written from `halp_probe/models/families/` by `halp-probe families --markdown`; a test keeps the two in step. Every row
-is proved by `tests/test_equality.py` on a tiny random model of the real class, with the real processor: captured states
-and vision means equal a plain forward pass, a batch of 8 equals one sample alone, left padding equals right padding
-where the family allows it (extraction pads on the left), pictures of mixed sizes, a shared prefix changes nothing or is
-declared off, answers are those of `generate`. `tests/test_shown_images.py` proves the same of prompts with two images,
-and of text alone, where a family does not say why it takes none.
+is proved by `tests/test_equality.py` and `tests/test_equality_answers.py` on a tiny random model of the real class,
+with the real processor: captured states and vision means equal a plain forward pass, a batch of 8 equals one sample
+alone, left padding equals right padding where the family allows it (extraction pads on the left), pictures of mixed
+sizes, a shared prefix changes nothing or is declared off, answers are those of `generate`. `tests/test_shown_images.py`
+proves the same of prompts with two images, and of text alone, where a family does not say why it takes none.
 
 `halp-probe families` lists the same table. A type that is not in it is refused, with what transformers' own lookups
 find and the row to add. `--trust-lookup` uses that as it is, after its states of the first four images were compared

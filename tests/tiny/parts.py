@@ -34,6 +34,7 @@ class Tiny:
     vision_only: Callable[[LoadedModel, Mapping[str, torch.Tensor]], torch.Tensor] | None = None  # [image tokens, D];
     # None: what stands at the image tokens at the first block's input
     block_states: Callable[[Any], torch.Tensor] | None = None  # what a block returns -> [B, T, D]; None: just that
+    token_axis: int = -2  # which axis of the first block's input counts tokens
     added_after: int = 0  # so many first blocks have image features added to their output at image tokens (DeepStack)
     hidden_states: bool = True  # `output_hidden_states` tells the blocks' outputs; False: plain hooks are the reference
     inputs: Callable[[LoadedModel, Prompt], Mapping[str, torch.Tensor]] | None = None  # further inputs of one prompt

@@ -1,7 +1,7 @@
 """Table of model families, by `config.model_type`: literal rows; a wrong row fails its proof.
 
-To add a family, add a row to one of the modules here and a tiny model to `tests/tiny/`; `tests/test_equality.py` then
-proves it. `docs/families.md` is written from the table.
+To add a family, add a row to one of the modules here and a tiny model to `tests/tiny/`; `tests/test_equality.py` and
+`tests/test_equality_answers.py` then prove it. `docs/families.md` is written from the table.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from halp_probe.models.families import (
     others,
     phi4,
     qwen,
+    streams,
 )
 from halp_probe.models.family import Family
 
@@ -41,6 +42,7 @@ FAMILIES: dict[str, Family] = {
     **minicpm.ROWS,
     **mllama.ROWS,
     **phi4.ROWS,
+    **streams.ROWS,
     **others.ROWS,
 }
 

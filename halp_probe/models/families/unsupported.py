@@ -11,7 +11,6 @@ _CODES = (
     "its pictures become words of the vocabulary (VQ codes), without a projector: vision-only would be a mean of word "
     "embeddings"
 )
-_STREAMS = "not proved yet: its blocks pass on several residual streams [B, T, streams, D] and an index beside them"
 _NO_TEMPLATE = "its checkpoints have no chat template: what a prompt is, is not settled"
 
 UNSUPPORTED: dict[str, str] = {
@@ -26,8 +25,6 @@ UNSUPPORTED: dict[str, str] = {
     "florence2": _ENCODER_DECODER,
     "fuyu": "no vision tower, and its checkpoint has no chat template",
     "git": _NO_TEMPLATE,
-    "glm5_next": _STREAMS,
-    "hy_v4_vl": _STREAMS,
     "idefics": "superseded by Idefics 2; its gated cross-attention blocks are no blocks of the decoder's own list",
     "inkling2": "not proved yet: residual streams are read through attention over earlier blocks",
     "inkling2_loop": "not proved yet: its blocks run several times in a loop, so that a layer has several outputs",
