@@ -18,8 +18,8 @@ from tiny_models import TINY, tiny_model
 
 from halp_probe.cli import main
 from halp_probe.models.errors import ModelError
-from halp_probe.models.loading import LoadedModel, open_checkpoint, read_weights
-from halp_probe.models.whole_weights import weight_names
+from halp_probe.models.loading import LoadedModel, open_checkpoint
+from halp_probe.models.whole_weights import read_weights, weight_names
 
 Weights = dict[str, torch.Tensor]
 DOWN = "model.language_model.layers.1.mlp.down_proj.weight"  # as the model names it

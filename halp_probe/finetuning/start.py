@@ -12,9 +12,10 @@ from halp_probe.models.errors import ModelError
 from halp_probe.models.families import family_of
 from halp_probe.models.fingerprints import local_revision
 from halp_probe.models.hub_cache import locate
-from halp_probe.models.loading import Checkpoint, device_and_dtype, open_checkpoint, read_weights
+from halp_probe.models.loading import Checkpoint, device_and_dtype, open_checkpoint
 from halp_probe.models.naming import source_of
 from halp_probe.models.quantization import bitsandbytes_config, keep_trainable
+from halp_probe.models.whole_weights import read_weights
 
 MODEL_TYPES = ("llava", "llava_next")
 _NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]  # the connector is trained

@@ -13,9 +13,9 @@ from typing import Any
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from halp_probe.models.adapters import check_no_adapter_inside
-from halp_probe.models.errors import ModelError, one_line
+from halp_probe.models.errors import LOAD_ERRORS, ModelError, one_line
 from halp_probe.models.hub_cache import locate
-from halp_probe.models.loading import LOAD_ERRORS, check_place
+from halp_probe.models.loading import check_place
 from halp_probe.models.naming import parse_name, source_of
 from halp_probe.models.whole_weights import quiet_loading
 

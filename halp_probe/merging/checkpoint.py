@@ -27,7 +27,8 @@ from halp_probe.files import whole_folder
 from halp_probe.models.adapters import Adapter, attach, merge, write_merge_record
 from halp_probe.models.dtypes import cast_parameters, note_dtype
 from halp_probe.models.errors import ModelError
-from halp_probe.models.loading import Checkpoint, LoadedModel, load_weights, open_checkpoint, read_weights
+from halp_probe.models.loading import Checkpoint, LoadedModel, load_weights, open_checkpoint
+from halp_probe.models.whole_weights import read_weights
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, CaptureSpec, Sample
 from halp_probe.shapes import questions, scenes
 from halp_probe.shards.names import layer_name

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from safetensors import SafetensorError
+
 from halp_probe.errors import InputError
+
+LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)  # what transformers and torch raise
 
 
 class ModelError(InputError):

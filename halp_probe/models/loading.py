@@ -12,20 +12,16 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoProcessor
-from transformers.utils import CONFIG_NAME
-from transformers.utils.hub import cached_file
 
 from halp_probe.errors import InputError
-from halp_probe.json_files import read_json
 from halp_probe.models.adapter_prompts import check_vocabulary, use_adapter_files
 from halp_probe.models.adapters import Adapter, apply_adapters, check_bases, check_no_adapter_inside, open_adapter
 from halp_probe.models.checkpoint_files import CheckpointFiles
 from halp_probe.models.compat import complete_outputs, hub_commit, ties_last_hidden_states
 from halp_probe.models.cpu_memory import keep_freed_memory
+from halp_probe.models.errors import LOAD_ERRORS
 from halp_probe.models.errors import ModelError as ModelError
-from halp_probe.models.errors import one_line
 from halp_probe.models.family import Family
 from halp_probe.models.fingerprints import local_revision
 from halp_probe.models.flat_configs import check_flat_keys
@@ -38,9 +34,7 @@ from halp_probe.models.quantization import bitsandbytes_config, check_runs
 from halp_probe.models.remote_code import check_code, check_own_class, check_own_code
 from halp_probe.models.templates import TEMPLATE_FILE
 from halp_probe.models.vision_attention import pack_vision_attention
-from halp_probe.models.whole_weights import check_files, check_head, check_loading, quiet_loading
-
-LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)  # what transformers and torch raise
+from halp_probe.models.whole_weights import read_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,54 +122,28 @@ def open_checkpoint(
     if name is None and not stack:
         raise ModelError("no model is named: pass `model`, or an `adapter`, which names its own")
     name = name or stack[0].base
-    parsed = parse_name(name)
-    revision = revision or parsed.revision or _adapter_revision(parsed, stack)
-    source = str(BUNDLED_FOLDER) if parsed.name == BUNDLED else name
-    trusted = check_code(name, source, trust_remote_code)
-    local = Path(source).is_dir()
-    if local and revision != parsed.revision:
-        raise ModelError(f"`revision` {revision}: {name} is a folder, which has no revisions; leave it out")
-    check_place(source)
+    trusted = check_code(name, _source(name), trust_remote_code)
+    revision = revision or parse_name(name).revision or _adapter_revision(parse_name(name), stack)
     try:
-        if not trusted:  # the code of a repository is found by the repository's name
-            source, commit = locate(source, revision, cache_dir=cache_dir)
-        else:
-            commit = revision if local else hub_commit(source, revision, cache_dir=cache_dir)
-        check_no_adapter_inside(name, source, commit, cache_dir)
-        if trusted:
-            check_own_code(source, commit, cache_dir)
-        where = {"cache_dir": cache_dir, "revision": commit, "trust_remote_code": trusted}
-        config = _answering_part(AutoConfig.from_pretrained(source, **where))
-        _check_tied(config, name)
-        if trusted:
-            check_own_class(config, name, source, commit, cache_dir)
-        family = family_for(
-            config,
-            lambda: AutoProcessor.from_pretrained(source, **where),
-            name,
-            trust_lookup=trust_lookup,
-            trusted=trusted,
-        )
-        files = CheckpointFiles(source=source, commit=commit, cache_dir=cache_dir)
-        check_flat_keys(config, files.content("config.json"))
-        image_token_id = int(attrgetter(family.image_token_id)(config))
-        processor, template_file = open_processor(files, config, image_token_id, name, where)
+        files = _find(name, revision, cache_dir=cache_dir, trusted=trusted)
+        config, family, processor, template_file = _open_files(files, name, trusted=trusted, trust_lookup=trust_lookup)
     except InputError:
         raise  # its message is complete
     except LOAD_ERRORS as error:
         raise _explain(name, error) from error
-    identity = local_revision(Path(source), with_code=trusted, verify=verify_weights) if local else str(commit)
-    if not local and not re.fullmatch(r"[0-9a-f]{40}", identity):
+    local = Path(_source(name)).is_dir()
+    identity = local_revision(Path(files.source), with_code=trusted, verify=verify_weights) if local else files.commit
+    if not local and not re.fullmatch(r"[0-9a-f]{40}", str(identity)):
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its `revision`")
     template = processor.chat_template
-    processor, stack = use_adapter_files(processor, stack, image_token_id)
+    processor, stack = use_adapter_files(processor, stack, int(attrgetter(family.image_token_id)(config)))
     if processor.chat_template != template:
         template_file = f"the files of {', '.join(adapter.name for adapter in stack)}"
-    check_bases(stack, name, identity)
+    check_bases(stack, name, str(identity))
     return Checkpoint(
         name=name,
-        source=source,
-        revision=identity,
+        source=files.source,
+        revision=str(identity),
         config=config,
         processor=processor,
         family=family,
@@ -183,6 +151,53 @@ def open_checkpoint(
         trusted=trusted,
         template_file=template_file,
     )
+
+
+def _source(name: str) -> str:
+    """Return what transformers can load: a bundled model is this installation's, whichever path names it."""
+    return str(BUNDLED_FOLDER) if parse_name(name).name == BUNDLED else name
+
+
+def _find(name: str, revision: str | None, *, cache_dir: str | None, trusted: bool) -> CheckpointFiles:
+    """Find the files of a model; those of the hub belong to one commit. Raises what `open_checkpoint` does, or OSError.
+
+    The code of a trusted repository is found by the repository's name, so its cached folder does not do.
+    """
+    source = _source(name)
+    local = Path(source).is_dir()
+    if local and revision != parse_name(name).revision:
+        raise ModelError(f"`revision` {revision}: {name} is a folder, which has no revisions; leave it out")
+    check_place(source)
+    commit = revision
+    if not trusted:
+        source, commit = locate(source, revision, cache_dir=cache_dir)
+    elif not local:
+        commit = hub_commit(source, revision, cache_dir=cache_dir)
+    check_no_adapter_inside(name, source, commit, cache_dir)
+    if trusted:
+        check_own_code(source, commit, cache_dir)
+    return CheckpointFiles(source=source, commit=commit, cache_dir=cache_dir)
+
+
+def _open_files(
+    files: CheckpointFiles, name: str, *, trusted: bool, trust_lookup: bool
+) -> tuple[Any, Family, Any, str]:
+    """Open configuration, family, processor and the name of the template's file; raises what `open_checkpoint` does."""
+    where = {"cache_dir": files.cache_dir, "revision": files.commit, "trust_remote_code": trusted}
+    config = _answering_part(AutoConfig.from_pretrained(files.source, **where))
+    _check_tied(config, name)
+    if trusted:
+        check_own_class(config, name, files.source, files.commit, files.cache_dir)
+    family = family_for(
+        config,
+        lambda: AutoProcessor.from_pretrained(files.source, **where),
+        name,
+        trust_lookup=trust_lookup,
+        trusted=trusted,
+    )
+    check_flat_keys(config, files.content("config.json"))
+    image_token_id = int(attrgetter(family.image_token_id)(config))
+    return config, family, *open_processor(files, config, image_token_id, name, where)
 
 
 def check_place(source: str) -> None:
@@ -288,37 +303,6 @@ def device_and_dtype(device: str, dtype: str) -> tuple[str, str]:
         raise ModelError(f"`device` {device}: torch sees no CUDA device; use `device='cpu'`")
     auto = "bfloat16" if device.startswith("cuda") else "float32"
     return device, auto if dtype == "auto" else dtype
-
-
-def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, **options: Any) -> Any:
-    """Load the base model with transformers; `dtype` "auto" is that of its files.
-
-    Raises ModelError, also if a weight is not in the files, has another shape there, or has no place in the model.
-    """
-    local = Path(checkpoint.source).is_dir()
-    where = {"cache_dir": cache_dir, "revision": None if local else checkpoint.revision}
-    if local:
-        check_files(Path(checkpoint.source))
-    if checkpoint.model_type.endswith("_thinker"):  # not the configuration that the checkpoint has
-        options["config"] = checkpoint.config
-    try:
-        with quiet_loading():
-            model, info = getattr(transformers, checkpoint.family.auto_class).from_pretrained(
-                checkpoint.source,
-                **where,
-                trust_remote_code=checkpoint.trusted,
-                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are refused below, by name
-                **options,
-            )
-        folder = Path(cached_file(checkpoint.source, CONFIG_NAME, **where)).parent
-    except LOAD_ERRORS as error:
-        on = f" on {options['device_map']}" if options.get("device_map") else ""
-        raise ModelError(f"cannot load model {checkpoint.name!r}{on}: {one_line(error)}") from error
-    check_loading(model, info, checkpoint.name)
-    check_head(model, check_files(folder), read_json(folder / CONFIG_NAME), checkpoint.name)
-    return model
 
 
 def _check_on_gpus(model: Any) -> None:

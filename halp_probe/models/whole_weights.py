@@ -1,4 +1,4 @@
-"""Check that a model's weights are those of its files: none missing, none made up, none left over.
+"""Read a model's weights, and check that they are those of its files: none missing, none made up, none left over.
 
 transformers initialises what it does not find at random and goes on; such a model's states mean nothing.
 """
@@ -13,13 +13,19 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 import transformers
 from torch import nn
+from transformers.utils import CONFIG_NAME
+from transformers.utils.hub import cached_file
 
 from halp_probe.json_files import read_json
-from halp_probe.models.errors import ModelError
+from halp_probe.models.errors import LOAD_ERRORS, ModelError, one_line
+
+if TYPE_CHECKING:
+    from halp_probe.models.loading import Checkpoint
 
 _INDEX = "model.safetensors.index.json"
 _POINTER = b"version https://git-lfs"
@@ -28,6 +34,37 @@ _EXPERT = re.compile(r"(.*\bexperts\.)(\d+)(\..*)")
 _FIRST = 3  # as many names are told
 
 logger = logging.getLogger(__name__)
+
+
+def read_weights(checkpoint: Checkpoint, *, cache_dir: str | None, dtype: str, **options: Any) -> Any:
+    """Load the base model with transformers; `dtype` "auto" is that of its files.
+
+    Raises ModelError, also if a weight is not in the files, has another shape there, or has no place in the model.
+    """
+    local = Path(checkpoint.source).is_dir()
+    where = {"cache_dir": cache_dir, "revision": None if local else checkpoint.revision}
+    if local:
+        check_files(Path(checkpoint.source))
+    if checkpoint.model_type.endswith("_thinker"):  # not the configuration that the checkpoint has
+        options["config"] = checkpoint.config
+    try:
+        with quiet_loading():
+            model, info = getattr(transformers, checkpoint.family.auto_class).from_pretrained(
+                checkpoint.source,
+                **where,
+                trust_remote_code=checkpoint.trusted,
+                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                **options,
+            )
+        folder = Path(cached_file(checkpoint.source, CONFIG_NAME, **where)).parent
+    except LOAD_ERRORS as error:
+        on = f" on {options['device_map']}" if options.get("device_map") else ""
+        raise ModelError(f"cannot load model {checkpoint.name!r}{on}: {one_line(error)}") from error
+    check_loading(model, info, checkpoint.name)
+    check_head(model, check_files(folder), read_json(folder / CONFIG_NAME), checkpoint.name)
+    return model
 
 
 def weight_names(file: Path) -> frozenset[str]:
