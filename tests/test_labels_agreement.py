@@ -277,8 +277,8 @@ def test_labels_of_other_shards_have_no_images(
         ("--labels labels.csv --compare reviewed.csv --column none", "no column 'none'"),
         ("--labels labels.csv --compare empty.csv", "empty.csv has no label in column 'label'"),
         ("--labels labels.csv --compare others.csv", "labels for other ids: none of its 1 question ids"),
-        ("--labels nothing.csv --compare reviewed.csv", "nothing.csv cannot be read"),
-        ("--shards s --out o.csv --compare nothing.csv", "nothing.csv cannot be read"),
+        ("--labels nothing.csv --compare reviewed.csv", "nothing.csv does not exist"),
+        ("--shards s --out o.csv --compare nothing.csv", "nothing.csv does not exist"),
     ],
 )
 def test_what_does_not_fit_is_one_clear_line_and_writes_nothing(
