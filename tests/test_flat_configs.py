@@ -76,6 +76,7 @@ def test_real_configs_pass_with_what_stands_beside(name: str, tmp_path: Path) ->
     check({key: value for key, value in raw.items() if not key.endswith(("token_id", "token_index"))}, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TINY if name != "gemma3n"])  # whose config cannot be saved
 def test_saved_configs_pass(name: str, tmp_path: Path) -> None:
     config = TINY[name].build()[0].config

@@ -17,6 +17,8 @@ from halp_probe.models.loading import load_weights, open_checkpoint
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import open_shards
 
+pytestmark = pytest.mark.slow
+
 CODE = Path(__file__).parent / "own_code"
 
 

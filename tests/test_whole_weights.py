@@ -121,6 +121,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_folder_is_refused_by_name(
     llava: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], broken: str
