@@ -14,6 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from halp_probe.engine.prompting import Prompt
 from halp_probe.models.loading import LoadedModel
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CHECK = ["--preset", "tiny", "--device", "cpu", "--check", "--images", "3", "--batch-tokens", "150"]
 

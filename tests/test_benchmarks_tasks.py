@@ -11,6 +11,8 @@ import pytest
 
 from halp_probe.answering.local import LocalAnswerer
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CHECK = ["--preset", "tiny", "--device", "cpu", "--check", "--images", "2", "--alone-images", "1"]
 

@@ -20,6 +20,8 @@ from halp_probe.models import options
 from halp_probe.models.naming import BUNDLED_FOLDER
 from halp_probe.shapes.dataset import write_dataset
 
+pytestmark = pytest.mark.slow
+
 ENCODER, PROJECTED = "vision_encoder_representation", "vision_only_representation"
 LATE_LAYERS = r".*language_model.*layers\.[345]\..*\.(q_proj|v_proj)"  # of 6
 TOWER_TOO = r".*\.(q_proj|v_proj|q|v|qkv)"

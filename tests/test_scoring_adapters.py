@@ -27,6 +27,8 @@ from halp_probe.scoring.compatibility import check_fits
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shards.reader import open_shards
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["adapters", "table"]  # fixtures
 REPRESENTATION = "query_token_representation/layer_5"
 
