@@ -87,15 +87,6 @@ def lying_index(folder: Path) -> None:
     (folder / INDEX).write_text(json.dumps(index))
 
 
-def untold_head(folder: Path) -> None:
-    """No head in the files, and a config that ties by its class's default alone."""
-    without("language_model.lm_head")(folder)
-    config = json.loads((folder / "config.json").read_text())
-    for part in (config, config["text_config"]):
-        part.pop("tie_word_embeddings", None)
-    (folder / "config.json").write_text(json.dumps(config))
-
-
 OTHER_LAYER = "model.language_model.layers.5."
 BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "deleted": (without("language_model.model.layers.1.mlp.down_proj"), f"1 missing from the files ({DOWN})"),
@@ -117,7 +108,6 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "no tower": (without("vision_tower"), "model.vision_tower."),
     "no projector": (without("multi_modal_projector"), "model.multi_modal_projector."),
     "no head": (without("language_model.lm_head"), "lm_head.weight"),
-    "untold head": (untold_head, "lm_head.weight"),
 }
 
 
@@ -195,6 +185,28 @@ def test_a_head_in_the_files_holds_whatever_the_config_ties(llava: Path, tmp_pat
         part["tie_word_embeddings"] = True
     (folder / "config.json").write_text(json.dumps(config))
     assert_same(read(folder), llava)
+
+
+@pytest.mark.parametrize("name", ["internvl", "mistral3", "gemma3"])
+def test_a_head_is_tied_by_what_the_config_says_not_by_a_default(name: str, tmp_path: Path) -> None:
+    """InternVL and Mistral 3 tie by transformers' default for the whole, though their language models do not.
+
+    Gemma's is tied in every release, so its files hold no head, and its configs need not say so.
+    """
+    loaded = tiny_model(name)
+    loaded.model.save_pretrained(tmp_path)
+    in_two_shards(tmp_path, {key: w for key, w in weights_of(tmp_path).items() if not key.endswith("lm_head.weight")})
+    config = json.loads((tmp_path / "config.json").read_text())
+    for part in (config, config["text_config"]):
+        part.pop("tie_word_embeddings", None)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    checkpoint = replace(loaded.checkpoint, source=str(tmp_path), name=name)
+    if name != "gemma3":
+        with pytest.raises(ModelError, match=r"hold no lm_head\.weight, and its config\.json does not say"):
+            read_weights(checkpoint, cache_dir=None, dtype="float32")
+        (tmp_path / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    model = read_weights(checkpoint, cache_dir=None, dtype="float32")
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
 def read(folder: Path) -> LoadedModel:

@@ -153,7 +153,7 @@ def check_loading(model: Any, info: Mapping[str, Collection[Any]], name: str) ->
     """
     left_over = sorted(key for key in info["unexpected_keys"] if not _predicts_further_tokens(key, model))
     shapes = [f"{key}: {tuple(held)} for {tuple(wanted)}" for key, held, wanted in sorted(info["mismatched_keys"])]
-    if info["missing_keys"] or shapes or any(_is_inside(key, model) for key in left_over):
+    if info["missing_keys"] or shapes or _any_inside(left_over, model):
         faults = {
             "missing from the files": sorted(info["missing_keys"]),
             "of another shape": shapes,
@@ -209,13 +209,15 @@ def quiet_loading() -> Iterator[None]:
         transformers.utils.logging.set_verbosity(verbosity)
 
 
-def _is_inside(key: str, model: nn.Module) -> bool:
-    """Return whether a weight lies below a module of the model, other than the model itself."""
-    modules = dict(model.named_modules())
+def _any_inside(keys: Collection[str], model: nn.Module) -> bool:
+    """Return whether one of these weights lies below a module of the model, other than the model itself."""
     base = getattr(model, "base_model_prefix", "")
-    parts = key.split(".")
-    parents = (".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
-    return next((parent for parent in parents if parent in modules), base) not in ("", base)
+    modules = {name for name, _ in model.named_modules()} - {"", base}
+    return any(key[:end] in modules for key in keys for end in _dots(key))
+
+
+def _dots(key: str) -> list[int]:
+    return [place for place, character in enumerate(key) if character == "."]
 
 
 def _predicts_further_tokens(key: str, model: Any) -> bool:
