@@ -141,6 +141,14 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
         open_checkpoint("shapes", adapters=[str(folder)])
 
 
+def test_a_template_that_shows_no_image_is_refused(tmp_path: Path) -> None:
+    """That of a language model, which a trainer of text alone saves with its adapter."""
+    folder = train_lora(tmp_path / "adapter")
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content[1].text }}{% endfor %}:")
+    with pytest.raises(ModelError, match=r"chat_template.jinja writes no token for it"):
+        open_checkpoint("shapes", adapters=[str(folder)])
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     folder = train_lora(tmp_path / "adapter")
     (folder / "tokenizer.json").write_text("{")

@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from halp_probe.models.checkpoint_files import CheckpointFiles
 from halp_probe.models.errors import ModelError, one_line
+from halp_probe.models.processors import fit_processor
 
 if TYPE_CHECKING:
     from halp_probe.models.adapters import Adapter
@@ -29,19 +31,21 @@ FILES = (  # all that may lie in an adapter's folder besides its weights
 )  # fmt: skip
 
 
-def use_adapter_files(processor: Any, adapters: Sequence[Adapter], image_token: int) -> tuple[Any, tuple[Adapter, ...]]:
+def use_adapter_files(
+    processor: Any, adapters: Sequence[Adapter], config: Any, image_token: int
+) -> tuple[Any, tuple[Adapter, ...]]:
     """Return the processor with the files of the adapters, of which the last has its way, and the adapters.
 
     An adapter that changes tokens or pictures gets an identity which says so; the template has its own place in a
-    state's identity. `image_token` is the id of the image placeholder. Raises ModelError for files that cannot be read,
-    and for a tokenizer that gives this id to another token.
+    state's identity. `image_token` is the id of the image placeholder in the model's `config`. Raises ModelError for
+    files that cannot be read or do not fit the model, and for a tokenizer that gives this id to another token.
     """
     found = []
     for adapter in adapters:
         before = _reading(processor)
         try:
             read = _read(processor, adapter.folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"`adapter` {adapter.name}: its tokenizer or processor cannot be read ({one_line(error)}); save them "
                 f"again, or take them out of {adapter.folder} if they are the base model's"
@@ -52,8 +56,12 @@ def use_adapter_files(processor: Any, adapters: Sequence[Adapter], image_token: 
                 f"`adapter` {adapter.name}: token {image_token} of its tokenizer is {placeholders[1]!r}, not "
                 f"{placeholders[0]!r}, which stands for an image; pass the model that it was trained on"
             )
+        after = _reading(read)
+        if after != before or read.chat_template != processor.chat_template:
+            files = CheckpointFiles(source=str(adapter.folder), commit=None, cache_dir=None)
+            fit_processor(read, files, config, image_token, adapter.name)
         processor = read
-        if (after := _reading(processor)) != before:
+        if after != before:
             mark = hashlib.sha256(after.encode()).hexdigest()[:16]
             adapter = replace(adapter, identity=f"{adapter.identity} with processor-{mark}")
         found.append(adapter)

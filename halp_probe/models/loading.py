@@ -136,7 +136,7 @@ def open_checkpoint(
     if not local and not re.fullmatch(r"[0-9a-f]{40}", str(identity)):
         raise ModelError(f"cannot tell which commit of {name!r} this is; pass its `revision`")
     template = processor.chat_template
-    processor, stack = use_adapter_files(processor, stack, int(attrgetter(family.image_token_id)(config)))
+    processor, stack = use_adapter_files(processor, stack, config, int(attrgetter(family.image_token_id)(config)))
     if processor.chat_template != template:
         template_file = f"the files of {', '.join(adapter.name for adapter in stack)}"
     check_bases(stack, name, str(identity))

@@ -45,12 +45,21 @@ def open_processor(
     that takes no images, cannot be built from its files or does not fit the model, and for a tokenizer that does not
     name a token which cannot be told otherwise; and what transformers raises for files that are missing.
     """
-    processor, said = _build(files.source, config, where), files.content("processor_config.json")
+    processor = _build(files.source, config, where)
+    return processor, fit_processor(processor, files, config, image_token_id, name)
+
+
+def fit_processor(processor: Any, files: CheckpointFiles, config: Any, image_token_id: int, name: str) -> str:
+    """Fill the settings that its files leave out, try it on a made picture, and return the name of the template's file.
+
+    Raises ModelError for a processor that does not fit the model.
+    """
+    said = files.content("processor_config.json")
     name_areas(processor.image_processor)
     settle_image_settings(processor, config, said, name)
     template_file = settle_template(processor, files, name)
     try_picture(processor, config, image_token_id, said=said, template_file=template_file, name=name)
-    return processor, template_file
+    return template_file
 
 
 def _build(source: str, config: Any, where: dict[str, Any]) -> Any:
