@@ -1,4 +1,4 @@
-"""Whether a text can be written anywhere, and how much of it is shown."""
+"""Check whether a text can be written anywhere, and shorten what is shown of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the proof of every family is made of: its prompts, what the engine captures of them, and the reference.
+"""Parts of the proof of every family: its prompts, what the engine captures of them, and the reference.
 
 The reference uses the processor and the model directly: `output_hidden_states`, plain module calls, `generate`.
 """
@@ -45,7 +45,7 @@ class Family:
     _computed: dict[tuple[Any, ...], tuple[Any, Any]] = field(default_factory=dict)
 
     def once(self, compute: Callable[[], Result], prompts: list[Prompt], *how: Any) -> Result:
-        """What `compute` gives for these prompts, computed once for the same model, settings and `how`."""
+        """Return what `compute` gives for these prompts, computed once for the same model, settings and `how`."""
         model = self.loaded.model
         settings = model.generation_config.to_json_string(use_diff=False)
         objects = (self.loaded, *prompts)  # kept with the result, so that no other object gets the id of one
@@ -82,8 +82,22 @@ def run(
     return [row for start in starts for row in engine.run(family.prompts[start : start + batch])]
 
 
+@pytest.fixture(params=["passed on", "handed out"])
+def feeding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, family: Family) -> None:
+    """Both ways in which the image's features reach the decoder; the second is that of transformers 5.17."""
+    if request.param == "handed out":
+        if not family.tiny.handed_out:
+            pytest.skip("this family's images do not enter by get_image_features: there is one way to feed them")
+        monkeypatch.setattr(image_entry, "takes_features", lambda model: False)
+
+
+@pytest.fixture(params=[False, True], ids=["whole", "shared"])
+def share_prefix(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
 def rows_of(family: Family, batch: int, **how: Any) -> list[Captured]:
-    """What `run` gives, computed once; the features' way to the decoder is one of the arguments."""
+    """Return what `run` gives, computed once; the features' way to the decoder is one of the arguments."""
     passed_on = image_entry.takes_features(family.loaded.model)
     arguments = (batch, *sorted(how.items()), passed_on)
     return family.once(lambda: run(family, batch, **how), family.prompts, run, *arguments)
@@ -122,7 +136,7 @@ def assert_close(vector: np.ndarray, reference: np.ndarray) -> None:
 
 
 def generated(family: Family, prompt: Prompt) -> tuple[torch.Tensor, list[float]]:
-    """What `generate` answers this prompt alone, and its tokens' log-probabilities; computed once."""
+    """Return what `generate` answers this prompt alone, and its tokens' log-probabilities; computed once."""
     return family.once(lambda: _generate(family, prompt), [prompt], generated)
 
 

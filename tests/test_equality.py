@@ -18,8 +18,10 @@ from family_proof import (
     assert_close,
     assert_same,
     family_of_prompts,
+    feeding,
     reference_of,
     rows_of,
+    share_prefix,
     single_inputs,
 )
 from PIL import Image
@@ -27,10 +29,11 @@ from tiny_models import TINY
 
 from halp_probe.engine.images import LoadedImage
 from halp_probe.engine.prompting import Prompter
-from halp_probe.models import image_entry
 from halp_probe.models.families.defaults import PREFIX_LM
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import Sample
+
+__all__ = ["feeding", "share_prefix"]  # fixtures
 
 pytestmark = pytest.mark.slow
 
@@ -44,20 +47,6 @@ def family(request: pytest.FixtureRequest) -> Family:
 def half(family: Family) -> Family:
     halved = LoadedModel(checkpoint=family.loaded.checkpoint, model=copy.deepcopy(family.loaded.model).bfloat16())
     return replace(family, loaded=halved)
-
-
-@pytest.fixture(params=["passed on", "handed out"])
-def feeding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, family: Family) -> None:
-    """Both ways in which the image's features reach the decoder; the second is that of transformers 5.17."""
-    if request.param == "handed out":
-        if not family.tiny.handed_out:
-            pytest.skip("this family's images do not enter by get_image_features: there is one way to feed them")
-        monkeypatch.setattr(image_entry, "takes_features", lambda model: False)
-
-
-@pytest.fixture(params=[False, True], ids=["whole", "shared"])
-def share_prefix(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
 
 
 def test_batch_of_eight_equals_batch_of_one(family: Family, share_prefix: bool) -> None:

@@ -19,10 +19,12 @@ from family_proof import (
     assert_answer,
     assert_is_answer,
     family_of_prompts,
+    feeding,
     generated,
     generation,
     rows_of,
     run,
+    share_prefix,
     shown_images,
     single_inputs,
 )
@@ -32,6 +34,8 @@ from halp_probe.engine.engine import Engine
 from halp_probe.models import image_entry
 from halp_probe.records import CaptureSpec
 
+__all__ = ["feeding", "share_prefix"]  # fixtures
+
 pytestmark = pytest.mark.slow
 
 PENALTY = 2.0
@@ -40,20 +44,6 @@ PENALTY = 2.0
 @pytest.fixture(scope="module", params=TINY)
 def family(request: pytest.FixtureRequest) -> Family:
     return family_of_prompts(request.param)
-
-
-@pytest.fixture(params=["passed on", "handed out"])
-def feeding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, family: Family) -> None:
-    """Both ways in which the image's features reach the decoder; the second is that of transformers 5.17."""
-    if request.param == "handed out":
-        if not family.tiny.handed_out:
-            pytest.skip("this family's images do not enter by get_image_features: there is one way to feed them")
-        monkeypatch.setattr(image_entry, "takes_features", lambda model: False)
-
-
-@pytest.fixture(params=[False, True], ids=["whole", "shared"])
-def share_prefix(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
 
 
 @pytest.mark.usefixtures("feeding")

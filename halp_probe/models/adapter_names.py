@@ -26,7 +26,7 @@ Rename = Callable[[str], str]
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where a weight of an adapter belongs."""
+    """Place of an adapter's weight, before and now."""
 
     old: str  # module, as the file names it
     new: str  # module of the model

@@ -19,7 +19,7 @@ GQA = {**SMALL, "num_key_value_heads": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """What is saved, by file."""
+    """Content of a folder, by file."""
 
     words: Words
     config: Mapping[str, Any]

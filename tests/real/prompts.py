@@ -1,4 +1,4 @@
-"""What thirteen real checkpoints make of one question and pictures of four sizes."""
+"""Facts of thirteen real checkpoints: what they make of one question and pictures of four sizes."""
 
 from __future__ import annotations
 
