@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -97,19 +98,21 @@ def test_new_tokens_and_the_template_are_the_adapter_s(spacious: Path, tmp_path:
     assert found.stack is not None and found.stack.startswith(f"{without.stack} with processor-")
 
 
-def test_files_that_are_the_base_model_s_change_nothing(tmp_path: Path) -> None:
+def test_files_that_are_the_base_model_s_change_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Most trainers save them with every adapter; shards of before are still of the same adapter."""
     folder = train_lora(tmp_path / "adapter")
     before = open_checkpoint("shapes", adapters=[str(folder)])
     processor = AutoProcessor.from_pretrained(BUNDLED_FOLDER)
     processor.tokenizer.padding_side = "right"
     processor.save_pretrained(folder)
+    caplog.set_level(logging.INFO, logger="halp_probe")
     after = open_checkpoint("shapes", adapters=[str(folder)])
+    assert not caplog.records
     assert (after.stack, after.chat_template_sha256) == (before.stack, before.chat_template_sha256)
 
 
 @pytest.mark.parametrize("what", ["template", "tokenizer", "pictures"])
-def test_each_part_is_used_by_itself(tmp_path: Path, what: str) -> None:
+def test_each_part_is_used_by_itself(tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture) -> None:
     folder = train_lora(tmp_path / "adapter")
     plain = open_checkpoint("shapes", adapters=[str(folder)])
     if what == "template":
@@ -125,7 +128,9 @@ def test_each_part_is_used_by_itself(tmp_path: Path, what: str) -> None:
         pictures = AutoProcessor.from_pretrained(BUNDLED_FOLDER).image_processor
         pictures.image_mean = [0.1, 0.2, 0.3]
         pictures.save_pretrained(folder)
+    caplog.set_level(logging.INFO, logger="halp_probe")
     found = open_checkpoint("shapes", adapters=[str(folder)])
+    assert "is used in place of the model's" in caplog.text
     assert (found.chat_template_sha256 == plain.chat_template_sha256) == (what != "template")
     assert (found.stack == plain.stack) == (what != "pictures")
     if what == "pictures":

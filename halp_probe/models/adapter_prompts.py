@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ FILES = (  # all that may lie in an adapter's folder besides its weights
     *_TOKENIZER, *_IMAGES, *_TEMPLATES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "merges.txt",
 )  # fmt: skip
+_log = logging.getLogger(__name__)
 
 
 def use_adapter_files(
@@ -60,6 +62,8 @@ def use_adapter_files(
         if after != before or read.chat_template != processor.chat_template:
             files = CheckpointFiles(source=str(adapter.folder), commit=None, cache_dir=None)
             fit_processor(read, files, config, image_token, adapter.name)
+            what = "chat template" if after == before else "tokenizer or processor"
+            _log.info("The %s of the adapter %s is used in place of the model's.", what, adapter.name)
         processor = read
         if after != before:
             mark = hashlib.sha256(after.encode()).hexdigest()[:16]
