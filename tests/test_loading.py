@@ -164,7 +164,6 @@ def with_code(tmp_path: Path) -> Path:
 def test_code_runs_only_when_its_repository_is_named(with_code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where somebody at the keyboard would say yes."""
     ran = with_code.parent / "ran"
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(with_code.parent / "modules"))
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     untrusted = open_checkpoint(str(with_code))
     assert type(untrusted.config).__name__ == "Qwen2_5_VLConfig" and not ran.exists()
@@ -187,7 +186,6 @@ def test_code_of_a_third_repository_does_not_run(with_code: Path) -> None:
 
 
 def test_a_model_that_needs_its_code_says_how_to_allow_it(with_code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(with_code.parent / "modules"))
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     config = json.loads((with_code / "config.json").read_text())
     (with_code / "config.json").write_text(json.dumps({**config, "model_type": "own_vl"}))
