@@ -7,6 +7,7 @@ _EXTRA_OF = {
     "accelerate": "training",
     "bitsandbytes": "quantization",
     "datasets": "tasks",
+    "math_verify": "math",
     "mapie": "abstention",
     "openai": "judge",
     "peft": "adapters",

@@ -6,21 +6,23 @@ import re
 
 CUT_OFF = "was cut off at the token limit"  # why a reply that is not finished counts as none
 
-_BEGIN, _END = "<think>", "</think>"
+# DeepSeek's and Qwen's tags, Mistral's, Kimi's
+_BEGIN = re.compile(r"<think(?:ing)?>|\[THINK\]|◁think▷")
+_END = re.compile(r"</think(?:ing)?>|\[/THINK\]|◁/think▷")
 
 # Only one fence around everything; a language stands on the fence's line, and "json" may stand before the brace.
 _FENCED = re.compile(r"```(?:[A-Za-z]*[ \t]*\r?\n|json\b)?((?:(?!```).)*)```", re.DOTALL)
 
 
 def after_thinking(reply: str) -> str | None:
-    """Return the text after the last `</think>`, stripped; None if the thinking never ends."""
+    """Return the text after the last end of thinking, stripped; None if the thinking never ends."""
     rest = _after_last_end(reply)
-    return None if _BEGIN in rest else rest.strip()
+    return None if _BEGIN.search(rest) else rest.strip()
 
 
 def without_thinking(reply: str) -> str:
-    """Return the text after the last `</think>`, up to a `<think>` that never ends."""
-    return _after_last_end(reply).partition(_BEGIN)[0]
+    """Return the text after the last end of thinking, up to a beginning that never ends."""
+    return _BEGIN.split(_after_last_end(reply), maxsplit=1)[0]
 
 
 def without_fence(text: str) -> str:
@@ -30,4 +32,5 @@ def without_fence(text: str) -> str:
 
 
 def _after_last_end(reply: str) -> str:
-    return reply.rpartition(_END)[2]
+    ends = [match.end() for match in _END.finditer(reply)]
+    return reply[ends[-1] :] if ends else reply

@@ -88,6 +88,7 @@ CLAIMED = [
     ("Are there more cats than dogs?", "There are not more cats than dogs.", NO),
     ("Is the umbrella closed?", "The umbrella is open, not closed.", NO),
     ("Is the car red?", "The red car is parked.", YES),
+    ("Is the glass full?", "The glass is half full", NO),
     (
         FLOOR,
         "Based on the image, the floor appears to be clean. It's a tiled floor, and the cat is lying on it; "
@@ -140,7 +141,6 @@ CLAIMED_NOTHING = [
     (CLOUD, "In the background there is no cloud", None),
     (SOFA, "There is no dog under the sofa", None),
     ("Is the door open?", "The door is not fully open", None),
-    ("Is the glass full?", "The glass is half full", None),
     ("Is the umbrella closed?", "The umbrella is not open, it is closed.", None),
     ("Are there more cats than dogs?", "There are more dogs than cats.", None),
     ("Is the car red?", "There's a red bus next to the car", None),
@@ -287,7 +287,7 @@ NUMBERS = [
     ("1", "the 1st", UNKNOWN),
     ("3", "several", UNKNOWN),
     ("3", "It's hard to tell, maybe 3", UNKNOWN),
-    ("0.5", "50%", UNKNOWN),
+    ("0.5", "50%", RIGHT),
     ("2", "2 million", UNKNOWN),
     ("10", "10:30", UNKNOWN),
 ]
@@ -456,7 +456,8 @@ def test_vqa_accuracy_of_a_list(humans: list[str]) -> None:
 
 def test_a_sentence_is_not_held_against_short_human_answers() -> None:
     truth = '["red", "red", "red"]'
-    assert judge("The car is red", truth).label is UNKNOWN
+    assert judge("The car is red", truth).label == RIGHT
+    assert judge("The car is red", truth, rule="vqa").label == WRONG, "the benchmark's own measure is equality"
     assert judge("The car is blue", truth).label == WRONG
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from halp_probe.tasks.letters import LETTERS, read_choice
+from halp_probe.labels.letters import LETTERS, read_choice
 
 CANNOT = "Cannot answer from the image"
 COLOURS = ("red", "blue", "green", CANNOT)

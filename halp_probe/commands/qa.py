@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.commands.task_run import report_outcome, run_task
+from halp_probe.labels.letters import Choice
 from halp_probe.task_files.caption_qa import read_questions, write_results
 from halp_probe.task_files.captionqa_rows import DOMAINS
 from halp_probe.task_files.splits import ALL
 from halp_probe.tasks.caption_qa import QaItem, parse
 from halp_probe.tasks.caption_qa_options import SHUFFLES
 from halp_probe.tasks.caption_qa_results import Tally, summary
-from halp_probe.tasks.letters import Choice
 from halp_probe.tasks.task import TaskInput
 
 if TYPE_CHECKING:

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
+from halp_probe.labels.contrary import contradicts
+from halp_probe.labels.lexicon import is_other_compound
 from halp_probe.labels.negation import NEGATORS, NEUTRAL, RELATIONS, Clause, clauses, spell_out, strip_scene
 from halp_probe.labels.normalise import sentences, word_set, words_of
 from halp_probe.labels.stems import NUMBER_WORDS, same_word
@@ -21,7 +23,7 @@ _CONDITIONS = word_set(  # a sentence with one of them states nothing
     """
     if whether unless might may maybe perhaps possibly could would should asks asked asking question like resembling
     resembles suggesting false incorrect incorrectly untrue wrong inaccurate mistaken misleading unlikely improbable
-    doubtful supposedly allegedly supposed
+    doubtful supposedly allegedly supposed doubt doubts suspect suspects guess assume assumes imagine glance initially
     """
 )
 _DEGREES_OF_DOUBT = word_set(  # a clause with one of them is neither a plain yes nor a plain no
@@ -105,6 +107,7 @@ def claimed_polarities(answer: str, question: str) -> set[str]:
     for sentence in clauses(stated):
         if sentence and not _states_nothing(sentence):
             found |= _of_sentence(sentence, about)
+            found |= {"no" for clause in sentence if contradicts(clause, words_of(question), about.words)}
     return found
 
 
@@ -133,7 +136,7 @@ def _of_clause(clause: Clause, about: YesNoQuestion) -> set[str]:
     negators = clause.negators()
     if any(_denies(clause.words, at, about) for at in negators):
         return {"no"}
-    if spots is None:
+    if spots is None or any(_names_other_thing(clause.words, spot) for spot in spots):
         return set()
     inside = [at for at in negators if at < spots[-1]]
     if inside:
@@ -147,6 +150,10 @@ def _of_clause(clause: Clause, about: YesNoQuestion) -> set[str]:
     if clause.words[trailing[0]] in ("without", "no"):
         return {"yes"}  # "a dog on the sofa without a collar"
     return {"no"} if _target(clause.words, trailing[0]) is None else set()  # "a dog on the sofa is not visible"
+
+
+def _names_other_thing(words: tuple[str, ...], spot: int) -> bool:
+    return spot > 0 and is_other_compound(words[spot - 1], words[spot])
 
 
 def _target(words: tuple[str, ...], negator: int) -> int | None:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from halp_probe.labels.absence import judge_absence
+from halp_probe.labels.lexicon import is_other_compound
+from halp_probe.labels.meaning import means
 from halp_probe.labels.negation import NEGATORS, NEUTRAL, Clause, clauses
 from halp_probe.labels.normalise import bare, sentences, word_set, words_of
+from halp_probe.labels.premise import denied_words, judge_premise
 from halp_probe.labels.refusal import is_refusal
-from halp_probe.labels.stems import NUMBER_WORDS, same_word, singular
+from halp_probe.labels.stems import NUMBER_WORDS, ORDINALS, same_word, singular
+from halp_probe.labels.unordered import judge_list, listed_values
+from halp_probe.labels.unspaced import is_unspaced, judge_unspaced
 from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compare_texts, right, unknown, wrong
 
 _ARTICLES = ("a", "an", "the")
@@ -18,8 +24,11 @@ _PLAIN_NOTHING = re.compile(
     r"(?: (?:there|visible|here))?",
     re.IGNORECASE,
 )
-_JUDGEABLE_WORDS = 3  # a longer truth can be said in other words, so its absence proves nothing
 _NEAR_OR = 3  # words between the truth and an "or" that makes it one of several offers
+_ASIDE = ("while", "whereas")  # what follows speaks of another thing: "France, while Germany is the second tallest"
+_IDIOM = re.compile(
+    r"\b(?:you(?:'re| are)|that(?:'s| is)|that sounds|all) right\b|\bright (?:now|away)\b", re.IGNORECASE
+)
 _BE = word_set("is are was were be does do did can")
 
 
@@ -30,23 +39,41 @@ def judge_exact(answer: str, truth: str, question: str = "") -> Verdict:
 
 
 def judge_contains(answer: str, truth: str, question: str) -> Verdict:
-    """Judge if a clean `answer` says the truth, as whole words one after the other, and does not deny it.
+    """Judge if a clean `answer` says the truth, in its words, their forms or synonyms, and does not deny it.
 
     A sentence that names the truth among other things ("a red car and a blue bus") counts as saying it; only an answer
-    that is nothing but a list ("red, blue and green") is unknown.
+    that is nothing but a list ("red, blue and green") is unknown. An answer that does not say it is wrong only where
+    it names another value or denies it.
     """
     said, wanted = bare(answer), bare(truth)
     if said == wanted:
         return right("contains", said, wanted)
-    if is_refusal(answer):
+    if denied_words(truth, question):
+        return judge_premise(answer, truth, question)
+    stated = _before_doubt(answer)
+    if not stated:
         return unknown("contains", wanted, REFUSAL, said)
+    if is_unspaced(truth) and is_unspaced(answer):
+        return judge_unspaced(answer, truth)
     if _another_script(answer, truth):
         return unknown("contains", wanted, "another script than the ground truth's", said)
     if wanted in _NOTHING:
-        return _judge_nothing(answer, said, wanted, question)
+        return _judge_nothing(stated, said, wanted, question)
     if said in _NOTHING:
         return wrong("contains", said, wanted)
-    return _judge_mentions(answer, said, wanted, question)
+    return _judge_mentions(_IDIOM.sub(" ", stated), said, truth, question)
+
+
+def _before_doubt(answer: str) -> str:
+    """Return the answer, or what it states in sentences before it says that it does not know; "" if that is nothing."""
+    if not is_refusal(answer):
+        return answer
+    kept = []
+    for sentence in sentences(answer):
+        if is_refusal(sentence):
+            break
+        kept.append(sentence)
+    return "\n".join(kept)
 
 
 def says(text: str, truth: str) -> bool:
@@ -54,24 +81,34 @@ def says(text: str, truth: str) -> bool:
     return bool(_spans(_words(text), _words(truth)))
 
 
-def _judge_mentions(answer: str, said: str, wanted: str, question: str) -> Verdict:
-    truth = _words(wanted)
-    found = {kind for sentence in clauses(answer) for clause in sentence for kind in _mentions(clause, truth, question)}
-    if not found and says(answer, wanted):
+def _judge_mentions(answer: str, said: str, truth: str, question: str) -> Verdict:
+    wanted, words = bare(truth), _words(truth)
+    found = _found(answer, words, question)
+    if not found and says(answer, truth):
         found = {"said"}  # the truth itself holds a comma or a "but"
+    if found == {"said"} and not (_offers(answer, words) or _mere_list(answer, words)):
+        return right("contains", said, wanted)
+    if not found and (values := listed_values(truth)):
+        own = frozenset(value for value in values if _found(answer, _words(value), question) == {"said"})
+        return judge_list(answer, truth, question, own)
     if not found:
-        if len(truth) > _JUDGEABLE_WORDS:
-            return unknown("contains", wanted, "not said in these words", said)
-        return wrong("contains", said, wanted, "does not say it")
+        meant = means(answer, words, question)
+        return right("contains", said, wanted, meant) if meant else judge_absence(answer, said, wanted, question)
     if found == {"denied"}:
         return wrong("contains", said, wanted, "denies it")
     if len(found) > 1:
         return unknown("contains", wanted, CONFLICT, said)
-    if _offers(answer, truth) or _mere_list(answer, truth):
-        return unknown("contains", wanted, "names several answers", said)
-    return (
-        right("contains", said, wanted) if found == {"said"} else unknown("contains", wanted, "unclear mention", said)
-    )
+    return unknown("contains", wanted, "names several answers" if found == {"said"} else "unclear mention", said)
+
+
+def _found(answer: str, truth: list[str], question: str) -> set[str]:
+    """Return how the answer's clauses mention the truth."""
+    return {
+        "unclear" if kind == "said" and clause.after in _ASIDE else kind
+        for sentence in clauses(answer)
+        for clause in sentence
+        for kind in _mentions(clause, truth, question)
+    }
 
 
 def _mentions(clause: Clause, truth: list[str], question: str) -> set[str]:
@@ -90,6 +127,8 @@ def _mention(words: list[str], start: int, stop: int, question: str) -> str:
             return "unclear"
     after = words[stop : stop + 3]
     if len(after) > 1 and after[0] in _BE and after[1] in NEGATORS and all(w in NEUTRAL for w in after[2:]):
+        return "unclear"
+    if stop - start == 1 and start and is_other_compound(words[start - 1], words[start]):
         return "unclear"
     # "the shape left of the red circle": words of the question again, not an answer to it
     asked, echoed = _fold(words_of(question)), words[start : stop + 1]
@@ -181,12 +220,12 @@ def _words(text: str, keep_articles: bool = False) -> list[str]:
 def _fold(words: list[str] | tuple[str, ...]) -> list[str]:
     """Remove accents and write number words as digits."""
     plain_words = ("".join(c for c in unicodedata.normalize("NFKD", w) if not unicodedata.combining(c)) for w in words)
-    return [str(NUMBER_WORDS.get(word, word)) for word in plain_words]
+    return [ORDINALS.get(word, str(NUMBER_WORDS.get(word, word))) for word in plain_words]
 
 
 def _another_script(answer: str, truth: str) -> bool:
     """Check if the truth's letters are Latin and the answer's are not, or if one has no spaces between words."""
-    if any("\u0e00" <= c <= "\u0eff" or "\u3040" <= c <= "\u9fff" for c in answer + truth):
+    if is_unspaced(answer) or is_unspaced(truth):
         return True
     latin = [any(c.isalpha() and unicodedata.name(c, "").startswith("LATIN") for c in text) for text in (answer, truth)]
     return any(c.isalpha() for c in answer) and any(c.isalpha() for c in truth) and latin[0] != latin[1]

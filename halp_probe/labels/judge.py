@@ -27,9 +27,9 @@ from halp_probe.labels.judge_prompt import (
     verdict_key,
 )
 from halp_probe.labels.table import LabelError, LabelRow
+from halp_probe.labels.truth import human_answers
 from halp_probe.labels.verdict import EMPTY_ANSWER, NO_TRUTH
 from halp_probe.labels.verdict_cache import StoredVerdict, VerdictCache
-from halp_probe.labels.vqa import human_answers
 from halp_probe.progress import Counter, Progress, silent
 
 JUDGE = "judge"  # the rule of a label that a judge model gave

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from halp_probe.endpoint import Completion
-from halp_probe.labels.vqa import human_answers
+from halp_probe.labels.truth import human_answers
 from halp_probe.reply_text import after_thinking
 
 RIGHT, WRONG, UNKNOWN = "right", "wrong", "unknown"  # the words a judge may say

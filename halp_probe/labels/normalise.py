@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 from halp_probe.labels.echo import strip_prompt
+from halp_probe.labels.json_answer import json_answer
 
 _QUOTES = str.maketrans(dict.fromkeys("‘’‚‛´ʼ′", "'") | dict.fromkeys("“”„‟«»″", '"') | {"\u00ad": "", "⁄": "/"})
 _CONTROL = re.compile(r"[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2060\ufeff]")
@@ -13,6 +14,7 @@ _LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}")
 _MARKDOWN = re.compile(
     r"\*\*|__|`+|^\s*\#+\s+|^\s*>\s+|^\s*[-*•]\s+(?=\S)|\$|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)", re.MULTILINE
 )
+_WORD = r"\w+(?:[.,]\d+)*(?:(?<=\b\w)(?:\+\+|\#))?"  # "1,200", "c++", "c#"
 _WRAPPED = 40  # characters in a line that may have been broken only to fit a page
 _ARTICLES = frozenset(("a", "an", "the"))
 _CONTRACTED = (("won't", "will not"), ("can't", "can not"), ("cannot", "can not"), ("shan't", "shall not"))
@@ -33,11 +35,12 @@ def plain(text: str) -> str:
 
 
 def clean(answer: str, question: str = "") -> str:
-    """Return the answer without echoed prompt, thinking and markdown.
+    """Return the answer without echoed prompt, thinking, JSON around it and markdown.
 
     A line break is left where a sentence ends.
     """
-    text = plain(strip_prompt(plain(answer), plain(question)))
+    text = strip_prompt(plain(answer), plain(question))
+    text = plain(json_answer(text) or text)
     text = _MARKDOWN.sub("", _LATEX_TEXT.sub(r"\1", text))
     text = re.sub(r"[^\S\n]+", " ", text)
     text = re.sub(r" *(?:\n *)+", "\n", text).strip()
@@ -47,7 +50,7 @@ def clean(answer: str, question: str = "") -> str:
 
 def bare(text: str) -> str:
     """Remove case, punctuation, articles and white space: the form that `exact` compares. Never empties a text."""
-    words = re.findall(r"\w+(?:[.,]\d+)*", plain(text).casefold().replace("'", "").replace("_", " "))
+    words = re.findall(_WORD, plain(text).casefold().replace("'", "").replace("_", " "))
     kept = [word for word in words if word not in _ARTICLES]
     return " ".join(kept or words) or " ".join(plain(text).casefold().split())
 
@@ -66,4 +69,4 @@ def words_of(text: str) -> list[str]:
         text = text.replace(short, full)
     text = _UNQUOTED_NOT.sub(r"\1 not", text.replace("n't", " not"))
     text = re.sub(r"'(?:s|re|ve|ll|d|m)?\b", " ", text)
-    return re.findall(r"\w+(?:[.,]\d+)*", text.replace("_", " "))
+    return re.findall(_WORD, text.replace("_", " "))

@@ -1,27 +1,35 @@
-"""Rule number: the one number an answer gives, in digits or words."""
+"""Rule number: the one number an answer gives, in digits or words, with or without a unit."""
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
 from itertools import pairwise
 
+from halp_probe.labels.counted import about, asked_thing, asks_year, is_year, without_echoes
 from halp_probe.labels.normalise import bare, plain, sentences, words_of
-from halp_probe.labels.numerals import Numeral, numerals, whole_numeral
+from halp_probe.labels.numerals import Numeral, fraction, numerals, whole_numeral
 from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import same_word
-from halp_probe.labels.verdict import REFUSAL, Verdict, compare_texts, unknown
+from halp_probe.labels.units import PERCENT, convert, unit_asked
+from halp_probe.labels.verdict import REFUSAL, Verdict, right, unknown, wrong
 
 _CONTEXT = 120  # characters before a number that may say what it is; keeps long answers linear
 _ZERO = Numeral(value=Decimal(0), start=0, end=0, scaled=False)
+_ONE = Numeral(value=Decimal(1), start=0, end=0, scaled=False)
 _DECLARATION = re.compile(  # what stands right before a number that is given as the answer
     r"""(?: \b (?:answer|count|result) \b (?:\ to\ [^.?!\n]{0,60}?)? \s* (?:is|:|=|would\ be) \s*
             (?:that\ )? (?:there\ (?:are|is)\ )?
         | \b total (?:\ number)? (?:\ of\ [a-z]+)? (?:\ is|\ are|,|:)? (?:\ there\ (?:are|is))? (?:\ of)? \s*
-        | \\boxed\{\s* | =\s* )
+        | \\boxed\{\s* )
         ["'(]* (?:exactly\ |about\ |approximately\ |around\ |only\ )? $""",
     re.IGNORECASE | re.VERBOSE,
 )
+_EQUALS = re.compile(r"[=≈]\s*[$€£]?\s*$")
+_OPERATOR = re.compile(r"\s*(?:[*×·+/÷^]|[-–−]\s|[a-z]\b\s*[+=])")
 _BOUND = re.compile(
     r"\b(?:more than|less than|fewer than|at least|at most|up to|over|under|almost|nearly|not|no|or|between)\s+$"
     r"|n't\s+$",
@@ -40,11 +48,31 @@ _NO_COUNT = re.compile(
     r"(?:doubt|idea|way|problem|more|longer|question|information|clear|definite|answer|evidence|indication|sign)\b",
     re.IGNORECASE,
 )
+_LONE = re.compile(r"\b(?:an? )?(?:single|lone|sole|solitary)\s+(?P<things>(?:\w+\s*){1,3})", re.IGNORECASE)
+_ONE_OF = re.compile(r"^\W*(?:only )?one of the\b", re.IGNORECASE)
+_ADDED = re.compile(r"[:;,(—–-]\s*$")
+_AMOUNT = re.compile(r"\bhow (?:many|often)\b", re.IGNORECASE)
 
 
-def judge_number(answer: str, truth: str, question: str) -> Verdict:
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a number may lie from the truth: `relative` to it (0.05 = 5 %), or equal when rounded to `decimals`."""
+
+    relative: float = 0.0
+    decimals: int | None = None
+
+
+EXACT = Tolerance()
+
+
+def judge_number(answer: str, truth: str, question: str, tolerance: Tolerance = EXACT) -> Verdict:
     """Judge a clean `answer`; unknown unless it gives one number, or declares one among several."""
+    part = fraction(truth)
     wanted = _only_number(truth)
+    if part is None and wanted is not None and (own := fraction(answer)) is not None and own.denominator != 1:
+        part = _value(wanted)
+    if part is not None:
+        return _judge_fraction(answer, truth, part)
     if wanted is None:
         return unknown("number", bare(truth), "the ground truth is no number")
     said = _declared_numbers(answer)
@@ -56,14 +84,12 @@ def judge_number(answer: str, truth: str, question: str) -> Verdict:
         said, problem = _undeclared_numbers(answer, question)
         if problem:
             return unknown("number", wanted.text, problem)
-    if _differs_by_scale(said[0], wanted):
-        return unknown("number", wanted.text, "the same digits in another unit", said[0].text)
-    return compare_texts("number", said[0].text, wanted.text)
+    return _compare(said[0], wanted, question, tolerance)
 
 
 def is_number(truth: str) -> bool:
-    """Check if a ground truth is one number and nothing else."""
-    return whole_numeral(truth) is not None
+    """Check if a ground truth is one number, with a unit or without, or a fraction, and nothing else."""
+    return whole_numeral(truth) is not None or fraction(truth) is not None
 
 
 def _only_number(truth: str) -> Numeral | None:
@@ -73,35 +99,128 @@ def _only_number(truth: str) -> Numeral | None:
     return whole_numeral(truth) or (found[0] if len(found) == 1 else None)
 
 
+def _compare(said: Numeral, wanted: Numeral, question: str, tolerance: Tolerance) -> Verdict:
+    value, target = said.value, wanted.value
+    unit = wanted.unit or (unit_asked(question) if said.unit and said.unit != PERCENT else "")
+    if said.unit == PERCENT and wanted.unit != PERCENT and value != target and value == 100 * target:
+        if "percent" in question.lower() or "%" in question:
+            return unknown("number", wanted.text, "the same digits in another unit", said.text)
+        value = value / 100
+    elif wanted.unit == PERCENT and not said.unit and value != target and 100 * value == target:
+        value = 100 * value
+    elif said.unit and unit and said.unit != unit and PERCENT not in (said.unit, unit):
+        converted = convert(value, said.unit, unit)
+        if converted is None:
+            return unknown("number", wanted.text, "a number of another unit", said.text)
+        value = converted
+    elif _differs_by_scale(said, wanted):
+        if said.scaled and not wanted.scaled and not _AMOUNT.search(question) and question.strip():
+            value = target  # "3.2 million" of a chart whose axis is in millions
+        else:
+            return unknown("number", wanted.text, "the same digits in another unit", said.text)
+    same = _near(value, target, tolerance)
+    return (right if same else wrong)("number", said.text, wanted.text)
+
+
+def _near(value: Decimal, wanted: Decimal, tolerance: Tolerance) -> bool:
+    if tolerance.decimals is not None:
+        step = Decimal(1).scaleb(-tolerance.decimals)
+        return value.quantize(step, ROUND_HALF_UP) == wanted.quantize(step, ROUND_HALF_UP)
+    return abs(value - wanted) <= Decimal(str(tolerance.relative)) * abs(wanted)
+
+
+def _judge_fraction(answer: str, truth: str, wanted: Fraction) -> Verdict:
+    """Judge where truth or answer is a fraction: equal values are right, in fractions, decimals or per cent."""
+    said = fraction(answer)
+    if said is None:
+        inside = {own for text in re.findall(r"(?<![\d/.])-?\d+\s*/\s*\d+(?![\d/])", answer) if (own := fraction(text))}
+        number = _only_said(answer)
+        said = inside.pop() if len(inside) == 1 and number is None else number
+    if said is None:
+        return unknown("number", bare(truth), REFUSAL if is_refusal(answer) else "no fraction could be read")
+    if said != wanted and fraction(truth) is None:
+        return unknown("number", bare(truth), "a fraction, where the ground truth is none", str(said))
+    return (right if said == wanted else wrong)("number", str(said), bare(truth))
+
+
+def _only_said(answer: str) -> Fraction | None:
+    found = {_value(number) for number in _declared_numbers(answer) or numerals(answer)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _value(number: Numeral) -> Fraction:
+    return Fraction(number.value) / (100 if number.unit == PERCENT else 1)
+
+
 def _undeclared_numbers(answer: str, question: str) -> tuple[list[Numeral], str]:
     """Return the number that the answer is about, or why there is no such number."""
-    found = numerals(answer)
-    if not found:
-        return ([_ZERO], "") if _says_none(answer, question) else ([], "no number could be read")
+    found = without_echoes(numerals(answer), question)
+    thing = asked_thing(question)
+    if thing is not None and thing.partitive and _ONE_OF.match(answer):
+        return [_ONE], ""
+    if asks_year(question) and (years := [number for number in found if is_year(number)]):
+        found = years
+    others = False
+    if thing is not None:
+        found, others = about(found, answer, thing)
+    if not found or others:
+        if _says_none(answer, question) and not found:
+            return [_ZERO], ""
+        if not found and _says_lone(answer, question):
+            return [_ONE], ""
+        if not found:
+            return [], "no number of what was asked" if others else "no number could be read"
     if len({number.value for number in found}) > 1:
-        return [], "several numbers and none declared"
+        total = _total(answer, found)
+        return ([total], "") if total else ([], "several numbers and none declared")
+    return found, _doubt(answer, found, counted=thing is not None)
+
+
+def _doubt(answer: str, found: Sequence[Numeral], *, counted: bool) -> str:
+    """Return why the only number that was found may not be the answer; "" if nothing speaks against it."""
     if any(_BOUND.search(_before(answer, number)) for number in found):
-        return [], "a bound, not a number"
+        return "a bound, not a number"
+    if found[-1].end == len(answer) and len(sentences(answer)) > 1 and _ADDED.search(_before(answer, found[-1])[-30:]):
+        return "it ends within a list"
+    if len(answer) == found[-1].end and re.search(r"\b(?:let me|let's|I(?:'ll| will)) (?:count|see)\b", answer, re.I):
+        return "it ends while it counts"
     for sentence in sentences(answer):
-        here = numerals(sentence)
+        here = [number for number in numerals(sentence) if any(number.value == one.value for one in found)]
         if here and (_ANOTHER.search(sentence, here[0].end) or _is_repeated(sentence, here)):
-            return [], "several things counted and no total"
-    return found, ""
+            named = counted and re.match(r"\W*there (?:are|is)\b", sentence, re.IGNORECASE) and here[0].value > 1
+            if not named or _is_repeated(sentence, here):
+                return "several things counted and no total"
+    return ""
 
 
-def _is_repeated(sentence: str, found: list[Numeral]) -> bool:
+def _total(answer: str, found: Sequence[Numeral]) -> Numeral | None:
+    """Return the first number if the others, behind a colon or a bracket, add up to it: "5 people: 3 women, 2 men"."""
+    first, *others = numerals(answer)
+    parts = {number.value for number in others}
+    if first.value in parts or sum(number.value for number in others) != first.value or len(others) < 2:
+        return None
+    return first if first.value in {number.value for number in found} else None
+
+
+def _is_repeated(sentence: str, found: Sequence[Numeral]) -> bool:
     """Check for the same number twice in a sentence ("two here and two there"), other than "three (3)"."""
     return any(sentence[one.end : other.start].strip() not in ("(", "") for one, other in pairwise(found))
 
 
 def _declared_numbers(answer: str) -> list[Numeral]:
+    """Return the numbers that are declared as the answer; the last result of a calculation if none is."""
     found = numerals(answer)
-    declared = []
+    declared, results = [], []
     for number, after in zip(found, [*found[1:], None], strict=False):
-        in_range = after is not None and _RANGE.fullmatch(answer[number.end : after.start])
-        if not in_range and (_DECLARATION.search(_before(answer, number)) or _stands_alone(answer, number)):
+        if after is not None and _RANGE.fullmatch(answer[number.end : after.start]):
+            continue
+        before = _before(answer, number)
+        if _DECLARATION.search(before) or _stands_alone(answer, number):
             declared.append(number)
-    return declared
+        elif _EQUALS.search(before) and not _OPERATOR.match(answer, number.end):
+            results.append(number)
+    last = [number for number in results if "\n" not in answer[number.end :].strip("\n ")][-1:]
+    return declared or (last if len({number.value for number in results}) > 1 else results)
 
 
 def _before(answer: str, number: Numeral) -> str:
@@ -125,15 +244,20 @@ def _says_none(answer: str, question: str) -> bool:
     """
     answer = re.sub(r"n't\b", " not", answer)
     answer = re.sub(r"^no\s*[,.;:]\s*", "", answer, flags=re.IGNORECASE)
-    question_words = [word for word in words_of(question) if len(word) > 2]
-    for match in _NONE.finditer(answer):
-        if match["nothing"]:
-            return True
-        if not question_words:
-            return not _NO_COUNT.match(match["things"])
-        if any(same_word(thing, word) for thing in words_of(match["things"]) for word in question_words):
-            return True
-    return False
+    return any(match["nothing"] or _is_asked(match["things"], question) for match in _NONE.finditer(answer))
+
+
+def _says_lone(answer: str, question: str) -> bool:
+    """Check if the answer says that there is one: "a single sheep"."""
+    return any(_is_asked(match["things"], question) for match in _LONE.finditer(answer))
+
+
+def _is_asked(things: str, question: str) -> bool:
+    """Check that words behind a "no" or "single" name a thing of the question; any thing, if there is no question."""
+    own = [word for word in words_of(question) if len(word) > 2]
+    if not own:
+        return not _NO_COUNT.match(things)
+    return any(same_word(thing, word) for thing in words_of(things) for word in own)
 
 
 def _differs_by_scale(said: Numeral, wanted: Numeral) -> bool:

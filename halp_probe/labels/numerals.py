@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 
 from halp_probe.labels.normalise import plain, word_set, words_of
 from halp_probe.labels.stems import NUMBER_WORDS
+from halp_probe.labels.units import PERCENT, unit_after
 
 _TENS = {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 _SMALL = NUMBER_WORDS | _TENS
@@ -33,19 +35,22 @@ _NO_NOUN_AFTER_ONE = word_set(
 )
 _NEAR = 40  # characters around a "one" that show if it is a number or a pronoun
 _PICTURE = word_set("image picture photo scene total")
+_MINUS = re.compile(r"(?<![\d)] )\b(?:minus|negative)\s+$", re.IGNORECASE)
+_FRACTION = re.compile(r"(?:(?P<whole>-?\d+)\s+)?(?P<above>-?\d+)\s*/\s*(?P<below>\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Numeral:
     """Number at text[start:end], with its `value`.
 
-    `scaled` is true with thousand, million … or a percent sign.
+    `scaled` is true with thousand, million … or a percent sign. `unit` is the name of the unit behind it, or "".
     """
 
     value: Decimal
     start: int
     end: int
     scaled: bool
+    unit: str = ""
 
     @property
     def text(self) -> str:
@@ -62,20 +67,39 @@ def numerals(text: str) -> list[Numeral]:
         value = _value(match)
         if value is None or (match[0].lower() == "one" and not _counts(text, match)):
             continue
-        percent = re.match(r"\s?(?:%|percent\b|k\b|bn\b)", text[match.end() :], re.IGNORECASE)
+        unit, _ = unit_after(text, match.end())
+        percent = unit == PERCENT or re.match(r"\s?(?:k\b|bn\b)", text[match.end() :], re.IGNORECASE)
         scaled = bool(match["scale"] or percent or (match["words"] and set(words_of(match["words"])) & set(_SCALES)))
-        found.append(Numeral(value=value, start=match.start(), end=match.end(), scaled=scaled))
+        if _MINUS.search(text, max(0, match.start() - _NEAR), match.start()) and value > 0:
+            value = -value
+        found.append(Numeral(value=value, start=match.start(), end=match.end(), scaled=scaled, unit=unit))
     return found
 
 
+def fraction(text: str) -> Fraction | None:
+    """Return the value of a text that is a fraction or a mixed number and nothing else: "3/4", "1 1/2"."""
+    match = _FRACTION.fullmatch(plain(text).strip(" .()"))
+    if match is None or not int(match["below"]):
+        return None
+    part = Fraction(int(match["above"]), int(match["below"]))
+    whole = int(match["whole"] or 0)
+    return whole + part if whole >= 0 else whole - part
+
+
 def whole_numeral(text: str) -> Numeral | None:
-    """Return the number that the whole text is, a currency sign or % allowed; None for any other text."""
-    text = plain(text).strip(" .!")
-    percent = text.endswith("%")
-    text = re.sub(r"^[$€£]\s*|\s*%$", "", text)
-    match = _NUMBER.fullmatch(text)
+    """Return the number that the whole text is, with a currency sign or a unit or without; None for any other text."""
+    text = re.sub(r"^[$€£]\s*", "", plain(text).strip(" .!"))
+    negative = re.match(r"(?:minus|negative)\s+", text, re.IGNORECASE)
+    body = text[negative.end() :] if negative else text
+    match = _NUMBER.match(body)
     value = _value(match) if match else None
-    return None if value is None else Numeral(value=value, start=0, end=len(text), scaled=percent)
+    if match is None or value is None:
+        return None
+    unit, end = unit_after(body, match.end())
+    if end != len(body):
+        return None
+    scaled = bool(match["scale"] or unit == PERCENT)
+    return Numeral(value=-value if negative else value, start=0, end=len(text), scaled=scaled, unit=unit)
 
 
 def _value(match: re.Match[str]) -> Decimal | None:

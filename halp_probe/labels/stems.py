@@ -27,6 +27,13 @@ NUMBER_WORDS = {
         )
     )
 }
+ORDINALS = dict(
+    zip(
+        ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"),
+        ("1st", "2nd", "3rd", "4th", "5th", "6th", "7th", "8th", "9th", "10th"),
+        strict=True,
+    )
+)
 _IRREGULAR = {
     "men": "man",
     "women": "woman",
@@ -60,6 +67,21 @@ def singular(word: str) -> str:
     if word.endswith("ies"):
         return word[:-3] + "y"
     return word[:-2] if re.search(r"(?:ss|sh|ch|x|zz)es$", word) else word[:-1]
+
+
+def base_forms(word: str) -> tuple[str, ...]:
+    """Return the forms under which a lexicon may list the word, each once: itself, its singular, its verb's base."""
+    forms = [word]
+    if " " in word:
+        first, _, last = word.rpartition(" ")
+        return tuple(dict.fromkeys((word, f"{first} {singular(last)}")))
+    forms.append(singular(word))
+    for ending in ("ing", "ed"):
+        root = word.removesuffix(ending)
+        if root != word and len(root) >= 2 and re.search("[aeiouy]", root):
+            forms += [root[:-1]] if re.search(r"([bdgklmnprt])\1$", root) and not root.endswith("ll") else []
+            forms += [root, root + "e"]
+    return tuple(dict.fromkeys(forms))
 
 
 def stem(word: str) -> str:

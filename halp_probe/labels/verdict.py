@@ -10,6 +10,7 @@ EMPTY_ANSWER = "empty answer"
 NO_TRUTH = "no ground truth"
 REFUSAL = "refusal"
 CONFLICT = "evidence conflicts"
+ABSENT = "does not say it, nor anything else of its kind"
 
 
 @dataclass(frozen=True, kw_only=True)

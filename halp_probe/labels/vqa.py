@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-from halp_probe.labels.freeform import says
 from halp_probe.labels.normalise import plain, word_set
 from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import NUMBER_WORDS
+from halp_probe.labels.truth import human_answers
 from halp_probe.labels.verdict import REFUSAL, Verdict, compare_texts, right, unknown, wrong
 
 _FULL_MARKS = 3  # humans who must have given an answer for accuracy 1
@@ -46,29 +46,6 @@ def judge_vqa(answer: str, truth: str, question: str = "") -> Verdict:
     if matches:
         return unknown("vqa", shown, f"only {matches} of {len(normal)} human answers", said)
     return _refusal_or(wrong("vqa", said, shown, f"none of {len(normal)} human answers"), answer)
-
-
-def judge_vqa_sentence(answer: str, truth: str, question: str = "") -> Verdict:
-    """Judge as `judge_vqa`, but a longer text that holds a human answer is unknown.
-
-    The equality of the benchmark is for short answers.
-    """
-    verdict = judge_vqa(answer, truth, question)
-    if verdict.label == 1 and any(says(verdict.answer, human) for human in human_answers(truth) or ()):
-        return unknown("vqa", verdict.truth, "a longer text that holds a human answer", verdict.answer)
-    return verdict
-
-
-def human_answers(truth: str) -> list[str] | None:
-    """Return the texts of a JSON list; None if `truth` is not such a list."""
-    if not truth.lstrip().startswith("["):
-        return None
-    try:
-        loaded = json.loads(truth)
-    except json.JSONDecodeError:
-        return None
-    texts = [str(item) for item in loaded if isinstance(item, str | int | float) and not isinstance(item, bool)]
-    return texts if len(texts) == len(loaded) else None
 
 
 def official(text: str) -> str:

@@ -9,8 +9,9 @@ from halp_probe.labels.negation import strip_scene
 from halp_probe.labels.normalise import bare, sentences
 from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compare_texts, unknown
+from halp_probe.labels.yes_no_words import asks_yes_no, leading_abroad, polarity_of
 
-_NAMES = {"yes": "yes", "true": "yes", "y": "yes", "no": "no", "false": "no", "n": "no"}
+_DIGITS = {"1": "yes", "0": "no"}  # of a truth, where the question is a yes/no question
 _SAID = {"yes": "yes", "yeah": "yes", "yep": "yes", "yup": "yes", "no": "no", "nope": "no"}
 _BOTH = re.compile(
     r"[\"'(]*\b(?:yes[\"']?\s*(?:or|and|/|\|)\s*[\"']?no|no[\"']?\s*(?:or|and|/)\s*[\"']?yes)\b[\"')]*", re.I
@@ -23,6 +24,16 @@ _OPENING = (
 _LEADING = re.compile(
     rf"[\W_]*{_OPENING}[\"'(]*{_WORD}(?:{_STOP}|(?<=yes)(?![-'\w]|\s+no\b)|(?=\s+(?:there|it|the|this|that"
     r"|these|those|they|he|she|i|we|you|because)\b))",
+    re.I,
+)
+_EMPHATIC = re.compile(  # "Absolutely! The boat …"; "absolutely not"
+    r"\W*(?:absolutely|certainly|definitely|indeed|of course|that(?:'s| is) (?:correct|right|true)|affirmative)"
+    r"(?P<not> not)?\s*[.,!]",
+    re.I,
+)
+_FIRST_LOOK = re.compile(  # what it seems to be is not what the answer says it is
+    r"\b(?:at (?:a )?first (?:glance|sight|look)|initially|at a glance|on first (?:look|inspection)"
+    r"|(?:one|you|it) (?:might|may|could) (?:think|say|appear|seem))\b",
     re.I,
 )
 _AMONG = re.compile(rf"[,;—–]\s*{_OPENING}{_WORD}{_STOP}", re.I)  # "Based on the image, no, …", "so, no, it's not"
@@ -45,11 +56,11 @@ _POLITE = re.compile(
 
 def judge_yes_no(answer: str, truth: str, question: str) -> Verdict:
     """Judge a clean `answer`; unknown unless every yes/no that can be read in it says the same."""
-    wanted = _NAMES.get(bare(truth))
+    wanted = truth_polarity(truth, question)
     if wanted is None:
         return unknown("yes_no", bare(truth), "the ground truth is no yes/no")
     hedged = is_refusal(answer)
-    found = stated_polarities(answer)
+    found = stated_polarities(answer, question)
     if not hedged:
         found |= claimed_polarities(_strip_lead(answer), question)
     if len(found) > 1:
@@ -59,15 +70,27 @@ def judge_yes_no(answer: str, truth: str, question: str) -> Verdict:
     return compare_texts("yes_no", found.pop(), wanted)
 
 
-def stated_polarities(answer: str) -> set[str]:
+def truth_polarity(truth: str, question: str) -> str | None:
+    """Return "yes" or "no" for a ground truth that says one ("Yes, there is.", "是"); None for any other.
+
+    1 and 0 say so where the question asks for yes or no.
+    """
+    said = polarity_of(truth)
+    return _DIGITS.get(bare(truth)) if said is None and asks_yes_no(question) else said
+
+
+def stated_polarities(answer: str, question: str = "") -> set[str]:
     """Return the polarities that are stated outright: leading, declared, concluding."""
-    whole = bare(answer)
-    if whole in _NAMES:
-        return {_NAMES[whole]}
+    if said := polarity_of(bare(answer)):
+        return {said}
     found: set[str] = set()
     for n, sentence in enumerate(sentences(_BOTH.sub(" ", answer))):
-        if sentence.endswith("?"):
+        if sentence.endswith("?") or _FIRST_LOOK.search(sentence):
             continue
+        if n == 0 and (abroad := leading_abroad(sentence, question)):
+            found.add(abroad)
+        if n == 0 and (emphatic := _EMPHATIC.match(sentence)):
+            found.add("no" if emphatic["not"] else "yes")
         sentence = strip_scene(sentence).strip()
         for match in _matches(sentence):
             if not _is_withdrawn(sentence, match):

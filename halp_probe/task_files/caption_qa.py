@@ -9,12 +9,12 @@ from typing import Any
 from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
 from halp_probe.json_files import read_json
+from halp_probe.labels.letters import Choice
 from halp_probe.task_files.captionqa_rows import read_rows
 from halp_probe.tasks import caption_qa_results as results
 from halp_probe.tasks import captions
 from halp_probe.tasks.caption_qa import CAPTION_QA, CAPTION_QA_ON_CAPTIONS, QaItem
 from halp_probe.tasks.caption_qa_items import AskingOptions, QaRow, make_items
-from halp_probe.tasks.letters import Choice
 from halp_probe.tasks.task import TaskInput
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from halp_probe.labels.letters import LETTERS, Choice, read_choice
 from halp_probe.labels.verdict import Verdict, compare_texts, unknown
 from halp_probe.records import Sample
 from halp_probe.tasks.caption_qa_options import declines
-from halp_probe.tasks.letters import LETTERS, Choice, read_choice
 from halp_probe.tasks.task import Task
 
 # The prompts are the benchmark's own, character for character.

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from halp_probe.labels.letters import LETTERS
 from halp_probe.records import Failure
 from halp_probe.tasks.caption_qa import QaItem
 from halp_probe.tasks.caption_qa_options import (
@@ -18,7 +19,6 @@ from halp_probe.tasks.caption_qa_options import (
     shown_options,
     stable_order,
 )
-from halp_probe.tasks.letters import LETTERS
 
 STAGE = "data"
 

@@ -28,7 +28,7 @@ _ANOTHER = re.compile(
 )
 _GOES_ON = re.compile(  # what may follow the letter of an option
     r"""
-    ["')\]}]* \s* (?: $ | [.,;:)\]}。、,;!] | [—–-] \s | [(（] | [一-鿿]
+    ["')\]}]* \s* (?: $ | [.,;:)\]}。、,;!] (?![A-Za-z]) | [—–-] \s | [(（] | [一-鿿]
     | (?:because|since|as|for|which|so|but|and|or|due|based|given) \b )
     """,
     re.VERBOSE,
@@ -90,7 +90,7 @@ def number(text: str, options: Sequence[str]) -> frozenset[int]:
     Empty where an option holds a number: "2" may then mean a count.
     """
     head = _NUMBER.match(text)
-    if head is None or any(numerals(option) for option in options):
+    if head is None or not any(options) or any(numerals(option) for option in options):
         return frozenset()
     index = int(head[1]) - 1
     rest_of_text = _AFTER_LETTER.sub("", head["rest"], count=1).strip()

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from halp_probe.labels.normalise import clean, sentences
+from halp_probe.labels.option_head import letters, number, same_text
+from halp_probe.labels.option_mentions import find_mentions
 from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.verdict import CONFLICT, EMPTY_ANSWER, REFUSAL
-from halp_probe.tasks.option_head import letters, number, same_text
-from halp_probe.tasks.option_mentions import find_mentions
+from halp_probe.reply_text import after_thinking
 
 LETTERS = string.ascii_uppercase
 DECLARED, LETTER, NUMBER, TEXT = "declared", "letter", "number", "text"
@@ -110,7 +111,8 @@ def read_choice(reply: str, options: Sequence[str]) -> Choice:
     """Return the option that `reply` chooses among `options`, which the prompt showed as A, B and so on."""
     reply_text = clean(reply)
     if not reply_text:
-        return Choice(index=None, reason="it never got past its thinking" if "<think>" in reply else EMPTY_ANSWER)
+        never_ended = bool(reply.strip()) and after_thinking(reply) is None
+        return Choice(index=None, reason="it never got past its thinking" if never_ended else EMPTY_ANSWER)
     found = sorted([*_declarations(reply_text, options), *_confirmations(reply_text)], key=lambda one: one.start)
     if declared := [one for one in found if one.options]:
         return _of(_agreement(declared, reply_text, options), DECLARED, options)
