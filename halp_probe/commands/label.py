@@ -25,11 +25,12 @@ def run(args: argparse.Namespace) -> int:
     label_flags.check(args)
     judge = label_flags.judge_config(args)
     if args.compare is None:
-        label_into(args.out, args.shards, args.rule, args.table, args.column, judge)
+        numbers = label_flags.tolerances(args)
+        label_into(args.out, args.shards, args.rule, args.table, args.column, judge, **numbers)
         return 0
     person = comparison.reference(args.compare, args.column or "label")  # first: a judge may take hours
     if args.labels is None:
-        label_into(args.out, args.shards, args.rule, judge=judge)
+        label_into(args.out, args.shards, args.rule, judge=judge, **label_flags.tolerances(args))
     _compare(Path(args.labels or args.out), person, args.shards)
     return 0
 
@@ -41,6 +42,8 @@ def label_into(
     table: str | None = None,
     column: str | None = None,
     judge: JudgeConfig | None = None,
+    tolerance: float = 0.0,
+    decimals_column: str | None = None,
 ) -> None:
     """Write labels.csv of the answers in the shards, and print a summary."""
     from halp_probe.tasks.labelling import label  # here, so that --help needs no h5py
@@ -49,7 +52,16 @@ def label_into(
     if judge is not None and judge.cache is None:
         judge = replace(judge, cache=Path(out).with_suffix(".verdicts.jsonl"))
     with progress_on_terminal() as progress:
-        labels = label(shards, rule=rule, table=table, column=column, judge=judge, progress=progress)
+        labels = label(
+            shards,
+            rule=rule,
+            table=table,
+            column=column,
+            judge=judge,
+            tolerance=tolerance,
+            decimals_column=decimals_column,
+            progress=progress,
+        )
     labels.write(out)
     print(summary(labels.rows, str(out), labels.notes))
 

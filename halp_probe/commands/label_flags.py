@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from halp_probe.commands.arguments import positive
 from halp_probe.labels.comparison import DISAGREEMENTS
@@ -20,6 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="labels.csv", help="the labels table to write")
     parser.add_argument(
         "--rule", choices=RULES, help="how answers are judged; auto (the default) picks by the ground truth's shape"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=not_negative_number,
+        default=0.0,
+        metavar="SHARE",
+        help="numbers are right within this share of the truth (0.05 for charts; 0)",
+    )
+    parser.add_argument(
+        "--decimals-column",
+        metavar="NAME",
+        help="column of the shards that says to how many decimals numbers are compared (MathVista: precision)",
     )
     parser.add_argument("--table", metavar="FILE", help="CSV of labels made elsewhere; needs --column")
     parser.add_argument(
@@ -101,6 +114,19 @@ def judge_config(args: argparse.Namespace) -> JudgeConfig | None:
     if "tokens" in flags:
         flags["max_tokens"] = flags.pop("tokens")
     return JudgeConfig(which=args.judge, **flags)
+
+
+def tolerances(args: argparse.Namespace) -> dict[str, Any]:
+    """Return how far numbers may be from the truth, as `label` takes it."""
+    return {"tolerance": args.tolerance, "decimals_column": args.decimals_column}
+
+
+def not_negative_number(text: str) -> float:
+    """Parse a number of 0 or more, for argparse's `type`."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
+    return value
 
 
 def _above_zero(text: str) -> float:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
+from halp_probe.labels.number import Tolerance
 from halp_probe.labels.rules import judge
 from halp_probe.labels.table import LabelError, LabelRow, count, row
 
@@ -42,14 +43,38 @@ def answers_of(shards: Answers) -> list[str]:
     return answers
 
 
-def judge_answers(shards: Answers, rule: str | None = None) -> list[LabelRow]:
-    """Judge each answer, in the shards' order; without a `rule` the shape of each ground truth picks its own."""
+def judge_answers(
+    shards: Answers, rule: str | None = None, tolerance: float = 0.0, decimals_column: str | None = None
+) -> list[LabelRow]:
+    """Judge each answer, in the shards' order; without a `rule` the shape of each ground truth picks its own.
+
+    Numbers are right within `tolerance`, a share of the truth; `decimals_column` names a column that says to how many
+    decimals both are rounded instead, row by row. Raises LabelError for a column that is missing or holds no numbers.
+    """
     truths, questions = shards.text("ground_truth_answer"), text_of(shards, "question")
-    cells = zip(shards.question_ids, answers_of(shards), truths, questions, strict=True)
+    tolerances = _tolerances(shards, tolerance, decimals_column)
+    cells = zip(shards.question_ids, answers_of(shards), truths, questions, tolerances, strict=True)
     return [
-        row(question_id, judge(answer, truth, question=question, rule=rule or "auto"))
-        for question_id, answer, truth, question in cells
+        row(question_id, judge(answer, truth, question=question, rule=rule or "auto", tolerance=near))
+        for question_id, answer, truth, question, near in cells
     ]
+
+
+def _tolerances(shards: Answers, tolerance: float, column: str | None) -> list[Tolerance]:
+    if column is None:
+        return [Tolerance(relative=tolerance)] * len(shards.question_ids)
+    if not shards.has(column):
+        raise LabelError(f"the shards have no column {column!r}, which `decimals_column` names; check its name")
+    found = []
+    for question_id, cell in zip(shards.question_ids, shards.text(column), strict=True):
+        try:
+            decimals = int(float(cell)) if cell.strip() else None
+        except ValueError:
+            raise LabelError(
+                f"question {question_id!r}: {cell!r} in the column {column!r} is no number of decimals; leave it blank"
+            ) from None
+        found.append(Tolerance(relative=0.0 if decimals is not None else tolerance, decimals=decimals))
+    return found
 
 
 def summary(rows: Sequence[LabelRow], out: str, notes: Sequence[str] = ()) -> str:

@@ -23,6 +23,8 @@ def label(
     table: str | os.PathLike[str] | None = None,
     column: str | None = None,
     judge: JudgeConfig | None = None,
+    tolerance: float = 0.0,
+    decimals_column: str | None = None,
     progress: ProgressChoice = None,
 ) -> Labels:
     """Label each answer in the shards: 0 right, 1 hallucinated, None where there is no verdict.
@@ -38,6 +40,9 @@ def label(
     judge
         A judge model, asked about all answers or only those that the rules leave unknown. Its verdicts are kept in
         `judge.cache`; where that is None, in `labels.verdicts.jsonl` beside the shards.
+    tolerance, decimals_column
+        How far a number may be from the truth: a share of it (0.05 for charts, as ChartQA does), or a column of the
+        shards that says to how many decimals both are rounded (`precision`, in MathVista).
     progress
         Progress of the judge, as in `extract`.
 
@@ -65,7 +70,8 @@ def label(
         rows, notes = list(reviewed.rows), [reviewed.note] if reviewed.note else []
     else:
         task = opened.attributes.get("task")
-        rows = judge_answers(opened, rule) if task is None else judge_task(opened, task, rule)
+        near = (tolerance, decimals_column)
+        rows = judge_answers(opened, rule, *near) if task is None else judge_task(opened, task, rule)
         if judge is not None:
             cache = Path(judge.cache or opened.files[0].parent / "labels.verdicts.jsonl")
             with display(progress) as report:
