@@ -51,6 +51,8 @@ class _Reader:
                         f"more follows after its list, in line {stream.line}", "write one list, or an object a line"
                     )
                 return
+            if not first:
+                return
             if first != "{":
                 found = f"it has no member {member!r}" if first == "[" else "it is no list and no object"
                 self._refuse(found, "a table of JSON is a list of objects, or an object a line")
