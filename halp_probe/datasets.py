@@ -103,12 +103,17 @@ def _open(
     """Return the form of a table, None in memory, its columns and its records."""
     if isinstance(table, str | os.PathLike):
         opened = open_table(table, TableError)
-        return opened.form, opened.columns, opened.records
+        blanks = any(name != name.strip() for name in opened.columns)
+        return opened.form, opened.columns, map(_stripped, opened.records) if blanks else opened.records
     frame = None if isinstance(table, Sequence) else table
     rows: Iterable[Mapping[str, object]] = table if frame is None else frame.to_dict("records")  # type: ignore[assignment]
     keys = list(dict.fromkeys(name for row in rows for name in row)) if frame is None else list(frame.columns)
     records = (Record(number, {str(name): row.get(name) for name in keys}, "row") for number, row in enumerate(rows, 1))
     return None, [str(name) for name in keys], records
+
+
+def _stripped(record: Record) -> Record:
+    return replace(record, values={name.strip(): value for name, value in record.values.items()})
 
 
 def _filled(samples: Sequence[Sample], names: Collection[str]) -> Iterator[Sample]:

@@ -17,9 +17,11 @@ def value_at(values: Mapping[str, object], path: str) -> object:
     A column of that very name is meant first, then that of the longest beginning. Below None all is None. Raises
     LookupError where there is no such place.
     """
+    if path in values:
+        return values[path]
     if (column := column_of(path, values)) is None:
         raise LookupError(path)
-    return values[path] if column == path else _inside(values[column], path[len(column) + 1 :])
+    return _inside(values[column], path[len(column) + 1 :])
 
 
 def _inside(value: object, path: str) -> object:

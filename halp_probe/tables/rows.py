@@ -38,7 +38,7 @@ class RowReader:
 
     def read(self, record: Record) -> Sample | Failure:
         """Return the record's sample, or why it has none. Raises the table's error for the name of a further column."""
-        values = {name.strip(): value for name, value in record.values.items()}
+        values = record.values
         question_id = ""
         try:
             question_id = self._plain(values, "question_id", record)
@@ -70,6 +70,8 @@ class RowReader:
     def _plain(self, values: Mapping[str, object], name: str, record: Record) -> str:
         """Return a value that must be one text or number."""
         value = self._value(values, name, record)
+        if isinstance(value, str):
+            return value
         if isinstance(value, Mapping | list | tuple | bytes | bytearray | memoryview):
             kind = "an object" if isinstance(value, Mapping) else "bytes" if isinstance(value, bytes) else "a list"
             raise _RowError(f"{record.place}: {name} is {kind}, not a text; choose a part of it with `columns`")
