@@ -12,7 +12,7 @@ _EXTRA_OF = {
     "openpyxl": "tables",
     "peft": "adapters",
     "pyarrow": "tables",
-    "requests": "app",
+    "requests": "tables",
     "streamlit": "app",
     "timm": "timm",
 }

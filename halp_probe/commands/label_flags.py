@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rule", choices=RULES, help="how answers are judged; auto (the default) picks by the ground truth's shape"
     )
-    parser.add_argument("--table", metavar="FILE", help="CSV of labels made elsewhere; needs --column")
+    parser.add_argument("--table", metavar="FILE", help="table of labels made elsewhere, of any form; needs --column")
     parser.add_argument(
         "--column",
         metavar="NAME",

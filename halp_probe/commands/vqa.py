@@ -8,6 +8,7 @@ from pathlib import Path
 from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.commands.image_flags import add_link_argument, image_folder
+from halp_probe.commands.table_flags import add_table_arguments, table_options
 from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.records import Sample
 from halp_probe.task_files.table import read_vqa
@@ -20,14 +21,12 @@ USUAL = UsualLimits(max_new_tokens=64)
 
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
     """Add the flags that name the table and the folder of images."""
-    add = group.add_argument
-    add("--vqa-dataset", type=Path, help="CSV with question_id, image_id, question, answer")
-    add("--images-dir", type=Path, help="folder of the images: {images_dir}/{image_id}")
+    add_table_arguments(group, "question_id, image_id, question, answer")
 
 
 def read_input(args: argparse.Namespace) -> TaskInput[Sample, str]:
     """Read the table's questions. Raises what `read_vqa` raises."""
-    return read_vqa(args.vqa_dataset, image_folder(args.images_dir, args))
+    return read_vqa(args.vqa_dataset, image_folder(args.images_dir, args), table_options(args))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -61,8 +61,10 @@ def _open(path: Path, error: type[InputError]) -> Iterator[tuple[Any, Any]]:
         except InputError:
             raise
         except _BROKEN as found:
-            reason = " ".join(str(found).split())[:300]
-            raise error(f"{path} is no whole Excel workbook ({reason}); save it anew as .xlsx") from found
+            why = " ".join(str(found).split())[:300]
+            raise error(
+                f"{path} is a zip file, and no whole Excel workbook ({why}); save the sheet anew as .xlsx or CSV"
+            ) from found
 
 
 def _choose(workbook: Any, sheet: str, path: Path, error: type[InputError]) -> str:

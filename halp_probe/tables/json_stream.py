@@ -13,6 +13,8 @@ from halp_probe.tables.records import Number
 _BLOCK = 1 << 16  # characters
 _LONGEST = 200_000_000  # characters of one value
 _SLACK = 16  # characters of the longest word or escape that the end of a block can cut
+_OPEN = "Unterminated string"  # as the package json says it
+_WORDS = ("true", "false", "null", "-")
 _BLANKS = " \t\r\n"
 _KINDS = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
 
@@ -81,10 +83,10 @@ class JsonStream:
             try:
                 value, end = _DECODER.raw_decode(self._buffer, self._at)
             except json.JSONDecodeError as found:
-                unfinished = found.pos >= len(self._buffer) - _SLACK or found.msg.startswith("Unterminated string")
-                if self._ended or not unfinished:
-                    if unfinished:
-                        self._cut_off(self.line)
+                if self._ended and self._is_unfinished(found):
+                    self._cut_off(self.line)
+                early = found.pos < len(self._buffer) - _SLACK and not found.msg.startswith(_OPEN)
+                if self._ended or early:
                     self._refuse(found.msg, found.pos)
             except (ValueError, RecursionError) as found:
                 self._refuse(str(found) if isinstance(found, _FaultError) else "a value is too large", self._at)
@@ -132,6 +134,12 @@ class JsonStream:
         more = self._text.read(max(_BLOCK, len(waiting)))
         self._buffer, self._at, self._ended = waiting + more, 0, not more
         return bool(more)
+
+    def _is_unfinished(self, found: json.JSONDecodeError) -> bool:
+        """Return whether it is the end of the text that makes a value wrong."""
+        rest = self._buffer[found.pos :].strip()
+        cut_escape = found.msg.endswith("escape") and len(rest) <= _SLACK and rest[:1] in '"\\u'
+        return cut_escape or found.msg.startswith(_OPEN) or any(word.startswith(rest) for word in _WORDS)
 
     def _refuse(self, problem: str, position: int) -> NoReturn:
         line = self.line + self._buffer.count("\n", self._at, position)

@@ -14,14 +14,16 @@ from halp_probe.tables.json_stream import JsonStream, kind_of
 from halp_probe.tables.records import Record
 from halp_probe.text_files import open_text
 
+_LINES = {".jsonl", ".ndjson"}  # endings of which a single object is a line, whatever it holds
 KEY = "key"  # the column of an object's keys, where its members are the rows
 
 
 def json_records(path: Path, error: type[InputError], member: str = "") -> Iterator[Record]:
     """Yield the records of a file of JSON.
 
-    A table is objects one after the other, as in JSON lines; a list of objects; or one object with a list of objects
-    in it, with lists of one length as its columns, or with nothing but objects, whose keys become the column `key`.
+    A table is objects one after the other, as in JSON lines; a list of objects; or one object, in a file that is not
+    named as JSON lines, with a list of objects in it, with lists of one length as its columns, or with nothing but
+    objects, whose keys become the column `key`.
     `member` names the list where an object holds several. Raises `error` for JSON of another shape, and for a file
     that is broken or cut off.
     """
@@ -51,12 +53,14 @@ class _Reader:
                         f"more follows after its list, in line {stream.line}", "write one list, or an object a line"
                     )
                 return
+            if not first:
+                return
             if first != "{":
                 found = f"it has no member {member!r}" if first == "[" else "it is no list and no object"
                 self._refuse(found, "a table of JSON is a list of objects, or an object a line")
             members = {name: _survey(stream) for name in stream.members()}
             alone = not stream.peek()
-        if alone:
+        if alone and not _LINES & set(self._path.suffixes[-2:]):
             yield from self._of_object(members, member)
         elif member:
             self._refuse(f"it has an object a line, and no member {member!r}", "leave the name after # out")
