@@ -17,6 +17,7 @@ def _captionqa(source: Source) -> Iterator[Question | NotAsked]:
             image=row["image"],
             text=row["question"],
             truth=row["answer"],
+            tied=(f"row {row['row']}",),
             columns={"domain": part, **{name: row[name] for name in _EXTRA}},
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -129,8 +128,3 @@ def images_folder(root: Path, folders: Sequence[str], names: Sequence[str], samp
     counts = {folder: sum((folder / name).is_file() for name in wanted) for folder in there}
     best = max(counts.values(), default=0)
     return next((folder for folder, count in counts.items() if count == best), root)
-
-
-def in_folder(name: str) -> bool:
-    """Return whether a picture's name stays in its folder."""
-    return not Path(name).is_absolute() and ".." not in Path(os.path.normpath(name)).parts
