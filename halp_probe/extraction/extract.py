@@ -344,6 +344,7 @@ def _write_record(
     names = ("checkpoint_interval", "store_dtype", "seed")
     details = {
         **options.source,
+        **task_input.origin,
         "images_dir": str(task_input.images_dir),
         **{name: getattr(options, name) for name in names},
     }

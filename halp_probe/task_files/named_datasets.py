@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,13 @@ from halp_probe.task_files.named_files import DownloadError, NamedFiles, images_
 from halp_probe.task_files.named_hub import HubRows
 from halp_probe.task_files.named_rows import Asked, Keep, ask, equal_pictures, table_rows
 from halp_probe.task_files.table_pictures import collect_pictures
+from halp_probe.tasks.task import TaskInput
+from halp_probe.tasks.vqa import vqa_by
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_log = logging.getLogger(__name__)
 _NOT_AS_PUBLISHED = (TypeError, ValueError, AttributeError, KeyError, IndexError)  # of a row that is made otherwise
 
 
@@ -107,6 +111,16 @@ class Dataset:
             "benchmark_left_out": dict(self.left_out),
             "benchmark_notes": list(self.notes),
         }
+
+    def task_input(self) -> TaskInput[Sample, str]:
+        """Return the questions as the input of the task `vqa`, judged by the benchmark's rule."""
+        return TaskInput(
+            task=vqa_by(self.benchmark.rule or "auto"),
+            items=self.samples,
+            failures=self.failures,
+            images_dir=self.images_dir,
+            origin=self.origin(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,3 +305,11 @@ def _by_url(sample: Sample, images_dir: ImagesDir) -> Sample:
     """Return the sample with its URL in place of its picture's name, where that is no file."""
     url = sample.extra.get("url", "")
     return replace(sample, image_id=url) if url and not (folder_path(images_dir) / sample.image_id).is_file() else sample
+
+
+def read_named(name: str, data_root: Path | None, reading: Reading) -> TaskInput[Sample, str]:
+    """Read a benchmark as the input of the task `vqa`, judged by its own rule. Raises as `dataset` does."""
+    found = read_dataset(choose(name, reading.columns), data_root, reading)
+    for note in found.notes:
+        _log.info("%s: %s.", found.benchmark.title, note)
+    return found.task_input()
