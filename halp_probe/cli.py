@@ -31,6 +31,7 @@ COMMANDS = {
     "shapes": "draw a ShapesVQA data set: pictures of shapes and a table of questions",
     "extract": "capture hidden states and answers into HDF5 shards",
     "dense-caption": "describe every object in images, with its place",
+    "datasets": "list the benchmarks that are known by name, or check a download of one",
     "families": "list the supported model families",
     "fuse": "build a VLM from a pretrained vision tower and language model",
     "audit": "re-tokenise every row of the shards and check the token positions",

@@ -20,15 +20,20 @@ def add_table_arguments(group: argparse._ActionsContainer, columns: str, *, requ
         help=f"table with {columns}: CSV, TSV, JSON, JSON lines, Parquet, Arrow or .xlsx (FILE.xlsx#SHEET)",
     )
     add("--images-dir", type=Path, help="folder of the images: {images_dir}/{image_id}; none if the table holds them")
-    add(
+    add_column_argument(group)
+    add("--pictures-dir", type=Path, help="where images go that the table holds or has URLs of (OUTPUT_DIR/pictures)")
+    add("--allow-urls", action="store_true", help="fetch images of which the table has URLs")
+
+
+def add_column_argument(group: argparse._ActionsContainer) -> None:
+    """Add `--column`."""
+    group.add_argument(
         "--column",
         dest="columns",
         action=_AddColumn,
         metavar="NAME=THEIRS",
         help="the table's column for one of ours, such as question=text, or a dotted path: image_id=images.0",
     )
-    add("--pictures-dir", type=Path, help="where images go that the table holds or has URLs of (OUTPUT_DIR/pictures)")
-    add("--allow-urls", action="store_true", help="fetch images of which the table has URLs")
 
 
 def table_options(args: argparse.Namespace) -> TableOptions:
