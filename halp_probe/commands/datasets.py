@@ -9,6 +9,7 @@ from pathlib import Path
 
 from halp_probe.commands.image_flags import add_link_argument, image_folder
 from halp_probe.commands.table_flags import add_column_argument
+from halp_probe.commands.terminal import with_flags
 from halp_probe.errors import InputError
 
 _WIDTH = 110  # characters of a line
@@ -47,10 +48,11 @@ def run(args: argparse.Namespace) -> int:
     check = check_download(chosen, args.data_root, reading)
     print()
     _show(check.facts)
-    for warning in check.warnings:
-        print(f"warning: {warning}")
-    for error in check.errors:
-        print(f"error: {error}")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for level, lines in (("warning", check.warnings), ("error", check.errors)):
+        for line in lines:
+            print(f"{level}: {with_flags(line, parser)}")
     where = args.data_root or args.images_dir
     if check.errors:
         print(f"{where} cannot be used as {args.name}")

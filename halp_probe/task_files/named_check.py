@@ -51,7 +51,7 @@ def check_download(chosen: Chosen, root: Path | None, reading: Reading) -> Check
         return check
     check.warnings += source.notes if isinstance(source, HubRows) else []
     check.warnings += [f"question {each.question_id}: {each.reason}" for each in (*table.failures, *failures)[:_SHOWN]]
-    _check_questions(source, asked, table, check)
+    _check_questions(chosen, asked, table, check)
     if not isinstance(source, HubRows):
         _check_pictures(images_dir, set(asked.names) - held, check)
     _check_folds(table, check)
@@ -99,8 +99,8 @@ def _count(files: NamedFiles, file: File) -> int:
     return sum(1 for _ in files.rows_of(file))
 
 
-def _check_questions(source: NamedFiles | HubRows, asked: Asked, table: Table, check: Check) -> None:
-    whole = sum(source.benchmark.questions.get(part, 0) for part in source.parts or ("",))
+def _check_questions(chosen: Chosen, asked: Asked, table: Table, check: Check) -> None:
+    whole = sum(chosen.benchmark.questions.get(part, 0) for part in chosen.parts or ("",))
     count = len(table.samples)
     check.facts.append(("questions", f"{count:,} of {whole:,}" if whole else f"{count:,}"))
     check.facts += [("not asked", f"{number:,} rows: {reason}") for reason, number in asked.left_out.items()]
