@@ -98,8 +98,7 @@ def test_every_form_says_the_same(tmp_path: Path, name: str) -> None:
     WRITERS[name](ROWS, tmp_path / name)
     assert texts(tmp_path / name) == ROWS
     (tmp_path / name).rename(tmp_path / "nameless")
-    if name != "a.tsv":  # whose header alone tells it from CSV: no comma, but tabs
-        assert texts(tmp_path / "nameless") == ROWS
+    assert texts(tmp_path / "nameless") == ROWS
 
 
 # What each form can hold: csv has one way to write a blank, Excel no control characters and at most 32,767 of any.
@@ -134,6 +133,15 @@ def test_json_in_blocks_is_what_json_reads(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(json_stream, "_BLOCK", block)
             assert [dict(record.values) for record in read_records(path)] == rows
+
+
+def test_numbers_that_a_block_cuts_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "_BLOCK", 1)
+    path = tmp_path / "a.json"
+    path.write_text('{"version": 12345, "data": [{"a": 678}]}')
+    assert texts(path) == [{"a": "678"}]
+    path.write_text('{"a": [12, 345], "b": [-6.75, true]}')
+    assert texts(path) == [{"a": "12", "b": "-6.75"}, {"a": "345", "b": "true"}]
 
 
 @pytest.mark.parametrize("written", ["1.0", "1e3", "-0.10", "1E+2", "12345678901234567890", "0", "1e999"])
