@@ -82,6 +82,10 @@ def test_our_name_goes_before_a_column_that_has_it() -> None:
     row = {**ROWS[0], "question_en": "Where?", "gt_answer": "y"}
     (sample,) = samples([row], columns={"question": "question_en", "answer": "gt_answer"})
     assert (sample.question, sample.answer, dict(sample.extra)) == ("Where?", "y", {"kind": "NA"})
+    (sample,) = samples([{**ROWS[0], "sort": "a"}], columns={"kind": "sort"})
+    assert sample.extra == {"kind": "a"}
+    (sample,) = samples([{**ROWS[0], "meta": {"sort": "a"}}], columns={"kind": "meta.sort"})
+    assert sample.extra == {"kind": "a", "meta": '{"sort":"a"}'}
 
 
 def test_objects_need_not_have_the_same_further_columns(tmp_path: Path) -> None:

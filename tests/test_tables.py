@@ -62,12 +62,18 @@ def _excel(rows: Rows, path: Path) -> None:
     book.save(path)
 
 
+def _packed(write: Callable[[Rows, Path], None], rows: Rows, path: Path) -> None:
+    write(rows, path)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
 WRITERS: dict[str, Callable[[Rows, Path], None]] = {
     "a.csv": _separated(","),
     "a.tsv": _separated("\t"),
     "list.json": _json(lambda rows: json.dumps(list(rows), indent=1)),
     "lines.json": _json(_lines),
     "lines.txt": _json(lambda rows: "\n".join(json.dumps(row, indent=2) for row in rows)),
+    "a.csv.gz": lambda rows, path: _packed(WRITERS["a.csv"], rows, path),
     "lines.jsonl.gz": lambda rows, path: path.write_bytes(gzip.compress(_lines(rows).encode())) and None,
     "object.json": _json(lambda rows: json.dumps({"info": {"version": 1}, "data": list(rows)})),
     "columns.json": _json(lambda rows: json.dumps({name: [row[name] for row in rows] for name in rows[0]})),
@@ -92,8 +98,7 @@ def test_every_form_says_the_same(tmp_path: Path, name: str) -> None:
     WRITERS[name](ROWS, tmp_path / name)
     assert texts(tmp_path / name) == ROWS
     (tmp_path / name).rename(tmp_path / "nameless")
-    if name != "a.tsv":  # whose header alone tells it from CSV: no comma, but tabs
-        assert texts(tmp_path / "nameless") == ROWS
+    assert texts(tmp_path / "nameless") == ROWS
 
 
 # What each form can hold: csv has one way to write a blank, Excel no control characters and at most 32,767 of any.
@@ -128,6 +133,15 @@ def test_json_in_blocks_is_what_json_reads(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(json_stream, "_BLOCK", block)
             assert [dict(record.values) for record in read_records(path)] == rows
+
+
+def test_numbers_that_a_block_cuts_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "_BLOCK", 1)
+    path = tmp_path / "a.json"
+    path.write_text('{"version": 12345, "data": [{"a": 678}]}')
+    assert texts(path) == [{"a": "678"}]
+    path.write_text('{"a": [12, 345], "b": [-6.75, true]}')
+    assert texts(path) == [{"a": "12", "b": "-6.75"}, {"a": "345", "b": "true"}]
 
 
 @pytest.mark.parametrize("written", ["1.0", "1e3", "-0.10", "1E+2", "12345678901234567890", "0", "1e999"])
@@ -176,8 +190,41 @@ def test_what_the_package_datasets_writes_is_read(tmp_path: Path) -> None:
     data.to_json(tmp_path / "a.json")
     data.to_csv(tmp_path / "a.csv")
     (arrow,) = (tmp_path / "saved").glob("*.arrow")
-    for path in (arrow, tmp_path / "a.parquet", tmp_path / "a.json", tmp_path / "a.csv"):
+    data.save_to_disk(tmp_path / "parts", num_shards=3)
+    assert len(list((tmp_path / "parts").glob("*.arrow"))) == 3
+    for path in (
+        arrow,
+        tmp_path / "saved",
+        tmp_path / "parts",
+        tmp_path / "parts" / "data-*.arrow",
+        tmp_path / "a.parquet",
+        tmp_path / "a.json",
+        tmp_path / "a.csv",
+    ):
         assert texts(path) == ROWS, path
+
+
+def test_tables_in_several_files(tmp_path: Path) -> None:
+    for number, row in enumerate(ROWS):
+        WRITERS["a.parquet"]([row], tmp_path / f"test-0000{number}-of-00003.parquet")
+    pattern = tmp_path / "test-*.parquet"
+    assert texts(pattern) == ROWS and [record.number for record in read_records(pattern)] == [1, 2, 3]
+    WRITERS["a.parquet"]([{"other": "x"}], tmp_path / "test-00003-of-00003.parquet")
+    with pytest.raises(InputError, match=r"test-00003-of-00003.parquet has other columns than test-00000-of-00003"):
+        list(read_records(pattern))
+    with pytest.raises(InputError, match=r"no file is named .*train-\*.parquet; check the path"):
+        list(read_records(tmp_path / "train-*.parquet"))
+    for name in ("a.csv", "b.csv"):
+        WRITERS["a.csv"](ROWS, tmp_path / name)
+    with pytest.raises(InputError, match="names 2 files, which only Parquet and Arrow may be; pass one of them"):
+        list(read_records(tmp_path / "*.csv"))
+    (tmp_path / "dataset_dict.json").write_text("{}")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "state.json").write_text("{")
+    with pytest.raises(InputError, match=r"holds several splits \(train\); pass the folder of one"):
+        list(read_records(tmp_path))
+    with pytest.raises(InputError, match=r"cannot be read: its state.json is broken; pass a file, a folder of"):
+        list(read_records(tmp_path / "train"))
 
 
 def test_objects_that_hold_a_table(tmp_path: Path) -> None:

@@ -59,13 +59,14 @@ class LayoutRules:
             raise self.error(f"{self.name}: {fault}" if fault else self._lacking(missing, names))
         self._check_names(names, fault)
         own_picture = sources["image_id"] != PICTURES and PICTURES in names and "image_id" not in mapping
-        taken = {column for path in sources.values() if (column := column_of(path, names)) in (path, *self.reserved)}
+        columns = {path: column_of(path, names) or path for path in sources.values()}
+        taken = {column for path, column in columns.items() if column in (path, *self.reserved)}
         layout = Layout(
             sources=sources,
-            taken=frozenset({*taken, *mapping, *CORE} - {None}),
+            taken=frozenset({*taken, *CORE}),
             pictures=PICTURES if own_picture else None,
         )
-        self.check_further([name for name in [*names, *mapping] if name not in {*layout.taken} - {*mapping}])
+        self.check_further([*mapping, *(name for name in names if name not in layout.taken)])
         return layout
 
     def check_further(self, names: Sequence[str]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -13,7 +13,10 @@ from halp_probe.errors import InputError
 from halp_probe.extras import missing_extra
 from halp_probe.tables.forms import Form, find_form
 from halp_probe.tables.json_tables import json_records
+from halp_probe.tables.parts import files_of
 from halp_probe.tables.records import Record, text_of
+
+_ARROW = (Form.PARQUET, Form.ARROW_FILE, Form.ARROW_STREAM)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ def read_records(
     ----------
     path
         A CSV, TSV, JSON, JSON-lines, Parquet, Arrow or .xlsx file, told by its content; `FILE.xlsx#SHEET` and
-        `FILE.json#MEMBER` choose a sheet and a list of several. Texts may be packed by gzip.
+        `FILE.json#MEMBER` choose a sheet and a list of several. Texts may be packed by gzip. Parquet and Arrow may be
+        several files: a folder of `Dataset.save_to_disk`, or a pattern such as `data/test-*.parquet`.
     error
         The error to raise.
     columns
@@ -65,8 +69,12 @@ def open_table(
 
     An empty file has no columns and no records.
     """
-    file, part = split_part(path)
+    whole, part = split_part(path)
+    files = files_of(whole, error)
+    file = files[0]
     form = find_form(file, error)
+    if len(files) > 1 and form not in _ARROW:
+        raise error(f"{path} names {len(files)} files, which only Parquet and Arrow may be; pass one of them")
     if part and form not in (Form.EXCEL, Form.JSON):
         raise error(f"{path}: {file.name} is a {form.value} file and has no parts; leave out what follows the #")
     try:
@@ -76,9 +84,7 @@ def open_table(
             return _of_excel(file, error, part)
         if form in (Form.CSV, Form.TSV):
             return _of_csv(file, error, form)
-        from halp_probe.tables.arrow_tables import arrow_columns, arrow_records
-
-        return OpenTable(form, arrow_columns(file, form, error), arrow_records(file, form, error, columns))
+        return _of_arrow(files, error, columns)
     except ModuleNotFoundError as found:
         if (hint := missing_extra(found)) is None:
             raise
@@ -89,6 +95,25 @@ def split_part(path: str | os.PathLike[str]) -> tuple[Path, str]:
     """Return the file, and what follows a # that is no part of its name: a sheet of Excel, or a list in JSON."""
     whole, (name, _, part) = Path(path), os.fspath(path).rpartition("#")
     return (Path(name), part) if name and not whole.exists() and Path(name).is_file() else (whole, "")
+
+
+def _of_arrow(files: Sequence[Path], error: type[InputError], wanted: Collection[str] | None) -> OpenTable:
+    from halp_probe.tables.arrow_tables import arrow_columns, arrow_records
+
+    forms = [find_form(file, error) for file in files]
+    columns = arrow_columns(files[0], forms[0], error)
+    for file, form in zip(files, forms, strict=True):
+        if form not in _ARROW or arrow_columns(file, form, error) != columns:
+            raise error(f"{file} has other columns than {files[0].name}, or another form; pass files of one table")
+
+    def records() -> Iterator[Record]:
+        number = 0
+        for file, form in zip(files, forms, strict=True):
+            for record in arrow_records(file, form, error, wanted):
+                number += 1
+                yield replace(record, number=number) if len(files) > 1 else record
+
+    return OpenTable(forms[0], columns, records())
 
 
 def _of_csv(path: Path, error: type[InputError], form: Form) -> OpenTable:
