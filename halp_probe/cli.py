@@ -43,6 +43,7 @@ COMMANDS = {
     "score": "estimate the risk of a wrong answer before the first token; answer what is safe",
     "set-threshold": "choose the risk above which a saved probe abstains",
     "vqa": "answer a table of questions on images, and judge the answers",
+    "study": "extract, label, train and report, in one command that can be killed and run again",
     "stage-a": "write one line on each image of groups of images, for a mission",
     "stage-b": "decide whether each group passes, from the lines of stage-a",
     "train-vlm": "train your own VLM: connector, then connector and LoRA",

@@ -59,7 +59,9 @@ def choose(name: str, columns: Mapping[str, str] | None = None) -> Chosen:
         known = [*BENCHMARKS, *(f"{each}:{what}" for each, what in ANY.items())]
         near = difflib.get_close_matches(first.lower(), BENCHMARKS, 1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(f"`dataset` {first!r} is no benchmark that is known by name; {hint}there are {', '.join(known)}")
+        raise InputError(
+            f"`dataset` {first!r} is no benchmark that is known by name; {hint}there are {', '.join(known)}"
+        )
     benchmark = BENCHMARKS[first]
     return Chosen(benchmark, _parts(benchmark, rest))
 

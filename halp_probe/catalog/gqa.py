@@ -42,7 +42,7 @@ GQA = Benchmark(
     pictures="<imageId>.jpg of images.zip; testdev_balanced has 398 of them",
     groups=("structural", "semantic"),
     faults=(
-        "one word is the truth where several are right (sofa, couch): a synonym that the rules do not know stays unknown",
+        "one word is the truth where several are right (sofa, couch): one that the rules do not know stays unknown",
         "its questions are made by templates, and some ask what no person would",
     ),
     where="https://cs.stanford.edu/people/dorarad/gqa/download.html",

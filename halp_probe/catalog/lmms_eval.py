@@ -40,7 +40,7 @@ def lmms_eval(repository: str, columns: Mapping[str, str]) -> Benchmark:
         read=read,
         pictures="in the data set",
         faults=(
-            "its fields are told by their names: check the note of which were taken; an answer that is a number, beside "
+            "its fields are told by their names: see the note of which were taken; an answer that is a number, beside "
             "options, is the place of the right one from 0",
             "what is wrong with the benchmark itself is not known here",
         ),
@@ -55,7 +55,9 @@ def _choose(repository: str, row: Values, columns: Mapping[str, str]) -> dict[st
     there = ", ".join(row)
     for ours, theirs in columns.items():
         if ours not in _NAMES or theirs not in row:
-            wrong = f"{ours!r} is none of {', '.join(_NAMES)}" if ours not in _NAMES else f"there is no field {theirs!r}"
+            wrong = (
+                f"{ours!r} is none of {', '.join(_NAMES)}" if ours not in _NAMES else f"there is no field {theirs!r}"
+            )
             raise InputError(f"`column` {ours}={theirs}: {wrong}; {repository} has the fields {there}")
     names = dict(columns)
     for ours, common in _NAMES.items():
@@ -105,7 +107,11 @@ def _question(repository: str, part: str, row: Values, names: Mapping[str, str])
 
 def _truth(answer: object, options: list[str]) -> str:
     if isinstance(answer, list):
-        return json.dumps([text_of(each) for each in answer], ensure_ascii=False) if len(answer) != 1 else text_of(answer[0])
+        return (
+            json.dumps([text_of(each) for each in answer], ensure_ascii=False)
+            if len(answer) != 1
+            else text_of(answer[0])
+        )
     if options and isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(options):
         return letter_of(answer)
     return letter_of_text(options, text_of(answer)) if options else text_of(answer)

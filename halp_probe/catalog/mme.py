@@ -9,12 +9,18 @@ from halp_probe.catalog.benchmark import Benchmark, File, NotAsked, Question, So
 
 _ROOTS = ("MME_Benchmark_release_version/MME_Benchmark", "MME_Benchmark", "MME_Benchmark_release_version")
 _PERCEPTION = {
-    **dict.fromkeys(("existence", "count", "position", "color"), 60),
-    **{"posters": 294, "celebrity": 340, "scene": 400, "landmark": 400, "artwork": 400, "OCR": 40},
+    "existence": 60,
+    "count": 60,
+    "position": 60,
+    "color": 60,
+    "posters": 294,
+    "celebrity": 340,
+    "scene": 400,
+    "landmark": 400,
+    "artwork": 400,
+    "OCR": 40,
 }
-_COGNITION = {
-    **{"commonsense_reasoning": 140, "numerical_calculation": 40, "text_translation": 40, "code_reasoning": 40},
-}
+_COGNITION = {"commonsense_reasoning": 140, "numerical_calculation": 40, "text_translation": 40, "code_reasoning": 40}
 _QUESTIONS = {**_PERCEPTION, **_COGNITION}
 
 

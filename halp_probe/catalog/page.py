@@ -74,7 +74,9 @@ def datasets_list() -> str:
     lines = [head, *(_line(each, width) for each in BENCHMARKS.values())]
     for name, what in ANY.items():
         lines.append(f"{name + ':' + what:{width}}  {'':>9}  {'auto':8}  {choose(f'{name}:x').benchmark.asks}")
-    return "\n".join([*lines, "halp-probe datasets NAME says what is known of one; with --data-root DIR it checks a download"])
+    return "\n".join(
+        [*lines, "halp-probe datasets NAME says what is known of one; with --data-root DIR it checks a download"]
+    )
 
 
 def _line(benchmark: Benchmark, width: int) -> str:

@@ -14,7 +14,9 @@ def add_shared(group: argparse._ActionsContainer, flag: str, **about: Any) -> No
     if there is None:
         group.add_argument(flag, **about)
     else:
-        there.help = f"{there.help}; {group.title if isinstance(group, argparse._ArgumentGroup) else ''}: {about['help']}"
+        there.help = (
+            f"{there.help}; {group.title if isinstance(group, argparse._ArgumentGroup) else ''}: {about['help']}"
+        )
 
 
 def positive(text: str) -> int:

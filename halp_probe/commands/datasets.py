@@ -36,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.name is None:
         if args.data_root is not None:
-            raise InputError("--data-root needs the NAME of the benchmark that lies there; halp-probe datasets lists them")
+            raise InputError(
+                "--data-root needs the NAME of the benchmark that lies there; halp-probe datasets lists them"
+            )
         print(datasets_page() if args.markdown else datasets_list(), end="" if args.markdown else "\n")
         return 0
     chosen = choose(args.name, args.columns)
@@ -64,4 +66,6 @@ def run(args: argparse.Namespace) -> int:
 def _show(lines: Iterable[tuple[str, str]]) -> None:
     for name, value in lines:
         lead = f"  {name:{_INDENT - 3}} "
-        print(textwrap.fill(value, _WIDTH, initial_indent=lead, subsequent_indent=" " * _INDENT, break_long_words=False))
+        print(
+            textwrap.fill(value, _WIDTH, initial_indent=lead, subsequent_indent=" " * _INDENT, break_long_words=False)
+        )

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_link_argument(parser)
     add("--output-dir", type=Path, default=Path("output"), help="shards, journal, run.json, failures.csv (./output)")
     add_capture_arguments(parser, {name: usual_limits(name).max_new_tokens for name in INPUTS})
+    add("--no-answers", action="store_true", help="capture states only")
     add("--test", action="store_true", help=f"only the first {TEST_SAMPLES} samples")
 
 
@@ -52,7 +53,6 @@ def add_capture_arguments(parser: argparse.ArgumentParser, longest: Mapping[str,
     add("--layers", help="decoder blocks to read: 'all', or a list such as 0,7,14 (0, n/4, n/2, 3n/4, n-1)")
     limits = ", ".join(f"{name} {tokens}" for name, tokens in longest.items())
     add("--max-new-tokens", type=positive, help=f"longest answer in tokens (the task's own: {limits})")
-    add("--no-answers", action="store_true", help="capture states only")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
     add(
         "--workers",

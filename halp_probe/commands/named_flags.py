@@ -8,9 +8,7 @@ from pathlib import Path
 from halp_probe.commands.image_flags import image_folder
 from halp_probe.commands.table_flags import table_options
 from halp_probe.errors import InputError
-from halp_probe.records import Sample
-from halp_probe.task_files.named_datasets import Reading, read_named
-from halp_probe.tasks.task import TaskInput
+from halp_probe.task_files.named_datasets import Dataset, Reading, read_named
 
 
 def add_named_arguments(group: argparse._ActionsContainer) -> None:
@@ -35,7 +33,7 @@ def reading_of(args: argparse.Namespace) -> Reading:
     )
 
 
-def read_named_input(args: argparse.Namespace) -> TaskInput[Sample, str]:
+def named_dataset(args: argparse.Namespace) -> Dataset:
     """Read the benchmark that the flags name. Raises InputError beside a table, and what `read_named` raises."""
     if args.vqa_dataset is not None:
         raise InputError("--vqa-dataset does not go with --dataset: ask a table's questions, or a benchmark's")

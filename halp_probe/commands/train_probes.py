@@ -35,9 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="for report.html, results.csv, oof.csv, probes/, …",
     )
-    add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
     add("--images-dir", type=Path, metavar="DIR", help="for the report's pictures (where extract.py found them)")
     add_link_argument(parser)
+    add_design_arguments(parser)
+    add("--device", type=_device, default="cpu", help="device to fit probes on: cpu or cuda (%(default)s)")
+    add("--seed", type=not_negative, default=0, metavar="N", help="of folds, probes and bootstrap (%(default)s)")
+
+
+def add_design_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how probes are trained and judged."""
+    add = parser.add_argument
+    add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
     add("--probe", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)} (linear)")
     add("--strengths", nargs="+", type=positive_number, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
@@ -46,8 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--calibration", default="platt", choices=("platt", "isotonic", "none"), help="score to risk (%(default)s)")
     add("--max-error", type=share, metavar="SHARE", help="save the threshold that keeps so few of the answers wrong")
     add("--preset", choices=("halp",), help="the published design, to compare: MLP, one split by row, seed 42")
-    add("--device", type=_device, default="cpu", help="device to fit probes on: cpu or cuda (%(default)s)")
-    add("--seed", type=not_negative, default=0, metavar="N", help="of folds, probes and bootstrap (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

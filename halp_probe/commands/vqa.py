@@ -8,7 +8,7 @@ from pathlib import Path
 from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.commands.image_flags import add_link_argument, image_folder
-from halp_probe.commands.named_flags import add_named_arguments, read_named_input
+from halp_probe.commands.named_flags import add_named_arguments, named_dataset
 from halp_probe.commands.table_flags import add_table_arguments, table_options
 from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.records import Sample
@@ -28,7 +28,7 @@ def add_input_arguments(group: argparse._ActionsContainer) -> None:
 def read_input(args: argparse.Namespace) -> TaskInput[Sample, str]:
     """Read the questions of a table or of a benchmark. Raises what `read_vqa` and `read_named` raise."""
     if args.dataset is not None:
-        return read_named_input(args)
+        return named_dataset(args).task_input()
     return read_vqa(args.vqa_dataset, image_folder(args.images_dir, args), table_options(args))
 
 
@@ -53,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     answered = task_run.answered
     items = [item for item in task_input.items if item.question_id in answered.replies]
     replies = [answered.replies[item.question_id].text for item in items]
-    rows = [row(item.question_id, task_input.task.verdict(item, reply)) for item, reply in zip(items, replies, strict=True)]
+    rows = [
+        row(item.question_id, task_input.task.verdict(item, reply)) for item, reply in zip(items, replies, strict=True)
+    ]
     rows = add_texts(rows, [item.question for item in items], replies, [item.answer for item in items])
     write_labels(output, rows)
     print(summary(rows, str(output)))

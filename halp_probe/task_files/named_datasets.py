@@ -214,7 +214,7 @@ def read_dataset(chosen: Chosen, root: Path | None, reading: Reading) -> Dataset
         failures=(*table.failures, *failures),
         left_out=asked.left_out,
         images_dir=images_dir,
-        notes=tuple([*source.notes, *differing(source), *_left_out_notes(asked.left_out)]),
+        notes=(*source.notes, *differing(source), *_left_out_notes(asked.left_out)),
     )
 
 
@@ -304,12 +304,14 @@ def _refuse(_data: bytes) -> str:
 def _by_url(sample: Sample, images_dir: ImagesDir) -> Sample:
     """Return the sample with its URL in place of its picture's name, where that is no file."""
     url = sample.extra.get("url", "")
-    return replace(sample, image_id=url) if url and not (folder_path(images_dir) / sample.image_id).is_file() else sample
+    return (
+        replace(sample, image_id=url) if url and not (folder_path(images_dir) / sample.image_id).is_file() else sample
+    )
 
 
-def read_named(name: str, data_root: Path | None, reading: Reading) -> TaskInput[Sample, str]:
-    """Read a benchmark as the input of the task `vqa`, judged by its own rule. Raises as `dataset` does."""
+def read_named(name: str, data_root: Path | None, reading: Reading) -> Dataset:
+    """Read a benchmark by its name, and log its notes. Raises as `dataset` does."""
     found = read_dataset(choose(name, reading.columns), data_root, reading)
     for note in found.notes:
         _log.info("%s: %s.", found.benchmark.title, note)
-    return found.task_input()
+    return found

@@ -74,10 +74,14 @@ def fixed_folds(names: Sequence[str], y: np.ndarray, images: np.ndarray, column:
     fewer than three folds, and an image in two of them.
     """
     if not all(names):
-        raise ProbeError(f"{list(names).count('')} rows have no fold in the column {column!r}; fill it, or {_OWN_FOLDS}")
+        raise ProbeError(
+            f"{list(names).count('')} rows have no fold in the column {column!r}; fill it, or {_OWN_FOLDS}"
+        )
     distinct = sorted(set(names), key=lambda name: (len(name), name))  # 2 before 10
     if len(distinct) < 3:
-        raise ProbeError(f"the column {column!r} has {len(distinct)} folds here, too few to choose on some; {_OWN_FOLDS}")
+        raise ProbeError(
+            f"the column {column!r} has {len(distinct)} folds here, too few to choose on some; {_OWN_FOLDS}"
+        )
     if len(distinct) > MOST_FIXED:
         raise ProbeError(
             f"the column {column!r} has {len(distinct)} values, more than {MOST_FIXED} folds; name a column of folds, or "
