@@ -18,27 +18,29 @@ python extract.py --dataset repope --data-root data/pope --output-dir output
 halp-probe study --dataset repope --data-root data/pope --output-dir study
 ```
 
-The first line checks the download: which files are missing, which numbers differ, which pictures are not there. `--data-root`
-is the folder of the files; each is looked for under its published path, and by its name alone. The pictures are looked for in
-folders below it, or in `--images-dir`. `halp-probe study` extracts, labels by the benchmark's rule, trains on its fixed folds
-and writes the report; run again after a kill, it goes on, and it redoes what depends on an input that has changed.
+The first line checks the download: which files are missing, which numbers differ, which pictures are not there.
+`--data-root` is the folder of the files; each is looked for under its published path, and by its name alone. The
+pictures are looked for in folders below it, or in `--images-dir`. `halp-probe study` extracts, labels by the
+benchmark's rule, trains on its fixed folds and writes the report; run again after a kill, it goes on, and it redoes
+what depends on an input that has changed.
 
 Parts are named after a colon: `pope:random,popular`, `haloquest:train`. Without, those marked in the table are read.
 
-**Columns.** Every question has `dataset`, the columns of its benchmark, `fold_unit` and `fold`. Ids begin with the benchmark's
-name and do not depend on the order of the rows. `repope` has the ids and the folds of `pope`, so that its labels can be
-compared with those on POPE's own.
+**Columns.** Every question has `dataset`, the columns of its benchmark, `fold_unit` and `fold`. Ids begin with the
+benchmark's name and do not depend on the order of the rows. `repope` has the ids and the folds of `pope`, so that its
+labels can be compared with those on POPE's own.
 
-**Fixed folds.** What belongs together is one unit: questions on one picture (equal files under two names count as one), and
-what the table names, also through others. The fold of a unit is the remainder modulo 5 of SHA-256 of two lines, the benchmark's
-name and the unit's. So it depends neither on the order of the rows nor on the machine, a slice has the folds of the whole, and
-rows that are added elsewhere move no unit; only rows that tie two units together do. The folds are of about one size, not of
-exactly one: `halp-probe datasets NAME --data-root DIR` prints their sizes, and SHA-256 of all sorted lines `question_id TAB fold`.
-The same hash is in `run.json`, in the report and in each probe's card: two labs whose hashes are equal judge the same split.
-`train_probes.py --folds column:fold` trains on them; an image on both sides is an error, told by the content of the files.
+**Fixed folds.** What belongs together is one unit: questions on one picture (equal files under two names count as
+one), and what the table names, also through others. The fold of a unit is the remainder modulo 5 of SHA-256 of two
+lines, the benchmark's name and the unit's. So it depends neither on the order of the rows nor on the machine, a slice
+has the folds of the whole, and rows that are added elsewhere move no unit; only rows that tie two units together do.
+The folds are of about one size, not of exactly one: `halp-probe datasets NAME --data-root DIR` prints their sizes,
+and SHA-256 of all sorted lines `question_id TAB fold`. The same hash is in `run.json`, in the report and in each
+probe's card: two labs whose hashes are equal judge the same split. `train_probes.py --folds column:fold` trains on
+them; an image on both sides is an error, told by the content of the files.
 
-**Known faults** are printed with the results and stand in the report, and a group column that gives the truth away is a serious
-warning there.
+**Known faults** are printed with the results and stand in the report, and a group column that gives the truth away is
+a serious warning there.
 
 In Python: `halp_probe.dataset("repope", "data/pope")`, whose `rows` and `images_dir` go to `halp_probe.extract`.
 
@@ -49,12 +51,13 @@ _TABLE = (
 _COLLECTIONS = """\
 ## Collections
 
-`vlmevalkit:FILE.tsv` reads a table of VLMEvalKit: `index`, `image` (base64, or the index of the row that has the picture) or
-`image_path`, `question`, `A`, `B`, …, `answer`; the prompt is the one that VLMEvalKit builds. `lmms-eval:REPOSITORY:SPLIT` reads
-a data set of the hub, or a folder of it, through the package `datasets`, as lmms-eval does: fields are told by their common
-names, which the output says; `--column question=query` names one that is called otherwise (`question_id`, `question`, `answer`,
-`image`, `options`). Of both, what is wrong with the benchmark itself is not known here. Data sets with several configurations
-are read from a folder: `save_to_disk` the one that is meant.
+`vlmevalkit:FILE.tsv` reads a table of VLMEvalKit: `index`, `image` (base64, or the index of the row that has the
+picture) or `image_path`, `question`, `A`, `B`, …, `answer`; the prompt is the one that VLMEvalKit builds.
+`lmms-eval:REPOSITORY:SPLIT` reads a data set of the hub, or a folder of it, through the package `datasets`, as
+lmms-eval does: fields are told by their common names, which the output says; `--column question=query` names one that
+is called otherwise (`question_id`, `question`, `answer`, `image`, `options`). Of both, what is wrong with the
+benchmark itself is not known here. Data sets with several configurations are read from a folder: `save_to_disk` the
+one that is meant.
 
 """
 

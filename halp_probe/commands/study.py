@@ -1,4 +1,4 @@
-"""`halp-probe study`: extract, label, train and report in one command, which can be killed and run again at any point."""
+"""`halp-probe study`: extract, label, train and report in one command, which can be killed and run again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from halp_probe.catalog.benchmark import FOLD
 from halp_probe.commands import extract, train_probes, vqa
 from halp_probe.commands.image_flags import add_link_argument
 from halp_probe.commands.label import label_into
@@ -62,7 +63,7 @@ class _Plan:
 
     task_input: TaskInput[Sample, str]
     name: str  # of the benchmark, or of the table's file
-    split: str | None
+    split: str | None = None  # hash of the benchmark's fixed folds
     rule: str | None
     groups: tuple[str, ...]
     folds: int | str | None
@@ -73,18 +74,21 @@ def _plan(args: argparse.Namespace) -> _Plan:
     if args.dataset is None:
         if args.vqa_dataset is None:
             raise InputError("`dataset` NAME or `vqa_dataset` FILE is needed: what the model is asked")
-        task_input, name, split, rule, groups, folds = vqa.read_input(args), args.vqa_dataset.name, None, None, (), None
-    else:
-        found = named_dataset(args)
-        task_input, name, split, rule = found.task_input(), found.benchmark.name, found.split, found.benchmark.rule
-        groups, folds = _usable(found.benchmark.groups, found.samples), "fold"
+        return _Plan(
+            task_input=vqa.read_input(args),
+            name=args.vqa_dataset.name,
+            rule=args.rule,
+            groups=tuple(args.group_columns),
+            folds=args.folds,
+        )
+    found = named_dataset(args)
     return _Plan(
-        task_input=task_input,
-        name=name,
-        split=split,
-        rule=args.rule or rule,
-        groups=tuple(args.group_columns) or groups,
-        folds=args.folds or (None if args.preset else folds),
+        task_input=found.task_input(),
+        name=found.benchmark.name,
+        split=found.split,
+        rule=args.rule or found.benchmark.rule,
+        groups=tuple(args.group_columns) or _usable(found.benchmark.groups, found.samples),
+        folds=args.folds or (None if args.preset else FOLD),
     )
 
 

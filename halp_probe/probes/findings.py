@@ -93,7 +93,7 @@ def _split(rows: LabelledRows, folds: Folds, preset: str | None) -> Iterator[Fin
 
 
 def _known_faults(rows: LabelledRows) -> Iterator[Finding]:
-    """Tell what is known to be wrong with the benchmarks that the rows are from, and groups that give the truth away."""
+    """Tell what is known to be wrong with the benchmarks of the rows, and which groups give the truth away."""
     for name in rows.datasets:
         benchmark = BENCHMARKS.get(name)
         if benchmark is None:

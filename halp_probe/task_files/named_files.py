@@ -65,10 +65,7 @@ class NamedFiles:
             places = sorted(self.root.glob(name)) if "*" in name else [self.root / name]
             there = {path.resolve(): path for path in places if path.is_dir() == (file.role == TEXTS) and path.exists()}
             if found and set(there) - set(found):
-                first, second = (
-                    next(iter(found.values())),
-                    next(path for key, path in there.items() if key not in found),
-                )
+                other = next(path for key, path in there.items() if key not in found)
                 raise DownloadError(
                     f"both {next(iter(found.values()))} and {other} are there, which may differ; keep one of them"
                 )

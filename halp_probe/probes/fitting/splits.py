@@ -84,8 +84,8 @@ def fixed_folds(names: Sequence[str], y: np.ndarray, images: np.ndarray, column:
         )
     if len(distinct) > MOST_FIXED:
         raise ProbeError(
-            f"the column {column!r} has {len(distinct)} values, more than {MOST_FIXED} folds; name a column of folds, or "
-            f"{_OWN_FOLDS}"
+            f"the column {column!r} has {len(distinct)} values, more than {MOST_FIXED} folds; name a column of folds, "
+            f"or {_OWN_FOLDS}"
         )
     number = {name: place for place, name in enumerate(distinct)}
     folds = folds_of(np.array([number[name] for name in names], dtype=np.intp), y)
