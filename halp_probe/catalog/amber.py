@@ -58,8 +58,8 @@ AMBER = Benchmark(
         "attribute, relation) is made from it without that",
         "the truth of its existence questions is always no, so a model that says no to everything is right on all of "
         "them: read results by `kind`",
-        "its 1,004 captions are not asked: no rule labels a whole caption",
     ),
+    mended=("its 1,004 captions are not asked: no rule labels a whole caption",),
     leaks=dict.fromkeys(("published_type", "type"), _LEAK),
     where="https://github.com/junyangwang0410/AMBER (data/, and the pictures that its README links)",
     citation="Wang et al., AMBER: An LLM-free Multi-dimensional Benchmark for MLLMs Hallucination Evaluation, 2023, "

@@ -144,7 +144,9 @@ class Benchmark:
     folds_of
         Benchmark with the same pictures whose folds these are; "" for its own.
     faults
-        What is known to be wrong with it, a sentence each.
+        What is known to be wrong with it and bears on results, a sentence each.
+    mended
+        Oddities of its files, and what is made of them here.
     leaks
         Columns that give the ground truth away -> how.
     where
@@ -168,6 +170,7 @@ class Benchmark:
     fold_unit: str = "picture"
     folds_of: str = ""
     faults: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
     leaks: Mapping[str, str] = field(default_factory=dict)
     where: str
     licence: str = SEE_PUBLISHER

@@ -32,8 +32,8 @@ CAPTIONQA = Benchmark(
     pictures="in the data set",
     rule="choice",
     groups=("domain", "category"),
-    faults=(
-        "questions and options were written by models; a question whose answer is none of its options is left out",
+    mended=(
+        "a question whose answer is none of its options is left out",
         "the order of the options is drawn for each question, the same in every run; `halp-probe qa` scores as the "
         "benchmark does, and reads `Cannot answer` as no verdict",
     ),

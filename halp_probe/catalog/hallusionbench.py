@@ -42,10 +42,13 @@ HALLUSIONBENCH = Benchmark(
     groups=("category", "subcategory"),
     fold_unit="set of figures (category, subcategory, set_id): a figure and its edited versions",
     faults=(
-        "178 of its 1,129 rows have no picture (visual_input 0): they are not asked",
-        "its question_id is unique only together with category, subcategory, set_id and figure_id; here it is all five",
         "the same question is asked of a figure and of its edited version, so its text alone says nothing of the truth "
         "and rows of one set are not independent",
+    ),
+    mended=(
+        "178 of its 1,129 rows have no picture (visual_input 0): they are not asked",
+        "its question_id is unique only together with category, subcategory, set_id and figure_id; here it is all five",
+        "its truths 0 and 1 are written as no and yes",
     ),
     where="https://github.com/tianyi-lab/HallusionBench",
     citation="Guan et al., HallusionBench: An Advanced Diagnostic Suite for Entangled Language Hallucination and "

@@ -43,8 +43,8 @@ HALOQUEST = Benchmark(
     faults=(
         'its truths are sentences joined by "; ", any of which is right: rules leave most answers unknown, so ask a '
         "judge model",
-        "its pictures are published as URLs, some of which may be gone",
     ),
+    mended=("its pictures are published as URLs, some of which may be gone: with `--allow-urls` they are fetched",),
     where="https://github.com/google/haloquest",
     citation="Wang et al., HaloQuest: A Visual Hallucination Dataset for Advancing Multimodal Reasoning, ECCV 2024, "
     "arXiv 2407.15680",

@@ -80,8 +80,8 @@ VIZWIZ = Benchmark(
         _TEN,
         "`unanswerable` is the most frequent answer: a refusal is right there, and `answer_type` and `answerable` give "
         "that away",
-        "its part `test` is published without answers",
     ),
+    mended=("its part `test` is published without answers: all its labels are unknown",),
     leaks=dict.fromkeys(("answer_type", "answerable"), "they say where the truth is `unanswerable`"),
     where="https://vizwiz.org/tasks-and-datasets/vqa/",
     licence="CC BY 4.0",

@@ -69,10 +69,8 @@ MATHVISTA = Benchmark(
     pictures="in the Parquet file (decoded_image), or <pid>.jpg of images.zip",
     groups=("question_type", "answer_type", "category"),
     fold_unit="picture, by its content: several questions have copies of one under other names",
-    faults=(
-        "its part `test` is published without answers: all its labels are unknown",
-        "a number is right to as many decimals as `precision` says, which the label rule must be told",
-    ),
+    faults=("a number is right to as many decimals as `precision` says, which the label rule must be told",),
+    mended=("its part `test` is published without answers: all its labels are unknown",),
     where="https://huggingface.co/datasets/AI4Math/MathVista",
     licence="CC BY-SA 4.0",
     citation="Lu et al., MathVista: Evaluating Mathematical Reasoning of Foundation Models in Visual Contexts, "

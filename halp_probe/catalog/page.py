@@ -118,6 +118,7 @@ def _details(benchmark: Benchmark) -> str:
         *([f"- Parts: {', '.join(parts)}."] if parts else []),
         f"- Pictures: {benchmark.pictures}; looked for in {', '.join(f'`{name}`' for name in benchmark.images)}.",
         *(f"- Known: {fault}." for fault in benchmark.faults),
+        *(f"- Mended: {oddity}." for oddity in benchmark.mended),
         f"- Licence: {benchmark.licence}. Citation: {benchmark.citation}.",
     ]
     return "\n".join(lines) + "\n"

@@ -63,10 +63,10 @@ POPE = Benchmark(
     rule="yes_no",
     groups=("category",),
     faults=(
-        _RESTARTS,
         'about 9 % of its "yes" are wrong, and some of its "no" (RePOPE); take `repope`, or read differences of a few '
         "points as noise",
     ),
+    mended=(_RESTARTS,),
     where="https://github.com/RUCAIBox/POPE",
     citation="Li et al., Evaluating Object Hallucination in Large Vision-Language Models, EMNLP 2023, arXiv 2305.10355",
 )
@@ -97,10 +97,10 @@ REPOPE = Benchmark(
     groups=("category",),
     folds_of="pope",
     faults=(
-        _RESTARTS,
-        "RePOPE leaves 226 to 316 questions of each file out as ambiguous: they are asked, and have no ground truth "
+        "its authors leave 226 to 316 questions of each file out as ambiguous: they are asked, and have no ground truth "
         "(`relabelled` is `ambiguous`), so that no label decides them",
     ),
+    mended=(_RESTARTS, "its ids are its own: it is joined to POPE's files by picture and text"),
     leaks={"relabelled": "where it is `changed` the truth is nearly always no, since most corrections are of a yes"},
     where="https://github.com/YanNeu/RePOPE, beside POPE's files from https://github.com/RUCAIBox/POPE",
     citation="Neuhaus and Hein, RePOPE: Impact of Annotation Errors on the POPE Benchmark, 2025, arXiv 2504.15707",

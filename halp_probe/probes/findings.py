@@ -107,6 +107,8 @@ def _known_faults(rows: LabelledRows) -> Iterator[Finding]:
                 )
         for fault in benchmark.faults:
             yield Finding(CAUTION, f"{benchmark.title}: {fault}.")
+        for oddity in benchmark.mended:
+            yield Finding(NOTE, f"{benchmark.title}: {oddity}.")
 
 
 def _leaks(rows: LabelledRows) -> Iterator[Finding]:

@@ -157,5 +157,7 @@ def card_lines(chosen: Chosen) -> Iterator[tuple[str, str]]:
     yield "in one fold", benchmark.fold_unit + (f" (the folds of {benchmark.folds_of})" if benchmark.folds_of else "")
     for fault in benchmark.faults:
         yield "known", fault
+    for oddity in benchmark.mended:
+        yield "mended", oddity
     yield "licence", benchmark.licence
     yield "citation", benchmark.citation
