@@ -57,7 +57,7 @@ MATHVISTA = Benchmark(
             name=f"data/{part}-*.parquet",
             rows=rows,
             part=part,
-            elsewhere=(f"data/{part}.json", f"{part}.json", f"data/{part}.parquet"),
+            elsewhere=(f"data/{part}.json", f"{part}.json", f"data/{part}.parquet", f"{part}.parquet"),
         )
         for part, rows in (("testmini", 1000), ("test", 5141))
     ),

@@ -97,7 +97,7 @@ REPOPE = Benchmark(
     groups=("category",),
     folds_of="pope",
     faults=(
-        "its authors leave 226 to 316 questions of each file out as ambiguous: they are asked, and have no ground truth "
+        "its authors leave 226 to 316 questions of each file out as ambiguous: they are asked, without a ground truth "
         "(`relabelled` is `ambiguous`), so that no label decides them",
     ),
     mended=(_RESTARTS, "its ids are its own: it is joined to POPE's files by picture and text"),

@@ -54,7 +54,7 @@ class HubRows:
         local = None if self.root is None else self.root / repository
         dataset = str(local) if local is not None and local.exists() else repository
         for part in self.parts:
-            for split in open_splits(dataset, part, ()):
+            for split in open_splits(dataset, part, (part,)):
                 for number, row in enumerate(split.rows(), 1):
                     self.place = f"{repository}, {part}, row {number}"
                     yield part, Row(row, self.place, self.benchmark)
