@@ -18,10 +18,11 @@ from named_data import (
     coco,
     mathvista_rows,
     read_lines,
+    whole,
     write_amber,
     write_gqa,
-    write_haloquest,
     write_hallusionbench,
+    write_haloquest,
     write_mme,
     write_mmvp,
     write_pope,
@@ -30,7 +31,6 @@ from named_data import (
     write_textvqa,
     write_vizwiz,
     write_vqav2,
-    whole,
 )
 from PIL import Image
 
