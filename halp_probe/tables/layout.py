@@ -59,8 +59,8 @@ class LayoutRules:
             raise self.error(f"{self.name}: {fault}" if fault else self._lacking(missing, names))
         self._check_names(names, fault)
         own_picture = sources["image_id"] != PICTURES and PICTURES in names and "image_id" not in mapping
-        columns = {path: column_of(path, names) or path for path in sources.values()}
-        taken = {column for path, column in columns.items() if column in (path, *self.reserved)}
+        roots = {path: column_of(path, names) or path for path in sources.values()}
+        taken = {column for path, column in roots.items() if column in (path, *self.reserved)}
         layout = Layout(
             sources=sources,
             taken=frozenset({*taken, *CORE}),

@@ -121,7 +121,7 @@ class RowReader:
             else:
                 if name not in self.further:
                     self._rules.check_further([name])
-                extra[name] = self._share(text_of(value))
+                extra[self._share(name)] = self._share(text_of(value))
         return extra
 
     def _further_at(self, values: Mapping[str, object], path: str) -> object:
