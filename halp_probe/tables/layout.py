@@ -46,7 +46,8 @@ class LayoutRules:
         """
         names = [column.strip() for column in columns]
         if not any(names):
-            raise self.error(f"{self.name} is empty; it needs a header with {', '.join(self.required)}")
+            needs = "a header" if self.separated else "rows"
+            raise self.error(f"{self.name} is empty; it needs {needs} with {', '.join(self.required)}")
         fault = header_fault(columns) if self.separated else ""
         for ours, theirs in mapping.items():
             if column_of(theirs, names) is None:
