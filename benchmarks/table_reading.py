@@ -130,9 +130,7 @@ def _in_a_process(what: str, path: Path) -> Reading:
 def _show(reading: Reading, before: Sequence[Reading]) -> None:
     imports = next(each.peak for each in before if each.form == reading.form and each.what == "nothing")
     if reading.what == "nothing":
-        print(
-            f"{reading.form}: {reading.file_bytes / 1e6:.0f} MB on disk, {imports / 1e6:.0f} MB resident before reading"
-        )
+        print(f"{reading.form}: {reading.file_bytes / 1e6:.0f} MB on disk, {imports / 1e6:.0f} MB resident without it")
         return
     own = reading.peak - imports
     print(

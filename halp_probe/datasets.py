@@ -67,7 +67,8 @@ def read_table(
         error=TableError,
         separated=form in (Form.CSV, Form.TSV),
     )
-    reader = RowReader(rules, rules.layout(names, columns or {}), keep)
+    layout = rules.layout(names, columns or {})
+    reader = RowReader(rules, layout, keep)
     samples: list[Sample] = []
     failures: list[Failure] = []
     line_of: dict[str, int] = {}
@@ -92,9 +93,10 @@ def read_table(
         )
     if not samples and not failures:
         raise TableError(f"{rules.name} has a header but no rows")
-    if reader.left_out:
-        _log.info("Columns that hold bytes are left out: %s.", ", ".join(sorted(reader.left_out)))
-    return Table(tuple(_filled(samples, reader.further)), tuple(failures))
+    if unused := sorted(reader.left_out - {layout.pictures}):
+        _log.info("Further columns that hold pictures are left out: %s.", ", ".join(unused))
+    names = [name for name in reader.further if name not in reader.left_out]
+    return Table(tuple(_filled(samples, names)), tuple(failures))
 
 
 def _open(
@@ -118,8 +120,9 @@ def _stripped(record: Record) -> Record:
 
 def _filled(samples: Sequence[Sample], names: Collection[str]) -> Iterator[Sample]:
     """Yield the samples, each with all further columns: objects of JSON need not have the same ones."""
+    whole = set(names)
     for sample in samples:
-        if len(sample.extra) == len(names):
+        if sample.extra.keys() == whole:
             yield sample
         else:
             yield replace(sample, extra={name: sample.extra.get(name, "") for name in names})

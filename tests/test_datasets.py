@@ -50,6 +50,7 @@ def test_rows_that_cannot_be_used_are_failures(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("", "is empty; it needs a header"),
+        ("[]", "is empty; it needs rows with question_id"),
         (HEADER + "\n", "has a header but no rows"),
         ("question_id,question\nq,Why?\n", "lacks the columns image_id, answer .*; it has 'question_id', 'question'"),
         (f"{HEADER},gt_answer\nq,a,Why?,x,y\n", "both 'answer' and 'gt_answer'"),

@@ -133,6 +133,21 @@ def test_a_picture_goes_before_the_name_that_it_had(tmp_path: Path) -> None:
     assert (sample.image_id, dict(sample.extra)) == ("a.png", {})
 
 
+def test_long_texts_are_no_pictures() -> None:
+    """Nor are those that begin as a URL of data does."""
+    texts = {"answer": "yes, it is. " * 1000, "a": "x" * 5000, "b": "data: none, base64,", "c": "/9j/ " * 30 + "é"}
+    (sample,) = read_table([{**row(0, "a.png"), **texts}]).samples
+    assert {"answer": sample.answer, **sample.extra} == texts
+
+
+def test_a_column_of_pictures_is_none_of_texts_in_other_rows(tmp_path: Path) -> None:
+    rows = [{**row(k, "a.png"), "thumb": thumb, "n": k} for k, thumb in enumerate((None, picture(), "x"))]
+    rows[1]["image"] = picture()
+    read = read_table(rows, keep=PictureFolder(tmp_path).keep)
+    expected = [{"n": "0", "image_name": ""}, {"n": "1", "image_name": "a.png"}, {"n": "2", "image_name": ""}]
+    assert [dict(sample.extra) for sample in read.samples] == expected
+
+
 def test_what_is_no_picture_costs_its_row(tmp_path: Path) -> None:
     rows = [row(0, b"nothing"), row(1, picture()), row(2, BASE64[:-7]), row(3, b""), row(4, picture()[:20])]
     read = read_table(rows, keep=PictureFolder(tmp_path).keep)

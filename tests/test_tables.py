@@ -290,6 +290,11 @@ BROKEN: dict[str, tuple[str, bytes | str, str]] = {
         '{"x": [{}], "y": [{}, {}]}',
         "lists of objects: 'x', 'y'; choose one as a.json#x",
     ),
+    "columns of pandas": (
+        "a.json",
+        '{"a": {"0": 1, "1": 2}, "b": {"0": 3, "1": 4}}',
+        "as pandas' to_json does; write it",
+    ),
     "a key twice": ("a.json", '[{"a": 1, "b": 2, "a": 3}]', "line 1: an object has the key 'a' twice; keep one"),
     "NaN": ("a.jsonl", '{"a": 1}\n{"a": NaN}', "line 2: NaN is no JSON; write null"),
     "deep": ("a.json", "[" * 200_000, "a value is too large"),

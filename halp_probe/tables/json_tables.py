@@ -37,6 +37,7 @@ class _Member:
     kind: str
     length: int = 0
     objects: bool = False
+    numbered: bool = False  # an object whose keys are 0, 1, 2, …
 
 
 class _Reader:
@@ -86,6 +87,8 @@ class _Reader:
                 f"it holds several lists of objects: {_names(lists)}",
                 f"choose one as {self._path.name}#{shorten(lists[0], 100)}",
             )
+        elif members and all(each.numbered for each in members.values()):
+            self._refuse("it is written by columns, as pandas' to_json does", "write it with orient='records'")
         elif members and all(each.kind == "an object" for each in members.values()):
             yield from self._keyed()
         elif columns:
@@ -140,7 +143,9 @@ class _Reader:
 def _survey(stream: JsonStream) -> _Member:
     """Go past a member's value, and return what it is; its elements are not kept."""
     if stream.peek() != "[":
-        return _Member(kind_of(stream.value()))
+        value = stream.value()
+        numbered = isinstance(value, dict) and bool(value) and list(value) == [str(key) for key in range(len(value))]
+        return _Member(kind_of(value), numbered=numbered)
     length = objects = 0
     for element in stream.elements():
         length += 1

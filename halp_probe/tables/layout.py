@@ -46,7 +46,8 @@ class LayoutRules:
         """
         names = [column.strip() for column in columns]
         if not any(names):
-            raise self.error(f"{self.name} is empty; it needs a header with {', '.join(self.required)}")
+            needs = "a header" if self.separated else "rows"
+            raise self.error(f"{self.name} is empty; it needs {needs} with {', '.join(self.required)}")
         fault = header_fault(columns) if self.separated else ""
         for ours, theirs in mapping.items():
             if column_of(theirs, names) is None:
@@ -59,8 +60,8 @@ class LayoutRules:
             raise self.error(f"{self.name}: {fault}" if fault else self._lacking(missing, names))
         self._check_names(names, fault)
         own_picture = sources["image_id"] != PICTURES and PICTURES in names and "image_id" not in mapping
-        columns = {path: column_of(path, names) or path for path in sources.values()}
-        taken = {column for path, column in columns.items() if column in (path, *self.reserved)}
+        roots = {path: column_of(path, names) or path for path in sources.values()}
+        taken = {column for path, column in roots.items() if column in (path, *self.reserved)}
         layout = Layout(
             sources=sources,
             taken=frozenset({*taken, *CORE}),

@@ -14,6 +14,7 @@ _HEADS = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR", "SUkqA", "TU0AK", "Qk")
 _SHORTEST = 100  # characters of base64: a name without an ending may begin as a picture does
 _LONGEST_NAME = 4096  # characters
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+_DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(;[\w=.-]+)*;base64,")
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -29,7 +30,7 @@ def is_url(text: str) -> bool:
 def holds_picture(value: object) -> bool:
     """Return whether a cell holds a picture itself, well or badly, and not only the name of one."""
     if isinstance(value, str):
-        return value.startswith("data:") or _is_base64(value)
+        return _DATA_URL.match(value) is not None or _is_base64(value)
     if isinstance(value, list | tuple):
         return any(map(holds_picture, value))
     if isinstance(value, Mapping):
@@ -62,13 +63,11 @@ def find_picture(value: object) -> bytes | str:
         if not comma or not head.endswith(";base64"):
             raise PictureError("its image is a data URL that is not base64")
         return _decode(content)
-    return _decode(text) if _is_base64(text) else text
+    return _decode(text) if _is_base64(text) or len(text) > _LONGEST_NAME else text
 
 
 def _is_base64(text: str) -> bool:
-    return len(text) > _LONGEST_NAME or (
-        len(text) >= _SHORTEST and text.startswith(_HEADS) and _BASE64.fullmatch(text) is not None
-    )
+    return len(text) >= _SHORTEST and text.startswith(_HEADS) and _BASE64.fullmatch(text) is not None
 
 
 def _decode(text: str) -> bytes:

@@ -28,7 +28,11 @@ class _RowError(ValueError):
 
 
 class RowReader:
-    """Reader of the records of one table. `further` are the further columns that it has met, in their order."""
+    """Reader of the records of one table.
+
+    `further` are the further columns that it has met, in their order; `left_out` those that hold pictures, which are
+    none whatever single rows have there.
+    """
 
     def __init__(self, rules: LayoutRules, layout: Layout, keep: Keep | None) -> None:
         self._rules, self._layout, self._keep = rules, layout, keep
@@ -116,12 +120,11 @@ class RowReader:
                 further[name] = self._further_at(values, path)
         for name, value in further.items():
             if holds_picture(value):
-                if name != self._layout.pictures:
-                    self.left_out.add(name)
+                self.left_out.add(name)
             else:
                 if name not in self.further:
                     self._rules.check_further([name])
-                extra[name] = self._share(text_of(value))
+                extra[self._share(name)] = self._share(text_of(value))
         return extra
 
     def _further_at(self, values: Mapping[str, object], path: str) -> object:
