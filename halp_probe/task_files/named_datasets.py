@@ -61,7 +61,7 @@ class Dataset:
     >>> _ = open("coco_pope_random.json", "w").write(rows)
     >>> pope = halp_probe.dataset("pope:random", ".")
     >>> pope.samples[0].question_id, pope.samples[0].extra["fold"], pope.benchmark.rule
-    ('pope-random-1', '3', 'yes_no')
+    ('pope-random-1', '4', 'yes_no')
     >>> pope.notes[0]
     'coco_pope_random.json has 1 of 3,000 rows: this is not the whole of POPE'
     """
