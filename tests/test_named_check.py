@@ -12,7 +12,8 @@ from halp_probe.catalog.entries import BENCHMARKS, choose
 from halp_probe.cli import main
 from halp_probe.errors import InputError
 from halp_probe.task_files.named_check import Check, check_download
-from halp_probe.task_files.named_datasets import Reading, dataset
+from halp_probe.task_files.named_datasets import dataset
+from halp_probe.task_files.named_reading import Reading
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 HTML = "<!DOCTYPE html>\n<html><body>404: Not Found</body></html>"

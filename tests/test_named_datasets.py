@@ -7,6 +7,7 @@ import io
 import json
 import random
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,9 @@ from PIL import Image
 from halp_probe.engine.images import folder_path
 from halp_probe.errors import InputError
 from halp_probe.labels.rules import judge
+from halp_probe.task_files import named_datasets
 from halp_probe.task_files.named_datasets import dataset
+from halp_probe.task_files.table_pictures import collect_pictures
 
 
 def png(seed: int) -> bytes:
@@ -144,6 +147,36 @@ def test_haloquest_keeps_urls_and_literal_texts(tmp_path):
     assert column(found, "hallucination_type") == ["false premises", "visual challenge", "insufficient context"]
     both = dataset("haloquest:eval,train", tmp_path)
     assert len(both.samples) == 6 and same_fold(both, "haloquest-eval-0", "haloquest-train-1")
+
+
+def test_haloquest_is_fetched_where_its_files_are_not_there(tmp_path, monkeypatch):
+    write_haloquest(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/b.png").write_bytes(png(2))
+    asked_for = []
+
+    def fetch(urls, folder):
+        asked_for.extend(urls)
+        return {url: folder.keep(png(1)) for url in urls}
+
+    monkeypatch.setattr(named_datasets, "collect_pictures", partial(collect_pictures, fetch=fetch))
+    plain = dataset("haloquest", tmp_path, pictures_dir=tmp_path / "pictures")
+    fetched = dataset("haloquest", tmp_path, pictures_dir=tmp_path / "pictures", allow_urls=True)
+    assert asked_for == ["https://example.org/a%20(1).png"]
+    assert [(folder_path(fetched.images_dir) / each.image_id).read_bytes() for each in fetched.samples] == [
+        png(1),
+        png(1),
+        png(2),
+    ]
+    assert column(plain, "fold") == column(fetched, "fold"), "folds are by published names"
+
+
+def test_lmms_eval_pictures_that_are_files(tmp_path):
+    (tmp_path / "Pets").mkdir()
+    whole(tmp_path / "Pets/test.json", [{"id": "1", "image": "cat.png", "question": "What?", "answer": "cat"}])
+    (tmp_path / "Pets/cat.png").write_bytes(png(1))
+    found = dataset("lmms-eval:Pets:test", tmp_path, pictures_dir=tmp_path / "pictures")
+    assert (folder_path(found.images_dir) / found.samples[0].image_id).read_bytes() == png(1)
 
 
 def test_mme_pairs_are_found_in_both_layouts(tmp_path):

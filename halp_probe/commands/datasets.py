@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.catalog.entries import choose
     from halp_probe.catalog.page import datasets_list, datasets_page
     from halp_probe.task_files.named_check import card_lines, check_download
-    from halp_probe.task_files.named_datasets import Reading
+    from halp_probe.task_files.named_reading import Reading
 
     if args.name is None:
         if args.data_root is not None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from halp_probe.commands.image_flags import image_folder
 from halp_probe.commands.table_flags import table_options
 from halp_probe.errors import InputError
-from halp_probe.task_files.named_datasets import Dataset, Reading, read_named
+from halp_probe.task_files.named_datasets import Dataset, read_named
+from halp_probe.task_files.named_reading import Reading
 
 
 def add_named_arguments(group: argparse._ActionsContainer) -> None:

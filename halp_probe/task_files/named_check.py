@@ -15,9 +15,9 @@ from halp_probe.datasets import Table
 from halp_probe.engine.images import folder_path
 from halp_probe.errors import InputError
 from halp_probe.tables.picture_folder import picture_ending
-from halp_probe.task_files.named_datasets import Reading, find_images, open_source, read_questions, table_of
 from halp_probe.task_files.named_files import TEXTS, NamedFiles
 from halp_probe.task_files.named_hub import HubRows
+from halp_probe.task_files.named_reading import Reading, find_images, open_source, read_questions, table_of
 from halp_probe.task_files.named_rows import Asked
 
 _SHOWN = 3  # names of pictures that are missing

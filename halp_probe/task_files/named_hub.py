@@ -32,6 +32,7 @@ class HubRows:
         self.notes: list[str] = []
         self.place = benchmark.title
         self.not_asked: list[str] = []
+        self.folder: Path | None = None  # of relative names of pictures
 
     def rows(self, role: str = QUESTIONS) -> Iterator[tuple[str, Values]]:
         """Yield each row, with the split that it is in. Raises InputError for a data set that cannot be read."""
@@ -55,6 +56,7 @@ class HubRows:
         dataset = str(local) if local is not None and local.exists() else repository
         for part in self.parts:
             for split in open_splits(dataset, part, (part,)):
+                self.folder = split.folder
                 for number, row in enumerate(split.rows(), 1):
                     self.place = f"{repository}, {part}, row {number}"
                     yield part, Row(row, self.place, self.benchmark)
