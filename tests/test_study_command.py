@@ -168,8 +168,11 @@ def test_a_table_of_ones_own(tmp_path, capsys):
     root = tmp_path / "data"
     assert main(["shapes", "--output-dir", str(root), "--scenes", "60", "--seed", "0"]) == 0
     flags = ["--vqa-dataset", str(root / "vqa.csv"), "--images-dir", str(root / "images")]
-    assert main(["study", *flags, "--output-dir", str(tmp_path / "study"), *FLAGS, "--group-columns", "kind"]) == 0
+    more = ["--group-columns", "kind", "--rule", "exact"]
+    assert main(["study", *flags, "--output-dir", str(tmp_path / "study"), *FLAGS, *more]) == 0
     assert "leaderboard.csv" in capsys.readouterr().out
+    with (tmp_path / "study/labels.csv").open() as file:
+        assert {row["rule"] for row in csv.DictReader(file)} == {"exact"}
 
 
 @pytest.mark.parametrize(
