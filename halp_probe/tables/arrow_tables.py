@@ -15,6 +15,7 @@ from halp_probe.errors import InputError
 from halp_probe.tables.forms import Form
 from halp_probe.tables.records import Record
 
+_BUFFER = 1 << 20  # bytes
 _ROWS_AT_ONCE = 1024
 _PICTURES_AT_ONCE = 16  # rows of a table with bytes in it
 
@@ -33,7 +34,7 @@ def arrow_records(
     with _open(path, form, error) as source:
         for batch in _batches(source, form, columns):
             names = batch.schema.names
-            step = _PICTURES_AT_ONCE if any(map(_holds_bytes, batch.schema.types)) else _ROWS_AT_ONCE
+            step = _rows_at_once(batch.schema)
             for start in range(0, batch.num_rows, step):
                 lists = [_values(column) for column in batch.slice(start, step).columns]
                 for values in zip(*lists, strict=True):
@@ -45,7 +46,7 @@ def arrow_records(
 def _open(path: Path, form: Form, error: type[InputError]) -> Iterator[Any]:
     try:
         if form is Form.PARQUET:
-            with pq.ParquetFile(path) as source:
+            with pq.ParquetFile(path, buffer_size=_BUFFER) as source:  # else a row group is read whole
                 yield source
         else:
             reader = pa.ipc.open_file if form is Form.ARROW_FILE else pa.ipc.open_stream
@@ -59,7 +60,7 @@ def _open(path: Path, form: Form, error: type[InputError]) -> Iterator[Any]:
 def _batches(source: Any, form: Form, columns: Collection[str] | None) -> Iterable[Any]:
     if form is Form.PARQUET:
         names = None if columns is None else [name for name in source.schema_arrow.names if name in columns]
-        return source.iter_batches(batch_size=_ROWS_AT_ONCE, columns=names)
+        return source.iter_batches(batch_size=_rows_at_once(source.schema_arrow), columns=names)
     blocks = source if form is Form.ARROW_STREAM else map(source.get_batch, range(source.num_record_batches))
     if columns is None:
         return blocks
@@ -72,6 +73,10 @@ def _values(column: Any) -> Sequence[Any]:
         return [None if value is None else dtype.type(value) for value in column.to_pylist()]
     listed: list[Any] = column.to_pylist()
     return listed
+
+
+def _rows_at_once(schema: Any) -> int:
+    return _PICTURES_AT_ONCE if any(map(_holds_bytes, schema.types)) else _ROWS_AT_ONCE
 
 
 def _holds_bytes(kind: Any) -> bool:
