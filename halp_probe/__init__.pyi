@@ -25,6 +25,8 @@ from .scoring.scorer import RiskScorer as RiskScorer
 from .shards.reader import Shards as Shards
 from .shards.reader import open_shards as open_shards
 from .state_identity import StateIdentity as StateIdentity
+from .task_files.named_datasets import Dataset as Dataset
+from .task_files.named_datasets import dataset as dataset
 from .tasks.labelling import label as label
 from .version import __version__ as __version__
 

@@ -1,27 +1,28 @@
-"""Read a VQA table into samples: a CSV or rows in memory. Mistakes are reported by row, never repaired by guessing."""
+"""Read a VQA table into samples: a file or rows in memory. Mistakes are reported by row, never repaired by guessing."""
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from halp_probe.csv_files import CsvRow, columns_text, header_fault, read_rows
 from halp_probe.errors import InputError
-from halp_probe.plain_text import is_whole, shorten
+from halp_probe.plain_text import shorten
 from halp_probe.records import Failure, Sample
+from halp_probe.tables.forms import Form
+from halp_probe.tables.layout import CORE, LayoutRules
+from halp_probe.tables.reading import open_table
+from halp_probe.tables.records import Record
+from halp_probe.tables.rows import Keep, RowReader
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Rows: TypeAlias = Sequence[Mapping[str, object]]  # a table in memory, as a list of dicts
 
-_ALIASES = {"image_id": "image_name", "answer": "gt_answer"}
-_CORE = ("question_id", "image_id", "question", "answer")
-_BROKEN = "a NUL character or half a surrogate pair"
+_log = logging.getLogger(__name__)
 
 
 class TableError(InputError):
@@ -37,132 +38,91 @@ class Table:
 
 
 def read_table(
-    table: str | os.PathLike[str] | pd.DataFrame | Rows, reserved: Collection[str] = (), *, answers: bool = True
+    table: str | os.PathLike[str] | pd.DataFrame | Rows,
+    reserved: Collection[str] = (),
+    *,
+    answers: bool = True,
+    columns: Mapping[str, str] | None = None,
+    keep: Keep | None = None,
 ) -> Table:
-    """Read a table with `question_id, image_id, question, answer`: a CSV, or rows in memory.
+    """Read a table with `question_id, image_id, question, answer`: a file of any form, or rows in memory.
 
-    Without `answers` the last column may be missing, and is blank then.
+    Without `answers` the last column may be missing, and is blank then. `columns` has our names, each with the column
+    of theirs that it is read from, or a dotted path into it (`choices.0`).
 
-    `image_name` stands for `image_id` and `gt_answer` for `answer` (the ground truth). All cells of a CSV stay text; of
-    rows in memory, None and NaN are blank and other values become their `str`. A blank answer is allowed (its label
-    will be unknown). Rows with a blank question or id, with an id that no file name can be, or with too many or too few
-    cells, become failures. Raises TableError for a missing or empty file, missing or ambiguous columns, further columns
-    with a `reserved` name, duplicate question ids, and what `read_rows` raises.
+    `image_name` or `image` stand for `image_id`, and `gt_answer` for `answer` (the ground truth). A text stays what it
+    is; None and NaN are blank, a list or an object becomes JSON, and another value its `str`. A blank answer is allowed
+    (its label will be unknown). A picture in the table is passed to `keep`, which names it, and goes before the name of
+    one, which then is the further column `image_name`; further columns that hold bytes are left out. Rows with a blank
+    question or id, with an id that no file name can be, with too many or too few cells, or with a picture that is none
+    become failures. Raises TableError for a missing or empty file, missing or ambiguous columns, further columns with
+    a `reserved` name, duplicate question ids, and what `open_table` raises.
     """
-    required = _CORE if answers else _CORE[:-1]
-    if isinstance(table, str | os.PathLike):
-        name, rows = str(table), _rows(Path(table), reserved, required)
-    else:
-        name, rows = "the table", _rows_in_memory(table, reserved, required)
+    required = CORE if answers else CORE[:-1]
+    form, names, records = _open(table)
+    rules = LayoutRules(
+        required=required,
+        reserved=reserved,
+        name=str(table) if isinstance(table, str | os.PathLike) else "the table",
+        error=TableError,
+        separated=form in (Form.CSV, Form.TSV),
+    )
+    layout = rules.layout(names, columns or {})
+    reader = RowReader(rules, layout, keep)
     samples: list[Sample] = []
     failures: list[Failure] = []
     line_of: dict[str, int] = {}
     repeated: dict[str, list[int]] = {}
-    for line, cells in rows:
-        question_id = cells.question_id if isinstance(cells, Failure) else cells["question_id"]
-        if question_id in line_of:
-            repeated.setdefault(question_id, [line_of[question_id]]).append(line)
-        elif question_id.strip():
-            line_of[question_id] = line
-        if isinstance(cells, Failure):
-            failures.append(cells)
-            continue
-        extra = {name: value for name, value in cells.items() if name not in _CORE}
-        samples.append(
-            Sample(
-                question_id=question_id,
-                image_id=cells["image_id"],
-                question=cells["question"],
-                answer=cells.get("answer", ""),
-                extra=extra,
-            )
-        )
+    unit = "row"
+    for record in records:
+        unit = record.unit
+        row = reader.read(record)
+        if row.question_id in line_of:
+            repeated.setdefault(row.question_id, [line_of[row.question_id]]).append(record.number)
+        elif row.question_id.strip():
+            line_of[row.question_id] = record.number
+        if isinstance(row, Failure):
+            failures.append(row)
+        else:
+            samples.append(row)
     if repeated:
         first, lines = next(iter(repeated.items()))
         raise TableError(
-            f"{name}: {len(repeated)} question ids occur more than once (first: {shorten(first, 100)!r} in lines "
-            f"{', '.join(map(str, lines))}); answers and labels are matched by id, so make them unique"
+            f"{rules.name}: {len(repeated)} question ids occur more than once (first: {shorten(first, 100)!r} in "
+            f"{unit}s {', '.join(map(str, lines))}); answers and labels are matched by id, so make them unique"
         )
     if not samples and not failures:
-        raise TableError(f"{name} has a header but no rows")
-    return Table(tuple(samples), tuple(failures))
+        raise TableError(f"{rules.name} has a header but no rows")
+    if unused := sorted(reader.left_out - {layout.pictures}):
+        _log.info("Further columns that hold pictures are left out: %s.", ", ".join(unused))
+    names = [name for name in reader.further if name not in reader.left_out]
+    return Table(tuple(_filled(samples, names)), tuple(failures))
 
 
-def _rows_in_memory(
-    table: pd.DataFrame | Rows, reserved: Collection[str], required: Sequence[str]
-) -> Iterator[tuple[int, dict[str, str] | Failure]]:
-    """Yield each row's number, counted from 1, and its cells or the reason why it cannot be used."""
+def _open(
+    table: str | os.PathLike[str] | pd.DataFrame | Rows,
+) -> tuple[Form | None, Sequence[str], Iterator[Record]]:
+    """Return the form of a table, None in memory, its columns and its records."""
+    if isinstance(table, str | os.PathLike):
+        opened = open_table(table, TableError)
+        blanks = any(name != name.strip() for name in opened.columns)
+        return opened.form, opened.columns, map(_stripped, opened.records) if blanks else opened.records
     frame = None if isinstance(table, Sequence) else table
     rows: Iterable[Mapping[str, object]] = table if frame is None else frame.to_dict("records")  # type: ignore[assignment]
-    names = list(dict.fromkeys(str(name) for row in rows for name in row)) if frame is None else list(frame.columns)
-    header = _header([str(name) for name in names], "the table", reserved, required)
-    for number, row in enumerate(rows, 1):
-        yield number, _row(header, CsvRow(number, [_text(row.get(name)) for name in names]))
+    keys = list(dict.fromkeys(name for row in rows for name in row)) if frame is None else list(frame.columns)
+    records = (Record(number, {str(name): row.get(name) for name in keys}, "row") for number, row in enumerate(rows, 1))
+    return None, [str(name) for name in keys], records
 
 
-def _text(value: object) -> str:
-    return (
-        "" if value is None or (isinstance(value, float) and math.isnan(value)) or str(value) == "<NA>" else str(value)
-    )
+def _stripped(record: Record) -> Record:
+    return replace(record, values={name.strip(): value for name, value in record.values.items()})
 
 
-def _rows(
-    path: Path, reserved: Collection[str], required: Sequence[str]
-) -> Iterator[tuple[int, dict[str, str] | Failure]]:
-    """Yield each row's line number, and its cells or the reason why it cannot be used."""
-    rows = read_rows(path, TableError)
-    first = next(rows, CsvRow(0, []))
-    header = _header(first.cells, path, reserved, required)
-    for row in rows:
-        yield row.line, _row(header, row)
-
-
-def _header(cells: list[str], path: Path | str, reserved: Collection[str], required: Sequence[str]) -> list[str]:
-    names = [cell.strip() for cell in cells]
-    if not any(names):
-        raise TableError(f"{path} is empty; it needs a header with {', '.join(required)}")
-    for name, alias in _ALIASES.items():
-        if name in names and alias in names:
-            raise TableError(f"{path} has both {name!r} and {alias!r}: which one is meant? rename or remove one")
-        names = [name if column == alias else column for column in names]
-    fault = header_fault(cells)
-    if missing := [name for name in required if name not in names]:
-        raise TableError(
-            f"{path}: {fault}"
-            if fault
-            else f"{path} lacks the columns {', '.join(missing)} (image_name and gt_answer are accepted too); it has "
-            f"{columns_text(names)}; separate cells by commas"
-        )
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled or "" in names:
-        problem = (
-            f"every column needs a name of its own (repeated or blank: {columns_text(doubled) if doubled else 'blank'})"
-        )
-        raise TableError(f"{path}: {fault or problem}")
-    if unwritable := [name for name in names if not is_whole(name)]:
-        raise TableError(f"{path}: the column name {unwritable[0]!r} holds {_BROKEN}; rename the column")
-    taken = sorted(set(names) & set(reserved) - set(_CORE))
-    if taken:
-        raise TableError(f"{path}: the columns {', '.join(taken)} are written by the extraction itself; rename them")
-    return names
-
-
-def _row(header: list[str], row: CsvRow) -> dict[str, str] | Failure:
-    cells = dict(zip(header, row.cells, strict=False))
-    reason = row.mismatch(header) or _problem(cells, row.line)
-    if reason:
-        return Failure(question_id=cells.get("question_id", ""), stage="table", reason=reason)
-    return cells
-
-
-def _problem(cells: Mapping[str, str], line: int) -> str:
-    """Return why a row's cells cannot be a sample; "" if they can."""
-    for name in ("question_id", "question", "image_id"):
-        if not cells[name].strip():
-            return f"line {line}: blank {name}"
-    for name in ("question_id", "image_id"):
-        if "\n" in cells[name]:
-            return f"line {line}: a line break in an id; look for a quote that is not closed"
-        if not is_whole(cells[name]):
-            return f"line {line}: the {name} holds {_BROKEN}; give it another one"
-    return ""
+def _filled(samples: Sequence[Sample], names: Collection[str]) -> Iterator[Sample]:
+    """Yield the samples, each with all further columns: objects of JSON need not have the same ones."""
+    whole = set(names)
+    for sample in samples:
+        if sample.extra.keys() == whole:
+            yield sample
+        else:
+            yield replace(sample, extra={name: sample.extra.get(name, "") for name in names})

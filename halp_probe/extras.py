@@ -10,8 +10,10 @@ _EXTRA_OF = {
     "math_verify": "math",
     "mapie": "abstention",
     "openai": "judge",
+    "openpyxl": "tables",
     "peft": "adapters",
-    "requests": "app",
+    "pyarrow": "tables",
+    "requests": "tables",
     "streamlit": "app",
     "timm": "timm",
 }

@@ -15,7 +15,7 @@ VISION_TOKEN = "vision_token_representation"
 QUERY_TOKEN = "query_token_representation"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
     """One row of the VQA table, or one prompt of a task. `answer` is the ground truth, `extra` the further columns.
 

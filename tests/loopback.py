@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from halp_probe.app.fetch import Network
+from halp_probe.web.fetch import Network
 
 ANY_PORT = range(1, 65536)
 

@@ -26,7 +26,7 @@ from halp_probe.models.options import ModelOptions
 from halp_probe.records import Failure, Sample
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import open_shards
-from halp_probe.task_files.table import read_vqa
+from halp_probe.task_files.table import TableOptions, read_vqa
 from halp_probe.tasks.task import Task, TaskInput
 
 pytestmark = pytest.mark.slow
@@ -48,7 +48,7 @@ def vqa(data: Path, out: Path, *flags: str) -> int:
 
 
 def given(data: Path):
-    return read_vqa(data / "vqa.csv", data / "images")
+    return read_vqa(data / "vqa.csv", data / "images", TableOptions(pictures_dir=data / "pictures"))
 
 
 def texts(answered) -> dict[str, str]:

@@ -20,11 +20,11 @@ import pytest
 from loopback import ANY_PORT, Internet, Loopback, loopback, redirect, reply
 from PIL import Image
 
-from halp_probe.app import fetch
-from halp_probe.app.addresses import is_public, parse_url
-from halp_probe.app.fetch import Limits, Network, fetch_image
 from halp_probe.app.uploads import check_image
 from halp_probe.errors import InputError
+from halp_probe.web import fetch
+from halp_probe.web.addresses import is_public, parse_url
+from halp_probe.web.fetch import Limits, Network, fetch_image
 
 PUBLIC, OTHER = "93.184.216.34", "2606:4700:4700::1111"
 PEM = Path(__file__).parent / "data" / "pictures_example.pem"  # a key of these tests and its certificate, to 2120

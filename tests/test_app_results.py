@@ -383,7 +383,7 @@ def test_questions_on_several_images_or_none(tmp_path: Path) -> None:
 def test_the_tab_needs_neither_torch_nor_streamlit_to_open(tmp_path: Path) -> None:
     program = (
         "import sys; from halp_probe.app.results import open_results; "
-        "open_results(sys.argv[1]); import halp_probe.app.fetch; "
+        "open_results(sys.argv[1]); import halp_probe.web.fetch; "
         "assert not {'torch', 'transformers', 'streamlit', 'requests'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(shard_folder(tmp_path))], check=True)

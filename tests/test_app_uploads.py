@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from halp_probe.app import uploads
-from halp_probe.app.uploads import FORMATS, MAX_BYTES, check_image
+from halp_probe.app.uploads import check_image
 from halp_probe.engine.images import load_image
 from halp_probe.errors import InputError
+from halp_probe.web.fetch import FORMATS, MAX_BYTES
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about tags that it skips
 ORIENTATION, OWNER = 0x0112, 0x9C9D

@@ -30,6 +30,11 @@ def test_the_tables_have_a_line_for_each_way() -> None:
     assert "from groups, plain" in out and "from groups, gzip" in out
 
 
+def test_every_form_of_a_table_is_read() -> None:
+    out = _run("benchmarks/table_reading.py", "--rows=200")
+    assert out.count("records: 200 rows") == 5 == out.count("samples: 200 rows")
+
+
 def test_the_solver_and_scikit_learns_loop_agree() -> None:
     assert "the solver and scikit-learn agree" in _run("benchmarks/probes.py", "--check")
 

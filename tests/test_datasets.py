@@ -50,6 +50,7 @@ def test_rows_that_cannot_be_used_are_failures(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("", "is empty; it needs a header"),
+        ("[]", "is empty; it needs rows with question_id"),
         (HEADER + "\n", "has a header but no rows"),
         ("question_id,question\nq,Why?\n", "lacks the columns image_id, answer .*; it has 'question_id', 'question'"),
         (f"{HEADER},gt_answer\nq,a,Why?,x,y\n", "both 'answer' and 'gt_answer'"),
@@ -60,12 +61,12 @@ def test_rows_that_cannot_be_used_are_failures(tmp_path: Path) -> None:
         (f"{HEADER}\nq,a,Why?,x\n".encode("utf-16-le"), "UTF-16 without a byte order mark does; save it as UTF-8 CSV"),
         (f"{HEADER}\nq,a,Why?,x\n".encode("utf-16")[:-1], r"is not UTF-16 \(.*save it as UTF-8 CSV"),
         (f"{HEADER}\nq,a,Why?,x\n".replace(",", ";"), "cells are separated by semicolons; save it as comma"),
-        (f"{HEADER}\nq,a,Why?,x\n".replace(",", "\t"), "cells are separated by tabs; save it as comma"),
-        (f"{HEADER}\nq,a,Why?,x\n".replace(",", "\t").encode("utf-16"), "cells are separated by tabs; save it"),
+        (f"{HEADER}\nq,a,Why?,x\n".replace(",", "|"), "cells are separated by vertical bars; save it as comma"),
+        (f"{HEADER}\nq,a,Why?,x\n".replace(",", ";").encode("utf-16"), "cells are separated by semicolons; save it"),
         (f"sep=,\r\n{HEADER}\r\nq,a,Why?,x\r\n", "line 1 is Excel's 'sep='; remove that line"),
         (f",{HEADER}\n0,q,a,Why?,x\n", "first column has no name, as pandas writes an index; write it with"),
         (f"{HEADER},\nq,a,Why?,x,\n", "every column needs a name of its own"),
-        (b"PK\x03\x04\x14\0\6\0", "is an Excel workbook or another zip file; save the sheet as UTF-8 CSV"),
+        (b"PK\x03\x04\x14\0\6\0", "is a zip file, and no whole Excel workbook .*; save the sheet anew as .xlsx or CSV"),
         (f"{HEADER}\nq,a,caf\xe9?,x\n".encode("latin-1"), r"not UTF-8 \(byte 0xe9 in line 2"),
     ],
 )

@@ -12,12 +12,12 @@ from PIL import Image
 
 from halp_probe.app import examples
 from halp_probe.app.conversation import Picture, Session
-from halp_probe.app.fetch import fetch_image
 from halp_probe.app.theme import alert
 from halp_probe.app.uploads import check_image
 from halp_probe.app.wording import plain
 from halp_probe.engine.images import LoadedImage
 from halp_probe.errors import InputError
+from halp_probe.web.fetch import fetch_image
 
 EXAMPLE, UPLOAD, LINK = "Example", "Upload", "Link"
 _SHOWN_SIDE = 640  # pixels of the longest side as it is sent to the browser

@@ -7,11 +7,10 @@ import re
 import zipfile
 
 from halp_probe.engine.images import ImageError, LoadedImage, decode_image, header_size
+from halp_probe.web.fetch import FORMATS, MAX_BYTES
 
-MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
 MAX_SIDE = 20_000  # pixels
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _REMEDY = "save it anew as PNG or JPEG"
 _MARKUP = re.compile(rb"<(?:!doctype\s+html|html|body|script|iframe|\?php|svg\s[^>]*xmlns)[\s>=]", re.IGNORECASE)
 _PDF_HEAD = 1024  # bytes in which readers look for a PDF's beginning

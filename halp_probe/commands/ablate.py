@@ -10,6 +10,7 @@ from halp_probe.commands.image_flags import add_link_argument, image_folder
 from halp_probe.commands.model_flags import add_model_arguments
 from halp_probe.commands.score import add_run_arguments, run_options
 from halp_probe.commands.stopping import StopSignals
+from halp_probe.commands.table_flags import add_table_arguments, table_options
 from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.labels.rules import RULES
 
@@ -17,8 +18,7 @@ from halp_probe.labels.rules import RULES
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `ablate`."""
     add = parser.add_argument
-    add("--vqa-dataset", type=Path, required=True, help="CSV with question_id, image_id, question; answer, to judge by")
-    add("--images-dir", type=Path, required=True, help="folder of the images: {images_dir}/{image_id}")
+    add_table_arguments(parser, "question_id, image_id, question, and answer, to judge by", required=True)
     add_link_argument(parser)
     add("--probe", type=Path, required=True, help="a linear, ridge or difference probe that train_probes.py saved")
     add("--output-dir", type=Path, required=True, help="ablation.csv, ablation.json; plain, ablated and control runs")
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     probe = load_probe(args.probe)
     options = run_options(args, probe)
-    task_input = read_vqa(args.vqa_dataset, image_folder(args.images_dir, args), answers=False)
+    task_input = read_vqa(args.vqa_dataset, image_folder(args.images_dir, args), table_options(args), answers=False)
     design = AblationDesign(to=args.to, control=args.control, rule=args.rule, seed=args.seed)
     stop = StopSignals()
     with progress_on_terminal() as progress:

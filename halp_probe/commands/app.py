@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 def server_options(host: str, port: int, open_to_all: bool) -> dict[str, object]:
     """Return Streamlit's settings; they take precedence over its configuration files."""
-    from halp_probe.app.uploads import MAX_BYTES
+    from halp_probe.web.fetch import MAX_BYTES
 
     return {
         "server.address": host,

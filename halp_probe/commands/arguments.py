@@ -5,6 +5,18 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+from typing import Any
+
+
+def add_shared(group: argparse._ActionsContainer, flag: str, **about: Any) -> None:
+    """Add a flag, or to the help of one that is there what it means here: tasks on one command line share names."""
+    there = group._option_string_actions.get(flag)
+    if there is None:
+        group.add_argument(flag, **about)
+    else:
+        there.help = (
+            f"{there.help}; {group.title if isinstance(group, argparse._ArgumentGroup) else ''}: {about['help']}"
+        )
 
 
 def positive(text: str) -> int:

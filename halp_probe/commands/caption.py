@@ -7,6 +7,7 @@ import argparse
 from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.commands.qa import (
+    DATASET,
     DEFAULT_MODEL,
     PICTURES,
     add_dataset_arguments,
@@ -37,7 +38,7 @@ def read_input(args: argparse.Namespace) -> TaskInput[CaptionItem, str]:
     prompt = PROMPT_STYLES[args.prompt_style] if args.prompt is None else args.prompt
     if not prompt.strip():
         raise InputError("--prompt is blank; say what to ask of each image")
-    return read_images(args.dataset, args.split, args.output_dir / PICTURES, prompt)
+    return read_images(args.dataset or DATASET, args.split, args.output_dir / PICTURES, prompt)
 
 
 def run(args: argparse.Namespace) -> int:

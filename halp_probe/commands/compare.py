@@ -15,7 +15,7 @@ from halp_probe.commands.compare_sides import FOLDERS, two_extractions
 from halp_probe.errors import InputError
 
 PLOT_FILE = "comparison.svg"
-_OF_EXTRACTION = ("model", "adapter", "revision", "vqa_dataset", "images_dir", "layers")
+_OF_EXTRACTION = ("model", "adapter", "revision", "vqa_dataset", "images_dir", "columns", "layers")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="PEFT adapter: A is the model without, B with it; several: one flag each, in training order",
     )
     add("--revision", action="append", help="branch, tag or commit; once a --model, or twice for two of one model")
-    add("--vqa-dataset", type=Path, help="CSV with question_id, image_id, question, answer; not with --shards")
-    add("--images-dir", type=Path, help="folder of the images: {images_dir}/{image_id}; not with --shards")
     add("--output-dir", type=Path, required=True, help="comparison.csv, .svg, changed_answers.csv; extractions a/, b/")
     add("--common-only", action="store_true", help="leave out questions that only one side has")
     add("--bootstrap", type=at_least_two, default=1000, metavar="DRAWS", help="draws for the intervals (%(default)s)")
@@ -76,9 +74,8 @@ def compare_folders(folders: Sequence[Path], args: argparse.Namespace) -> None:
 
 def _extract_both(args: argparse.Namespace) -> int:
     """Extract both sides, and return the first exit status that is not 0."""
-    for flag, value in (("--vqa-dataset", args.vqa_dataset), ("--images-dir", args.images_dir)):
-        if value is None:
-            raise InputError(f"{flag} is missing; both models answer its questions. Or pass --shards twice")
+    if args.vqa_dataset is None:
+        raise InputError("--vqa-dataset is missing; both models answer its questions. Or pass --shards twice")
     for name, side in zip("AB", two_extractions(args), strict=True):
         print(f"{name}:", end=" ", flush=True)
         if status := extraction.run(side):
@@ -90,5 +87,5 @@ def _shard_folders(args: argparse.Namespace) -> list[Path]:
     if len(args.shards) != 2:
         raise InputError(f"--shards is given {len(args.shards)} times; give it twice: A, then B")
     if extra := [name for name in _OF_EXTRACTION if getattr(args, name) is not None]:
-        raise InputError(f"--{extra[0].replace('_', '-')} does not go with --shards, which are extracted already")
+        raise InputError(f"`{extra[0]}` does not go with --shards, which are extracted already")
     return list(args.shards)

@@ -7,6 +7,7 @@ from typing import Any
 
 from halp_probe.commands.model_flags import model_options
 from halp_probe.errors import InputError
+from halp_probe.task_files.table import PICTURES
 
 FOLDERS = ("a", "b")  # of the two extractions, in --output-dir
 _WAYS = (
@@ -56,5 +57,7 @@ def _without_and_with(
 
 
 def _side(args: argparse.Namespace, folder: str, **named: Any) -> argparse.Namespace:
-    own = {"revision": None, "adapter": None, **named, "output_dir": args.output_dir / folder}
+    pictures = args.pictures_dir or args.output_dir / PICTURES  # the same for both
+    folders = {"output_dir": args.output_dir / folder, "pictures_dir": pictures}
+    own = {"revision": None, "adapter": None, **named, **folders}
     return argparse.Namespace(**{**vars(args), **own})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,13 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task_arguments(parser)
     add_link_argument(parser)
     add("--output-dir", type=Path, default=Path("output"), help="shards, journal, run.json, failures.csv (./output)")
+    add_capture_arguments(parser, {name: usual_limits(name).max_new_tokens for name in INPUTS})
+    add("--no-answers", action="store_true", help="capture states only")
+    add("--test", action="store_true", help=f"only the first {TEST_SAMPLES} samples")
+
+
+def add_capture_arguments(parser: argparse.ArgumentParser, longest: Mapping[str, int]) -> None:
+    """Add the flags that say how states and answers are captured; `longest`: usual tokens of an answer, by task."""
+    add = parser.add_argument
     add_model_arguments(parser, default=DEFAULT_MODEL)
     add("--checkpoint-interval", type=positive, default=1000, help="samples a shard (%(default)s)")
-    add("--test", action="store_true", help=f"only the first {TEST_SAMPLES} samples")
     add("--layers", help="decoder blocks to read: 'all', or a list such as 0,7,14 (0, n/4, n/2, 3n/4, n-1)")
-    limits = ", ".join(f"{name} {usual_limits(name).max_new_tokens}" for name in INPUTS)
+    limits = ", ".join(f"{name} {tokens}" for name, tokens in longest.items())
     add("--max-new-tokens", type=positive, help=f"longest answer in tokens (the task's own: {limits})")
-    add("--no-answers", action="store_true", help="capture states only")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
     add(
         "--workers",

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="column of the shards that says to how many decimals numbers are compared (MathVista: precision)",
     )
-    parser.add_argument("--table", metavar="FILE", help="CSV of labels made elsewhere; needs --column")
+    parser.add_argument("--table", metavar="FILE", help="table of labels made elsewhere, of any form; needs --column")
     parser.add_argument(
         "--column",
         metavar="NAME",

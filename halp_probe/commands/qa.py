@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
+from halp_probe.commands.arguments import add_shared
 from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.labels.letters import Choice
 from halp_probe.task_files.caption_qa import read_questions, write_results
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
 USUAL = UsualLimits(max_new_tokens=128)
+DATASET = "Borise/CaptionQA"
 PICTURES = "images"  # folder in --output-dir
 
 
@@ -40,7 +42,7 @@ def add_input_arguments(group: argparse._ActionsContainer) -> None:
 def add_dataset_arguments(group: argparse._ActionsContainer) -> None:
     """Add the flags that name a split of CaptionQA."""
     add = group.add_argument
-    add("--dataset", default="Borise/CaptionQA", help="hub name, folder, parquet or JSON file (%(default)s)")
+    add_shared(group, "--dataset", help=f"hub name, folder, parquet or JSON file ({DATASET})")
     add("--split", choices=(*DOMAINS, ALL), default=ALL, help="the domain (%(default)s)")
 
 
@@ -54,7 +56,7 @@ def add_output_arguments(parser: argparse.ArgumentParser, name: str) -> None:
 def read_input(args: argparse.Namespace) -> TaskInput[QaItem, Choice]:
     """Read the questions. Raises what `read_questions` raises."""
     return read_questions(
-        args.dataset,
+        args.dataset or DATASET,
         args.split,
         args.output_dir / PICTURES,
         shuffle=args.shuffle,

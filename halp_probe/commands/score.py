@@ -10,6 +10,7 @@ from halp_probe.commands.arguments import not_negative, positive
 from halp_probe.commands.image_flags import add_link_argument, image_folder
 from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.commands.stopping import StopSignals
+from halp_probe.commands.table_flags import add_table_arguments, table_options, table_source
 from halp_probe.commands.terminal import progress_on_terminal
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `score`."""
     add = parser.add_argument
-    add("--vqa-dataset", type=Path, required=True, help="CSV with question_id, image_id, question")
-    add("--images-dir", type=Path, required=True, help="folder of the images: {images_dir}/{image_id}")
+    add_table_arguments(parser, "question_id, image_id, question", required=True)
     add_link_argument(parser)
     add("--probe", type=Path, required=True, help="a probe that train_probes.py saved")
     add("--output-dir", type=Path, required=True, help="risks.csv, failures.csv, shards with the states that were read")
@@ -48,7 +48,7 @@ def run_options(args: argparse.Namespace, probe: SavedProbe, *, answers: bool = 
         probe,
         model_options(args),
         args.output_dir,
-        source={"vqa_dataset": str(args.vqa_dataset)},
+        source=table_source(args),
         max_new_tokens=args.max_new_tokens if answers else 0,
         batch_tokens=args.batch_tokens,
         workers=args.workers,
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     probe = load_probe(args.probe)
     highest = abstention_level(probe, args.abstain_above)
     options = run_options(args, probe, answers=not args.no_answers)
-    task_input = read_vqa(args.vqa_dataset, image_folder(args.images_dir, args), answers=False)
+    task_input = read_vqa(args.vqa_dataset, image_folder(args.images_dir, args), table_options(args), answers=False)
     stop = StopSignals()
     with progress_on_terminal() as progress:
         scored = score(

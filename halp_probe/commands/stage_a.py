@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
+from halp_probe.commands.arguments import add_shared
 from halp_probe.commands.image_flags import add_link_argument, image_folder
 from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.commands.terminal import progress_on_terminal
@@ -34,7 +35,9 @@ USUAL = UsualLimits(max_new_tokens=1024, max_pixels=1024 * 768)
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
     """Add the flags that name the folder of groups and the mission."""
     add = group.add_argument
-    add("--data-root", type=Path, help="folder of <mission>/{审核通过|审核不通过}/<group>/*.{jpg,jpeg,png}")
+    add_shared(
+        group, "--data-root", type=Path, help="folder of <mission>/{审核通过|审核不通过}/<group>/*.{jpg,jpeg,png}"
+    )
     add("--mission", help="the mission, whose folder is read; such as 挡风板安装检查")
     add("--no-mission", action="store_true", help="ask without the mission's focus; --mission may then name any folder")
     add("--verify-inputs", action="store_true", help="open every image before the model is loaded")

@@ -35,19 +35,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="for report.html, results.csv, oof.csv, probes/, …",
     )
-    add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
     add("--images-dir", type=Path, metavar="DIR", help="for the report's pictures (where extract.py found them)")
     add_link_argument(parser)
+    add_design_arguments(parser)
+    add("--device", type=_device, default="cpu", help="device to fit probes on: cpu or cuda (%(default)s)")
+    add("--seed", type=not_negative, default=0, metavar="N", help="of folds, probes and bootstrap (%(default)s)")
+
+
+def add_design_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how probes are trained and judged."""
+    add = parser.add_argument
+    add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
     add("--probe", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)} (linear)")
     add("--strengths", nargs="+", type=positive_number, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
-    add("--folds", type=at_least_two, metavar="K", help="test folds, split by image (5)")
+    add("--folds", type=_folds, metavar="K", help="test folds, split by image (5), or of a column: column:fold")
     add("--bootstrap", type=at_least_two, default=1000, metavar="B", help="draws for the intervals (%(default)s)")
     add("--calibration", default="platt", choices=("platt", "isotonic", "none"), help="score to risk (%(default)s)")
     add("--max-error", type=share, metavar="SHARE", help="save the threshold that keeps so few of the answers wrong")
     add("--preset", choices=("halp",), help="the published design, to compare: MLP, one split by row, seed 42")
-    add("--device", type=_device, default="cpu", help="device to fit probes on: cpu or cuda (%(default)s)")
-    add("--seed", type=not_negative, default=0, metavar="N", help="of folds, probes and bootstrap (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,13 +115,20 @@ def _design(args: argparse.Namespace) -> Design:
         strengths=tuple(args.strengths or STRENGTHS),
         representations=tuple(args.representations) if args.representations else None,
         group_columns=tuple(args.group_columns),
-        folds=args.folds or 5,
+        folds=args.folds if isinstance(args.folds, int) else 5,
+        fold_column=args.folds if isinstance(args.folds, str) else None,
         bootstrap=args.bootstrap,
         calibration=args.calibration,
         preset=args.preset,
         seed=args.seed,
         device=args.device,
     )
+
+
+def _folds(text: str) -> int | str:
+    """Parse a number of folds, or the name of the column that has them after `column:`."""
+    start, colon, name = text.partition(":")
+    return name if start == "column" and colon and name else at_least_two(text)
 
 
 def _device(text: str) -> str:

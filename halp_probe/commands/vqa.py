@@ -8,26 +8,28 @@ from pathlib import Path
 from halp_probe.answering.options import UsualLimits
 from halp_probe.commands.answer_flags import add_answer_arguments, answer_options
 from halp_probe.commands.image_flags import add_link_argument, image_folder
+from halp_probe.commands.named_flags import add_named_arguments, named_dataset
+from halp_probe.commands.table_flags import add_table_arguments, table_options
 from halp_probe.commands.task_run import report_outcome, run_task
 from halp_probe.records import Sample
 from halp_probe.task_files.table import read_vqa
 from halp_probe.tasks.task import TaskInput
-from halp_probe.tasks.vqa import VQA
 
 DEFAULT_MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 USUAL = UsualLimits(max_new_tokens=64)
 
 
 def add_input_arguments(group: argparse._ActionsContainer) -> None:
-    """Add the flags that name the table and the folder of images."""
-    add = group.add_argument
-    add("--vqa-dataset", type=Path, help="CSV with question_id, image_id, question, answer")
-    add("--images-dir", type=Path, help="folder of the images: {images_dir}/{image_id}")
+    """Add the flags that name the table and the folder of images, or a benchmark that is known by name."""
+    add_named_arguments(group)
+    add_table_arguments(group, "question_id, image_id, question, answer")
 
 
 def read_input(args: argparse.Namespace) -> TaskInput[Sample, str]:
-    """Read the table's questions. Raises what `read_vqa` raises."""
-    return read_vqa(args.vqa_dataset, image_folder(args.images_dir, args))
+    """Read the questions of a table or of a benchmark. Raises what `read_vqa` and `read_named` raise."""
+    if args.dataset is not None:
+        return named_dataset(args).task_input()
+    return read_vqa(args.vqa_dataset, image_folder(args.images_dir, args), table_options(args))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     answered = task_run.answered
     items = [item for item in task_input.items if item.question_id in answered.replies]
     replies = [answered.replies[item.question_id].text for item in items]
-    rows = [row(item.question_id, VQA.verdict(item, reply)) for item, reply in zip(items, replies, strict=True)]
+    rows = [
+        row(item.question_id, task_input.task.verdict(item, reply)) for item, reply in zip(items, replies, strict=True)
+    ]
     rows = add_texts(rows, [item.question for item in items], replies, [item.answer for item in items])
     write_labels(output, rows)
     print(summary(rows, str(output)))

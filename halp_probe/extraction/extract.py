@@ -45,7 +45,7 @@ from halp_probe.shards.failures import read_failures
 from halp_probe.shards.names import model_slug
 from halp_probe.shards.run_folder import RunFolder
 from halp_probe.shards.writer import check_store_dtype
-from halp_probe.task_files.table import read_vqa
+from halp_probe.task_files.table import PICTURES, TableOptions, read_vqa
 from halp_probe.tasks.task import TaskInput
 
 if TYPE_CHECKING:
@@ -59,9 +59,12 @@ ShouldStop = Callable[[], bool]
 
 def extract(
     table: str | os.PathLike[str] | pd.DataFrame | Rows,
-    images_dir: str | os.PathLike[str],
+    images_dir: str | os.PathLike[str] | None,
     output_dir: str | os.PathLike[str],
     *,
+    columns: Mapping[str, str] | None = None,
+    pictures_dir: str | os.PathLike[str] | None = None,
+    allow_urls: bool = False,
     allow_links: bool = False,
     model: str | LoadedModel | None = None,
     adapter: str | Sequence[str] = (),
@@ -104,12 +107,19 @@ def extract(
     Parameters
     ----------
     table
-        A CSV file, a DataFrame or a list of dicts with `question_id`, `image_id`, `question` and `answer` (the
-        ground truth); `image_name` and `gt_answer` are accepted for the second and the last, further columns are kept.
+        A file (CSV, TSV, JSON, JSON lines, Parquet, Arrow, .xlsx), a DataFrame or a list of dicts with `question_id`,
+        `image_id`, `question` and `answer` (the ground truth); `image_name` or `image`, and `gt_answer`, are accepted
+        for the second and the last, further columns are kept.
     images_dir
-        Folder in which each `image_id` is a file.
+        Folder in which each `image_id` is a file; None where the table holds its images, as bytes or base64.
     output_dir
         Folder for the shards, `run.json` and `failures.csv`.
+    columns
+        Other names of the table's columns: {"question": "text"}, or a dotted path, {"image_id": "images.0"}.
+    pictures_dir
+        Folder for images that the table holds or has URLs of; None: `pictures` in `output_dir`.
+    allow_urls
+        Whether images of which the table has URLs are fetched, from the public internet alone.
     allow_links
         Whether links in `images_dir` that lead out of it are followed.
     model
@@ -190,7 +200,11 @@ def extract(
             trust_lookup=trust_lookup,
             verify_weights=verify_weights,
         ),
-        source={"vqa_dataset": str(table) if isinstance(table, str | os.PathLike) else "a table in memory"},
+        source={
+            "vqa_dataset": str(table) if isinstance(table, str | os.PathLike) else "a table in memory",
+            "columns": dict(columns) if columns else None,
+            "allow_urls": allow_urls,
+        },
         checkpoint_interval=checkpoint_interval,
         limit=limit,
         layers=layers if isinstance(layers, str | None) else tuple(layers),
@@ -207,7 +221,13 @@ def extract(
         store_dtype=store_dtype,
         seed=seed,
     )
-    task_input = read_vqa(table, ImageFolder(Path(images_dir), allow_links))
+    reading = TableOptions(
+        columns=columns or {},
+        pictures_dir=Path(output_dir) / PICTURES if pictures_dir is None else Path(pictures_dir),
+        allow_urls=allow_urls,
+    )
+    folder = None if images_dir is None else ImageFolder(Path(images_dir), allow_links)
+    task_input = read_vqa(table, folder, reading)
     loaded = model if isinstance(model, LoadedModel) else None
     with display(progress) as report:
         return extract_items(options, task_input, loaded, progress=report, stopping=nullcontext(should_stop or _never))
@@ -324,6 +344,7 @@ def _write_record(
     names = ("checkpoint_interval", "store_dtype", "seed")
     details = {
         **options.source,
+        **task_input.origin,
         "images_dir": str(task_input.images_dir),
         **{name: getattr(options, name) for name in names},
     }

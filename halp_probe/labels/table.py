@@ -1,4 +1,4 @@
-"""The labels table: labels.csv written, and any CSV of labels read back, matched by question_id."""
+"""The labels table: labels.csv written, and any table of labels read back, matched by question_id."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.csv_files import CsvRow, columns_text, header_fault, read_rows
+from halp_probe.csv_files import columns_text, header_fault
 from halp_probe.errors import InputError
 from halp_probe.files import atomic_text
 from halp_probe.json_files import write_json
 from halp_probe.labels.verdict import Verdict
 from halp_probe.plain_text import shorten
+from halp_probe.tables.forms import Form
+from halp_probe.tables.reading import OpenTable, open_table
+from halp_probe.tables.records import text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,13 +193,13 @@ def count(rows: Sequence[LabelRow]) -> LabelCounts:
 
 
 def read_labels(path: str | os.PathLike[str], column: str = "label") -> Labels:
-    """Read a CSV of labels, matched by question_id; ids stay the strings they are.
+    """Read a table of labels, matched by question_id; ids stay the strings they are.
 
     Parameters
     ----------
     path
-        A CSV, UTF-8 or with a byte order mark, with `question_id` and the column; the further columns of labels.csv are
-        read where they are there, their texts are "" otherwise.
+        A CSV, TSV, JSON, JSON-lines, Parquet, Arrow or .xlsx file with `question_id` and the column; the further
+        columns of labels.csv are read where they are there, their texts are "" otherwise.
     column
         The column of labels: 0 or false (right), 1 or true (hallucinated), or empty (unknown).
 
@@ -279,22 +282,24 @@ def _label_row(question_id: str, labels: Mapping[str, int | None], name: str) ->
 
 
 def _records(path: Path, column: str) -> Iterator[dict[str, str]]:
-    """Yield rows as dicts; question_id and the column are there."""
-    rows = read_rows(path, LabelError)
-    header = next(rows, CsvRow(0, [])).cells
-    _check_columns(path, header, column)
-    for row in rows:
-        if mismatch := row.mismatch(header):
-            raise LabelError(f"{path}, {mismatch}")
-        record = dict(zip(header, row.cells, strict=True))
+    """Yield rows as dicts of the columns that are read; question_id and the column are there."""
+    table = open_table(path, LabelError)
+    _check_columns(path, table, column)
+    for row in table.records:
+        if row.fault:
+            raise LabelError(f"{path}, {row.fault}")
+        if missing := [name for name in (ID_COLUMN, column) if name not in row.values]:
+            raise LabelError(f"{path}, {row.place} has no {missing[0]!r}; write it in every row, null where unknown")
+        record = {name: text_of(row.values[name]) for name in (*_TEXTS, column) if name in row.values}
         if not record[ID_COLUMN].strip():
-            raise LabelError(f"{path}, line {row.line}: the question_id is empty; fill it in")
+            raise LabelError(f"{path}, {row.place}: the question_id is empty; fill it in")
         yield record
 
 
-def _check_columns(path: Path, columns: Sequence[str], column: str) -> None:
+def _check_columns(path: Path, table: OpenTable, column: str) -> None:
     for wanted in (ID_COLUMN, column):
-        if columns.count(wanted) != 1:
-            problem = "no column" if wanted not in columns else "more than one column"
-            fault = header_fault(columns) or "cells must be separated by commas"
-            raise LabelError(f"{path} has {problem} {wanted!r}; its columns are {columns_text(columns)} ({fault})")
+        if table.columns.count(wanted) != 1:
+            problem = "no column" if wanted not in table.columns else "more than one column"
+            commas = header_fault(table.columns) or "cells must be separated by commas"
+            fault = f" ({commas})" if table.form is Form.CSV else ""
+            raise LabelError(f"{path} has {problem} {wanted!r}; its columns are {columns_text(table.columns)}{fault}")

@@ -14,6 +14,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from halp_probe.catalog.benchmark import DATASET
+from halp_probe.catalog.folds import split_hash
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.judging.rows import Rows
@@ -21,6 +23,7 @@ from halp_probe.shards.columns import CORE_TEXTS, IMAGES, image_files
 
 ENTROPY, LOGPROB = "first_token_entropy", "first_token_logprob"
 ANSWER_LOGPROB, ANSWER_TOKENS = "answer_logprob", "answer_tokens"
+TRUTH = "ground_truth_answer"
 BOUNDARY = "token_index/vision"  # -1 where a prompt shows no image
 MOST_VALUES = 50  # of a group column
 _NUMBERS = (ENTROPY, LOGPROB, ANSWER_LOGPROB, ANSWER_TOKENS)
@@ -67,6 +70,16 @@ class LeftOut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FixedFolds:
+    """Folds that a column of the shards names. `split` is the hash of all M of them, to compare with another lab's."""
+
+    column: str
+    folds: tuple[str, ...]  # N
+    split: str
+    questions: int  # M
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelledRows:
     """Rows that every representation, baseline and fold uses alike; nothing here is larger than a column."""
 
@@ -81,6 +94,9 @@ class LabelledRows:
     representations: tuple[str, ...]
     left_out: tuple[LeftOut, ...]  # M - N
     notes: tuple[str, ...]
+    truths: tuple[str, ...] | None = None  # N ground truths; None where the shards have none
+    datasets: tuple[str, ...] = ()  # names in the column `dataset`, of benchmarks that are known by name
+    fixed: FixedFolds | None = None  # None: folds are made by image
 
     @property
     def image_codes(self) -> np.ndarray:
@@ -101,11 +117,12 @@ def join(
     labels: Mapping[str, int | None],
     representations: Sequence[str],
     group_columns: Sequence[str] = (),
+    fold_column: str | None = None,
 ) -> LabelledRows:
     """Select the rows with a label of 0 or 1 and with a vector in every one of the representations.
 
     Raises ProbeError when labels and shards share no id, a vector is damaged, fewer than two classes are left, or there
-    is no such group column.
+    is no such group column or `fold_column`.
     """
     _check_groups(shards, group_columns)
     notes = _strangers(shards.question_ids, labels)
@@ -126,10 +143,22 @@ def join(
         questions=_pick(shards.text("question"), index) if shards.has("question") else None,
         numbers={name: shards.numbers(name)[index].astype(np.float64) for name in _NUMBERS if shards.has(name)},
         groups={name: _pick(shards.text(name), index) for name in group_columns},
+        truths=_pick(shards.text(TRUTH), index) if shards.has(TRUTH) else None,
+        datasets=tuple(sorted(set(_pick(shards.text(DATASET), index)))) if shards.has(DATASET) else (),
+        fixed=None if fold_column is None else _fixed(shards, fold_column, index),
         representations=tuple(representations),
         left_out=left_out,
         notes=(*notes, image_note),
     )
+
+
+def _fixed(shards: ShardSource, column: str, index: np.ndarray) -> FixedFolds:
+    if column not in shards.text_columns:
+        there = ", ".join(name for name in shards.text_columns if name not in (*CORE_TEXTS, IMAGES)) or "none"
+        raise ProbeError(f"`fold_column`: the shards have no column {column!r}; their further columns: {there}")
+    folds, ids = shards.text(column), shards.question_ids
+    split = split_hash(ids, folds)
+    return FixedFolds(column=column, folds=_pick(folds, index), split=split, questions=len(ids))
 
 
 def choose_representations(available: Sequence[str], wanted: Sequence[str] | None) -> tuple[str, ...]:

@@ -5,12 +5,14 @@ Legend: N rows, K folds.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from halp_probe.bootstrap import Estimate
+from halp_probe.catalog.entries import BENCHMARKS
 from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds, images_on_both_sides
@@ -24,6 +26,7 @@ SERIOUS, CAUTION, NOTE = "serious", "caution", "note"
 LEVELS = (SERIOUS, CAUTION, NOTE)
 FEW_POSITIVES = 15  # of the rarer label in a test fold
 MANY_UNKNOWN = 0.1  # share of the samples left out
+MANY_WITH_ONE_TRUTH = 0.1  # share of the rows that are in a group with one ground truth
 MUCH_LOST_WITHIN = 0.05  # AUROC, from the whole to the mean within groups
 
 
@@ -47,6 +50,8 @@ def findings(
     """Return all findings, the most serious first."""
     found = [
         *_split(rows, folds, preset),
+        *_known_faults(rows),
+        *_leaks(rows),
         *_choice(judgement, sweep, folds),
         *_lookups(judgement),
         *_baselines(judgement),
@@ -85,6 +90,44 @@ def _split(rows: LabelledRows, folds: Folds, preset: str | None) -> Iterator[Fin
             f"Images are told apart by {rows.images_identified_by}, since the shards lack the hash of the files' "
             "content: copies of one file under two names may be on both sides.",
         )
+
+
+def _known_faults(rows: LabelledRows) -> Iterator[Finding]:
+    """Tell what is known to be wrong with the benchmarks of the rows, and which groups give the truth away."""
+    for name in rows.datasets:
+        benchmark = BENCHMARKS.get(name)
+        if benchmark is None:
+            continue
+        for column in rows.groups:
+            if column in benchmark.leaks:
+                yield Finding(
+                    SERIOUS,
+                    f"`{column}` gives the ground truth of {benchmark.title} away: {benchmark.leaks[column]}. A lookup "
+                    "of it is no baseline, and its groups are no kinds of question.",
+                )
+        for fault in benchmark.faults:
+            yield Finding(CAUTION, f"{benchmark.title}: {fault}.")
+        for oddity in benchmark.mended:
+            yield Finding(NOTE, f"{benchmark.title}: {oddity}.")
+
+
+def _leaks(rows: LabelledRows) -> Iterator[Finding]:
+    """Find groups in which every question has the same ground truth although others have another one."""
+    if rows.truths is None or len(set(rows.truths)) < 2:
+        return
+    for column, values in rows.groups.items():
+        truths: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for value, truth in zip(values, rows.truths, strict=True):
+            truths[value][truth] += 1
+        fixed = {value: each for value, each in truths.items() if len(each) == 1 and each.total() >= FEW_POSITIVES}
+        share = sum(each.total() for each in fixed.values()) / len(values)
+        if share >= MANY_WITH_ONE_TRUTH:
+            named = ", ".join(f"`{value}` ({next(iter(each))})" for value, each in list(fixed.items())[:3])
+            yield Finding(
+                CAUTION,
+                f"`{column}` tells the ground truth of {share:.0%} of the rows, since all questions of one group have "
+                f"the same: {named}. There a lookup of it knows which answer is right.",
+            )
 
 
 def _choice(judgement: Judgement, sweep: Sweep, folds: Folds) -> Iterator[Finding]:

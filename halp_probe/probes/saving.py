@@ -52,6 +52,10 @@ def _provenance(study: Study, result: Result, labels_file: str) -> dict[str, Any
         "labels_file": labels_file,
         "seed": design.seed,
         "folds": study.folds.count,
+        "fold_column": design.fold_column,
+        "split": None if rows.fixed is None else rows.fixed.split,
+        "split_questions": None if rows.fixed is None else rows.fixed.questions,
+        "datasets": list(rows.datasets),
         "preset": design.preset,
         "halp_probe_version": __version__,
         "auroc": result.auroc.value,  # of the out-of-fold scores, not of this refitted probe

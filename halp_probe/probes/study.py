@@ -18,7 +18,7 @@ from halp_probe.probes.features import LabelledRows, ShardSource, choose_represe
 from halp_probe.probes.findings import Finding, findings
 from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
-from halp_probe.probes.fitting.splits import Folds, folds_of, outer_folds
+from halp_probe.probes.fitting.splits import Folds, fixed_folds, folds_of, outer_folds
 from halp_probe.probes.judging.groups import GroupResults, by_group
 from halp_probe.probes.names import LINEAR
 from halp_probe.probes.own_features import ExtendedShards, Feature
@@ -47,7 +47,9 @@ class Design:
     group_columns
         Columns of the table: lookups as baselines, tables by group, transfer from group to group.
     folds
-        Outer test folds, at least 3.
+        Outer test folds, at least 3; not with `fold_column`.
+    fold_column
+        Column of the table that says which fold tests each row, such as `fold` of a benchmark; None: by image.
     bootstrap
         Draws of images for each interval.
     calibration
@@ -71,6 +73,7 @@ class Design:
     representations: tuple[str, ...] | None = None
     group_columns: tuple[str, ...] = ()
     folds: int = 5
+    fold_column: str | None = None
     bootstrap: int = 1000
     calibration: str = "platt"
     preset: str | None = None
@@ -197,7 +200,7 @@ def study(
         shards = ExtendedShards(shards, features)
     chosen = None if design.representations is None else (*design.representations, *(features or ()))
     wanted = choose_representations(shards.representations, chosen)
-    rows = join(shards, labels, wanted, design.group_columns)
+    rows = join(shards, labels, wanted, design.group_columns, design.fold_column)
     folds, fit = _folds(rows, design), _fitter(rows, design)
     with display(progress) as report:
         sweep_result = sweep(
@@ -242,13 +245,21 @@ def study(
 
 
 def _folds(rows: LabelledRows, design: Design) -> Folds:
+    if design.preset is not None and rows.fixed is not None:
+        raise ProbeError(f"`fold_column` does not go with `preset` {design.preset}, which has its own split")
     if design.preset == "halp":
         return folds_of(row_split(rows.y, HALP.test_share, HALP.seed, HALP.stratified), rows.y)
+    if rows.fixed is not None:
+        return _judgeable(fixed_folds(rows.fixed.folds, rows.y, rows.image_codes, rows.fixed.column), rows)
     if design.folds < 3:
         raise ProbeError(
             f"{design.folds} folds leave no inner folds to choose layer and penalty by; pass `folds` 3 or more"
         )
-    folds = outer_folds(rows.y, rows.image_codes, design.folds, design.seed)
+    return _judgeable(outer_folds(rows.y, rows.image_codes, design.folds, design.seed), rows)
+
+
+def _judgeable(folds: Folds, rows: LabelledRows) -> Folds:
+    """Return the folds. Raises ProbeError if fewer than two of them can judge a probe."""
     judged = folds.count - len(folds.unjudged)
     if judged < 2:
         raise ProbeError(

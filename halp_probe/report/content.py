@@ -15,6 +15,7 @@ import numpy as np
 
 from halp_probe.bootstrap import Estimate
 from halp_probe.probes.baselines import LOOKUP
+from halp_probe.probes.features import FixedFolds
 from halp_probe.probes.files import LABEL_MEANING
 from halp_probe.probes.judging.groups import GroupResults
 from halp_probe.probes.judging.measures import COVERAGE, MEASURES
@@ -44,6 +45,7 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             "halp_probe_version": __version__,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "split": "image" if design.preset is None else "row",
+            "fixed_split": None if study.rows.fixed is None else _fixed_split(study.rows.fixed),
             "folds": study.folds.count,
             "probe": MLP if design.preset else design.probe,
             **{name: getattr(design, name) for name in ("seed", "bootstrap", "preset", "calibration")},
@@ -86,6 +88,10 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
         "examples": examples(study, texts),
         "warnings": [asdict(finding) for finding in study.findings],
     }
+
+
+def _fixed_split(fixed: FixedFolds) -> dict[str, Any]:
+    return {"column": fixed.column, "sha256": fixed.split, "questions": fixed.questions}
 
 
 def estimate(value: Estimate) -> dict[str, Any]:

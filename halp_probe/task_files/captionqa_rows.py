@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from halp_probe.task_files.pictures import PictureError, keep_picture
+from halp_probe.tables.pictures import PictureError
+from halp_probe.task_files.pictures import keep_picture
 from halp_probe.task_files.splits import open_splits
 from halp_probe.tasks.caption_qa_items import QaQuestion, QaRow
 

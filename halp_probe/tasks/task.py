@@ -62,6 +62,7 @@ class TaskInput(Generic[Item, Parsed]):
     items: Sequence[Item]
     failures: Sequence[Failure]
     images_dir: ImagesDir
+    origin: Mapping[str, Any] = field(default_factory=dict)  # of the items, for a run's record; JSON values
     about: Mapping[str, Any] = field(default_factory=dict)  # settings of the prompts, such as `seed`; JSON values
 
     @property

@@ -6,7 +6,7 @@ Legend: N rows, K folds.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +14,9 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from halp_probe.probes.errors import ProbeError
+
+MOST_FIXED = 20  # folds that a column may name
+_OWN_FOLDS = "pass a number of `folds`, which are made by image"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,36 @@ def outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int)
     for number, split in enumerate(splits):
         fold[split.test] = number
     return folds_of(fold, y)
+
+
+def fixed_folds(names: Sequence[str], y: np.ndarray, images: np.ndarray, column: str) -> Folds:
+    """Return the folds that a column names: rows of one name are tested together.
+
+    `names` [N], `y` [N] of 0 and 1, `images` [N] equal for rows of the same image. Raises ProbeError for a blank name,
+    fewer than three folds, and an image in two of them.
+    """
+    if not all(names):
+        raise ProbeError(
+            f"{list(names).count('')} rows have no fold in the column {column!r}; fill it, or {_OWN_FOLDS}"
+        )
+    distinct = sorted(set(names), key=lambda name: (len(name), name))  # 2 before 10
+    if len(distinct) < 3:
+        raise ProbeError(
+            f"the column {column!r} has {len(distinct)} folds here, too few to choose on some; {_OWN_FOLDS}"
+        )
+    if len(distinct) > MOST_FIXED:
+        raise ProbeError(
+            f"the column {column!r} has {len(distinct)} values, more than {MOST_FIXED} folds; name a column of folds, "
+            f"or {_OWN_FOLDS}"
+        )
+    number = {name: place for place, name in enumerate(distinct)}
+    folds = folds_of(np.array([number[name] for name in names], dtype=np.intp), y)
+    if both := images_on_both_sides(folds, images):
+        raise ProbeError(
+            f"{both} images are in several folds of the column {column!r}, so on both sides of its split (equal files "
+            f"count as one image); {_OWN_FOLDS}"
+        )
+    return folds
 
 
 def folds_of(fold: np.ndarray, y: np.ndarray) -> Folds:

@@ -19,7 +19,9 @@ from functools import cache
 from http.client import HTTPException, HTTPResponse
 from typing import Any, cast
 
-from halp_probe.app.addresses import (
+from halp_probe.errors import InputError
+from halp_probe.version import __version__
+from halp_probe.web.addresses import (
     PORTS,
     REMEDY,
     Address,
@@ -29,10 +31,9 @@ from halp_probe.app.addresses import (
     literal_address,
     parse_url,
 )
-from halp_probe.app.uploads import MAX_BYTES
-from halp_probe.errors import InputError
-from halp_probe.version import __version__
 
+MAX_BYTES = 20_000_000  # of a picture
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow's names: pictures of the web, whose readers are safe
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BINARY = ("application/octet-stream", "binary/octet-stream")  # what file stores declare for any file
 _BLOCK = 64 * 1024  # bytes

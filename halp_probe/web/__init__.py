@@ -1,0 +1,1 @@
+"""Pictures of the public internet, by their URLs: fetched behind a guard."""
