@@ -10,7 +10,7 @@ from halp_probe.commands import label_flags
 from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.labels import comparison
 from halp_probe.labels.comparison import DISAGREEMENTS, Reference
-from halp_probe.labels.judge import JudgeConfig
+from halp_probe.labels.judge_config import JudgeConfig
 from halp_probe.labels.labelling import summary
 from halp_probe.labels.table import refuse_folder
 

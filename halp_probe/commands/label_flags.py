@@ -7,7 +7,7 @@ from pathlib import Path
 
 from halp_probe.commands.arguments import positive
 from halp_probe.labels.comparison import DISAGREEMENTS
-from halp_probe.labels.judge import WHICH, JudgeConfig
+from halp_probe.labels.judge_config import WHICH, JudgeConfig
 from halp_probe.labels.rules import RULES
 from halp_probe.labels.table import LabelError
 

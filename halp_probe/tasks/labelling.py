@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from halp_probe.labels.judge import JudgeConfig, JudgeRun, ask_judge, judge_record
+from halp_probe.labels.judge import JudgeRun, ask_judge, judge_record
+from halp_probe.labels.judge_config import JudgeConfig
 from halp_probe.labels.labelling import answers_of, judge_answers, text_of
 from halp_probe.labels.table import LabelError, LabelRow, Labels, add_texts, read_reviewed_labels, row
 from halp_probe.progress import ProgressChoice, display
