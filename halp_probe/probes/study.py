@@ -18,7 +18,7 @@ from halp_probe.probes.features import LabelledRows, ShardSource, choose_represe
 from halp_probe.probes.findings import Finding, findings
 from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
-from halp_probe.probes.fitting.splits import Folds, folds_of, outer_folds
+from halp_probe.probes.fitting.splits import Folds, folds_of, study_folds
 from halp_probe.probes.judging.groups import GroupResults, by_group
 from halp_probe.probes.names import LINEAR
 from halp_probe.probes.own_features import ExtendedShards, Feature
@@ -244,18 +244,7 @@ def study(
 def _folds(rows: LabelledRows, design: Design) -> Folds:
     if design.preset == "halp":
         return folds_of(row_split(rows.y, HALP.test_share, HALP.seed, HALP.stratified), rows.y)
-    if design.folds < 3:
-        raise ProbeError(
-            f"{design.folds} folds leave no inner folds to choose layer and penalty by; pass `folds` 3 or more"
-        )
-    folds = outer_folds(rows.y, rows.image_codes, design.folds, design.seed)
-    judged = folds.count - len(folds.unjudged)
-    if judged < 2:
-        raise ProbeError(
-            f"only {judged} of {folds.count} test folds hold both classes ({int(rows.y.sum())} of {len(rows.y)} labels "
-            "are 1): too few to judge a probe; label more samples, or pass fewer `folds`"
-        )
-    return folds
+    return study_folds(rows.y, rows.image_codes, design.folds, design.seed)
 
 
 def _fitter(rows: LabelledRows, design: Design) -> Fitter:
