@@ -15,7 +15,6 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from halp_probe.probes.errors import ProbeError
 
-
 FEWEST = 3  # outer folds that leave inner ones to choose by
 _USUAL = 5
 _JUDGING = 2  # folds with both classes, to judge a probe by
