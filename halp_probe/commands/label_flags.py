@@ -37,7 +37,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare.add_argument(
         "--labels",
         metavar="labels.csv",
-        help="existing labels, to --compare them without making new ones",
+        help="existing labels, to --compare, --report or --check them without making new ones",
+    )
+    report = parser.add_argument_group("what the labels rest on")
+    report.add_argument(
+        "--report",
+        action="store_true",
+        help="write labels.report.md (counts by rule, samples, what absence decided, the lean) and labels.check.csv, a "
+        "sheet to check by hand",
+    )
+    report.add_argument(
+        "--report-columns",
+        nargs="+",
+        metavar="NAME",
+        help="report by these columns of --shards too (dataset, category, …)",
+    )
+    report.add_argument(
+        "--check", metavar="labels.check.csv", help="error rates and kappa from a sheet that was filled in"
     )
 
 
@@ -58,6 +74,8 @@ def _add_judge(group: argparse._ArgumentGroup) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Raise LabelError for flags that contradict each other or need another one."""
+    if args.report_columns is not None and not (args.report and args.shards):
+        raise LabelError("--report-columns needs --report, and --shards, which hold the columns")
     if args.labels is not None:
         _check_labels(args)
     elif args.compare is not None and args.shards is None and args.out is None:
@@ -80,11 +98,11 @@ def check(args: argparse.Namespace) -> None:
 
 
 def _check_labels(args: argparse.Namespace) -> None:
-    if args.compare is None:
-        raise LabelError("--labels goes with --compare: pass --compare reviewed.csv too")
+    if args.compare is None and args.check is None and not args.report:
+        raise LabelError("--labels goes with --compare, --report or --check: pass one of them too")
     for name in ("out", "rule", "table", "judge"):
         if getattr(args, name) is not None:
-            raise LabelError(f"--{name} does not go with --labels: those labels are compared as they are")
+            raise LabelError(f"--{name} does not go with --labels: those labels are taken as they are")
 
 
 def judge_config(args: argparse.Namespace) -> JudgeConfig | None:
