@@ -562,7 +562,12 @@ def test_no_half_made_table_is_left_when_the_judge_is_down(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--judge", "all"], "--judge needs --judge-url and --judge-model"),
+        (["--judge", "all"], "--judge needs --judge-model"),
+        (["--judge", "all", "--judge-model", "m", "--judge-rate", "5"], "--judge-rate needs --judge-url"),
+        (
+            ["--judge", "all", "--judge-model", "m", "--judge-url", "http://h", "--judge-revision", "x"],
+            "--judge-revision goes with a model that is loaded here",
+        ),
         (["--judge", "all", "--judge-url", "http://h/v1"], "--judge needs --judge-model"),
         (["--judge-model", "m"], "--judge-model needs --judge all or unknown"),
         (

@@ -11,7 +11,8 @@ from halp_probe.labels.judge_config import WHICH, JudgeConfig
 from halp_probe.labels.rules import RULES
 from halp_probe.labels.table import LabelError
 
-_TUNING = ("cache", "rate", "workers", "timeout", "tokens")  # the judge's flags that may be left out
+_TUNING = ("revision", "cache", "rate", "workers", "timeout", "tokens")  # the judge's flags that may be left out
+_OF_AN_ENDPOINT = ("rate", "workers", "timeout")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the column of labels in --table, or in --compare (there: label): 0 right, 1 hallucinated, empty unknown",
     )
-    _add_judge(parser.add_argument_group("a judge model", "needs the extra `judge`; its key: OPENAI_API_KEY"))
+    _add_judge(
+        parser.add_argument_group(
+            "a judge model", "at an endpoint (extra `judge`; its key: OPENAI_API_KEY), or loaded here (extra `extract`)"
+        )
+    )
     compare = parser.add_argument_group("agreement with a person")
     compare.add_argument(
         "--compare",
@@ -59,10 +64,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_judge(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--judge", choices=WHICH, help="ask a model about all answers, or only those that the rules leave unknown"
+        "--judge",
+        choices=WHICH,
+        help="ask a model about all answers, those that the rules leave unknown, or those of the rule contains that it "
+        "leaves unknown or calls hallucinated by absence alone",
     )
-    group.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint, as http://localhost:8000/v1")
-    group.add_argument("--judge-model", metavar="NAME", help="the model to ask there")
+    group.add_argument(
+        "--judge-url",
+        metavar="URL",
+        help="OpenAI-compatible endpoint, as http://localhost:8000/v1; without it the model is loaded here",
+    )
+    group.add_argument(
+        "--judge-model", metavar="NAME", help="the model to ask there, or to load: a hub name or a folder"
+    )
+    group.add_argument("--judge-revision", metavar="COMMIT", help="of a model that is loaded")
     group.add_argument(
         "--judge-cache", metavar="FILE", help="verdicts so far, never asked again (beside --out: labels.verdicts.jsonl)"
     )
@@ -113,9 +128,10 @@ def judge_config(args: argparse.Namespace) -> JudgeConfig | None:
         if flags:
             raise LabelError(f"--judge-{next(iter(flags))} needs --judge {' or '.join(WHICH)}")
         return None
-    missing = [f"--judge-{name}" for name in ("url", "model") if not flags.get(name)]
-    if missing:
-        raise LabelError(f"--judge needs {' and '.join(missing)}: where to ask, and which model")
+    if not flags.get("model"):
+        raise LabelError("--judge needs --judge-model: the model to load, or with --judge-url the one to ask there")
+    if useless := [name for name in _OF_AN_ENDPOINT if name in flags and not flags.get("url")]:
+        raise LabelError(f"--judge-{useless[0]} needs --judge-url: a model that is loaded here has no such limit")
     if "tokens" in flags:
         flags["max_tokens"] = flags.pop("tokens")
     return JudgeConfig(which=args.judge, **flags)

@@ -28,8 +28,8 @@ FLAGS = EndpointFlags(
 class JudgeConfig:
     """Options of a judge: which model is asked about which rows, and how.
 
-    Without `url` the model is loaded here: a Hugging Face name (`NAME@REVISION` for one of its commits), a folder, or
-    "shapes"; `rate`, `workers`, `timeout`, `tries` and `first_wait` are those of an endpoint.
+    Without `url` the model is loaded here: a Hugging Face name, or a folder; `rate`, `workers`, `timeout`, `tries` and
+    `first_wait` are those of an endpoint.
 
     Examples
     --------
@@ -43,6 +43,7 @@ class JudgeConfig:
     # absence, the ones of the rule contains
     model: str
     url: str | None = None  # of an OpenAI-compatible endpoint, up to and with /v1; None: the model is loaded here
+    revision: str | None = None  # branch, tag or commit of a model that is loaded here
     cache: str | os.PathLike[str] | None = None  # None: beside the labels, as labels.verdicts.jsonl
     rate: float = 5.0  # requests a second at most, repeated ones included
     workers: int = 4  # requests at once at most
@@ -56,6 +57,8 @@ class JudgeConfig:
             raise LabelError(f"`judge` {self.which}: write one of {', '.join(WHICH)}")
         if self.url is not None:
             check_url(self.url, FLAGS)
+            if self.revision is not None:
+                raise LabelError("`judge_revision` goes with a model that is loaded here; leave it or `judge_url` out")
 
 
 @dataclass(frozen=True, kw_only=True)
