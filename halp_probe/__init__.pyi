@@ -5,7 +5,7 @@ from .extraction.outcome import Extraction as Extraction
 from .interventions.directions import direction_of as direction_of
 from .interventions.steering import ablate_direction as ablate_direction
 from .interventions.steering import steer as steer
-from .labels.judge import JudgeConfig as JudgeConfig
+from .labels.judge_config import JudgeConfig as JudgeConfig
 from .labels.table import Labels as Labels
 from .labels.table import read_labels as read_labels
 from .models.loading import LoadedModel as LoadedModel

@@ -9,7 +9,8 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from halp_probe.endpoint import NoReply, StopAsking
+from halp_probe.completion import NoReply
+from halp_probe.endpoint import StopAsking
 
 _IN_A_ROW = 10  # failures one after the other before a run ends
 _GLANCE = 0.1  # seconds between two checks of whether to stop
@@ -28,20 +29,23 @@ class Answer(Generic[_Item, _Result]):
 
 
 class Patience:
-    """Count of failures in a row, to distinguish an endpoint that is down from one that merely refuses some items."""
+    """Count of failures in a row, whatever their kind, to end a run that fails at everything.
+
+    A failure that cannot pass does not count for an item that failed in an earlier run too: a run that is started again
+    goes on behind it.
+    """
 
     def __init__(self) -> None:
-        self.works = False  # whether the endpoint has ever replied, perhaps in an earlier run
         self.replies = 0
         self._in_a_row = 0
 
     def note_reply(self) -> None:
         """Count a reply, which ends a series of failures."""
-        self.works, self._in_a_row, self.replies = True, 0, self.replies + 1
+        self._in_a_row, self.replies = 0, self.replies + 1
 
-    def ends_with(self, failed: NoReply) -> bool:
+    def ends_with(self, failed: NoReply, *, failed_before: bool) -> bool:
         """Count a failure, and return whether it is one too many."""
-        self._in_a_row += failed.passing or not self.works
+        self._in_a_row += failed.passing or not failed_before
         return self._in_a_row >= _IN_A_ROW
 
     def describe(self, items: str, last: NoReply) -> str:

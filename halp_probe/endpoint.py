@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 import os
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from halp_probe.completion import Completion, ErrorBody, NoReply, read_body, read_error
 from halp_probe.errors import InputError
+from halp_probe.refused_parameters import AcceptedParameters, changed_settings, is_refused
 
 if TYPE_CHECKING:
     import openai
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 _LONGEST_WAIT = 60.0  # seconds between two attempts, even if the server asks for more
-_MAX_SHOWN = 200  # characters of an unexpected body
 _SHORTEST_KEY = 8  # characters; a shorter "key" of a local server is not secret and may be any word
+
+_log = logging.getLogger(__name__)
 
 
 class StopAsking(Exception):
@@ -38,29 +42,6 @@ class EndpointFlags:
     needs: str  # the flag that needs the openai client
     extra: str  # the extra of the installation that brings it
     error: type[InputError] = InputError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Completion:
-    """One reply of an endpoint. `finish`: why it ended ("stop", "length", …); `served`: the model it names, or ""."""
-
-    text: str
-    finish: str
-    refusal: str
-    served: str
-    tokens: int | None = None  # of the reply; None where the endpoint does not say
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoReply:
-    """A request without a reply. `passing`: it may work later (overload, time-out, no connection).
-
-    `detail` is the server's own message.
-    """
-
-    reason: str
-    passing: bool
-    detail: str = ""
 
 
 class Pace:
@@ -87,6 +68,7 @@ class Endpoint:
     url: up to and with the version, such as http://localhost:8000/v1.
     timeout: seconds for one reply; tries: attempts for one question; first_wait: seconds before the second attempt,
     doubled each time, with jitter; a server's Retry-After is obeyed up to a minute; pace: None = no limit.
+    optional: settings that are left out where the model refuses them, such as `temperature`; `parameters` tells.
     """
 
     def __init__(
@@ -99,6 +81,7 @@ class Endpoint:
         tries: int,
         first_wait: float = 1.0,
         pace: Pace | None = None,
+        optional: Collection[str] = (),
     ) -> None:
         self.stop = threading.Event()
         self._model = model
@@ -106,6 +89,7 @@ class Endpoint:
         self._tries = tries
         self._first_wait = first_wait
         self._pace = pace
+        self.parameters = AcceptedParameters(optional)
         self._key = os.environ.get(KEY_VARIABLE, "").strip()  # a line break from a file would end up in an error
         self._client = _client(url, self._key, timeout, flags)
 
@@ -113,11 +97,10 @@ class Endpoint:
         """Return the model's reply to a conversation; `settings` are those of the request, such as `temperature`.
 
         Raises StopAsking after `stop`, and the flags' error where another attempt is useless: a wrong key, model or
-        address.
+        address, a temperature that the model refuses.
         """
         failed = NoReply(reason="never asked", passing=True)
         for attempt in range(self._tries):
-            self._wait(self._pace.delay() if self._pace is not None else 0.0)
             answer, after = self._try_once(messages, settings)
             if isinstance(answer, Completion) or not answer.passing:
                 return answer
@@ -138,49 +121,60 @@ class Endpoint:
     def _try_once(
         self, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
     ) -> tuple[Completion | NoReply, float]:
-        """Send one request; return its result, and the seconds that the server asks us to wait."""
+        """Send one request, again where the model refuses parameters that can be sent otherwise.
+
+        Return the result, and the seconds that the server asks us to wait.
+        """
+        changes: dict[str, str | None] = {}
+        while True:
+            sent = changed_settings(self.parameters.apply(settings), changes)
+            answer, after = self._send(messages, sent)
+            change = self.parameters.change(answer, sent) if isinstance(answer, ErrorBody) else {}
+            if not change:
+                break
+            changes |= change
+        if isinstance(answer, Completion) and changes:
+            self.parameters.remember(changes)
+            if left_out := [name for name, other in changes.items() if other is None]:
+                _log.warning("The model %s refuses %s, which is left out.", self._model, ", ".join(left_out))
+        return (self._read_error(answer, sent) if isinstance(answer, ErrorBody) else answer), after
+
+    def _send(
+        self, messages: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+    ) -> tuple[Completion | NoReply | ErrorBody, float]:
         import openai
 
+        self._wait(self._pace.delay() if self._pace is not None else 0.0)
         try:
             create: Any = self._client.chat.completions.with_raw_response.create  # typed for literals only
             raw = create(model=self._model, messages=messages, **settings)
-            return read_body(self.redact(raw.text)), 0.0
+            return read_body(self.redact(raw.text)), _retry_after(raw.headers)
         except openai.APITimeoutError:
             return NoReply(reason="no reply in time", passing=True), 0.0
         except openai.APIConnectionError as error:
             return NoReply(reason="no connection", passing=True, detail=self.redact(str(error.__cause__ or error))), 0.0
         except openai.APIStatusError as error:
-            return self._read_refusal(error), _retry_after(error)
+            body = read_error(error.body or error.response.text)
+            told = replace(body, status=error.status_code, message=self.redact(body.message))
+            return told, _retry_after(error.response.headers)
 
-    def _read_refusal(self, error: openai.APIStatusError) -> NoReply:
-        status, detail, flags = error.status_code, self.redact(_server_message(error)), self._flags
+    def _read_error(self, error: ErrorBody, sent: Mapping[str, Any]) -> NoReply:
+        status, detail, flags = error.status, error.message, self._flags
         if status == 401:
-            raise flags.error(f"{flags.who} requires a key ({detail}); set {KEY_VARIABLE}") from None
+            raise flags.error(f"{flags.who} requires a key ({detail}); set {KEY_VARIABLE}")
         if status == 404:
             raise flags.error(
                 f"{flags.who} does not know the model {self._model!r} or this address ({detail}); check "
                 f"{flags.model}, and {flags.url}, which mostly ends in /v1"
-            ) from None
-        return NoReply(reason=f"HTTP {status}", passing=status in (408, 409, 429) or status >= 500, detail=detail)
-
-
-def read_body(text: str) -> Completion | NoReply:
-    """Parse a response's body into the reply, without the model's thinking where the server separates that.
-
-    Return NoReply if the body is not a chat completion.
-    """
-    try:
-        body: Any = json.loads(text)
-        choice = body["choices"][0]
-        message = choice["message"]
-        parts = (message.get("content"), choice.get("finish_reason"), message.get("refusal"), body.get("model"))
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return NoReply(reason="HTTP 200, but no chat completion", passing=False, detail=text[:_MAX_SHOWN])
-    words = ["" if part is None else part for part in parts]
-    if not all(isinstance(word, str) for word in words):
-        return NoReply(reason="HTTP 200, but no chat completion", passing=False, detail=text[:_MAX_SHOWN])
-    content, finish, refusal, served = (word.encode(errors="replace").decode() for word in words)  # no lone surrogates
-    return Completion(text=content, finish=finish, refusal=refusal, served=served, tokens=_tokens(body))
+            )
+        if "temperature" in sent and is_refused("temperature", error):
+            raise flags.error(
+                f"{flags.who} refuses `temperature` {sent['temperature']} for the model {self._model!r} ({detail}); "
+                "pass `temperature` 1 to let it sample as it does, or ask another model"
+            )
+        reason = "an error without a code" if status is None else f"HTTP {status}"
+        passing = status is None or status in (408, 409, 429) or status >= 500
+        return NoReply(reason=reason, passing=passing, detail=detail)
 
 
 def check_url(url: str, flags: EndpointFlags) -> str:
@@ -196,12 +190,6 @@ def check_url(url: str, flags: EndpointFlags) -> str:
     return url
 
 
-def _tokens(body: dict[str, Any]) -> int | None:
-    usage = body.get("usage")
-    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    return tokens if isinstance(tokens, int) else None
-
-
 def _client(url: str, key: str, timeout: float, flags: EndpointFlags) -> openai.OpenAI:
     try:
         import openai
@@ -213,16 +201,19 @@ def _client(url: str, key: str, timeout: float, flags: EndpointFlags) -> openai.
     return openai.OpenAI(base_url=url, api_key=key or "none", timeout=timeout, max_retries=0)
 
 
-def _server_message(error: openai.APIStatusError) -> str:
-    """Return the server's message: the client shows it only if it stands in one certain field."""
-    body = error.body
-    message = body.get("message") or body.get("detail") if isinstance(body, dict) else None
-    return message if isinstance(message, str) else error.response.text[:_MAX_SHOWN]
-
-
-def _retry_after(error: openai.APIStatusError) -> float:
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds to wait that a server asks for, in seconds or as a date, which its own clock is told by."""
+    value = headers.get("retry-after", "")
     try:
-        seconds = float(error.response.headers.get("retry-after", 0))
-    except ValueError:  # a date, or nonsense: our own wait applies
-        return 0.0
+        seconds = float(value or 0)
+    except ValueError:
+        seconds = _seconds_until(value, headers.get("date"))
     return 0.0 if math.isnan(seconds) else seconds
+
+
+def _seconds_until(date: str, now: str | None) -> float:
+    try:
+        until = parsedate_to_datetime(date).timestamp()
+        return until - (time.time() if now is None else parsedate_to_datetime(now).timestamp())
+    except (ValueError, OverflowError):  # nonsense: our own wait applies
+        return 0.0

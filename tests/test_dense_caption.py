@@ -156,6 +156,7 @@ def test_metrics_of_a_small_case_by_hand() -> None:
         "without_problem": 1,
         "cut_off": 0,
         "problems": 1,
+        "other_units": 0,
         "iou": 0.5,
         **places,
         "matched": 2,

@@ -127,6 +127,7 @@ METRICS = {
     "without_problem": 2,
     "cut_off": 1,
     "problems": 2,
+    "other_units": 0,
     "iou": 0.5,
     "described": 4,
     "true": 2,

@@ -105,6 +105,8 @@ def test_llava_instruct(images: Path) -> None:
         ({"image": "none.jpg"}, "image", "no file 'none.jpg' in"),
         ({"image": "../data.json"}, "image", "leads out of"),
         ({"image": ""}, "image", "blank image_id"),
+        ({"image": ["a.jpg", "a.jpg"]}, "read", "2 images, and one conversation shows one"),
+        ({"image": None, "images": ["a.jpg", "b.jpg", "c.jpg"]}, "read", "3 images"),
     ],
 )
 def test_a_bad_llava_entry_is_left_out_by_name(images: Path, changed: dict[str, Any], stage: str, reason: str) -> None:
@@ -113,6 +115,24 @@ def test_a_bad_llava_entry_is_left_out_by_name(images: Path, changed: dict[str, 
     (left_out,) = source.left_out
     assert (left_out.source, left_out.key, left_out.stage) == ("llava_instruct", "bad", stage)
     assert reason in left_out.reason
+
+
+@pytest.mark.parametrize("image", [{"image": ["a.jpg"]}, {"image": None, "images": ["a.jpg"]}])
+def test_a_list_of_one_image_is_that_image(images: Path, image: dict[str, Any]) -> None:
+    assert llava(images, llava_entry(**image)) == llava(images, llava_entry())
+
+
+def test_one_object_a_line_is_read_as_the_list_is(images: Path) -> None:
+    entries = [llava_entry(id=str(n), conversations=said("<image>\nWhy?", f"So {n}.\u2028")) for n in range(3)]
+    path = images.parent / "lines.json"
+    path.write_text("\n\n".join(json.dumps(each, ensure_ascii=False) for each in entries) + "\n", encoding="utf-8")
+    assert llava_instruct.read(path, images) == llava(images, *entries)
+    path.write_text(json.dumps(entries[0]) + "\n" + json.dumps(entries[1])[:-4])
+    with pytest.raises(InputError, match=r"lines\.json, line 2, is not JSON"):
+        llava_instruct.read(path, images)
+    path.write_text(json.dumps(entries[0], indent=1))
+    with pytest.raises(InputError, match="must be a JSON list"):
+        llava_instruct.read(path, images)
 
 
 def test_text_alone_can_be_left_out(images: Path) -> None:
@@ -153,7 +173,8 @@ def test_keys_are_unique_and_of_their_ids(tmp_path_factory: pytest.TempPathFacto
         ([{"image": "a.jpg", "conversations": GOOD}], "entry 1 has no 'id'; it has 'image', 'conversations'"),
         ([llava_entry(id=None)], "entry 1: 'id' must be a text or a whole number, not None"),
         ([llava_entry(id="\ud800")], "entry 1: 'id' holds half a surrogate pair"),
-        ([llava_entry(image=["a.jpg"])], "entry 1: 'image' must be a text or a whole number, not a list of 1"),
+        ([llava_entry(image={"path": "a.jpg"})], "entry 1: 'image' must be a text or a whole number, not an object"),
+        ([llava_entry(image=["a.jpg", 3])], "entry 1: 'image' must be a list of texts, not 3"),
         ([llava_entry(conversations="Why")], "entry 1: 'conversations' must be a list, not 'Why'"),
         ([llava_entry(conversations=["Why"])], "entry 1, 'conversations' 1 must be a JSON object, not 'Why'"),
         ([llava_entry(conversations=[{"from": "human"}])], "entry 1, 'conversations' 1 has no 'value'; it has 'from'"),

@@ -185,7 +185,7 @@ def in_group(*members: str) -> str:
         ('{"quad": [1, 2, 3, 4], "desc": "a"}', "quad holds 4 numbers, not 8"),
         ('{"quad": [1, 1, 2, 2, 3, 3, 4, 4], "desc": "a"}', "quad encloses nothing"),
         ('{"quad": [1, 5, 2, 5, 3, 5, 4, 5], "desc": "a"}', "quad encloses nothing"),
-        ('{"quad": [0.1, 0.1, 0.3, 0.3, 0.7, 0.7, 0.9, 0.9], "desc": "a"}', "quad encloses nothing"),
+        ('{"quad": [1.1, 1.1, 1.3, 1.3, 1.7, 1.7, 1.9, 1.9], "desc": "a"}', "quad encloses nothing"),
         ('{"line": [1, 2], "line_points": 1, "desc": "a"}', "line holds 2 numbers, not an even count of 4 or more"),
         (
             '{"line": [1, 2, 3, 4, 5], "line_points": 2, "desc": "a"}',
@@ -269,7 +269,7 @@ def test_what_is_wrong_with_an_object_is_told_and_the_others_stay(given_object: 
             [(1, 1)],
             [("reply", "';' where ',' is due; what follows is not read")],
         ),
-        ('[{"bbox_2d": [1, 2, 3, 4], "label": "a"}]', 1, [], [("reply", "holds no JSON of objects")]),
+        ('[{"box": [1, 2, 3, 4], "label": "a"}]', 1, [], [("reply", "holds no JSON of objects")]),
         ("I see nothing.", 1, [], [("reply", "holds no JSON of objects")]),
         ('<think>{"object_1": BOX}', 1, [], [("reply", "holds no JSON of objects")]),
         ('<think>{"object_1": 5}</think>{"object_1": BOX}', 1, [(1, 1)], []),

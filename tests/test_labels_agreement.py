@@ -260,7 +260,7 @@ def test_labels_of_other_shards_have_no_images(
     [
         ("--compare reviewed.csv", "--compare needs labels to compare with"),
         ("--compare reviewed.csv --shards s", "--shards DIR and --out labels.csv are both needed"),
-        ("--labels labels.csv", "pass --compare reviewed.csv too"),
+        ("--labels labels.csv", "--labels goes with --compare, --report or --check: pass one"),
         ("", "--shards DIR and --out labels.csv are both needed"),
         ("--shards s", "--shards DIR and --out labels.csv are both needed"),
         ("--labels labels.csv --compare reviewed.csv --out o.csv", "--out does not go with --labels"),

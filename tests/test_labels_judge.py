@@ -21,9 +21,11 @@ from judge_server import Asked, Server, completion, error, serving
 from test_labels_table import FakeShards, fake_shards
 
 from halp_probe.cli import main
-from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, Pace, StopAsking, read_body
+from halp_probe.completion import Completion, read_body
+from halp_probe.endpoint import Endpoint, EndpointFlags, Pace, StopAsking
 from halp_probe.labels import judge_prompt
-from halp_probe.labels.judge import JudgeConfig, ask_judge
+from halp_probe.labels.judge import ask_judge
+from halp_probe.labels.judge_config import JudgeConfig
 from halp_probe.labels.judge_prompt import ParsedVerdict, parse, prompt_sha256, shorten, user_message, verdict_key
 from halp_probe.labels.table import LabelError, LabelRow, read_labels
 from halp_probe.labels.verdict_cache import StoredVerdict, VerdictCache
@@ -271,13 +273,19 @@ def test_an_endpoint_that_is_down_ends_the_run(tmp_path: Path, status: int) -> N
     caught.match(rf"failed for 10 answers in a row .*HTTP {status}.*out of order.* 0 new")
 
 
-def test_texts_that_a_working_judge_refuses_do_not_end_the_run(tmp_path: Path) -> None:
+def test_texts_that_the_judge_refuses_end_a_run_once_and_the_next_one_goes_on_behind_them(tmp_path: Path) -> None:
     def respond(asked: Asked, n: int) -> Any:
-        return truthful(asked, n) if asked.texts["answer"] == "red" else error(400)
+        return truthful(asked, n) if asked.texts["answer"] == "red" else error(400, "no such words")
 
+    answers = ["red", *(f"a{k}" for k in range(12)), "red "]
     with serving(respond) as server:
-        run = ask(server, tmp_path, ["red", *(f"a{k}" for k in range(30))], workers=1)
-    assert run.failed == 30 and run.rows[0].label == 0
+        for most in (11 + 2, 13 + 20 + 2):  # and what was under way
+            with pytest.raises(LabelError, match=r"failed for 10 answers in a row .*HTTP 400; no such words"):
+                ask(server, tmp_path, [*answers, *(f"b{k}" for k in range(9))], workers=1)
+            assert len(server.asked) <= most
+        run = ask(server, tmp_path, answers, workers=1)
+    assert run.failed == 12 and [row.label for row in run.rows] == [0, *[None] * 12, 0]
+    assert run.rows[1].reason == "m failed: HTTP 400"
 
 
 @pytest.mark.parametrize(("status", "message"), [(401, "set OPENAI_API_KEY"), (404, "does not know the model 'm'")])
@@ -554,7 +562,12 @@ def test_no_half_made_table_is_left_when_the_judge_is_down(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--judge", "all"], "--judge needs --judge-url and --judge-model"),
+        (["--judge", "all"], "--judge needs --judge-model"),
+        (["--judge", "all", "--judge-model", "m", "--judge-rate", "5"], "--judge-rate needs --judge-url"),
+        (
+            ["--judge", "all", "--judge-model", "m", "--judge-url", "http://h", "--judge-revision", "x"],
+            "--judge-revision goes with a model that is loaded here",
+        ),
         (["--judge", "all", "--judge-url", "http://h/v1"], "--judge needs --judge-model"),
         (["--judge-model", "m"], "--judge-model needs --judge all or unknown"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.fitting.splits import Split, _assert_apart, inner_splits, outer_folds
+from halp_probe.probes.fitting.splits import Split, _assert_apart, inner_splits, outer_folds, study_folds
 
 
 @given(st.integers(0, 10_000), st.integers(2, 5))
@@ -60,6 +61,38 @@ def test_too_few_images_or_rows_are_refused_with_the_remedy():
         outer_folds(y, np.zeros(20), 5, 0)
     with pytest.raises(ProbeError, match="neither class has 5 rows"):
         outer_folds(np.array([0, 1, 0, 1, 0, 1]), np.arange(6), 5, 0)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(2, 10))
+@settings(max_examples=150, deadline=None)
+def test_the_advice_on_folds_can_be_followed(seed, count, n_images):
+    """Where a number is named, a study has folds with it; where none is named, there is none."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(n_images, 3 * n_images + 1))
+    images = np.concatenate([np.arange(n_images), rng.integers(0, n_images, n - n_images)])
+    y = (rng.random(n) < rng.choice([0.1, 0.3, 0.5])).astype(int)
+    y[rng.integers(n)] = 1
+    try:
+        folds = study_folds(y, images, count, seed)
+    except ProbeError as error:
+        advice = re.search(r"pass `folds` (\d+)", str(error))
+        if advice is not None:
+            folds = study_folds(y, images, int(advice[1]), seed)
+        else:
+            assert "label more questions" in str(error)
+            for other in range(3, count if count > 3 else 6):
+                with pytest.raises(ProbeError):
+                    study_folds(y, images, other, seed)
+            return
+    assert folds.count >= 3 and folds.count - len(folds.unjudged) >= 2
+
+
+def test_two_images_are_too_few_whatever_the_folds():
+    y = np.array([0, 1] * 10)
+    for count in (2, 3, 5):
+        with pytest.raises(ProbeError) as caught:
+            study_folds(y, np.arange(20) % 2, count, 0)
+        assert "pass `folds`" not in str(caught.value) and "on more images" in str(caught.value)
 
 
 def test_inner_splits_of_too_few_rows_are_none():

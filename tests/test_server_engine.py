@@ -364,15 +364,31 @@ def test_a_server_that_is_down_ends_the_run_after_all_that_came(tmp_path: Path, 
         assert len(server.asked) == len(found), "whatever was asked has its place among the results"
 
 
-def test_prompts_that_a_working_server_refuses_do_not_end_the_run(tmp_path: Path) -> None:
-    """Also where nothing else is left to ask, as in a run that tries its failures again."""
-    with serving(lambda asked, n: error(400, "too long")) as server:
-        with pytest.raises(InputError, match="too long"):
-            results(answerer(server, tmp_path), texts(30))
-        kept = Reply(key="q0", text="yes", finished=True, asked="", date="2026-01-01")
-        found = results(answerer(server, tmp_path), texts(30), {"q0": kept})
-        assert len(found) == 29 and all(isinstance(each, Failure) for each in found.values())
-        assert len(results(answerer(server, tmp_path), texts(30), attempt=2)) == 30
+@pytest.mark.parametrize("bad", [error(400, "too long"), error(403, "no credit"), completion("re", "abort")])
+def test_one_failure_ten_times_in_a_row_ends_the_run_whatever_its_kind(tmp_path: Path, bad: Any) -> None:
+    with serving(lambda asked, n: echo(asked, n) if n < 7 else bad) as server:
+        found: list[Reply | Failure] = []
+        with pytest.raises(InputError, match=r"failed for 10 prompts in a row .* 7 new replies are kept"):
+            for some in answerer(server, tmp_path).answer(texts(500), {}, 1, lambda: False):
+                found.extend(some)
+        assert sum(isinstance(each, Reply) for each in by_key(found).values()) == 7
+        assert len(server.asked) == len(found) < 40, "whatever was asked has its place among the results"
+
+
+def test_prompts_that_failed_before_do_not_end_the_run(tmp_path: Path) -> None:
+    failing = {f"q{n}" for n in range(25)}
+    with serving(lambda asked, n: error(400) if f"q{asked_text(asked)}" in failing else echo(asked, n)) as server:
+        asked = answerer(server, tmp_path, concurrency=1)
+        found = by_key(
+            [each for some in asked.answer(texts(40), {}, 1, lambda: False, frozenset(failing)) for each in some]
+        )
+    assert {key for key, each in found.items() if isinstance(each, Failure)} == failing and len(found) == 40
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_is_down_ends_the_run_also_for_prompts_that_failed_before(tmp_path: Path) -> None:
+    with serving(lambda asked, n: error(500)) as server, pytest.raises(InputError, match="HTTP 500"):
+        list(answerer(server, tmp_path, tries=1).answer(texts(40), {}, 1, lambda: False, {f"q{n}" for n in range(40)}))
 
 
 def test_a_stopped_run_asks_nothing_more_and_waits_a_moment_only(

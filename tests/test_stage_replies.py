@@ -99,6 +99,30 @@ BAD_SUMMARIES = [
 ]
 
 
+REFUSALS = (
+    "I'm sorry, but I can't help with that.",
+    "I am unable to see the image. Please provide it.",
+    "Sorry, I cannot assist with this request, it is against my policy.",
+    "As an AI language model, I cannot view the picture",
+)
+NOTES = (
+    "螺丝×2，标签×1，备注：unable to read the label",
+    "BBU设备×1, screw ×2, the label is unclear",
+    "I-beam ×2, it is not clear, screw ×1",
+)
+
+
+@pytest.mark.parametrize("reply", REFUSALS)
+def test_a_refusal_is_no_summary(reply: str) -> None:
+    found = summary(reply)
+    assert found.text == "" and found.problem is not None and found.problem.reason == "is a refusal"
+
+
+@pytest.mark.parametrize("reply", NOTES)
+def test_a_note_on_what_is_not_visible_is_no_refusal(reply: str) -> None:
+    assert summary(reply).text == reply
+
+
 def test_the_tables_are_as_long_as_they_should_be() -> None:
     assert len(SUMMARIES) >= 30
     assert len(BAD_SUMMARIES) >= 30

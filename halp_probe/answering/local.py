@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -68,7 +68,12 @@ class LocalAnswerer:
         return cls(load_model_weights(options.model, checkpoint), prompter, images_dir, options, text_only=text_only)
 
     def answer(
-        self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
+        self,
+        samples: Sequence[Sample],
+        done: Mapping[str, Reply],
+        attempt: int,
+        should_stop: Callable[[], bool],
+        failed_before: Collection[str] = (),
     ) -> Generator[list[Reply | Failure], None, None]:
         """Yield replies and failures of the samples that are not done, as batches end."""
         self._preparer.prompter.check(samples)

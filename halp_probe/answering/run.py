@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,9 +38,17 @@ class Answerer(Protocol):
         """Settings that affect the replies, as JSON values."""
 
     def answer(
-        self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
+        self,
+        samples: Sequence[Sample],
+        done: Mapping[str, Reply],
+        attempt: int,
+        should_stop: Callable[[], bool],
+        failed_before: Collection[str] = (),
     ) -> Generator[list[Reply | Failure], None, None]:
-        """Yield results of the samples that are not done, as they come, in any order; end early when asked to stop."""
+        """Yield results of the samples that are not done, as they come, in any order; end early when asked to stop.
+
+        `failed_before`: keys that had no reply in an earlier run, to tell what is new from what is not.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +197,10 @@ class _Rounds:
             return False
         keys = set(done)
         progress = Counter(self._progress, len(samples) - len(done), note=note)
-        with closing(self._answerer.answer(list(samples.values()), done, attempt, self._should_stop)) as results:
+        answers = self._answerer.answer(
+            list(samples.values()), done, attempt, self._should_stop, frozenset(self._log.failures(attempt))
+        )
+        with closing(answers) as results:
             for result in results:
                 self._log.append(result, attempt)
                 keys.update(each.key if isinstance(each, Reply) else each.question_id for each in result)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeAlias
 
@@ -11,7 +11,8 @@ from halp_probe.answering.options import AnswerOptions
 from halp_probe.answering.pictures import Picture, Pictures
 from halp_probe.answering.replies import Reply, fingerprint, now_utc
 from halp_probe.asking import Patience, ask_all
-from halp_probe.endpoint import Completion, Endpoint, EndpointFlags, NoReply, check_url
+from halp_probe.completion import FILTERED, LENGTH, Completion, NoReply
+from halp_probe.endpoint import Endpoint, EndpointFlags, check_url
 from halp_probe.engine.images import ImageError, ImagesDir, content_sha256
 from halp_probe.errors import InputError
 from halp_probe.records import Failure, Sample
@@ -21,7 +22,6 @@ _FLAGS = EndpointFlags(who="the server", url="`base_url`", model="`model`", need
 _GRACE = 2.0  # seconds for requests under way when a run ends early
 _SEEDS = 2**31  # servers take seeds below this
 _LONGEST = 500  # characters of a reason: some servers repeat the whole request, images and all
-_ENDS = ("stop", "")  # finish reasons of a whole reply; some servers give none
 
 _Result: TypeAlias = Reply | Failure | NoReply  # NoReply: no reply, perhaps by the server's fault
 
@@ -38,7 +38,9 @@ class ServerAnswerer:
         _check_flags(options)
         name, url = str(options.model.model), check_url(str(options.base_url), _FLAGS)
         self._options, self._decoding = options, options.decoding
-        self._endpoint = Endpoint(url, name, _FLAGS, timeout=options.timeout, tries=options.tries)
+        # At temperature 1 a model that samples in a way of its own is asked for nothing else.
+        optional = ("temperature",) if self._decoding.temperature == 1 else ()
+        self._endpoint = Endpoint(url, name, _FLAGS, timeout=options.timeout, tries=options.tries, optional=optional)
         largest = options.max_pixels or options.usual_max_pixels
         self._pictures = Pictures(images_dir, largest, cache_size=2 * options.concurrency)
         self._patience = Patience()
@@ -54,14 +56,18 @@ class ServerAnswerer:
         }
 
     def answer(
-        self, samples: Sequence[Sample], done: Mapping[str, Reply], attempt: int, should_stop: Callable[[], bool]
+        self,
+        samples: Sequence[Sample],
+        done: Mapping[str, Reply],
+        attempt: int,
+        should_stop: Callable[[], bool],
+        failed_before: Collection[str] = (),
     ) -> Generator[list[Reply | Failure], None, None]:
         """Yield replies and failures of the samples that are not done, as they come.
 
-        Raises InputError where the server requires a key or has no such model, and where it fails for ten prompts in a
-        row; all replies so far have been yielded by then.
+        Raises InputError where the server requires a key, has no such model or refuses the temperature, and where it
+        fails for ten prompts in a row, whatever the failure; all replies so far have been yielded by then.
         """
-        self._patience.works |= bool(done) or attempt > 1
         self._shown.update(
             {each.subject: done[each.question_id].image_sha256 for each in samples if each.question_id in done}
         )
@@ -80,13 +86,16 @@ class ServerAnswerer:
                 for answer in answers:
                     if isinstance(answer.result, Reply):
                         self._patience.note_reply()
-                    elif isinstance(answer.result, NoReply) and self._patience.ends_with(answer.result):
+                    elif isinstance(answer.result, NoReply) and self._patience.ends_with(
+                        answer.result, failed_before=answer.item.question_id in failed_before
+                    ):
                         last_straw = last_straw or answer.result
                         self._endpoint.stop.set()
         if last_straw is not None:
             raise InputError(
                 f"the server failed for {self._patience.describe('prompts', last_straw)}; {self._patience.replies} new "
-                "replies are kept: fix the server and run the same command again"
+                "replies are kept: fix the server and run the same command again; prompts that fail a second time do "
+                "not end it"
             )
 
     def _ask(self, sample: Sample, attempt: int) -> _Result:
@@ -133,22 +142,16 @@ class ServerAnswerer:
 
 def _read(reply: Completion, sample: Sample, attempt: int, shown: str) -> Reply | Failure:
     """Return the reply, or a failure where the server refused or ended it abnormally."""
-    if reply.refusal or reply.finish == "content_filter":
+    if reply.refusal or reply.finish == FILTERED:
         return Failure(
             question_id=sample.question_id,
             stage=STAGE,
             reason=f"refused: {reply.refusal or 'content filter'}"[:_LONGEST],
         )
-    if reply.finish not in (*_ENDS, "length"):
-        return Failure(
-            question_id=sample.question_id,
-            stage=STAGE,
-            reason=f"the server ended its reply with {reply.finish!r}"[:_LONGEST],
-        )
     return Reply(
         key=sample.question_id,
         text=reply.text.strip(),
-        finished=reply.finish != "length",
+        finished=reply.finish != LENGTH,
         asked=fingerprint(sample),
         date=now_utc(),
         attempt=attempt,

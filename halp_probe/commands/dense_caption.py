@@ -24,6 +24,7 @@ from halp_probe.tasks.task import TaskInput
 if TYPE_CHECKING:
     from halp_probe.answering.replies import Reply
     from halp_probe.answering.run import Watch
+    from halp_probe.task_files.dense_output import CaptionedRecord
 
 DEFAULT_MODEL = "Qwen/Qwen3-VL-8B-Instruct"
 USUAL = UsualLimits(max_new_tokens=2048)
@@ -90,10 +91,21 @@ def run(args: argparse.Namespace) -> int:
     about = {"failed": len(answered.failures), "unfinished": unfinished, "model": options.model.base_name}
     write_json(metrics_file, {**found, **about})
     print(_summary(found))
+    _warn_of_other_units(captioned)
     print(f"see {output} and {metrics_file}")
     if args.draw is not None:
         print(f"{draw_captions(args.draw, task_input.images_dir, task_input.items, captioned)} pictures in {args.draw}")
     return report_outcome(task_run)
+
+
+def _warn_of_other_units(captioned: Sequence[CaptionedRecord]) -> None:
+    doubtful = [(each.item.key, doubt) for each in captioned if (doubt := each.reading.other_units) is not None]
+    if doubtful:
+        key, first = doubtful[0]
+        print(
+            f"warning: {len(doubtful)} replies give places that are not in thousandths (first: {key!r}, {first.place} "
+            f"{first.reason}); they have no label and are not in these numbers"
+        )
 
 
 def _text(path: Path) -> str:
@@ -120,7 +132,7 @@ def _watch(items: Sequence[DenseItem]) -> Watch:
             reading = parse(item, reply.text)
             counts["objects"] += len(reading.objects)
             counts["problems"] += len(reading.problems)
-            if item.truth:
+            if item.truth and reading.other_units is None:
                 counts["known"] += len(reading.objects)
                 counts["found"] += len(match(reading.objects, true_objects(item), item.iou))
         precision = f", precision {counts['found'] / counts['known']:.3f}" if counts["known"] else ""

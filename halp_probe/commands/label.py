@@ -1,18 +1,24 @@
-"""`halp-probe label`: shards -> labels.csv and a summary; labels.csv -> its agreement with a person's labels."""
+"""`halp-probe label`: shards -> labels.csv and a summary; labels.csv -> a report, agreement with a person."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from halp_probe.commands import label_flags
 from halp_probe.commands.terminal import progress_on_terminal
-from halp_probe.labels import comparison
+from halp_probe.files import atomic_text
+from halp_probe.labels import checking, comparison, report_text
+from halp_probe.labels.check_sheet import write_sheet
 from halp_probe.labels.comparison import DISAGREEMENTS, Reference
-from halp_probe.labels.judge import JudgeConfig
+from halp_probe.labels.judge_config import JudgeConfig
 from halp_probe.labels.labelling import summary
-from halp_probe.labels.table import refuse_folder
+from halp_probe.labels.report import report
+from halp_probe.labels.table import LabelError, read_labels, refuse_folder
+
+_USUAL_COLUMNS = ("dataset", "source", "category")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,17 +27,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Label, or compare labels, or both; the exit status is 0. Raises LabelError for what cannot be used."""
+    """Label, report, check or compare labels; the exit status is 0. Raises LabelError for what cannot be used."""
     label_flags.check(args)
     judge = label_flags.judge_config(args)
-    if args.compare is None:
-        numbers = label_flags.tolerances(args)
-        label_into(args.out, args.shards, args.rule, args.table, args.column, judge, **numbers)
-        return 0
-    person = comparison.reference(args.compare, args.column or "label")  # first: a judge may take hours
+    person = None  # read first: a judge may take hours
+    if args.compare is not None:
+        person = comparison.reference(args.compare, args.column or "label")
+    if args.check is not None:
+        checking.read_checked(args.check)
+    numbers = label_flags.tolerances(args)
     if args.labels is None:
-        label_into(args.out, args.shards, args.rule, judge=judge, **label_flags.tolerances(args))
-    _compare(Path(args.labels or args.out), person, args.shards)
+        label_into(
+            args.out, args.shards, args.rule, args.table, args.column if person is None else None, judge, **numbers
+        )
+    labels = Path(args.labels or args.out)
+    if person is not None:
+        _compare(labels, person, args.shards)
+    if args.report:
+        _report(labels, args.shards, args.report_columns)
+    if args.check is not None:
+        print(checking.summary(checking.error_rates(read_labels(labels).rows, args.check)))
     return 0
 
 
@@ -64,6 +79,30 @@ def label_into(
         )
     labels.write(out)
     print(summary(labels.rows, str(out), labels.notes))
+
+
+def _report(path: Path, shards: str | None, columns: Sequence[str] | None) -> None:
+    """Write the report and the sheet beside the labels, and print the report's numbers."""
+    labels = read_labels(path)
+    found = report(labels.rows, {} if shards is None else _columns(shards, columns))
+    page, sheet = path.with_suffix(".report.md"), path.with_suffix(".check.csv")
+    fresh = write_sheet(sheet, labels.rows)
+    with atomic_text(page) as file:
+        file.write(report_text.page(found, path.name, sheet.name))
+    print(report_text.lines(found))
+    kept = "a random sample to fill in" if fresh else "kept as it is, since somebody has begun to fill it in"
+    print(f"see {page}; {sheet}: {kept}")
+
+
+def _columns(shards_dir: str, names: Sequence[str] | None) -> dict[str, dict[str, str]]:
+    """Return the values of the named columns by question id; without names, of the usual ones that there are."""
+    from halp_probe.shards.reader import open_shards
+
+    shards = open_shards(shards_dir)
+    if missing := [name for name in names or () if not shards.has(name)]:
+        raise LabelError(f"--report-columns {missing[0]}: the shards have {', '.join(shards.text_columns)}")
+    wanted = names or [name for name in _USUAL_COLUMNS if shards.has(name)]
+    return {name: dict(zip(shards.question_ids, shards.text(name), strict=True)) for name in wanted}
 
 
 def _compare(labels: Path, person: Reference, shards: str | None) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 from halp_probe.commands.arguments import positive
 from halp_probe.labels.comparison import DISAGREEMENTS
-from halp_probe.labels.judge import WHICH, JudgeConfig
+from halp_probe.labels.judge_config import WHICH, JudgeConfig
 from halp_probe.labels.rules import RULES
 from halp_probe.labels.table import LabelError
 
-_TUNING = ("cache", "rate", "workers", "timeout", "tokens")  # the judge's flags that may be left out
+_TUNING = ("revision", "cache", "rate", "workers", "timeout", "tokens")  # the judge's flags that may be left out
+_OF_AN_ENDPOINT = ("rate", "workers", "timeout")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the column of labels in --table, or in --compare (there: label): 0 right, 1 hallucinated, empty unknown",
     )
-    _add_judge(parser.add_argument_group("a judge model", "needs the extra `judge`; its key: OPENAI_API_KEY"))
+    _add_judge(
+        parser.add_argument_group(
+            "a judge model", "at an endpoint (extra `judge`; its key: OPENAI_API_KEY), or loaded here (extra `extract`)"
+        )
+    )
     compare = parser.add_argument_group("agreement with a person")
     compare.add_argument(
         "--compare",
@@ -50,16 +55,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare.add_argument(
         "--labels",
         metavar="labels.csv",
-        help="existing labels, to --compare them without making new ones",
+        help="existing labels, to --compare, --report or --check them without making new ones",
+    )
+    report = parser.add_argument_group("what the labels rest on")
+    report.add_argument(
+        "--report",
+        action="store_true",
+        help="write labels.report.md (counts by rule, samples, what absence decided, the lean) and labels.check.csv, a "
+        "sheet to check by hand",
+    )
+    report.add_argument(
+        "--report-columns",
+        nargs="+",
+        metavar="NAME",
+        help="report by these columns of --shards too (dataset, category, …)",
+    )
+    report.add_argument(
+        "--check", metavar="labels.check.csv", help="error rates and kappa from a sheet that was filled in"
     )
 
 
 def _add_judge(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--judge", choices=WHICH, help="ask a model about all answers, or only those that the rules leave unknown"
+        "--judge",
+        choices=WHICH,
+        help="ask a model about all answers, those that the rules leave unknown, or those of the rule contains that it "
+        "leaves unknown or calls hallucinated by absence alone",
     )
-    group.add_argument("--judge-url", metavar="URL", help="OpenAI-compatible endpoint, as http://localhost:8000/v1")
-    group.add_argument("--judge-model", metavar="NAME", help="the model to ask there")
+    group.add_argument(
+        "--judge-url",
+        metavar="URL",
+        help="OpenAI-compatible endpoint, as http://localhost:8000/v1; without it the model is loaded here",
+    )
+    group.add_argument(
+        "--judge-model", metavar="NAME", help="the model to ask there, or to load: a hub name or a folder"
+    )
+    group.add_argument("--judge-revision", metavar="COMMIT", help="of a model that is loaded")
     group.add_argument(
         "--judge-cache", metavar="FILE", help="verdicts so far, never asked again (beside --out: labels.verdicts.jsonl)"
     )
@@ -71,6 +102,8 @@ def _add_judge(group: argparse._ArgumentGroup) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Raise LabelError for flags that contradict each other or need another one."""
+    if args.report_columns is not None and not (args.report and args.shards):
+        raise LabelError("--report-columns needs --report, and --shards, which hold the columns")
     if args.labels is not None:
         _check_labels(args)
     elif args.compare is not None and args.shards is None and args.out is None:
@@ -93,11 +126,11 @@ def check(args: argparse.Namespace) -> None:
 
 
 def _check_labels(args: argparse.Namespace) -> None:
-    if args.compare is None:
-        raise LabelError("--labels goes with --compare: pass --compare reviewed.csv too")
+    if args.compare is None and args.check is None and not args.report:
+        raise LabelError("--labels goes with --compare, --report or --check: pass one of them too")
     for name in ("out", "rule", "table", "judge"):
         if getattr(args, name) is not None:
-            raise LabelError(f"--{name} does not go with --labels: those labels are compared as they are")
+            raise LabelError(f"--{name} does not go with --labels: those labels are taken as they are")
 
 
 def judge_config(args: argparse.Namespace) -> JudgeConfig | None:
@@ -108,9 +141,10 @@ def judge_config(args: argparse.Namespace) -> JudgeConfig | None:
         if flags:
             raise LabelError(f"--judge-{next(iter(flags))} needs --judge {' or '.join(WHICH)}")
         return None
-    missing = [f"--judge-{name}" for name in ("url", "model") if not flags.get(name)]
-    if missing:
-        raise LabelError(f"--judge needs {' and '.join(missing)}: where to ask, and which model")
+    if not flags.get("model"):
+        raise LabelError("--judge needs --judge-model: the model to load, or with --judge-url the one to ask there")
+    if useless := [name for name in _OF_AN_ENDPOINT if name in flags and not flags.get("url")]:
+        raise LabelError(f"--judge-{useless[0]} needs --judge-url: a model that is loaded here has no such limit")
     if "tokens" in flags:
         flags["max_tokens"] = flags.pop("tokens")
     return JudgeConfig(which=args.judge, **flags)

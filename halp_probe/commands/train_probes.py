@@ -14,6 +14,8 @@ from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.names import KINDS, LINEAR, WITH_STRENGTHS
 
 if TYPE_CHECKING:
+    from halp_probe.labels.table import Labels
+    from halp_probe.probes.label_noise import LabelErrors
     from halp_probe.probes.study import Design
 
 
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="for report.html, results.csv, oof.csv, probes/, …",
     )
+    add("--label-check", type=Path, metavar="CSV", help="labels.check.csv, filled in: AUROC without wrong labels")
     add("--images-dir", type=Path, metavar="DIR", help="for the report's pictures (where extract.py found them)")
     add_link_argument(parser)
     add_design_arguments(parser)
@@ -71,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"note: {note}")
     folder = writable_folder(args.output_dir)
     with progress_on_terminal() as progress:
-        found = study(shards, labels, _design(args), progress=progress)
+        errors = None if args.label_check is None else _label_errors(labels, args.label_check)
+        found = study(shards, labels, _design(args), label_errors=errors, progress=progress)
     for note in found.rows.notes:
         print(note)
     write_report(
@@ -88,6 +92,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{name}: {threshold.words} (out-of-fold risks; no guarantee for other images)")
     print(f"\n{folder}: report.html, results.csv, oof.csv, … and probes/ (fitted on all {len(found.rows.y)} questions)")
     return 0
+
+
+def _label_errors(labels: Labels, sheet: Path) -> LabelErrors:
+    from halp_probe.labels.checking import error_rates
+    from halp_probe.probes.label_noise import LabelErrors
+
+    rates = error_rates(labels.rows, sheet)
+    return LabelErrors(right_of_wrong=rates.right_of_wrong, wrong_of_right=rates.wrong_of_right, checked=rates.checked)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from halp_probe.engine.images import ImageError, ImagesDir, folder_path, image_path
 from halp_probe.errors import InputError
 from halp_probe.finetuning.records import Conversation, LeftOut, Source, Turn
-from halp_probe.json_files import read_json
+from halp_probe.json_files import read_json, read_json_or_lines
 
 
 class Unusable(ValueError):
@@ -74,9 +74,10 @@ class Entry:
 def read_entries(path: Path, under: str | None = None) -> list[Entry]:
     """Read the objects of a JSON list, or of the list that is the member `under` of the file's one object.
 
-    Raises InputError for a file that cannot be read, has another structure, or holds no entry.
+    Without `under` the file may have one object a line instead, from two lines on. Raises InputError for a file that
+    cannot be read, has another structure, or holds no entry.
     """
-    parsed = read_json(path)
+    parsed = read_json(path) if under is not None else read_json_or_lines(path)
     if under is not None:
         if not isinstance(parsed, dict) or not isinstance(parsed.get(under), list):
             raise InputError(f"{path} must be a JSON object with a list {under!r}, not {_describe(parsed)}")
@@ -96,7 +97,7 @@ def source_of(
     image_of: Callable[[Entry], str | None],
     turns_of: Callable[[Entry], tuple[Turn, ...]],
 ) -> Source:
-    """Return the entries as conversations; those whose turns are Unusable or whose image is missing are left out.
+    """Return the entries as conversations; those that are Unusable or whose image is missing are left out.
 
     If several entries have one key, the second becomes KEY#2, the third KEY#3. Raises InputError when `images_dir` is
     not a folder, and when no entry can be used.
@@ -108,9 +109,9 @@ def source_of(
     paths: dict[str, Path] = {}
     keys = _UniqueKeys()
     for entry in entries:
-        key, image = keys.of(key_of(entry)), image_of(entry)
+        key = keys.of(key_of(entry))
         try:
-            turns = turns_of(entry)
+            image, turns = image_of(entry), turns_of(entry)
             if image is not None and image not in paths:
                 paths[image] = image_path(images_dir, image)
         except Unusable as error:

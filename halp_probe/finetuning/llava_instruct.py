@@ -14,6 +14,7 @@ from halp_probe.finetuning.records import Source, Turn
 
 NAME = "llava_instruct"
 _MARKER = "<image>"  # where the picture stands in the text
+_IMAGES = ("image", "images")
 _HUMAN, _MODEL = "human", "gpt"
 
 
@@ -21,9 +22,9 @@ def read(json_path: Path, images_dir: ImagesDir, name: str = NAME, *, text_alone
     """Read the file's conversations; one without `image`, or with null, is text alone.
 
     Left out are entries whose speakers do not alternate, human first; entries with a blank text; entries with an image
-    and not exactly one marker, at the beginning or end of the first question; those with a marker but no image; and,
-    without `text_alone`, those of text alone. Repeated ids get numbers. Raises InputError for a file of another
-    structure.
+    and not exactly one marker, at the beginning or end of the first question; those with a marker but no image; those
+    with several images; and, without `text_alone`, those of text alone. The file is a JSON list, or has one object a
+    line. Repeated ids get numbers. Raises InputError for a file of another structure.
     """
 
     def turns(entry: Entry) -> tuple[Turn, ...]:
@@ -35,7 +36,16 @@ def read(json_path: Path, images_dir: ImagesDir, name: str = NAME, *, text_alone
 
 
 def _image(entry: Entry) -> str | None:
-    return None if entry.members.get("image") is None else entry.identity("image")
+    """Return the image's name, also from a list of one. Raises Unusable for several."""
+    key = next((key for key in _IMAGES if entry.members.get(key) is not None), None)
+    if key is None:
+        return None
+    if not isinstance(entry.members[key], list):
+        return entry.identity(key)
+    names = entry.texts(key)
+    if len(names) > 1:
+        raise Unusable(f"{len(names)} images, and one conversation shows one")
+    return names[0] if names else None
 
 
 def _turns(entry: Entry) -> tuple[Turn, ...]:

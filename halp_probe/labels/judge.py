@@ -2,92 +2,43 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from halp_probe.asking import Patience, ask_all
-from halp_probe.endpoint import Endpoint, EndpointFlags, NoReply, Pace, check_url
+from halp_probe.completion import NoReply
+from halp_probe.labels.by_absence import rests_on_absence
 from halp_probe.labels.echo import strip_prompt
+from halp_probe.labels.judge_config import Judge, JudgeConfig, Question
+from halp_probe.labels.judge_endpoint import EndpointJudge
 from halp_probe.labels.judge_prompt import (
     PROMPT,
     RIGHT,
     TEMPERATURE,
     UNKNOWN,
     WRONG,
-    parse,
     prompt_sha256,
     shorten,
-    user_message,
     verdict_key,
 )
-from halp_probe.labels.table import LabelError, LabelRow
+from halp_probe.labels.table import LabelRow
 from halp_probe.labels.truth import human_answers
 from halp_probe.labels.verdict import EMPTY_ANSWER, NO_TRUTH
-from halp_probe.labels.verdict_cache import StoredVerdict, VerdictCache
+from halp_probe.labels.verdict_cache import StoredVerdict, VerdictCache, now_utc
 from halp_probe.progress import Counter, Progress, silent
 
 JUDGE = "judge"  # the rule of a label that a judge model gave
-WHICH = ("all", "unknown")
+CONTAINS = "contains"
 _LABELS = {RIGHT: 0, WRONG: 1, UNKNOWN: None}
-_FLAGS = EndpointFlags(
-    who="the judge's endpoint",
-    url="`judge_url`",
-    model="`judge_model`",
-    needs="`judge`",
-    extra="judge",
-    error=LabelError,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeConfig:
-    """Options of a judge: which model is asked about which rows, and how.
-
-    Examples
-    --------
-    >>> import halp_probe
-    >>> judge = halp_probe.JudgeConfig(which="unknown", url="http://localhost:8000/v1", model="a-judge", rate=2)
-    >>> judge.timeout  # seconds; halp_probe.label("output", judge=judge) would ask it
-    60.0
-    """
-
-    which: str  # "all" answers, or only those the rules leave "unknown"
-    url: str  # of an OpenAI-compatible endpoint, up to and with /v1
-    model: str
-    cache: str | os.PathLike[str] | None = None  # None: beside the labels, as labels.verdicts.jsonl
-    rate: float = 5.0  # requests a second at most, repeated ones included
-    workers: int = 4  # requests at once at most
-    timeout: float = 60.0  # seconds for one reply
-    max_tokens: int = 16  # of one reply; more for a judge that thinks aloud
-    tries: int = 5  # requests for one answer at most
-    first_wait: float = 1.0  # seconds before the second try, doubled for each further one
-
-    def __post_init__(self) -> None:
-        if self.which not in WHICH:
-            raise LabelError(f"`judge` {self.which}: write one of {', '.join(WHICH)}")
-        check_url(self.url, _FLAGS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """Question put to a judge. `answer` is the model's, without an echoed prompt and thinking."""
-
-    question: str
-    truth: str
-    answer: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeRun:
     """Rows with the judge's verdicts.
 
-    Of the different texts to judge, `asked` is the number sent now and `failed` the number without a reply.
+    Of the different texts to judge, `asked` is the number sent now and `failed` the number without a reply; `left_out`
+    are the settings that the model refused, and `about` is what its judge says of itself.
     """
 
     rows: list[LabelRow]
@@ -95,6 +46,8 @@ class JudgeRun:
     cached: int
     failed: int
     served_models: tuple[str, ...]
+    left_out: tuple[str, ...]
+    about: Mapping[str, Any]
     notes: tuple[str, ...]
 
 
@@ -106,15 +59,18 @@ def ask_judge(
     config: JudgeConfig,
     cache: Path,
     *,
+    judge: Judge | None = None,
     progress: Progress = silent,
 ) -> JudgeRun:
     """Ask about the rows that `config.which` names; the others stay as the rules left them. All sequences have N items.
 
+    judge: who is asked; None: the endpoint that `config` names.
+
     An answer without text and a row without ground truth stay unknown and are not asked about. Verdicts go to
     `cache` as they come, and those already there are not asked for again; a failure is not cached. Raises
-    LabelError without the openai client, if the endpoint wants a key or has no such model, and if it fails for ten
-    questions in a row.
+    LabelError where the judge cannot be asked; see its `ask`.
     """
+    judge = judge or EndpointJudge(config)
     about = {
         n: Question(question=question, truth=truth, answer=strip_prompt(answer, question).strip())
         for n, (row, question, answer, truth) in enumerate(zip(rows, questions, answers, truths, strict=True))
@@ -122,13 +78,11 @@ def ask_judge(
     }
     verdicts = VerdictCache(cache)
     prompt_hash = prompt_sha256(config.max_tokens)
-    keys = {n: verdict_key(prompt_hash, config.model, q.question, q.truth, q.answer) for n, q in about.items()}
+    keys = {n: verdict_key(prompt_hash, judge.identity, q.question, q.truth, q.answer) for n, q in about.items()}
     wanted = {key: about[n] for n, key in keys.items()}
     new = {key: question for key, question in wanted.items() if verdicts.get(key) is None}
-    failed = (
-        _Requests(config, verdicts, prompt_hash).all(new, Counter(progress, len(new), unit="answer")) if new else {}
-    )
-    served = {each.served_model for key in wanted if (each := verdicts.get(key)) is not None and each.served_model}
+    failed = judge.ask(new, verdicts, Counter(progress, len(new), unit="answer")) if new else {}
+    found = [verdict for key in wanted if (verdict := verdicts.get(key)) is not None]
     judged = [
         _row(row, about[n], verdicts.get(keys[n]) or failed[keys[n]], config.model) if n in about else row
         for n, row in enumerate(rows)
@@ -145,7 +99,9 @@ def ask_judge(
         asked=len(new),
         cached=len(wanted) - len(new),
         failed=len(failed),
-        served_models=tuple(sorted(served)),
+        served_models=tuple(sorted({each.served_model for each in found} - {""})),
+        left_out=tuple(sorted({name for each in found for name in each.left_out.split(",")} - {""})),
+        about=judge.about,
         notes=tuple(notes),
     )
 
@@ -156,12 +112,13 @@ def judge_record(config: JudgeConfig, run: JudgeRun) -> dict[str, Any]:
     return {
         "model": config.model,
         "served_models": run.served_models,
-        "endpoint_path": urlsplit(config.url).path,
-        "date": _now(),
+        **run.about,
+        "date": now_utc(),
         "which": config.which,
         "prompt": PROMPT,
         "prompt_sha256": prompt_sha256(config.max_tokens),
-        "temperature": TEMPERATURE,
+        "temperature": None if "temperature" in run.left_out else TEMPERATURE,
+        "refused_by_the_model": run.left_out,
         "max_tokens": config.max_tokens,
         "texts": {"asked": run.asked, "from_cache": run.cached, "failed": run.failed},
         "labels": {"right": judged.count(0), "wrong": judged.count(1), "unknown": judged.count(None)},
@@ -171,7 +128,15 @@ def judge_record(config: JudgeConfig, run: JudgeRun) -> dict[str, Any]:
 def _to_ask(row: LabelRow, truth: str, which: str) -> bool:
     humans = human_answers(truth)
     judgeable = row.reason not in (EMPTY_ANSWER, NO_TRUTH) and (humans is None or any(h.strip() for h in humans))
-    return judgeable and (which == "all" or row.label is None)
+    return judgeable and _is_meant(row, which)
+
+
+def _is_meant(row: LabelRow, which: str) -> bool:
+    if which == "all":
+        return True
+    if which == CONTAINS:
+        return row.rule == CONTAINS and (row.label is None or rests_on_absence(row.rule, row.label, row.reason))
+    return row.label is None
 
 
 def _row(row: LabelRow, about: Question, found: StoredVerdict | NoReply, model: str) -> LabelRow:
@@ -185,70 +150,3 @@ def _row(row: LabelRow, about: Question, found: StoredVerdict | NoReply, model: 
     if shortened != about.answer:
         reason += ", shown a shortened answer"
     return replace(row, label=label, rule=JUDGE, answer=shortened, truth=about.truth, reason=reason)
-
-
-class _Requests:
-    """Requests of one run to the endpoint."""
-
-    def __init__(self, config: JudgeConfig, cache: VerdictCache, prompt_hash: str) -> None:
-        self._config = config
-        self._cache = cache
-        self._prompt_hash = prompt_hash
-        self._endpoint = Endpoint(
-            config.url,
-            config.model,
-            _FLAGS,
-            timeout=config.timeout,
-            tries=config.tries,
-            first_wait=config.first_wait,
-            pace=Pace(config.rate),
-        )
-
-    def all(self, new: dict[str, Question], progress: Counter) -> dict[str, NoReply]:
-        """Ask each; return the failures by key.
-
-        If it ends early, also by Ctrl-C, the verdicts so far are in the cache.
-        """
-        failed: dict[str, NoReply] = {}
-        patience = Patience()
-        replies = ask_all(lambda key: self._one(key, new[key]), new, self._endpoint.stop, at_once=self._config.workers)
-        with closing(replies):
-            for answers in replies:
-                for answer in answers:
-                    progress.advance(1, failed=answer.result is not None)
-                    if answer.result is None:
-                        patience.note_reply()
-                        continue
-                    failed[answer.item] = answer.result
-                    if patience.ends_with(answer.result):
-                        raise LabelError(
-                            f"the judge failed for {patience.describe('answers', answer.result)}; "
-                            f"{patience.replies} new verdicts are kept in {self._cache.path}: fix the endpoint and "
-                            "run the same command again"
-                        )
-        return failed
-
-    def _one(self, key: str, about: Question) -> NoReply | None:
-        """Ask, and store the verdict here, in the thread that asks: it has been paid for, even if the run ends now."""
-        message = user_message(about.question, about.truth, about.answer)
-        messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": message}]
-        reply = self._endpoint.ask(messages, temperature=TEMPERATURE, max_tokens=self._config.max_tokens)
-        if isinstance(reply, NoReply):
-            return reply
-        parsed = parse(reply)
-        verdict = StoredVerdict(
-            key=key,
-            verdict=parsed.verdict,
-            problem=parsed.problem,
-            reply=reply.text or reply.refusal,
-            model=self._config.model,
-            served_model=reply.served,
-            prompt_sha256=self._prompt_hash,
-            date=_now(),
-        )
-        self._cache.add(verdict)
-        return None
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

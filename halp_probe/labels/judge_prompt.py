@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from halp_probe.endpoint import Completion
+from halp_probe.completion import FILTERED, LENGTH, Completion
 from halp_probe.labels.truth import human_answers
 from halp_probe.reply_text import after_thinking
 
@@ -79,9 +79,9 @@ def shorten(answer: str) -> str:
 
 def parse(reply: Completion) -> ParsedVerdict:
     """Parse one word, or JSON {"verdict": word}, after any thinking; nothing else is a verdict."""
-    if reply.refusal or reply.finish == "content_filter":
+    if reply.refusal or reply.finish == FILTERED:
         return ParsedVerdict(UNKNOWN, "refused to judge")
-    if reply.finish == "length":
+    if reply.finish == LENGTH:
         return ParsedVerdict(UNKNOWN, "its reply was cut off")
     text = after_thinking(reply.text) or ""
     fenced = _FENCED.fullmatch(text)

@@ -25,6 +25,7 @@ ENTROPY, LOGPROB = "first_token_entropy", "first_token_logprob"
 ANSWER_LOGPROB, ANSWER_TOKENS = "answer_logprob", "answer_tokens"
 TRUTH = "ground_truth_answer"
 BOUNDARY = "token_index/vision"  # -1 where a prompt shows no image
+UNKNOWN = "label unknown"  # why a row of the labels file is left out that has no label there
 MOST_VALUES = 50  # of a group column
 _NUMBERS = (ENTROPY, LOGPROB, ANSWER_LOGPROB, ANSWER_TOKENS)
 
@@ -193,7 +194,7 @@ def _label_reasons(question_ids: Sequence[str], labels: Mapping[str, int | None]
         label = labels.get(question_id)
         if label not in (0, 1, None):
             raise ProbeError(f"label {label!r} of {question_id!r} is neither 0 (right), 1 (hallucinated) nor blank")
-        unlabelled = "label unknown" if question_id in labels else "not in the labels file"
+        unlabelled = UNKNOWN if question_id in labels else "not in the labels file"
         reasons.append(unlabelled if label is None else "")
     return reasons
 

@@ -18,6 +18,7 @@ from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds, images_on_both_sides
 from halp_probe.probes.judging.groups import GroupResults
 from halp_probe.probes.judging.intervals import too_narrow
+from halp_probe.probes.label_noise import LabelNoise
 from halp_probe.probes.results import Judgement
 from halp_probe.probes.sweep import Sweep
 from halp_probe.probes.transfer import MOST_GROUPS, Transfer
@@ -46,6 +47,7 @@ def findings(
     groups: Mapping[str, GroupResults],
     transfers: Sequence[Transfer] = (),
     preset: str | None = None,
+    noise: LabelNoise | None = None,
 ) -> list[Finding]:
     """Return all findings, the most serious first."""
     found = [
@@ -60,6 +62,7 @@ def findings(
         *_transfers(transfers, rows),
         *_few_rows(rows, folds),
         *_left_out(rows),
+        *(_label_noise(judgement, noise) if noise is not None else ()),
     ]
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
@@ -255,6 +258,27 @@ def _few_rows(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
         if min(counts) < FEW_POSITIVES:
             name = "positives" if counts[1] <= counts[0] else "negatives"
             yield Finding(CAUTION, f"Only {min(counts)} {name} in fold {k}: its AUROC is uncertain.")
+
+
+def _label_noise(judgement: Judgement, noise: LabelNoise) -> Iterator[Finding]:
+    auroc = judgement.headline.auroc.value
+    if bounds := noise.bounds.get(judgement.headline.name):
+        yield Finding(
+            CAUTION,
+            f"{bounds.unknown} answers whose label is unknown are not in these numbers. The AUROC {auroc:.3f} would be "
+            f"{bounds.if_right.value:.3f} were they all right and {bounds.if_wrong.value:.3f} were they all "
+            f"hallucinated; however they are labelled, it is between {bounds.lowest:.3f} and {bounds.highest:.3f}.",
+        )
+    if noise.errors is not None and noise.corrected is not None:
+        wrong, right = noise.errors.right_of_wrong, noise.errors.wrong_of_right
+        shares = f"{100 * wrong.value:.1f} % of label 1 and {100 * right.value:.1f} % of label 0"
+        checked = f"By {noise.errors.checked} labels that were checked by hand, {shares} are wrong."
+        found = noise.corrected
+        told = (
+            f"On true labels the AUROC would be {found.value:.3f} ({found.low:.3f} to {found.high:.3f}), if errors do "
+            "not depend on the probe's score."
+        )
+        yield Finding(CAUTION, f"{checked} {told if np.isfinite(found.value) else f'No correction: {found.note}.'}")
 
 
 def _left_out(rows: LabelledRows) -> Iterator[Finding]:

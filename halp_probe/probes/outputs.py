@@ -16,24 +16,29 @@ from halp_probe.files import atomic_text
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.findings import NOTE, Finding
 from halp_probe.probes.judging.measures import MEASURES
+from halp_probe.probes.label_noise import LabelNoise
 from halp_probe.probes.results import SELECTED, Judgement, Result
 from halp_probe.probes.study import Study
 
 _WIDTH = 110  # characters of a line of remarks
+_NOISE = ("n_unknown", "auroc_if_unknown_right", "auroc_if_unknown_wrong", "auroc_lowest", "auroc_highest")
 _NOTHING = Estimate(value=np.nan, low=np.nan, high=np.nan)
 
 
-def write_results(path: Path, judgement: Judgement) -> None:
+def write_results(path: Path, judgement: Judgement, noise: LabelNoise) -> None:
     """Write `results.csv`: one line for each probe, baseline and control; empty where there is no number.
 
-    `spread`: how much wider than the bootstrap of the scores in oof.csv the intervals are (`intervals.refit_spread`).
+    The last columns bound the AUROC of probes over the rows whose label is unknown; see `label_noise`. `spread`: how
+    much wider than the bootstrap of the scores in oof.csv the intervals are (`intervals.refit_spread`).
     """
     others = [name for name in MEASURES if name != "auroc"]
     header = ["name", "kind", "position", "layer", "n", "n_positive", "n_images", "selected_in", "chosen"]
     for name in ("auroc", *others):
         header += [name, f"{name}_low", f"{name}_high"]
     _write(
-        path, [*header, "spread", "note"], (_results_line(result, judgement, others) for result in judgement.results)
+        path,
+        [*header, "spread", "note", *_NOISE],
+        ([*_results_line(result, judgement, others), *_noise(result, noise)] for result in judgement.results),
     )
 
 
@@ -134,6 +139,13 @@ def _results_line(result: Result, judgement: Judgement, others: Sequence[str]) -
         numbers += [estimate.value, estimate.low, estimate.high]
     about = [result.name, result.kind, result.position, result.layer, *counts, result.selected_in, chosen]
     return [*about, *numbers, result.spread, result.note]
+
+
+def _noise(result: Result, noise: LabelNoise) -> list[float | int | None]:
+    bounds = noise.bounds.get(result.name)
+    if bounds is None:
+        return [None] * len(_NOISE)
+    return [bounds.unknown, bounds.if_right.value, bounds.if_wrong.value, bounds.lowest, bounds.highest]
 
 
 def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:

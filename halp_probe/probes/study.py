@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from halp_probe.bootstrap import Draws
-from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.features import LabelledRows, ShardSource, choose_representations, join
 from halp_probe.probes.findings import Finding, findings
 from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
-from halp_probe.probes.fitting.splits import Folds, fixed_folds, folds_of, outer_folds
+from halp_probe.probes.fitting.splits import Folds, fixed_folds, folds_of, study_folds
 from halp_probe.probes.judging.groups import GroupResults, by_group
+from halp_probe.probes.label_noise import LabelErrors, LabelNoise, label_noise
 from halp_probe.probes.names import LINEAR
 from halp_probe.probes.own_features import ExtendedShards, Feature
 from halp_probe.probes.presets import HALP, row_split
 from halp_probe.probes.results import Judgement, Result, judge_sweep
 from halp_probe.probes.sweep import Sweep, sweep
 from halp_probe.probes.transfer import MOST_GROUPS, Transfer, TransferTask, transfer
+from halp_probe.probes.unknown_rows import unknown_rows
 from halp_probe.progress import ProgressChoice, display
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class Study:
         AUROC with intervals of the selected probe, each representation, baseline and control; differences.
     groups
         The headline probe within each group column; transfers: from group to group.
+    noise
+        Bounds of AUROC over the rows whose label is unknown, and its correction for wrong labels.
     findings
         What a reader must know, in words.
     seconds
@@ -121,6 +124,7 @@ class Study:
     judgement: Judgement = field(repr=False)
     groups: Mapping[str, GroupResults] = field(repr=False)  # by group column; of the headline probe
     transfers: tuple[Transfer, ...] = field(repr=False)  # one for each group column with few enough groups
+    noise: LabelNoise = field(repr=False)
     findings: tuple[Finding, ...]
     shards: ShardSource = field(repr=False)
     seconds: float = 0.0
@@ -160,6 +164,7 @@ def study(
     design: Design = Design(),
     *,
     features: Mapping[str, Feature] | None = None,
+    label_errors: LabelErrors | None = None,
     progress: ProgressChoice = None,
 ) -> Study:
     """Train and judge a probe on every representation, by nested folds split by image, beside baselines and controls.
@@ -175,6 +180,8 @@ def study(
     features
         Further representations of your own by name: an array [M, F] with a row for each of the M questions in
         the shards' order, or a function of the shards that makes one; judged on the same folds.
+    label_errors
+        Shares of wrong labels from a check by hand, to correct the headline's AUROC for them.
     progress
         As in `extract`.
 
@@ -202,11 +209,20 @@ def study(
     wanted = choose_representations(shards.representations, chosen)
     rows = join(shards, labels, wanted, design.group_columns, design.fold_column)
     folds, fit = _folds(rows, design), _fitter(rows, design)
+    unknown = unknown_rows(shards, rows, folds)
     with display(progress) as report:
         sweep_result = sweep(
-            shards, rows, folds, fit, calibration=design.calibration, seed=design.seed, progress=report
+            shards,
+            rows,
+            folds,
+            fit,
+            calibration=design.calibration,
+            seed=design.seed,
+            unknown=unknown,
+            progress=report,
         )
     judgement = judge_sweep(sweep_result, rows, folds, design.draws)
+    noise = label_noise(judgement, sweep_result, rows, folds, unknown, design.draws, label_errors)
     score = judgement.scores[judgement.headline.name][folds.tested]
     groups = {
         column: by_group(
@@ -229,7 +245,7 @@ def study(
         for column, values in rows.groups.items()
         if 2 <= len(set(values)) <= MOST_GROUPS
     )
-    found = tuple(findings(judgement, sweep_result, rows, folds, groups, transfers, design.preset))
+    found = tuple(findings(judgement, sweep_result, rows, folds, groups, transfers, design.preset, noise))
     return Study(
         design=design,
         rows=rows,
@@ -238,6 +254,7 @@ def study(
         judgement=judgement,
         groups=groups,
         transfers=transfers,
+        noise=noise,
         findings=found,
         shards=shards,
         seconds=time.monotonic() - began,
@@ -250,23 +267,8 @@ def _folds(rows: LabelledRows, design: Design) -> Folds:
     if design.preset == "halp":
         return folds_of(row_split(rows.y, HALP.test_share, HALP.seed, HALP.stratified), rows.y)
     if rows.fixed is not None:
-        return _judgeable(fixed_folds(rows.fixed.folds, rows.y, rows.image_codes, rows.fixed.column), rows)
-    if design.folds < 3:
-        raise ProbeError(
-            f"{design.folds} folds leave no inner folds to choose layer and penalty by; pass `folds` 3 or more"
-        )
-    return _judgeable(outer_folds(rows.y, rows.image_codes, design.folds, design.seed), rows)
-
-
-def _judgeable(folds: Folds, rows: LabelledRows) -> Folds:
-    """Return the folds. Raises ProbeError if fewer than two of them can judge a probe."""
-    judged = folds.count - len(folds.unjudged)
-    if judged < 2:
-        raise ProbeError(
-            f"only {judged} of {folds.count} test folds hold both classes ({int(rows.y.sum())} of {len(rows.y)} labels "
-            "are 1): too few to judge a probe; label more samples, or pass fewer `folds`"
-        )
-    return folds
+        return fixed_folds(rows.fixed.folds, rows.y, rows.image_codes, rows.fixed.column)
+    return study_folds(rows.y, rows.image_codes, design.folds, design.seed)
 
 
 def _fitter(rows: LabelledRows, design: Design) -> Fitter:

@@ -1,6 +1,6 @@
 """Sweep: every representation, baseline and control on the same outer folds; each test fold is scored once.
 
-Legend: N rows, D width, K folds.
+Legend: N rows, U rows whose label is unknown, D width, K folds.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from halp_probe.probes.fitting.kinds import Fitter
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.nested import CrossFit, SelectedProbe, cross_fit, select
 from halp_probe.probes.training_sets import training_sets
+from halp_probe.probes.unknown_rows import UnknownRows, score_unknown
 from halp_probe.progress import Counter, Progress, silent
 
 
@@ -27,6 +28,7 @@ class Sweep:
     selected: SelectedProbe | None  # None where there are no inner folds to select by
     baselines: tuple[Baseline, ...]
     controls: tuple[Control, ...]
+    unknown: dict[str, np.ndarray]  # representation -> [U] log-odds of the rows whose label is unknown
 
     @property
     def leading(self) -> str:
@@ -47,16 +49,27 @@ def sweep(
     *,
     calibration: str,
     seed: int,
+    unknown: UnknownRows,
     progress: Progress = silent,
 ) -> Sweep:
     """Fit all representations, one in memory at a time; then what they are compared with."""
     sets = training_sets(rows.y, folds)
-    fits = {}
+    fits, unknown_scores = {}, {}
     counter = Counter(progress, len(rows.representations), unit="representation")
     for name in rows.representations:
-        fits[name] = cross_fit(fit(rows.vectors(shards, name), rows.y, sets.train), rows.y, folds, sets)
+        vectors = shards.vectors(name)
+        fitted = fit(vectors[rows.index], rows.y, sets.train)
+        fits[name] = cross_fit(fitted, rows.y, folds, sets)
+        unknown_scores[name] = score_unknown(fitted, fits[name], sets, vectors[unknown.index], unknown.fold)
+        del vectors, fitted  # one representation is in memory at a time
         counter.advance(1, note=name)
     selected = select(fits, rows.y, folds, calibration)
-    found = Sweep(fits=fits, selected=selected, baselines=tuple(baselines(rows, folds, sets, fits)), controls=())
+    found = Sweep(
+        fits=fits,
+        selected=selected,
+        baselines=tuple(baselines(rows, folds, sets, fits)),
+        controls=(),
+        unknown=unknown_scores,
+    )
     fitted_controls = controls(fit, rows.vectors(shards, found.leading), rows.y, rows.image_codes, folds, seed)
     return replace(found, controls=tuple(fitted_controls))

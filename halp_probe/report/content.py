@@ -86,12 +86,31 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
         "groups": [_group(column, grouped, study) for column, grouped in study.groups.items()],
         "transfer": [_transfer(transfer) for transfer in study.transfers],
         "examples": examples(study, texts),
+        "label_noise": _label_noise(study),
         "warnings": [asdict(finding) for finding in study.findings],
     }
 
 
 def _fixed_split(fixed: FixedFolds) -> dict[str, Any]:
     return {"column": fixed.column, "sha256": fixed.split, "questions": fixed.questions}
+
+
+def _label_noise(study: Study) -> dict[str, Any]:
+    noise, bounds = study.noise, study.noise.bounds
+    return {
+        "unknown_left_out": noise.left_out,
+        "bounds": {
+            name: {
+                "unknown": each.unknown,
+                "if_right": estimate(each.if_right),
+                "if_wrong": estimate(each.if_wrong),
+                "lowest": each.lowest,
+                "highest": each.highest,
+            }
+            for name, each in bounds.items()
+        },
+        "corrected": None if noise.corrected is None else estimate(noise.corrected),
+    }
 
 
 def estimate(value: Estimate) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def write_report(
     (folder / "report.html").unlink(missing_ok=True)
     outputs.write_left_out(folder / "left_out.csv", study.rows)
     outputs.write_out_of_fold(folder / "oof.csv", study)
-    outputs.write_results(folder / "results.csv", study.judgement)
+    outputs.write_results(folder / "results.csv", study.judgement, study.noise)
     outputs.write_differences(folder / "differences.csv", study.judgement)
     save_probes(folder / PROBES_FOLDER, study, study.shards.attributes, Path(labels).name, max_error)
     _write_page(folder, study, str(labels), None if images_dir is None else Path(images_dir), allow_links)

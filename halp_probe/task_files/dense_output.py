@@ -35,7 +35,7 @@ def write_captions(path: Path, captioned: Sequence[CaptionedRecord]) -> None:
 
 
 def as_json(each: CaptionedRecord) -> dict[str, Any]:
-    """Return the fields of a line. `matches` is null without a ground truth; `label` also where it is unknown."""
+    """Return the fields of a line. `matches` is null where places cannot be compared, `label` where it is unknown."""
     item, reading = each.item, each.reading
     verdict = judge(item, reading)
     pairs = match(reading.objects, true_objects(item), item.iou)
@@ -52,7 +52,7 @@ def as_json(each: CaptionedRecord) -> dict[str, Any]:
         "problems": [{"place": problem.place, "reason": problem.reason} for problem in reading.problems],
         "cut_off": reading.cut_off,
         "finished": each.finished,
-        "matches": matches if item.truth else None,
+        "matches": matches if item.truth and reading.other_units is None else None,
         "label": verdict.label,
         "reason": verdict.reason,
         "reply": each.reply,

@@ -2,12 +2,15 @@
 
 A record is a JSON object, one a line or in one list: `images` (file names), and optionally `objects`, `id`, `width`
 and `height`. Objects in a list have pixel coordinates in the upright image; objects as grouped JSON, the form of
-replies, have coordinates from 0 to 1000. Other names, such as `summary`, are ignored.
+replies, have coordinates from 0 to 1000. The description is `desc`, or `label` as in Qwen's own lists. Places that are
+fractions of 1, or grouped ones beyond 1000, are a warning and no ground truth: nobody knows what they mean. Other names
+in a record, such as `summary`, are ignored.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -20,12 +23,13 @@ from halp_probe.records import Failure
 from halp_probe.task_files.json_lines import unique_members
 from halp_probe.task_files.stage_tree import natural_key
 from halp_probe.tasks.dense_caption import DenseItem, default_prompt
-from halp_probe.tasks.dense_object import faults, make_object
+from halp_probe.tasks.dense_object import FRACTIONS, faults, make_object, with_description
 from halp_probe.tasks.geometry import FULL, DenseObject
 from halp_probe.tasks.grouped_json import group_by_image, read_reply
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _STAGE = "data"
+_log = logging.getLogger(__name__)
 _DECIMALS = 3  # of thousandths
 
 
@@ -40,6 +44,10 @@ class DenseInput:
 
 class _Unusable(ValueError):
     """The record cannot be used; the message says why."""
+
+
+class _OtherUnits(ValueError):
+    """The record's objects are in units that nobody knows; the message says why."""
 
 
 def read_records(path: Path, images_dir: ImagesDir | None, prompt: str | None, iou: float) -> DenseInput:
@@ -147,7 +155,11 @@ def _item(key: str, record: Mapping[str, Any], folder: ImagesDir, prompt: str | 
         if stated != (width, height):
             raise _Unusable(f"says {stated[0]} × {stated[1]} pixels, but {name} has {width} × {height}")
     widths, heights = zip(*sizes, strict=True)
-    truth = _truth(record.get("objects"), sizes)
+    try:
+        truth = _truth(record.get("objects"), sizes)
+    except _OtherUnits as error:
+        _log.warning("%s: %s; there is no ground truth for it, and no label", key, error)
+        truth = ""
     return DenseItem(
         key=key,
         images=tuple(names),
@@ -170,6 +182,8 @@ def _truth(objects: Any, sizes: Sequence[tuple[int, int]]) -> str:
     else:
         raise _Unusable("`objects` must be a list (pixels) or an object of 图片_1, 图片_2, … (0 to 1000)")
     reading = read_reply(text, len(sizes))
+    if doubt := reading.other_units:
+        raise _OtherUnits(f"`objects`: {doubt.place} {doubt.reason}")
     if reading.problems:
         raise _Unusable(f"`objects`: {reading.problems[0].place} {reading.problems[0].reason}")
     return json.dumps(group_by_image(reading.objects, len(sizes)), ensure_ascii=False)
@@ -184,9 +198,10 @@ def _from_pixels(objects: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> li
         if isinstance(image, bool) or not isinstance(image, int) or not 1 <= image <= len(sizes):
             raise _Unusable(f"`objects`: object {number} must say its `image`, 1 to {len(sizes)}")
         width, height = sizes[image - 1]
-        pairs = tuple(members.items())
+        pairs = with_description(tuple(members.items()))
         for fault in faults(pairs, right=width, bottom=height, line_points=False):
-            raise _Unusable(f"`objects`: object {number} {fault} (pixels of {width} × {height})")
+            kind = _OtherUnits if FRACTIONS in fault else _Unusable
+            raise kind(f"`objects`: object {number} {fault} (pixels of {width} × {height})")
         in_pixels = make_object(image, len(found[image - 1]) + 1, pairs)
         points = tuple(
             (round(x * FULL / width, _DECIMALS), round(y * FULL / height, _DECIMALS)) for x, y in in_pixels.points

@@ -2,8 +2,9 @@
 
 Label 1 (hallucinated): some described object matches no true object at the item's IoU. 0: each described object
 matches a true one of its own, and all of the reply could be read. None: anything else, including items without ground
-truth. Labels are about places; the metrics compare descriptions. An object that the reply leaves out lowers recall
-and is not a hallucination.
+truth, and replies with a place that seems to be in other units than thousandths: then no place in them can be trusted.
+Labels are about places; the metrics compare descriptions. An object that the reply leaves out lowers recall and is not
+a hallucination.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ def judge(item: DenseItem, reading: Reading) -> Verdict:
     described, truth = _descriptions(reading.objects), _descriptions(true)
     if not item.truth:
         return unknown(RULE, "", NO_TRUTH, described)
+    if doubt := reading.other_units:
+        return unknown(RULE, truth, f"places are not in thousandths ({doubt.place} {doubt.reason})", described)
     matched = {id(pair.described) for pair in match(reading.objects, true, item.iou)}
     misplaced = [one for one in reading.objects if id(one) not in matched]
     if misplaced:

@@ -1,7 +1,8 @@
 """Metrics of how well described objects match true ones over many replies, in place and in description.
 
-Every record with a ground truth and a reply counts, including replies that were cut off or could not be read; only
-objects without a problem count as described. A share of nothing is None.
+Every record with a ground truth and a reply counts, including replies that were cut off or could not be read, but not
+those whose places are in no thousandths, as it seems (`other_units`); only objects without a problem count as
+described. A share of nothing is None.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _DIGITS = 4
 def metrics(items: Sequence[DenseItem], readings: Mapping[str, Reading], iou: float) -> dict[str, Any]:
     """Return the metrics of all items; `readings` has the keys of those with a reply."""
     replied = [item for item in items if item.key in readings]
-    judged = [item for item in replied if item.truth]
+    judged = [item for item in replied if item.truth and readings[item.key].other_units is None]
     described = [one for item in judged for one in readings[item.key].objects]
     true = [one for item in judged for one in true_objects(item)]
     pairs = [pair for item in judged for pair in match(readings[item.key].objects, true_objects(item), iou)]
@@ -34,6 +35,7 @@ def metrics(items: Sequence[DenseItem], readings: Mapping[str, Reading], iou: fl
         "without_problem": sum(not readings[item.key].problems for item in replied),
         "cut_off": sum(readings[item.key].cut_off for item in replied),
         "problems": sum(len(readings[item.key].problems) for item in replied),
+        "other_units": sum(readings[item.key].other_units is not None for item in replied),
         "iou": iou,
         **_places(described, true, len(pairs)),
         "mean_iou": _share(sum(pair.iou for pair in pairs), len(pairs)),

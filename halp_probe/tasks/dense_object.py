@@ -11,6 +11,7 @@ from typing import Any
 from halp_probe.tasks.geometry import FULL, KINDS, DenseObject, Kind, Point, area
 
 _NAMES = (*KINDS, "line_points", "desc")
+FRACTIONS = "holds fractions of 1"  # how the fault of such a place begins
 _LENGTHS = {"bbox_2d": 4, "quad": 8}
 _NOTHING = 1e-6  # an area below this is rounding error of corners on one line
 _HALF = re.compile("[\ud800-\udfff]")  # half a surrogate pair, which is not a character
@@ -45,6 +46,22 @@ def faults(members: Any, *, right: float = FULL, bottom: float = FULL, line_poin
         yield from _count_faults(of["line"], of.get("line_points"))
 
 
+def in_other_units(members: Any) -> bool:
+    """Tell whether an object's place seems to be no thousandths: fractions of 1, or beyond 1000 as pixels are."""
+    if not isinstance(members, tuple):
+        return False
+    places = [value for name, value in members if name in KINDS and isinstance(value, list)]
+    numbers = [number for place in places for number in place if _is_number(number)]
+    return bool(numbers) and (max(numbers) > FULL or max(numbers) <= 1)
+
+
+def with_description(members: Any) -> Any:
+    """Return the members with `label`, as Qwen's own lists call the description, as `desc`, unless both are there."""
+    if not isinstance(members, tuple) or "desc" in dict(members):
+        return members
+    return tuple(("desc" if name == "label" else name, value) for name, value in members)
+
+
 def make_object(image: int, index: int, members: Members) -> DenseObject:
     """Make an object from members without faults."""
     of = dict(members)
@@ -60,7 +77,7 @@ def _geometry_faults(kind: Kind, numbers: Any, right: float, bottom: float) -> I
     if not isinstance(numbers, list):
         yield "is no list"
         return
-    strange = [number for number in numbers if isinstance(number, bool) or not isinstance(number, int | float)]
+    strange = [number for number in numbers if not _is_number(number)]
     if strange:
         yield f"holds {_type_name(strange[0])} where a number is due"
     length = _LENGTHS.get(kind)
@@ -80,6 +97,9 @@ def _coordinate_faults(kind: Kind, numbers: list[float], right: float, bottom: f
         if not 0 <= number <= most:
             yield f"holds {number:g}, which is not between 0 and {most:g}"
             return
+    if max(numbers) <= 1:
+        yield f"{FRACTIONS}, where 0 to {right:g} is due"
+        return
     points = _pairs(numbers)
     if kind == "bbox_2d" and not (numbers[0] < numbers[2] and numbers[1] < numbers[3]):
         yield "has a corner that is not left of and above the other"
@@ -96,6 +116,10 @@ def _count_faults(line: Any, count: Any) -> Iterator[str]:
         yield "has line_points that are no whole number"
     elif isinstance(line, list) and len(line) != 2 * count:
         yield f"has {len(line)} numbers in its line, but line_points {count}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _quote(name: str) -> str:

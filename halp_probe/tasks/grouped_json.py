@@ -1,7 +1,8 @@
 """Objects as JSON, by image: {"图片_1": {"object_1": {"bbox_2d": [x1, y1, x2, y2], "desc": "…"}, …}, "图片_2": …}.
 
 Read from a model's reply, which may have prose and code fences around it, be cut off, or not be JSON at all. An object
-counts if it is closed and has no fault; faults are reported, never repaired.
+counts if it is closed and has no fault; faults are reported, never repaired. Of one image, the list that Qwen's models
+write by themselves is read too: [{"bbox_2d": [x1, y1, x2, y2], "label": "…"}, …].
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from halp_probe.reply_text import after_thinking
-from halp_probe.tasks.dense_object import faults, make_object
+from halp_probe.tasks.dense_object import faults, in_other_units, make_object, with_description
 from halp_probe.tasks.geometry import DenseObject
 
 _START = re.compile(r'\{\s*("(?:[^"\\]|\\.){1,64}")\s*:')  # an object's brace and first name
+_LIST_START = re.compile(r'\[\s*\{\s*"(?:bbox_2d|quad|line|line_points|label|desc)"\s*:')
 _CUT_START = re.compile(r'\{\s*(?:"[^"]{0,64}"?\s*)?\Z')  # the text ends within or after the first name
-_NO_MEMBERS = re.compile(r"\s*(?:```\w*\s*)?\{\s*\}\s*(?:```\s*)?\Z")
+_NO_MEMBERS = re.compile(r"\s*(?:```\w*\s*)?(?:\{\s*\}|\[\s*\])\s*(?:```\s*)?\Z")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _TOKEN = re.compile(r'"(?:[^"\\]*(?:\\.[^"\\]*)*")?|[{}\[\]]', re.DOTALL)  # a lone quote begins a string without an end
 _WRAPPED = re.compile(r'(?:"\s*:|\[)\s*\Z')  # text before the objects' JSON if that is a value in other JSON
@@ -32,10 +34,14 @@ _LONGEST_INT = 20  # digits; a longer one is not a coordinate, and int() would r
 
 @dataclass(frozen=True)
 class Problem:
-    """Fault and its place: an object (`图片_1/object_2`), an image's group (`图片_1`), or the `reply`."""
+    """Fault and its place: an object (`图片_1/object_2`), an image's group (`图片_1`), or the `reply`.
+
+    `other_units`: the place is given in other units than thousandths, or seems to be.
+    """
 
     place: str
     reason: str
+    other_units: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,11 @@ class Reading:
     problems: tuple[Problem, ...]
     cut_off: bool
 
+    @property
+    def other_units(self) -> Problem | None:
+        """First object that is not in thousandths, as it seems; then the places of the others are in doubt too."""
+        return next((problem for problem in self.problems if problem.other_units), None)
+
 
 def read_reply(text: str, images: int) -> Reading:
     """Read the objects in a reply to a prompt of so many images, for any text at all.
@@ -53,9 +64,12 @@ def read_reply(text: str, images: int) -> Reading:
     With one image its group may be left out: {"object_1": …}. Text up to `</think>` is not part of the reply.
     """
     text = after_thinking(text) or ""
-    for start in _START.finditer(text):
-        if _is_expected_name(_decode(start[1])):
-            return _Reader(text, images).read(start.start())
+    grouped = next((at.start() for at in _START.finditer(text) if _is_expected_name(_decode(at[1]))), None)
+    listed = _LIST_START.search(text)
+    if listed is not None and (grouped is None or listed.start() < grouped):
+        return _Reader(text, images).read(listed.start())
+    if grouped is not None:
+        return _Reader(text, images).read(grouped)
     if _NO_MEMBERS.match(text):
         return Reading(objects=(), problems=(), cut_off=False)
     return Reading(
@@ -102,7 +116,7 @@ class _Reader:
         if _WRAPPED.search(self._text, 0, start):
             self._report("reply", "holds the objects inside other JSON")
         try:
-            self._root()
+            (self._list if self._text[start] == "[" else self._root)()
         except _EndError:
             self._report(self._place, "cut off")
             cut_off = True
@@ -110,8 +124,24 @@ class _Reader:
             self._report(self._place, f"{error}; what follows is not read")
         return Reading(objects=tuple(self._objects), problems=tuple(self._problems), cut_off=cut_off)
 
-    def _report(self, place: str, reason: str) -> None:
-        self._problems.append(Problem(place, reason))
+    def _report(self, place: str, reason: str, *, other_units: bool = False) -> None:
+        self._problems.append(Problem(place, reason, other_units))
+
+    def _list(self) -> None:
+        """Read a list of objects, which count from 1 and belong to the only image."""
+        self._at += 1
+        index = 0
+        while self._peek() != "]":
+            if index:
+                self._take(",")
+            index += 1
+            self._place = f"object_{index}"
+            self._peek()
+            alone = "" if self._images == 1 else f"belongs to none of the {self._images} images"
+            self._object(self._place, 1, index, alone)
+        self._at += 1
+        if _LIST_START.search(self._text, self._at):
+            self._report("reply", "holds JSON of objects more than once; only the first is read")
 
     def _root(self) -> None:
         groups, flat, due = 0, _Count(), _Count()
@@ -148,9 +178,10 @@ class _Reader:
 
     def _object(self, place: str, image: int, index: int, fault: str, group_fault: str = "") -> None:
         members, unread = _load(self._value())
+        members = with_description(members)
         reasons = [fault, unread] if unread else [fault, *faults(members)]
         for reason in filter(None, reasons):
-            self._report(place, reason)
+            self._report(place, reason, other_units=in_other_units(members))
         if not any(reasons) and not group_fault:
             self._objects.append(make_object(image, index, members))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from halp_probe.labels.judge import JudgeConfig, JudgeRun, ask_judge, judge_record
+from halp_probe.labels.judge import JudgeRun, ask_judge, judge_record
+from halp_probe.labels.judge_config import JudgeConfig
 from halp_probe.labels.labelling import answers_of, judge_answers, text_of
 from halp_probe.labels.table import LabelError, LabelRow, Labels, add_texts, read_reviewed_labels, row
 from halp_probe.progress import ProgressChoice, display
 from halp_probe.shards.reader import Shards, open_shards
+from halp_probe.tasks.local_judge import LocalJudge
 from halp_probe.tasks.table import TASKS
 from halp_probe.tasks.task import ITEM_COLUMN
 
@@ -38,8 +40,8 @@ def label(
     table, column
         A CSV of existing labels and its column of labels, matched by question_id.
     judge
-        A judge model, asked about all answers or only those that the rules leave unknown. Its verdicts are kept in
-        `judge.cache`; where that is None, in `labels.verdicts.jsonl` beside the shards.
+        A judge model at an endpoint or loaded here, asked about all answers or only some; see `JudgeConfig`. Its
+        verdicts are kept in `judge.cache`; where that is None, in `labels.verdicts.jsonl` beside the shards.
     tolerance, decimals_column
         How far a number may be from the truth: a share of it (0.05 for charts, as ChartQA does), or a column of the
         shards that says to how many decimals both are rounded (`precision`, in MathVista).
@@ -75,7 +77,8 @@ def label(
         if judge is not None:
             cache = Path(judge.cache or opened.files[0].parent / "labels.verdicts.jsonl")
             with display(progress) as report:
-                run = ask_judge(rows, questions, answers, truths, judge, cache, progress=report)
+                asked = LocalJudge(judge) if judge.url is None else None
+                run = ask_judge(rows, questions, answers, truths, judge, cache, judge=asked, progress=report)
             rows, record = run.rows, judge_record(judge, run)
             notes += [_judge_note(run, cache), *run.notes]
     notes += [*opened.notes, *_cut_off_note(opened)]

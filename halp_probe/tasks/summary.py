@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from halp_probe.labels.refusal import is_refusal
 from halp_probe.reply_text import after_thinking, without_fence
 
 IRRELEVANT = "无关图片"  # the whole summary of an image that has nothing to do with the check
@@ -19,6 +20,9 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _COUNTED = re.compile(r"[(（]?(\d{1,6})([.．、)）:：])(?!\d)")  # "1. " at the line's beginning; not "1.5"
+_CLAUSE = re.compile(r"[，,。.；;：:！!]")
+_APOLOGY = re.compile(r"\W*(?:(?:i(?:'m| am) )?(?:very |so )?sorry|(?:非常|很)?(?:抱歉|对不起))\W*", re.IGNORECASE)
+_TALK = re.compile(r"\b(?:i|i'm|we|you|your|my|me|it|this|that|please|policy|policies)\b|[我您你请]", re.IGNORECASE)
 _SHOWN = 12  # numbers quoted of a wrong numbering
 
 
@@ -56,7 +60,7 @@ def summary(reply: str) -> Summary:
         return Summary("", Problem("its thinking never ends", "只写了思考，没有写出结果"))
     text = _HEADER.sub("", without_fence(said), count=1).strip()
     text = _text_of_the_image(text)
-    problem = _line_problem(text) or _json_problem(text) or _numbering_problem(_numbers(text))
+    problem = _line_problem(text) or _json_problem(text) or _numbering_problem(_numbers(text)) or _refusal_problem(text)
     return Summary("", problem) if problem else Summary(text)
 
 
@@ -95,6 +99,16 @@ def _json_problem(text: str) -> Problem | None:
         twice = next(key for key in keys if keys.count(key) > 1)
         return Problem(f"has the key {twice!r} twice", f"键“{twice}”重复")
     return _numbering_problem([int(found[1]) for key in keys if (found := _OBJECT_KEY.fullmatch(key))])
+
+
+def _refusal_problem(text: str) -> Problem | None:
+    """Find a refusal that describes nothing; a note on what is not visible among objects is none."""
+    if not is_refusal(text):
+        return None
+    clauses = [clause for clause in _CLAUSE.split(text) if any(character.isalnum() for character in clause)]
+    if all(is_refusal(clause) or _APOLOGY.fullmatch(clause) or _TALK.search(clause) for clause in clauses):
+        return Problem("is a refusal", "没有描述图片，只说做不到")
+    return None
 
 
 def _json_object(text: str) -> _Object | None:

@@ -6,7 +6,7 @@ Legend: N rows, K folds.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,6 +17,9 @@ from halp_probe.probes.errors import ProbeError
 
 MOST_FIXED = 20  # folds that a column may name
 _OWN_FOLDS = "pass a number of `folds`, which are made by image"
+FEWEST = 3  # outer folds that leave inner ones to choose by
+_USUAL = 5
+_JUDGING = 2  # folds with both classes, to judge a probe by
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,29 @@ class Folds:
         return Split(train=np.flatnonzero(self.fold != fold), test=np.flatnonzero(self.fold == fold))
 
 
+def study_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> Folds:
+    """Return outer folds of which at least two judge, and that leave inner folds to choose by; see `outer_folds`.
+
+    Raises ProbeError, with a number of folds that can be used if there is one.
+    """
+    if count < FEWEST:
+        remedy = _remedy(y, images, range(FEWEST, _USUAL + 1), seed)
+        raise ProbeError(f"{count} folds leave no inner folds to choose layer and penalty by; {remedy}")
+    folds = outer_folds(y, images, count, seed)
+    return _judgeable(folds, y, _remedy(y, images, range(count - 1, FEWEST - 1, -1), seed))
+
+
+def _judgeable(folds: Folds, y: np.ndarray, remedy: str) -> Folds:
+    """Return the folds. Raises ProbeError if fewer than two of them can judge a probe."""
+    judged = folds.count - len(folds.unjudged)
+    if judged < _JUDGING:
+        raise ProbeError(
+            f"only {judged} of {folds.count} test folds hold both classes ({int(y.sum())} of {len(y)} labels are 1): "
+            f"too few to judge a probe; {remedy}"
+        )
+    return folds
+
+
 def outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> Folds:
     """Return the fold of each row.
 
@@ -53,11 +79,15 @@ def outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int)
     there are fewer images, or fewer rows of either class, than folds.
     """
     n_images = len(y) if images is None else len(np.unique(images))
-    if n_images < count:
-        remedy = f"pass `folds` {n_images} or label more images" if n_images > 1 else "label questions on more images"
-        raise ProbeError(f"{n_images} images cannot fill {count} folds without one being on both sides; {remedy}")
-    if max(np.bincount(y)) < count:
-        raise ProbeError(f"neither class has {count} rows for {count} folds; pass fewer `folds` or label more samples")
+    if n_images < count or max(np.bincount(y)) < count:
+        remedy = _remedy(y, images, range(count - 1, FEWEST - 1, -1), seed)
+        if n_images < count:
+            raise ProbeError(f"{n_images} images cannot fill {count} folds without one being on both sides; {remedy}")
+        raise ProbeError(f"neither class has {count} rows for {count} folds; {remedy}")
+    return _outer_folds(y, images, count, seed)
+
+
+def _outer_folds(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> Folds:
     fold = np.empty(len(y), dtype=np.intp)
     with warnings.catch_warnings():  # a class too rare for every fold is reported by fold, with the reason
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
@@ -78,7 +108,7 @@ def fixed_folds(names: Sequence[str], y: np.ndarray, images: np.ndarray, column:
             f"{list(names).count('')} rows have no fold in the column {column!r}; fill it, or {_OWN_FOLDS}"
         )
     distinct = sorted(set(names), key=lambda name: (len(name), name))  # 2 before 10
-    if len(distinct) < 3:
+    if len(distinct) < FEWEST:
         raise ProbeError(
             f"the column {column!r} has {len(distinct)} folds here, too few to choose on some; {_OWN_FOLDS}"
         )
@@ -94,7 +124,22 @@ def fixed_folds(names: Sequence[str], y: np.ndarray, images: np.ndarray, column:
             f"{both} images are in several folds of the column {column!r}, so on both sides of its split (equal files "
             f"count as one image); {_OWN_FOLDS}"
         )
-    return folds
+    return _judgeable(folds, y, f"label more questions, or {_OWN_FOLDS}")
+
+
+def _remedy(y: np.ndarray, images: np.ndarray | None, counts: Iterable[int], seed: int) -> str:
+    """Return what to do, with the first of these numbers of folds that a study can use, if there is one."""
+    usable = next((count for count in counts if _can_use(y, images, count, seed)), None)
+    more = "label more questions, of both labels and on more images"
+    return more if usable is None else f"pass `folds` {usable}, or {more}"
+
+
+def _can_use(y: np.ndarray, images: np.ndarray | None, count: int, seed: int) -> bool:
+    n_images = len(y) if images is None else len(np.unique(images))
+    if n_images < count or max(np.bincount(y)) < count:
+        return False
+    folds = _outer_folds(y, images, count, seed)
+    return folds.count - len(folds.unjudged) >= _JUDGING
 
 
 def folds_of(fold: np.ndarray, y: np.ndarray) -> Folds:
