@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from halp_probe.labels.verdict import WRONG
 
-# Reasons of the rule contains: another value, thing or text stands where the truth does not; the last is of version 0.7.
+# Reasons of the rule contains: something else stands where the truth should; the last is version 0.7's.
 _INSTEAD = ("names another", "reads another text", "does not say it")
 _UNEQUAL = "says something else"  # of a rule that compares whole texts, it is absence too
 _WHOLE_TEXTS = frozenset(("exact", "vqa"))

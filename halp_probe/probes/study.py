@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from halp_probe.bootstrap import Draws
+from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.features import LabelledRows, ShardSource, choose_representations, join
 from halp_probe.probes.findings import Finding, findings
 from halp_probe.probes.fitting.estimators import STRENGTHS

@@ -10,12 +10,12 @@ from halp_probe.catalog.benchmark import QUESTIONS, Benchmark, File, TextFile, V
 from halp_probe.catalog.captionqa import PARTS
 from halp_probe.catalog.entries import LMMS_EVAL
 from halp_probe.errors import InputError
+from halp_probe.labels.letters import LETTERS
 from halp_probe.task_files.captionqa_rows import read_rows
 from halp_probe.task_files.named_files import Row
 from halp_probe.task_files.splits import ALL, open_splits
 from halp_probe.tasks.caption_qa import prompt
 from halp_probe.tasks.caption_qa_items import AskingOptions, make_items
-from halp_probe.tasks.letters import LETTERS
 
 _CAPTIONQA = "Borise/CaptionQA"
 
