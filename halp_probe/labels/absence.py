@@ -25,6 +25,8 @@ _QUOTED = re.compile(r"\"([^\"\n]{1,60})\"|(?<!\w)'([^'\n]{2,60})'(?!\w)")
 _SHORT = 3  # words of an answer that is nothing but a name
 _ALIKE = 0.5  # of two spellings, from which on one may be a slip of the other
 _ANYTHING = word_set("anything anyone anybody nothing nobody none")
+_DOING = re.compile(r"\b(?:is|are|was|were) (?:\w+ly |currently )?(\w{3,}ing)\b", re.IGNORECASE)
+_CODE = re.compile(r"(?=\w*\d)(?=\w*[a-z])\w{4,}")  # of letters and digits, as on a number plate
 _TIME = re.compile(r"\b(\d{1,2}):(\d{2})\b")
 _VAGUE = word_set(  # says little of what somebody does
     """
@@ -51,6 +53,8 @@ def judge_absence(answer: str, said: str, wanted: str, question: str) -> Verdict
         return wrong("contains", said, wanted, "says the contrary")
     if _READING.search(question) and _other_text(answer, wanted):
         return wrong("contains", said, wanted, "reads another text")
+    if doing := _other_activity(answer, wanted):
+        return wrong("contains", said, wanted, f"names another activity: {doing}")
     if thing := _other_thing(answer, wanted, question):
         return wrong("contains", said, wanted, f"names another thing: {thing}")
     return unknown("contains", wanted, ABSENT, said)
@@ -97,6 +101,8 @@ def _other_text(answer: str, wanted: str) -> bool:
 
 def _is_unlike(text: str, wanted: str) -> bool:
     together, target = text.replace(" ", ""), wanted.replace(" ", "")
+    if _CODE.fullmatch(together) and _CODE.fullmatch(target):
+        return together != target
     shared = any(same_word(one, other) for one in text.split() for other in wanted.split())
     initials = any(
         "".join(word[0] for word in long.split()) == short for long, short in ((text, target), (wanted, together))
@@ -118,6 +124,16 @@ def _other_thing(answer: str, wanted: str, question: str) -> str:
     shared = common_ancestors(thing, true)
     general = {noun_sense(name) for name in _TOO_GENERAL}
     return thing if shared and shared <= general else ""
+
+
+def _other_activity(answer: str, wanted: str) -> str:
+    """Return what the answer says that somebody is doing, where the truth is another activity of one word; else ""."""
+    match = _DOING.search(answer)
+    if match is None or not wanted.endswith("ing") or " " in wanted or _VAGUE & {match[1].lower(), wanted}:
+        return ""
+    said = match[1].lower()
+    known = is_word(said) and is_word(wanted)
+    return said if known and not may_mean_same(said, wanted) and "and" not in words_of(answer) else ""
 
 
 def _left_over(answer: str, question: str) -> list[str]:

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
+from halp_probe.labels.comparing import compared_polarity, counted_polarity, is_reversed_place
 from halp_probe.labels.contrary import contradicts
 from halp_probe.labels.lexicon import is_other_compound
 from halp_probe.labels.negation import NEGATORS, NEUTRAL, RELATIONS, Clause, clauses, spell_out, strip_scene
@@ -107,8 +108,18 @@ def claimed_polarities(answer: str, question: str) -> set[str]:
     for sentence in clauses(stated):
         if sentence and not _states_nothing(sentence):
             found |= _of_sentence(sentence, about)
-            found |= {"no" for clause in sentence if contradicts(clause, words_of(question), about.words)}
+            found |= _compared(sentence, question, about)
+    if not found and (said := counted_polarity(stated, question)):
+        found.add(said)
     return found
+
+
+def _compared(sentence: list[Clause], question: str, about: YesNoQuestion) -> set[str]:
+    asked = words_of(question)
+    found = {said for clause in sentence if (said := compared_polarity(clause, asked))}
+    contrary = any(contradicts(clause, asked, about.words) for clause in sentence)
+    reversed_place = any(is_reversed_place(clause, asked, about.words) for clause in sentence)
+    return found | ({"no"} if contrary or reversed_place else set())
 
 
 def _states_nothing(sentence: list[Clause]) -> bool:

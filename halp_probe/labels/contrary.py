@@ -12,7 +12,7 @@ from halp_probe.labels.stems import same_word
 _BE = word_set("is are was were appears seems looks")
 _PARTLY = word_set("half partly partially")
 _ALL = word_set("all every each both everyone everybody")
-_NOT_ALL = word_set("most some few several many half")
+_NOT_ALL = word_set("most some few several many half only")
 _EQUAL = word_set("same equal identical")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from halp_probe.labels.lexicon import is_a, mean_same
 from halp_probe.labels.normalise import plain, word_set, words_of
@@ -24,8 +25,11 @@ _ENDS_THING = word_set(  # words behind a thing's name
     sitting standing playing riding walking lying looking flying seen appear appears depicted and or it here but while
     """
 )
+_ASKING = word_set("what which how many much when where year number the value")
 _QUALITIES = word_set("different total whole visible other more full distinct unique all the a an these those")
 _YEAR = re.compile(r"\b(?:(?:which|what) year|when)\b", re.IGNORECASE)
+_WHOLE = re.compile(r"\bof (?:the |all |these |those )*$", re.IGNORECASE)
+_SEGMENT = re.compile(r"[,;:()\n]|[.!?](?:\s|$)|\b(?:and|while|whereas|but|which)\b")
 _REACH = 4  # words behind a number among which its thing is named
 _EARLIEST, _LATEST = 1000, 2999
 
@@ -84,6 +88,20 @@ def without_echoes(found: Sequence[Numeral], question: str) -> list[Numeral]:
     return other or list(found)
 
 
+def in_likeliest_segment(found: Sequence[Numeral], answer: str, question: str) -> list[Numeral]:
+    """Return the numbers of the part of a sentence that has most of the question's words; all, if two parts have."""
+    asked = {word for word in words_of(question) if word not in _ENDS_THING and len(word) > 2} - _ASKING
+    stops = [0, *(match.end() for match in _SEGMENT.finditer(answer)), len(answer)]
+    scored = []
+    for start, stop in pairwise(stops):
+        inside = [number for number in found if start <= number.start < stop]
+        if inside:
+            words = words_of(answer[start:stop])
+            scored.append((sum(any(same_word(own, word) for word in words) for own in asked), inside))
+    scored.sort(key=lambda pair: -pair[0])
+    return scored[0][1] if len(scored) > 1 and scored[0][0] > scored[1][0] else list(found)
+
+
 def about(found: Sequence[Numeral], answer: str, thing: Thing) -> tuple[list[Numeral], bool]:
     """Return the numbers that count the thing, and whether any other number stands in the answer.
 
@@ -91,6 +109,8 @@ def about(found: Sequence[Numeral], answer: str, thing: Thing) -> tuple[list[Num
     """
     named, bare, kinds = [], [], []
     for number in found:
+        if _WHOLE.search(answer, max(0, number.start - 20), number.start):
+            continue  # "three of the five dogs"
         words = _words_behind(answer, number)
         if any(thing.is_named(word) for word in words):
             named.append(number)

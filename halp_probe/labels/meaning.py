@@ -31,6 +31,8 @@ def means(answer: str, truth: list[str], question: str) -> str:
     """Return how a clause of the answer says the truth in other words, without a negation; "" if none does."""
     if not 0 < len(truth) <= _VALUES:
         return ""
+    if len(truth) > 1 and is_word(" ".join(truth)):
+        truth = [" ".join(truth)]
     for sentence in clauses(_ON_TOP.sub("on", answer)):
         for clause in sentence:
             if not clause.negators() and "or" not in clause.words and _clause_means(clause, truth, question):

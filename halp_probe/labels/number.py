@@ -9,9 +9,10 @@ from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from itertools import pairwise
 
-from halp_probe.labels.counted import about, asked_thing, asks_year, is_year, without_echoes
+from halp_probe.labels.counted import about, asked_thing, asks_year, in_likeliest_segment, is_year, without_echoes
 from halp_probe.labels.normalise import bare, plain, sentences, words_of
 from halp_probe.labels.numerals import Numeral, fraction, numerals, whole_numeral
+from halp_probe.labels.numerals_abroad import numbers_abroad
 from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import same_word
 from halp_probe.labels.units import PERCENT, convert, unit_asked
@@ -20,14 +21,20 @@ from halp_probe.labels.verdict import REFUSAL, Verdict, right, unknown, wrong
 _CONTEXT = 120  # characters before a number that may say what it is; keeps long answers linear
 _ZERO = Numeral(value=Decimal(0), start=0, end=0, scaled=False)
 _ONE = Numeral(value=Decimal(1), start=0, end=0, scaled=False)
+_TWO = Numeral(value=Decimal(2), start=0, end=0, scaled=False)
 _DECLARATION = re.compile(  # what stands right before a number that is given as the answer
     r"""(?: \b (?:answer|count|result) \b (?:\ to\ [^.?!\n]{0,60}?)? \s* (?:is|:|=|would\ be) \s*
             (?:that\ )? (?:there\ (?:are|is)\ )?
         | \b total (?:\ number)? (?:\ of\ [a-z]+)? (?:\ is|\ are|,|:)? (?:\ there\ (?:are|is))? (?:\ of)? \s*
+        | \b (?:makes?|making|in\ total|altogether|all\ together),? \s
         | \\boxed\{\s* )
         ["'(]* (?:exactly\ |about\ |approximately\ |around\ |only\ )? $""",
     re.IGNORECASE | re.VERBOSE,
 )
+_BELOW_ZERO = re.compile(
+    r"(\d[\d.]*\s*(?:°\s?[CF]?|degrees?(?: celsius| fahrenheit)?)?)\s*below (?:zero|freezing)", re.IGNORECASE
+)
+_RESULT = re.compile(r"=\s*(-?\d+\s*/\s*\d+)[\s.$]*$")
 _EQUALS = re.compile(r"[=≈]\s*[$€£]?\s*$")
 _OPERATOR = re.compile(r"\s*(?:[*×·+/÷^]|[-–−]\s|[a-z]\b\s*[+=])")
 _BOUND = re.compile(
@@ -51,6 +58,15 @@ _NO_COUNT = re.compile(
 _LONE = re.compile(r"\b(?:an? )?(?:single|lone|sole|solitary)\s+(?P<things>(?:\w+\s*){1,3})", re.IGNORECASE)
 _ONE_OF = re.compile(r"^\W*(?:only )?one of the\b", re.IGNORECASE)
 _ADDED = re.compile(r"[:;,(—–-]\s*$")
+_NAMED_PARTS = {  # longer names before what they hold
+    "three[ -]quarters?": Fraction(3, 4),
+    "two[ -]thirds?": Fraction(2, 3),
+    "(?<!three )(?<!three-)(?:a |one )?quarter": Fraction(1, 4),
+    "(?:a |one )third": Fraction(1, 3),
+    "half": Fraction(1, 2),
+}
+_PAIR = re.compile(r"\b(?:a )?(?:pair|couple) of (?P<things>(?:\w+\s*){1,3})", re.IGNORECASE)
+_PAIRED = re.compile(r"\b(?:shoe|boot|glove|sock|glasses|scissors|pants|trousers|jeans|shorts|earring|goggle)", re.I)
 _AMOUNT = re.compile(r"\bhow (?:many|often)\b", re.IGNORECASE)
 
 
@@ -69,13 +85,15 @@ def judge_number(answer: str, truth: str, question: str, tolerance: Tolerance = 
     """Judge a clean `answer`; unknown unless it gives one number, or declares one among several."""
     part = fraction(truth)
     wanted = _only_number(truth)
-    if part is None and wanted is not None and (own := fraction(answer)) is not None and own.denominator != 1:
-        part = _value(wanted)
+    answer = numbers_abroad(_BELOW_ZERO.sub(r"minus \1", answer))
+    own = fraction(answer) or _last_fraction(answer)
+    if part is None and wanted is not None and own is not None and own.denominator != 1:
+        part, answer = _value(wanted), f"{own.numerator}/{own.denominator}"
     if part is not None:
         return _judge_fraction(answer, truth, part)
     if wanted is None:
         return unknown("number", bare(truth), "the ground truth is no number")
-    said = _declared_numbers(answer)
+    said = _declared_numbers(answer, question)
     if len({number.value for number in said}) > 1:
         return unknown("number", wanted.text, "several numbers declared")
     if not said and is_refusal(answer):
@@ -134,6 +152,7 @@ def _judge_fraction(answer: str, truth: str, wanted: Fraction) -> Verdict:
     said = fraction(answer)
     if said is None:
         inside = {own for text in re.findall(r"(?<![\d/.])-?\d+\s*/\s*\d+(?![\d/])", answer) if (own := fraction(text))}
+        inside |= {value for name, value in _NAMED_PARTS.items() if re.search(rf"\b{name}\b", answer, re.IGNORECASE)}
         number = _only_said(answer)
         said = inside.pop() if len(inside) == 1 and number is None else number
     if said is None:
@@ -141,6 +160,12 @@ def _judge_fraction(answer: str, truth: str, wanted: Fraction) -> Verdict:
     if said != wanted and fraction(truth) is None:
         return unknown("number", bare(truth), "a fraction, where the ground truth is none", str(said))
     return (right if said == wanted else wrong)("number", str(said), bare(truth))
+
+
+def _last_fraction(answer: str) -> Fraction | None:
+    """Return the fraction with which a calculation ends: "t = 10/4 = 5/2"."""
+    match = _RESULT.search(answer)
+    return fraction(match[1]) if match else None
 
 
 def _only_said(answer: str) -> Fraction | None:
@@ -168,8 +193,12 @@ def _undeclared_numbers(answer: str, question: str) -> tuple[list[Numeral], str]
             return [_ZERO], ""
         if not found and _says_lone(answer, question):
             return [_ONE], ""
+        if not found and any(_is_asked(pair["things"], question) for pair in _PAIR.finditer(answer)):
+            return ([], "a pair") if _PAIRED.search(question) else ([_TWO], "")
         if not found:
             return [], "no number of what was asked" if others else "no number could be read"
+    if len({number.value for number in found}) > 1:
+        found = in_likeliest_segment(found, answer, question)
     if len({number.value for number in found}) > 1:
         total = _total(answer, found)
         return ([total], "") if total else ([], "several numbers and none declared")
@@ -207,9 +236,9 @@ def _is_repeated(sentence: str, found: Sequence[Numeral]) -> bool:
     return any(sentence[one.end : other.start].strip() not in ("(", "") for one, other in pairwise(found))
 
 
-def _declared_numbers(answer: str) -> list[Numeral]:
+def _declared_numbers(answer: str, question: str = "") -> list[Numeral]:
     """Return the numbers that are declared as the answer; the last result of a calculation if none is."""
-    found = numerals(answer)
+    found, own = numerals(answer), {number.value for number in numerals(plain(question))}
     declared, results = [], []
     for number, after in zip(found, [*found[1:], None], strict=False):
         if after is not None and _RANGE.fullmatch(answer[number.end : after.start]):
@@ -219,6 +248,7 @@ def _declared_numbers(answer: str) -> list[Numeral]:
             declared.append(number)
         elif _EQUALS.search(before) and not _OPERATOR.match(answer, number.end):
             results.append(number)
+    results = [number for number in results if number.value not in own]
     last = [number for number in results if "\n" not in answer[number.end :].strip("\n ")][-1:]
     return declared or (last if len({number.value for number in results}) > 1 else results)
 

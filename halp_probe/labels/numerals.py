@@ -67,6 +67,8 @@ def numerals(text: str) -> list[Numeral]:
         value = _value(match)
         if value is None or (match[0].lower() == "one" and not _counts(text, match)):
             continue
+        if match[0].lower().endswith("dozen") and re.search(r"\bbaker'?s $", text[: match.start()], re.IGNORECASE):
+            value = Decimal(13)
         unit, _ = unit_after(text, match.end())
         percent = unit == PERCENT or re.match(r"\s?(?:k\b|bn\b)", text[match.end() :], re.IGNORECASE)
         scaled = bool(match["scale"] or percent or (match["words"] and set(words_of(match["words"])) & set(_SCALES)))
@@ -126,6 +128,8 @@ def _value_of_words(text: str) -> Decimal | None:
     words = text.lower().replace("-", " ").split()
     if words[-1] == "dozen":
         return Decimal(6 if words[0] == "half" else 12)
+    if set(words) <= set(_SCALES):
+        return None  # "(thousand tonnes)" is a unit, not a number
     total, part, before = 0, 0, ""
     for word in (w for w in words if w not in ("a", "and")):
         if word == "hundred":
