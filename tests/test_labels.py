@@ -89,6 +89,8 @@ CLAIMED = [
     ("Is the umbrella closed?", "The umbrella is open, not closed.", NO),
     ("Is the car red?", "The red car is parked.", YES),
     ("Is the glass full?", "The glass is half full", NO),
+    (BALLS, "There are twenty-two footballs", NO),
+    (HIGHER, "The blue bar is higher than the red bar", NO),
     (
         FLOOR,
         "Based on the image, the floor appears to be clean. It's a tiled floor, and the cat is lying on it; "
@@ -173,10 +175,8 @@ CLAIMED_NOTHING = [
     (BALLS, "There is not one football but two", None),
     (BALLS, "There are one or two footballs", None),
     (BALLS, "There are more than two footballs", None),
-    (BALLS, "There are twenty-two footballs", None),
     (HAT, "The woman is not wearing a hat.", None),
     (HAT, "The woman next to the man is wearing a hat", None),
-    (HIGHER, "The blue bar is higher than the red bar", None),
     (LEFT, "The man is to the left of the woman.", None),
     (TV, "The TV is on the wall", None),
     ("Is the cat under the table?", "The cat is on the table", None),

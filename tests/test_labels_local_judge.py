@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 SHARDS = fake_shards(
     ["s1", "s2", "s3", "s4", "s5"],
     ["Is there a dog?", "What is it?", "What colour?", "Why?", "Which?"],
-    ["Yes", "a couch", "It is crimson.", "", "C"],
+    ["Yes", "a couch", "It is green.", "", "C"],
     ["yes", "one very large sofa", "red", "because", ""],
 )
 
@@ -86,7 +86,7 @@ def test_it_is_asked_kept_recorded_and_not_asked_twice(
     assert asked_texts(tmp_path / "labels.verdicts.jsonl") == kept
 
 
-@pytest.mark.parametrize(("which", "asked"), [("unknown", {"a couch"}), ("contains", {"a couch", "It is crimson."})])
+@pytest.mark.parametrize(("which", "asked"), [("unknown", {"a couch"}), ("contains", {"a couch", "It is green."})])
 def test_contains_asks_about_absence_too(
     shards: FakeShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, asked: set[str]
 ) -> None:

@@ -20,6 +20,7 @@ _COUNT = re.compile(
     r"(?: (?:in|on|at|of|visible|shown)\b|\?|$)",
     re.IGNORECASE,
 )
+_OPEN_COUNT = re.compile(r"\b(?:than|least|most|or|not|no)\b|n't\b", re.IGNORECASE)
 _WITH_E = word_set("larg wid clos nic saf lat rar pal")  # their adjectives end in e
 _REVERSED = MappingProxyType(
     {
@@ -62,7 +63,7 @@ def counted_polarity(sentence: str, question: str) -> str | None:
     if len(wanted) != 1 or (asked["number"].lower() not in NUMBER_WORDS and not asked["number"].isdigit()):
         return None
     said, _ = about(numerals(sentence), sentence, Thing(tuple(words), partitive=False))
-    if len({number.value for number in said}) != 1 or re.search(r"\b(?:than|least|most|or)\b", sentence):
+    if len({number.value for number in said}) != 1 or _OPEN_COUNT.search(sentence):
         return None
     return "yes" if said[0].value == wanted[0].value else "no"
 
