@@ -276,6 +276,7 @@ def test_at_temperature_1_it_is_left_out_where_it_is_refused(tmp_path: Path, cap
     [
         ("max_tokens", 400, NO_MAX_TOKENS, "", True),
         ("max_tokens", 422, "Unknown field", "max_tokens", True),
+        ("max_tokens", 400, "max_tokens 9000 is not supported: this model takes at most 4096", "", False),
         ("max_tokens", 429, NO_MAX_TOKENS, "", False),
         ("max_tokens", 400, "Unsupported parameter: 'top_p'", "", False),
         ("max_tokens", 400, "Unsupported parameter: 'my_max_tokens'", "", False),

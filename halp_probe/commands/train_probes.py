@@ -37,12 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="for report.html, results.csv, oof.csv, probes/, …",
     )
-    add(
-        "--label-check",
-        type=Path,
-        metavar="labels.check.csv",
-        help="the sheet of `halp-probe label --report`, filled in: corrects the AUROC for wrong labels",
-    )
+    add("--label-check", type=Path, metavar="CSV", help="labels.check.csv, filled in: AUROC without wrong labels")
     add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
     add("--images-dir", type=Path, metavar="DIR", help="for the report's pictures (where extract.py found them)")
     add_link_argument(parser)
