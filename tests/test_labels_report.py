@@ -231,7 +231,7 @@ def test_report_fill_in_check(labels: Path, capsys: pytest.CaptureFixture[str]) 
     header, *cells = list(csv.reader(sheet.open(newline="")))
     assert header == list(COLUMNS) and len(cells) == 20 and {cell[1] for cell in cells} == {""}
     assert not {"rule", "label", "reason"} & set(header), "the verdict must not sway the person"
-    assert [cell[0] for cell in cells] != sorted(cell[0] for cell in cells)
+    assert [cell[-1] for cell in cells] != sorted(cell[-1] for cell in cells), "shuffled"
     fill(sheet, {f"q{n}": int(n in (6, 7, 15)) for n in range(16)})
     before = sheet.read_bytes()
     assert main(["label", "--labels", str(labels), "--report", "--check", str(sheet)]) == 0
