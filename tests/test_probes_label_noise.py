@@ -21,6 +21,8 @@ from halp_probe.labels.check_sheet import COLUMNS
 from halp_probe.probes.label_noise import LabelErrors, correct, extremes
 from halp_probe.probes.study import Design, study
 
+pytestmark = pytest.mark.slow
+
 DESIGN = Design(folds=3, bootstrap=50)
 SCORES = st.lists(st.integers(0, 5).map(float), max_size=7)
 

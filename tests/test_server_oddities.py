@@ -30,6 +30,8 @@ from halp_probe.refused_parameters import is_refused
 from halp_probe.tasks.task import TaskInput
 from halp_probe.tasks.vqa import VQA
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
