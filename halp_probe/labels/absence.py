@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from difflib import SequenceMatcher
 
-from halp_probe.labels.kinds import another_value, excludes
+from halp_probe.labels.kinds import another_value, echoed_words, excludes
 from halp_probe.labels.lexicon import common_ancestors, is_word, may_mean_same, noun_sense
 from halp_probe.labels.negation import NEGATORS, NEUTRAL, RELATIONS, clauses, strip_scene
 from halp_probe.labels.normalise import bare, sentences, word_set, words_of
@@ -88,7 +88,7 @@ def _other_time(answer: str, wanted: str) -> bool:
 def _opposite(answer: str, wanted: str, question: str) -> bool:
     if len(wanted.split()) != 1:
         return False
-    left = _left_over(answer, question)
+    left = _left_over(answer, wanted, question)
     return any(excludes(word, wanted) for word in left) and not any(may_mean_same(word, wanted) for word in left)
 
 
@@ -113,7 +113,7 @@ def _is_unlike(text: str, wanted: str) -> bool:
 
 def _other_thing(answer: str, wanted: str, question: str) -> str:
     """Return the one thing that a short answer names, if it is surely none that the truth names; else ""."""
-    left = _left_over(answer, question)
+    left = _left_over(answer, wanted, question)
     if not 1 <= len(left) <= 2 or not is_word(left[-1]) or NEGATORS.intersection(words_of(answer)):
         return ""
     thing, true = left[-1], wanted.split()[-1]
@@ -136,10 +136,10 @@ def _other_activity(answer: str, wanted: str) -> str:
     return said if known and not may_mean_same(said, wanted) and "and" not in words_of(answer) else ""
 
 
-def _left_over(answer: str, question: str) -> list[str]:
+def _left_over(answer: str, wanted: str, question: str) -> list[str]:
     """Return the words of the answer's first sentence that the question lacks and that have content."""
     first = strip_scene((sentences(answer) or [""])[0])
-    asked = words_of(question)
+    asked = echoed_words(question, wanted)
     return [
         word
         for word in words_of(re.split(r"[,;:(]", first)[0])

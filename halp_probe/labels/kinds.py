@@ -41,6 +41,7 @@ _ROOTS = MappingProxyType(
 # kind -> its values, each with the words that mean it
 _LISTED = MappingProxyType(
     {
+        "colour": "red orange yellow green blue purple/violet pink brown black white grey/gray",
         "day of the week": "monday tuesday wednesday thursday friday saturday sunday",
         "season": "spring summer autumn/fall winter",
         "direction": (
@@ -132,7 +133,7 @@ def another_value(answer: str, wanted: str, question: str) -> tuple[str, str] | 
     Values that the question names, or that the answer negates, do not count; nor does any if another of the answer's
     words may mean the truth.
     """
-    asked = words_of(question)
+    asked = echoed_words(question, wanted)
     said = [one for one in _phrases(words_of(answer)) if not any(same_word(one, word) for word in asked)]
     for truth in _phrases(words_of(wanted)):
         kind = kind_of(truth)
@@ -142,6 +143,12 @@ def another_value(answer: str, wanted: str, question: str) -> tuple[str, str] | 
             if _share_kind(one, truth):
                 return one, kind
     return None
+
+
+def echoed_words(question: str, wanted: str) -> list[str]:
+    """Return the question's words, which an answer may repeat; none, if the question offers the truth itself."""
+    asked = words_of(question)
+    return [] if any(same_word(own, word) for own in words_of(wanted) for word in asked) else asked
 
 
 def kind_of(word: str) -> str | None:

@@ -15,7 +15,7 @@ _WORDS = {
     )
     for place, word in enumerate(words.split())
 }
-_WORD = re.compile(rf"\\b(?:{'|'.join(_WORDS)})\\b", re.IGNORECASE)
+_WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE)
 
 
 def numbers_abroad(text: str) -> str:

@@ -21,7 +21,7 @@ _LEADING_CHINESE = re.compile(
     r"(是的?|对的?|有的?|正确|存在|可以|能|会|不是的?|不对|没有|没|否|不存在|不可以|不能|不会|不|无|はい|いいえ)"
     r"\s*(?:[,。.、;!]|$)"
 )
-_ASKED_CHINESE = re.compile(r"有(?:没有)?(?:一[只个条张辆位头匹]|任何)?([一-鿿]{1,6}?)(?:吗|么)?\s*[??]?\s*$")
+_ASKED_CHINESE = re.compile(r"有(?:没有)?(?:一[只个条张辆位头匹]|任何)?([一-鿿]{1,6}?)(?:吗|么)?\s*[?？]?\s*$")
 _COUNTER = r"[一二两三四五六七八九十几多\d]*[只个条张辆位头匹些]?"
 _AUXILIARIES = word_set(
     "is are was were do does did has have had can could will would should isn't aren't doesn't don't can't"
