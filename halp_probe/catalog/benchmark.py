@@ -166,6 +166,7 @@ class Benchmark:
     images: tuple[str, ...] = (".",)
     pictures: str = ""
     rule: str | None = None
+    decimals_column: str | None = None  # of its rows: to how many decimals numbers are compared
     groups: tuple[str, ...] = ()
     fold_unit: str = "picture"
     folds_of: str = ""

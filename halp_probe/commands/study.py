@@ -65,6 +65,7 @@ class _Plan:
     name: str  # of the benchmark, or of the table's file
     split: str | None = None  # hash of the benchmark's fixed folds
     rule: str | None
+    decimals_column: str | None = None
     groups: tuple[str, ...]
     folds: int | str | None
 
@@ -87,6 +88,7 @@ def _plan(args: argparse.Namespace) -> _Plan:
         name=found.benchmark.name,
         split=found.split,
         rule=args.rule or found.benchmark.rule,
+        decimals_column=found.benchmark.decimals_column,
         groups=tuple(args.group_columns) or _usable(found.benchmark.groups, found.samples),
         folds=args.folds or (None if args.preset else FOLD),
     )
@@ -155,7 +157,12 @@ def _set_aside(folder: Path, before: str, samples: Sequence[Sample]) -> None:
 
 def _label(args: argparse.Namespace, plan: _Plan, steps: Steps) -> None:
     path = args.output_dir / LABELS
-    inputs = {"shards": _shards(args.output_dir / SHARDS), "rule": plan.rule, "version": __version__}
+    inputs = {
+        "shards": _shards(args.output_dir / SHARDS),
+        "rule": plan.rule,
+        "decimals": plan.decimals_column,
+        "version": __version__,
+    }
     last, now = steps.last(_LABEL), content_fingerprint(path)
     edited = bool(now) and last not in (None, now)
     if now and steps.result(_LABEL, inputs) is not None:
@@ -166,7 +173,7 @@ def _label(args: argparse.Namespace, plan: _Plan, steps: Steps) -> None:
             f"{path} was edited, and its shards or its rule have changed since; move it away to label anew"
         )
     steps.begin(_LABEL, inputs)
-    label_into(path, args.output_dir / SHARDS, plan.rule)
+    label_into(path, args.output_dir / SHARDS, plan.rule, decimals_column=plan.decimals_column)
     steps.finish(_LABEL, content_fingerprint(path))
 
 
