@@ -39,6 +39,11 @@ OTHER_VALUES = [
     ("Which way does the sign point?", "right", "You are right, it points left.", WRONG),
     ("What time is it?", "7:25", "The clock shows 9:40.", WRONG),
     ("What time is it?", "7:25", "It is 7:25 in the morning.", RIGHT),
+    ("What time is it?", "7:45", "A quarter to eight.", RIGHT),
+    ("What time is it?", "half past three", "3:30", RIGHT),
+    ("What time is it?", "half past three", "It is ten past three.", WRONG),
+    ("Which airline is it?", "Iberia", "The plane belongs to Qantas.", WRONG),
+    ("Who wrote it?", "Agatha Christie", "It was written by Christie.", UNKNOWN),
     ("Is the shop open or closed?", "open", "The shop is closed.", WRONG),
     ("What is the girl doing?", "swimming", "The girl is climbing.", WRONG),
     ("What is the girl doing?", "swimming", "The girl is standing.", UNKNOWN),
@@ -123,6 +128,7 @@ CHOICES = [
 POLAR = [
     ("Is the gate green?", "no", "The gate is white.", RIGHT),
     ("Is the gate green?", "no", "The gate has a white handle.", UNKNOWN),
+    ("Is the bus moving?", "no", "The bus is stationary.", RIGHT),
     ("Is there a bear?", "yes", "There is a teddy bear.", UNKNOWN),
     ("Is the tower taller than the tree?", "no", "The tree is taller than the tower.", RIGHT),
     ("Is the tower taller than the tree?", "yes", "The tree is shorter than the tower.", RIGHT),
@@ -173,7 +179,8 @@ def test_shapes(truth: str, question: str, rule: str) -> None:
 
 
 def test_the_lexicon_knows_what_is_what() -> None:
-    assert mean_same("sofa", "couch") and mean_same("bike", "bicycle") and not mean_same("dog", "frank")
+    assert mean_same("sofa", "couch") and mean_same("bike", "bicycle")
+    assert not mean_same("dog", "andiron"), "only in a rare sense"
     assert is_a("puppy", "dog") and not is_a("dog", "puppy") and not is_a("dog", "people")
     assert are_opposites("open", "closed") and not are_opposites("open", "red")
     assert is_other_compound("teddy", "bear") and not is_other_compound("polar", "bear")

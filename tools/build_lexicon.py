@@ -3,9 +3,10 @@
     python tools/build_lexicon.py /usr/share/wordnet      (of the Debian package wordnet-base)
 
 Kept are nouns, verbs and adjectives of at most three words, each with the synsets of its first senses, most frequent
-first; and of each synset its hypernyms and antonyms. Left out are names of persons, taxa in
-Latin, and whatever only they lead to. The file is text: "lemma<TAB>synsets" lines, a blank line, "synset<TAB>hypernyms
-<TAB>antonyms" lines; synsets are a letter for the part of speech and a number. The output depends on the input alone.
+first; and of each synset its hypernyms (of an adjective, the one that it is similar to) and antonyms. Left out are names
+of persons, taxa in Latin, and whatever only they lead to. The file is text: "lemma<TAB>synsets" lines, a blank line,
+"synset<TAB>hypernyms<TAB>antonyms" lines; synsets are a letter for the part of speech and a number. The output depends
+on the input alone.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def _synsets(path: Path, letter: str) -> Iterator[tuple[str, list[str], list[str
         rest = parts[5 + 2 * n_words :]
         pointers = [rest[i : i + 4] for i in range(0, 4 * int(parts[4 + 2 * n_words]), 4)]
         parents = [letter + offset for symbol, offset, pos, _ in pointers if symbol in ("@", "@i") and pos == letter]
+        if parts[2] == "s":  # an adjective like another one: its cluster's head
+            parents = [letter + offset for symbol, offset, _, _ in pointers if symbol == "&"]
         opposites = [letter + offset for symbol, offset, pos, _ in pointers if symbol == "!" and pos in (letter, "a")]
         person = parts[1] == "18" and any(symbol == "@i" for symbol, *_ in pointers)
         taxon = parts[1] in _TAXA and all(name[0].isupper() for name in names)

@@ -18,16 +18,17 @@ from halp_probe.labels.verdict import ABSENT, Verdict, unknown, wrong
 _JUDGEABLE_WORDS = 3  # a longer truth can be said in other words
 _READING = re.compile(
     r"\b(?:say|says|said|read|reads|written|write|spell|spelled|brand|logo|title|name|named|called|word|words|text|slogan"
-    r"|company|license plate|number plate|street sign|label|team)\b",
+    r"|company|license plate|number plate|street sign|label|team|airline|store|shop|restaurant|hotel|bank|manufacturer"
+    r"|author|artist)\b",
     re.IGNORECASE,
 )
+_NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'&-]*(?: [A-Z][\w'&-]*)*")  # capitals within a sentence
 _QUOTED = re.compile(r"\"([^\"\n]{1,60})\"|(?<!\w)'([^'\n]{2,60})'(?!\w)")
 _SHORT = 3  # words of an answer that is nothing but a name
 _ALIKE = 0.5  # of two spellings, from which on one may be a slip of the other
 _ANYTHING = word_set("anything anyone anybody nothing nobody none")
 _DOING = re.compile(r"\b(?:is|are|was|were) (?:\w+ly |currently )?(\w{3,}ing)\b", re.IGNORECASE)
 _CODE = re.compile(r"(?=\w*\d)(?=\w*[a-z])\w{4,}")  # of letters and digits, as on a number plate
-_TIME = re.compile(r"\b(\d{1,2}):(\d{2})\b")
 _VAGUE = word_set(  # says little of what somebody does
     """
     standing sitting being looking having doing going getting making taking holding wearing appearing seeming showing
@@ -49,9 +50,9 @@ def judge_absence(answer: str, said: str, wanted: str, question: str) -> Verdict
         return unknown("contains", wanted, "not said in these words", said)
     if found := another_value(answer, wanted, question):
         return wrong("contains", said, wanted, f"names another {found[1]}: {found[0]}")
-    if _other_time(answer, wanted) or _opposite(answer, wanted, question):
+    if _opposite(answer, wanted, question):
         return wrong("contains", said, wanted, "says the contrary")
-    if _READING.search(question) and _other_text(answer, wanted):
+    if _READING.search(question) and _other_text(answer, wanted, question):
         return wrong("contains", said, wanted, "reads another text")
     if doing := _other_activity(answer, wanted):
         return wrong("contains", said, wanted, f"names another activity: {doing}")
@@ -80,11 +81,6 @@ def _denies_all(answer: str, question: str) -> str:
     return ""
 
 
-def _other_time(answer: str, wanted: str) -> bool:
-    true, said = _TIME.findall(wanted.replace(" ", ":")), _TIME.findall(answer)
-    return bool(re.fullmatch(r"\d{1,2}[: ]\d{2}", wanted) and true and said and true[0] not in said)
-
-
 def _opposite(answer: str, wanted: str, question: str) -> bool:
     if len(wanted.split()) != 1:
         return False
@@ -92,10 +88,15 @@ def _opposite(answer: str, wanted: str, question: str) -> bool:
     return any(excludes(word, wanted) for word in left) and not any(may_mean_same(word, wanted) for word in left)
 
 
-def _other_text(answer: str, wanted: str) -> bool:
-    """Return whether the answer quotes, or is nothing but, a text quite unlike the truth."""
-    quoted = [bare(one or other) for one, other in _QUOTED.findall(answer)]
-    texts = quoted or ([bare(answer)] if len(bare(answer).split()) <= _SHORT and "\n" not in answer else [])
+def _other_text(answer: str, wanted: str, question: str) -> bool:
+    """Return whether what the answer quotes, all of it if it is short, or its names are quite unlike the truth."""
+    texts = [bare(one or other) for one, other in _QUOTED.findall(answer)]
+    if not texts and len(bare(answer).split()) <= _SHORT and "\n" not in answer:
+        texts = [bare(answer)]
+    if not texts:
+        asked = words_of(question)
+        names = [bare(name) for name in _NAME.findall(answer)]
+        texts = [name for name in names if not any(same_word(word, own) for word in name.split() for own in asked)]
     return bool(texts) and all(_is_unlike(text, wanted) for text in texts)
 
 

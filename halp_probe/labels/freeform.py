@@ -6,10 +6,11 @@ import re
 import unicodedata
 
 from halp_probe.labels.absence import judge_absence
+from halp_probe.labels.clock import is_time_of_day, times_of_day
 from halp_probe.labels.lexicon import is_other_compound
 from halp_probe.labels.meaning import means
 from halp_probe.labels.negation import NEGATORS, NEUTRAL, Clause, clauses
-from halp_probe.labels.normalise import bare, sentences, word_set, words_of
+from halp_probe.labels.normalise import bare, plain, sentences, word_set, words_of
 from halp_probe.labels.premise import denied_words, judge_premise
 from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import NUMBER_WORDS, ORDINALS, same_word, singular
@@ -48,6 +49,8 @@ def judge_contains(answer: str, truth: str, question: str) -> Verdict:
     said, wanted = bare(answer), bare(truth)
     if said == wanted:
         return right("contains", said, wanted)
+    if is_time_of_day(plain(truth)) and (times := times_of_day(answer)) and not is_refusal(answer):
+        return _judge_time(times, said, wanted, times_of_day(plain(truth)))
     if denied_words(truth, question):
         return judge_premise(answer, truth, question)
     stated = _before_doubt(answer)
@@ -62,6 +65,16 @@ def judge_contains(answer: str, truth: str, question: str) -> Verdict:
     if said in _NOTHING:
         return wrong("contains", said, wanted)
     return _judge_mentions(_IDIOM.sub(" ", stated), said, truth, question)
+
+
+def _judge_time(times: set[int], said: str, wanted: str, true: set[int]) -> Verdict:
+    if times == true:
+        return right("contains", said, wanted, "says the same time")
+    return (
+        unknown("contains", wanted, CONFLICT, said)
+        if times & true
+        else wrong("contains", said, wanted, "says another time")
+    )
 
 
 def _before_doubt(answer: str) -> str:

@@ -51,10 +51,9 @@ def is_other_compound(before: str, word: str) -> bool:
 
 
 def are_opposites(one: str, other: str) -> bool:
-    """Return whether two words are antonyms in any sense: open, closed."""
-    lexicon = _load()
-    second = set(_senses(other))
-    return any(second & set(lexicon.opposites.get(sense, ())) for sense in _senses(one))
+    """Return whether two words, or adjectives like them, are antonyms in any sense: open, closed; wet, arid."""
+    second = set(_with_heads(other))
+    return any(second & set(_load().opposites.get(sense, ())) for sense in _with_heads(one))
 
 
 def may_mean_same(one: str, other: str) -> bool:
@@ -102,6 +101,12 @@ def _frequent(word: str) -> tuple[tuple[int, str], ...]:
             own = [sense for sense in senses.get(form, ()) if sense[0] == part]
             found += list(enumerate(own[:_FREQUENT]))
     return tuple(found)
+
+
+def _with_heads(word: str) -> list[str]:
+    """Return the word's senses, and those that its senses as an adjective are similar to."""
+    senses = _senses(word)
+    return [*senses, *(head for sense in senses if sense[0] == "a" for head in _load().parents.get(sense, ()))]
 
 
 @cache
