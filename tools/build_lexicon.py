@@ -4,9 +4,9 @@
 
 Kept are nouns, verbs and adjectives of at most three words, each with the synsets of its first senses, most frequent
 first; and of each synset its hypernyms (of an adjective, the one that it is similar to) and antonyms. Left out are
-names of persons, taxa in Latin, and whatever only they lead to. The file is text: "lemma<TAB>synsets" lines, a blank line,
-"synset<TAB>hypernyms<TAB>antonyms" lines; synsets are a letter for the part of speech and a number. The output depends
-on the input alone.
+names of persons, taxa in Latin, and whatever only they lead to. The file is text: "lemma<TAB>synsets" lines, a blank
+line, "synset<TAB>hypernyms<TAB>antonyms" lines; synsets are a letter for the part of speech and a number. The output
+depends on the input alone.
 """
 
 from __future__ import annotations
