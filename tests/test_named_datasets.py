@@ -248,8 +248,8 @@ def test_ten_answers_are_one_list(tmp_path, name, write, first, answers):
     found = dataset(name, tmp_path)
     assert (found.samples[0].question_id, found.samples[0].image_id) == first
     assert json.loads(found.samples[0].answer) == [answers[0]] * 7 + [answers[1]] * 3
-    assert found.benchmark.rule == "vqa"
-    assert judge(answers[0], found.samples[0].answer, rule="vqa").label in (0, None)
+    assert found.benchmark.rule is None, "the rule `vqa` would call a sentence wrong for its length"
+    assert judge(answers[0], found.samples[0].answer).label in (0, None)
 
 
 def test_vqav2_joins_by_id_and_keeps_pictures_together(tmp_path):
