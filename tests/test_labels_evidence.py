@@ -55,6 +55,7 @@ OTHER_VALUES = [
     ("What does he wear on his hands?", "gloves", "He isn't wearing anything on his hands.", WRONG),
     ("What colour is the sheep's bell?", "gold", "There is no sheep.", WRONG),
     ("What is the toy?", "bear", "It is a teddy bear.", UNKNOWN),
+    ("What is the weather like?", "sunny", "The sky is clear.", UNKNOWN),
     ("What is the weather like?", "windy", "It is windy. I can't tell whether it is cold.", RIGHT),
     ("Which flag is it?", "United Kingdom", "The flag of the UK.", RIGHT),
 ]

@@ -11,8 +11,8 @@ from halp_probe.catalog.benchmark import ANSWERS, Benchmark, File, NotAsked, Que
 from halp_probe.tables.records import text_of
 
 _TEN = (
-    "ten people answered each question, and differ: an answer is right if it says what three of them say; rule `vqa` is "
-    "the benchmark's own measure, equality of short answers, and calls a sentence wrong for its length"
+    "ten people answered each question, and differ: an answer is right if it says what three of them say; rule `vqa` "
+    "is the benchmark's own measure, equality of short answers, and calls a sentence wrong for its length"
 )
 
 

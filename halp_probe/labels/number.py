@@ -211,8 +211,6 @@ def _doubt(answer: str, found: Sequence[Numeral], *, counted: bool) -> str:
         return "a bound, not a number"
     if found[-1].end == len(answer) and len(sentences(answer)) > 1 and _ADDED.search(_before(answer, found[-1])[-30:]):
         return "it ends within a list"
-    if len(answer) == found[-1].end and re.search(r"\b(?:let me|let's|I(?:'ll| will)) (?:count|see)\b", answer, re.I):
-        return "it ends while it counts"
     for sentence in sentences(answer):
         here = [number for number in numerals(sentence) if any(number.value == one.value for one in found)]
         if here and (_ANOTHER.search(sentence, here[0].end) or _is_repeated(sentence, here)):
