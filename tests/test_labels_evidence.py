@@ -39,6 +39,7 @@ OTHER_VALUES = [
     ("Which way does the sign point?", "right", "You are right, it points left.", WRONG),
     ("What time is it?", "7:25", "The clock shows 9:40.", WRONG),
     ("What time is it?", "7:25", "It is 7:25 in the morning.", RIGHT),
+    ("Which shape is it?", "star", "It is a triangle.", WRONG),
     ("What time is it?", "7:45", "A quarter to eight.", RIGHT),
     ("What time is it?", "half past three", "3:30", RIGHT),
     ("What time is it?", "half past three", "It is ten past three.", WRONG),

@@ -42,6 +42,7 @@ _ROOTS = MappingProxyType(
 _LISTED = MappingProxyType(
     {
         "colour": "red orange yellow green blue purple/violet pink brown black white grey/gray",
+        "shape": "circle square triangle star pentagon hexagon octagon heart cross",
         "day of the week": "monday tuesday wednesday thursday friday saturday sunday",
         "season": "spring summer autumn/fall winter",
         "direction": (
