@@ -21,7 +21,7 @@ OUT = Path(__file__).parents[1] / "halp_probe" / "labels" / "wordnet" / "senses.
 _FILES = {"n": "noun", "v": "verb", "a": "adj"}
 _WRITABLE = re.compile(r"[a-z0-9][a-z0-9 '\-]*")
 _TAXA = {"05", "20"}  # lexicographer files of animals and plants
-_SENSES = 4  # of a word; rarer ones say little of what an answer means
+_SENSES = 8  # of a word; rarer ones say little of what an answer means
 
 
 def main(folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from difflib import SequenceMatcher
 
-from halp_probe.labels.kinds import another_value, echoed_words, excludes
+from halp_probe.labels.kinds import another_value, echoed_words, excludes, may_be
 from halp_probe.labels.lexicon import common_ancestors, is_word, may_mean_same, noun_sense
 from halp_probe.labels.negation import NEGATORS, NEUTRAL, RELATIONS, clauses, strip_scene
 from halp_probe.labels.normalise import bare, sentences, word_set, words_of
@@ -19,7 +19,7 @@ _JUDGEABLE_WORDS = 3  # a longer truth can be said in other words
 _READING = re.compile(
     r"\b(?:say|says|said|read|reads|written|write|spell|spelled|brand|logo|title|name|named|called|word|words|text|slogan"
     r"|company|license plate|number plate|street sign|label|team|airline|store|shop|restaurant|hotel|bank|manufacturer"
-    r"|author|artist)\b",
+    r"|author|artist|letter)\b",
     re.IGNORECASE,
 )
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][\w'&-]*(?: [A-Z][\w'&-]*)*")  # capitals within a sentence
@@ -31,7 +31,8 @@ _DOING = re.compile(r"\b(?:is|are|was|were) (?:\w+ly |currently )?(\w{3,}ing)\b"
 _CODE = re.compile(r"(?=\w*\d)(?=\w*[a-z])\w{4,}")  # of letters and digits, as on a number plate
 _VAGUE = word_set(  # says little of what somebody does
     """
-    standing sitting being looking having doing going getting making taking holding wearing appearing seeming showing
+    playing working standing sitting being looking having doing going getting making taking holding wearing appearing
+    seeming showing
     posing resting lying waiting moving enjoying using trying performing participating engaging facing leaning smiling
     """
 )
@@ -117,8 +118,9 @@ def _other_thing(answer: str, wanted: str, question: str) -> str:
     left = _left_over(answer, wanted, question)
     if not 1 <= len(left) <= 2 or not is_word(left[-1]) or NEGATORS.intersection(words_of(answer)):
         return ""
-    thing, true = left[-1], wanted.split()[-1]
-    if thing in _EMPTY or true in _EMPTY or any(may_mean_same(one, other) for one in left for other in wanted.split()):
+    name = " ".join(left)
+    thing, true = name if is_word(name) else left[-1], wanted.split()[-1]
+    if thing in _EMPTY or true in _EMPTY or any(may_be(one, other) for one in left for other in wanted.split()):
         return ""
     if thing.endswith("ing") and true.endswith("ing") and not _VAGUE & {thing, true}:
         return thing

@@ -10,6 +10,7 @@ from halp_probe.labels.normalise import word_set
 from halp_probe.labels.stems import same_word
 
 _BE = word_set("is are was were appears seems looks")
+_PRONOUNS = word_set("it they this that these those he she")
 _PARTLY = word_set("half partly partially")
 _ALL = word_set("all every each both everyone everybody")
 _NOT_ALL = word_set("most some few several many half only")
@@ -35,7 +36,12 @@ def _says_another_value(words: Sequence[str], asked: Sequence[str], content: Seq
     """Check for the question's subject, a form of *be*, and a value that excludes the one asked about."""
     *subject, value = content
     verb = next((place for place, word in enumerate(words) if word in _BE), None)
-    if verb is None or not subject or RELATIONS & set(asked) - {"of"} or asked[0] not in _BE:
+    if (
+        verb is None
+        or (not subject and not _PRONOUNS & set(asked[1:2]))
+        or RELATIONS & set(asked) - {"of"}
+        or asked[0] not in _BE
+    ):
         return False
     before = [word for word in words[:verb] if word not in NEUTRAL and word not in RELATIONS]
     if len(before) != len(subject) or not all(same_word(one, own) for one, own in zip(before, subject, strict=True)):

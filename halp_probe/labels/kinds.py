@@ -14,7 +14,7 @@ from types import MappingProxyType
 from halp_probe.labels.lexicon import are_opposites, falls_under, is_word, may_mean_same
 from halp_probe.labels.negation import NEGATORS
 from halp_probe.labels.normalise import word_set, words_of
-from halp_probe.labels.stems import same_word
+from halp_probe.labels.stems import is_derived, same_word
 
 # kind -> what its values are kinds of, as the lexicon names it
 _ROOTS = MappingProxyType(
@@ -70,6 +70,9 @@ _NEAR = tuple(
     map(
         word_set,
         (
+            "cat kitten kitty tabby",
+            "dog puppy pup hound",
+            "horse foal colt mare stallion",
             "boat ship vessel ferry yacht sailboat",
             "hat cap beanie helmet",
             "jacket coat blazer suit parka raincoat",
@@ -138,7 +141,7 @@ def another_value(answer: str, wanted: str, question: str) -> tuple[str, str] | 
     said = [one for one in _phrases(words_of(answer)) if not any(same_word(one, word) for word in asked)]
     for truth in _phrases(words_of(wanted)):
         kind = kind_of(truth)
-        if kind is None or any(_may_be(one, truth) for one in said):
+        if kind is None or any(may_be(one, truth) for one in said):
             continue
         for one in said:
             if _share_kind(one, truth):
@@ -161,7 +164,7 @@ def kind_of(word: str) -> str | None:
 
 def excludes(one: str, other: str) -> bool:
     """Return whether two words are values of one kind that nothing can both be, or antonyms."""
-    return not _may_be(one, other) and (_share_kind(one, other) or are_opposites(one, other))
+    return not may_be(one, other) and (_share_kind(one, other) or are_opposites(one, other))
 
 
 def _share_kind(one: str, other: str) -> bool:
@@ -171,11 +174,11 @@ def _share_kind(one: str, other: str) -> bool:
     return any(falls_under(one, roots) and falls_under(other, roots) for roots in _ROOTS.values())
 
 
-def _may_be(one: str, other: str) -> bool:
+def may_be(one: str, other: str) -> bool:
     """Return whether one word may be used for what the other names."""
     if {one, other} <= _PLAIN_COLOURS:
         return {one, other} == {"grey", "gray"} or one == other
-    if same_word(one, other) or may_mean_same(one, other):
+    if same_word(one, other) or may_mean_same(one, other) or is_derived(one, other) or is_derived(other, one):
         return True
     forms = [{word, word.removesuffix("s"), word.removesuffix("es")} for word in (one, other)]
     return any(all(near & own for own in forms) for near in _NEAR)

@@ -47,7 +47,9 @@ def is_a(one: str, other: str) -> bool:
 def is_other_compound(before: str, word: str) -> bool:
     """Return whether a word, with the one before it, is the name of another thing: "teddy bear" is no bear."""
     name = f"{before} {word}"
-    return is_word(name) and not is_a(name, word) and not mean_same(name, word)
+    own = set(_senses(word))
+    kinds = any(own & _ancestors(sense) for sense in _senses(name))
+    return is_word(name) and not kinds and not mean_same(name, word)
 
 
 def are_opposites(one: str, other: str) -> bool:

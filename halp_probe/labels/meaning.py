@@ -7,7 +7,7 @@ import re
 from halp_probe.labels.lexicon import is_a, is_word, mean_same
 from halp_probe.labels.negation import NEGATORS, NEUTRAL, RELATIONS, Clause, clauses
 from halp_probe.labels.normalise import word_set, words_of
-from halp_probe.labels.stems import same_word
+from halp_probe.labels.stems import is_derived, same_word
 
 _ARTICLES = ("a", "an", "the")
 _PLACES = tuple(  # prepositions that say the same of a place
@@ -44,6 +44,8 @@ def _clause_means(clause: Clause, truth: list[str], question: str) -> bool:
     words = [word for word in clause.words if word not in _ARTICLES]
     if truth[0] in RELATIONS and len(truth) > 1:
         return _same_place(words, truth)
+    if len(truth) > 1 and any(word.isdigit() for word in truth):
+        return False  # their order counts: "2-3" is not "3-2"
     width = len(truth) + (_SPREAD if len(truth) > 1 else 0)
     return any(
         "and" not in words[start : start + width]
@@ -62,7 +64,9 @@ def _same_place(words: list[str], truth: list[str]) -> bool:
     same = next((group for group in _PLACES if preposition in group), frozenset((preposition,)))
     for start in range(len(words)):
         behind = words[start : start + len(place)]
-        if len(behind) == len(place) and all(same_word(one, own) for one, own in zip(behind, place, strict=True)):
+        if len(behind) == len(place) and all(
+            same_word(one, own) or mean_same(one, own) for one, own in zip(behind, place, strict=True)
+        ):
             before = [word for word in words[max(0, start - 3) : start] if word in RELATIONS - {"of", "to"}]
             if before and before[-1] in same:
                 return True
@@ -72,7 +76,7 @@ def _same_place(words: list[str], truth: list[str]) -> bool:
 def _is(words: list[str], place: int, own: str, question: str) -> bool:
     """Return whether a word means `own`; a synonym or a kind counts only as a noun phrase's last word."""
     word = words[place]
-    if same_word(word, own):
+    if same_word(word, own) or is_derived(word, own):
         return True
     if word in NEUTRAL or word in NEGATORS or any(same_word(word, asked) for asked in words_of(question)):
         return False

@@ -31,8 +31,9 @@ NEUTRAL = word_set(
     actually currently clearly directly visibly appear appears appeared appearing seem seems seemed seeming look looks
     looked looking see sees seen seeing show shows shown showing depict depicts depicted display displays displayed
     contain contains containing include includes including feature features featuring present visible noticeable
-    discernible apparent evident evidence sign signs trace traces indication indications indicate indicates suggest
-    suggests believe think say observe observed existence presence exist exists which who what so then yes indeed such
+    discernible find detect apparent evident evidence sign signs trace traces indication indications indicate indicates
+    suggest suggests believe think say observe observed existence presence exist exists which who what
+    so then yes indeed such
     obvious sort kind form single longer scene image picture photo photograph
     """
 )

@@ -67,6 +67,7 @@ _NAMED_PARTS = {  # longer names before what they hold
 }
 _PAIR = re.compile(r"\b(?:a )?(?:pair|couple) of (?P<things>(?:\w+\s*){1,3})", re.IGNORECASE)
 _PAIRED = re.compile(r"\b(?:shoe|boot|glove|sock|glasses|scissors|pants|trousers|jeans|shorts|earring|goggle)", re.I)
+_ROUNDING = 100  # a number in another unit lies within this part of the truth
 _AMOUNT = re.compile(r"\bhow (?:many|often)\b", re.IGNORECASE)
 
 
@@ -89,6 +90,8 @@ def judge_number(answer: str, truth: str, question: str, tolerance: Tolerance = 
     own = fraction(answer) or _last_fraction(answer)
     if part is None and wanted is not None and own is not None and own.denominator != 1:
         part, answer = _value(wanted), f"{own.numerator}/{own.denominator}"
+    if wanted is not None and wanted.unit == PERCENT and _named_parts(answer):
+        part = _value(wanted)
     if part is not None:
         return _judge_fraction(answer, truth, part)
     if wanted is None:
@@ -130,7 +133,7 @@ def _compare(said: Numeral, wanted: Numeral, question: str, tolerance: Tolerance
         converted = convert(value, said.unit, unit)
         if converted is None:
             return unknown("number", wanted.text, "a number of another unit", said.text)
-        value = converted
+        value = target if _rounds_to(said, unit, converted, target) else converted
     elif _differs_by_scale(said, wanted):
         if said.scaled and not wanted.scaled and not _AMOUNT.search(question) and question.strip():
             value = target  # "3.2 million" of a chart whose axis is in millions
@@ -138,6 +141,13 @@ def _compare(said: Numeral, wanted: Numeral, question: str, tolerance: Tolerance
             return unknown("number", wanted.text, "the same digits in another unit", said.text)
     same = _near(value, target, tolerance)
     return (right if same else wrong)("number", said.text, wanted.text)
+
+
+def _rounds_to(said: Numeral, unit: str, converted: Decimal, target: Decimal) -> bool:
+    """Return whether a number in another unit is the truth up to its own rounding: 394 feet for 120 m."""
+    step = Decimal(1).scaleb(int(said.value.as_tuple().exponent))
+    more = convert(said.value + step / 2, said.unit, unit)
+    return more is not None and abs(converted - target) <= min(abs(more - converted), abs(target) / _ROUNDING)
 
 
 def _near(value: Decimal, wanted: Decimal, tolerance: Tolerance) -> bool:
@@ -152,8 +162,8 @@ def _judge_fraction(answer: str, truth: str, wanted: Fraction) -> Verdict:
     said = fraction(answer)
     if said is None:
         inside = {own for text in re.findall(r"(?<![\d/.])-?\d+\s*/\s*\d+(?![\d/])", answer) if (own := fraction(text))}
-        inside |= {value for name, value in _NAMED_PARTS.items() if re.search(rf"\b{name}\b", answer, re.IGNORECASE)}
-        number = _only_said(answer)
+        inside |= _named_parts(answer)
+        number = None if _named_parts(answer) else _only_said(answer)
         said = inside.pop() if len(inside) == 1 and number is None else number
     if said is None:
         return unknown("number", bare(truth), REFUSAL if is_refusal(answer) else "no fraction could be read")
@@ -166,6 +176,11 @@ def _last_fraction(answer: str) -> Fraction | None:
     """Return the fraction with which a calculation ends: "t = 10/4 = 5/2"."""
     match = _RESULT.search(answer)
     return fraction(match[1]) if match else None
+
+
+def _named_parts(answer: str) -> set[Fraction]:
+    """Return the fractions that a text names in words: "a quarter"."""
+    return {value for name, value in _NAMED_PARTS.items() if re.search(rf"\b{name}\b", answer, re.IGNORECASE)}
 
 
 def _only_said(answer: str) -> Fraction | None:

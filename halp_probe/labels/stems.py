@@ -56,6 +56,7 @@ _IRREGULAR = {
     "stood": "stand",
     "gray": "grey",
 }
+_ADJECTIVE_ENDINGS = ("en", "al", "ese", "ian", "an", "n", "ic", "ish", "ern")
 _NO_ADJECTIVE = frozenset(("party", "county", "bunny", "hobby", "story", "belly", "jelly"))  # not "full of bun"
 
 
@@ -98,6 +99,11 @@ def stem(word: str) -> str:
             word = root[:-1] if re.search(r"([bdgklmnprt])\1$", root) and not root.endswith("ll") else root
             break
     return word[:-1] if len(word) > 3 and word.endswith("e") else word
+
+
+def is_derived(word: str, own: str) -> bool:
+    """Check if a word is an adjective made of the other: wooden of wood, Japanese of Japan, octagonal of octagon."""
+    return len(own) > 3 and word.startswith(own) and word[len(own) :] in _ADJECTIVE_ENDINGS
 
 
 def same_word(one: str, other: str) -> bool:
