@@ -58,17 +58,25 @@ _NO_COUNT = re.compile(
 _LONE = re.compile(r"\b(?:an? )?(?:single|lone|sole|solitary)\s+(?P<things>(?:\w+\s*){1,3})", re.IGNORECASE)
 _ONE_OF = re.compile(r"^\W*(?:only )?one of the\b", re.IGNORECASE)
 _ADDED = re.compile(r"[:;,(—–-]\s*$")
-_NAMED_PARTS = {  # longer names before what they hold
-    "three[ -]quarters?": Fraction(3, 4),
-    "two[ -]thirds?": Fraction(2, 3),
-    "(?<!three )(?<!three-)(?:a |one )?quarter": Fraction(1, 4),
-    "(?:a |one )third": Fraction(1, 3),
-    "half": Fraction(1, 2),
-}
+_NAMED_PARTS = tuple(
+    (re.compile(rf"\b{name}\b", re.IGNORECASE), value)
+    for name, value in (
+        ("three[ -]quarters?", Fraction(3, 4)),
+        ("two[ -]thirds?", Fraction(2, 3)),
+        ("(?<!three )(?<!three-)(?:a |one )?quarter", Fraction(1, 4)),
+        ("(?:a |one )third", Fraction(1, 3)),
+        ("half", Fraction(1, 2)),
+    )
+)
+_WRITTEN_PART = re.compile(r"(?<![\d/.])-?\d+\s*/\s*\d+(?![\d/])")
 _PAIR = re.compile(r"\b(?:a )?(?:pair|couple) of (?P<things>(?:\w+\s*){1,3})", re.IGNORECASE)
 _PAIRED = re.compile(r"\b(?:shoe|boot|glove|sock|glasses|scissors|pants|trousers|jeans|shorts|earring|goggle)", re.I)
 _ROUNDING = 100  # a number in another unit lies within this part of the truth
-_AMOUNT = re.compile(r"\bhow (?:many|often)\b", re.IGNORECASE)
+_ON_AXIS = re.compile(  # what charts show, whose axis may count millions
+    r"\b(?:values?|amount|sales|revenue|profit|exports?|imports?|gdp|population|production|spending|budget|income|price"
+    r"|cost|average|total|bar|line|chart|graph)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -90,10 +98,10 @@ def judge_number(answer: str, truth: str, question: str, tolerance: Tolerance = 
     own = fraction(answer) or _last_fraction(answer)
     if part is None and wanted is not None and own is not None and own.denominator != 1:
         part, answer = _value(wanted), f"{own.numerator}/{own.denominator}"
-    if wanted is not None and wanted.unit == PERCENT and _named_parts(answer):
+    if wanted is not None and wanted.unit == PERCENT and _named_part(answer):
         part = _value(wanted)
     if part is not None:
-        return _judge_fraction(answer, truth, part)
+        return _judge_fraction(answer, truth, part, tolerance)
     if wanted is None:
         return unknown("number", bare(truth), "the ground truth is no number")
     said = _declared_numbers(answer, question)
@@ -123,7 +131,7 @@ def _only_number(truth: str) -> Numeral | None:
 def _compare(said: Numeral, wanted: Numeral, question: str, tolerance: Tolerance) -> Verdict:
     value, target = said.value, wanted.value
     unit = wanted.unit or (unit_asked(question) if said.unit and said.unit != PERCENT else "")
-    if said.unit == PERCENT and wanted.unit != PERCENT and value != target and value == 100 * target:
+    if said.unit == PERCENT and not wanted.unit and value != target and value == 100 * target:
         if "percent" in question.lower() or "%" in question:
             return unknown("number", wanted.text, "the same digits in another unit", said.text)
         value = value / 100
@@ -135,7 +143,7 @@ def _compare(said: Numeral, wanted: Numeral, question: str, tolerance: Tolerance
             return unknown("number", wanted.text, "a number of another unit", said.text)
         value = target if _rounds_to(said, unit, converted, target) else converted
     elif _differs_by_scale(said, wanted):
-        if said.scaled and not wanted.scaled and not _AMOUNT.search(question) and question.strip():
+        if said.scaled and not wanted.scaled and _ON_AXIS.search(question):
             value = target  # "3.2 million" of a chart whose axis is in millions
         else:
             return unknown("number", wanted.text, "the same digits in another unit", said.text)
@@ -157,19 +165,34 @@ def _near(value: Decimal, wanted: Decimal, tolerance: Tolerance) -> bool:
     return abs(value - wanted) <= Decimal(str(tolerance.relative)) * abs(wanted)
 
 
-def _judge_fraction(answer: str, truth: str, wanted: Fraction) -> Verdict:
-    """Judge where truth or answer is a fraction: equal values are right, in fractions, decimals or per cent."""
-    said = fraction(answer)
-    if said is None:
-        inside = {own for text in re.findall(r"(?<![\d/.])-?\d+\s*/\s*\d+(?![\d/])", answer) if (own := fraction(text))}
-        inside |= _named_parts(answer)
-        number = None if _named_parts(answer) else _only_said(answer)
-        said = inside.pop() if len(inside) == 1 and number is None else number
+def _judge_fraction(answer: str, truth: str, wanted: Fraction, tolerance: Tolerance) -> Verdict:
+    """Judge where truth or answer is a fraction: equal values are right, in fractions, decimals or per cent.
+
+    A decimal of two places or more is equal where it is the fraction rounded to them: 0.33 and 33 %, for 1/3.
+    """
+    written = {own for text in _WRITTEN_PART.findall(answer) if (own := fraction(text)) is not None}
+    number = None if written else _only_said(answer)
+    said = _value(number) if number is not None else written.pop() if len(written) == 1 else _named_part(answer)
     if said is None:
         return unknown("number", bare(truth), REFUSAL if is_refusal(answer) else "no fraction could be read")
-    if said != wanted and fraction(truth) is None:
+    exact = said == wanted or (number is not None and _is_rounded(number, wanted))
+    if exact or _near(_decimal(said), _decimal(wanted), tolerance):
+        return right("number", str(said), bare(truth))
+    if number is not None and _is_rounded(number, wanted, places=1):
+        return unknown("number", bare(truth), "a value rounded to one place", str(said))
+    if fraction(truth) is None:
         return unknown("number", bare(truth), "a fraction, where the ground truth is none", str(said))
-    return (right if said == wanted else wrong)("number", str(said), bare(truth))
+    return wrong("number", str(said), bare(truth))
+
+
+def _is_rounded(number: Numeral, wanted: Fraction, places: int = 2) -> bool:
+    """Return whether a decimal of at least this many places is the fraction, rounded to its own."""
+    own = -int(number.value.as_tuple().exponent) + (2 if number.unit == PERCENT else 0)
+    return own >= places and abs(_value(number) - wanted) <= Fraction(1, 2 * 10**own)
+
+
+def _decimal(value: Fraction) -> Decimal:
+    return Decimal(value.numerator) / Decimal(value.denominator)
 
 
 def _last_fraction(answer: str) -> Fraction | None:
@@ -178,14 +201,17 @@ def _last_fraction(answer: str) -> Fraction | None:
     return fraction(match[1]) if match else None
 
 
-def _named_parts(answer: str) -> set[Fraction]:
-    """Return the fractions that a text names in words: "a quarter"."""
-    return {value for name, value in _NAMED_PARTS.items() if re.search(rf"\b{name}\b", answer, re.IGNORECASE)}
+def _named_part(answer: str) -> Fraction | None:
+    """Return the one fraction that a text without digits names in words: "a quarter"; no bound ("over half")."""
+    found = [(match, value) for pattern, value in _NAMED_PARTS for match in pattern.finditer(answer)]
+    bounds = any(_BOUND.search(answer[: match.start()]) for match, _ in found)
+    return None if bounds or len(found) != 1 or re.search(r"\d", answer) else found[0][1]
 
 
-def _only_said(answer: str) -> Fraction | None:
-    found = {_value(number) for number in _declared_numbers(answer) or numerals(answer)}
-    return found.pop() if len(found) == 1 else None
+def _only_said(answer: str) -> Numeral | None:
+    """Return the number that the answer declares, or its only one; None where words name a part ("one quarter")."""
+    found = _declared_numbers(answer) or numerals(answer)
+    return found[0] if len({_value(number) for number in found}) == 1 and _named_part(answer) is None else None
 
 
 def _value(number: Numeral) -> Fraction:
@@ -224,7 +250,8 @@ def _doubt(answer: str, found: Sequence[Numeral], *, counted: bool) -> str:
     """Return why the only number that was found may not be the answer; "" if nothing speaks against it."""
     if any(_BOUND.search(_before(answer, number)) for number in found):
         return "a bound, not a number"
-    if found[-1].end == len(answer) and len(sentences(answer)) > 1 and _ADDED.search(_before(answer, found[-1])[-30:]):
+    listed = len(sentences(answer)) > 1 or len(numerals(answer)) > 1
+    if found[-1].end == len(answer) and listed and _ADDED.search(_before(answer, found[-1])[-30:]):
         return "it ends within a list"
     for sentence in sentences(answer):
         here = [number for number in numerals(sentence) if any(number.value == one.value for one in found)]
