@@ -9,7 +9,7 @@ from halp_probe.labels.negation import strip_scene
 from halp_probe.labels.normalise import bare, sentences
 from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compare_texts, unknown
-from halp_probe.labels.yes_no_words import asks_yes_no, leading_abroad, polarity_of
+from halp_probe.labels.yes_no_words import asks_yes_no, leading_abroad, leading_polarity, polarity_of
 
 _DIGITS = {"1": "yes", "0": "no"}  # of a truth, where the question is a yes/no question
 _SAID = {"yes": "yes", "yeah": "yes", "yep": "yes", "yup": "yes", "no": "no", "nope": "no"}
@@ -27,7 +27,7 @@ _LEADING = re.compile(
     re.I,
 )
 _EMPHATIC = re.compile(  # "Absolutely! The boat …"; "absolutely not"
-    r"\W*(?:absolutely|certainly|definitely|indeed|of course|that(?:'s| is) (?:correct|right|true)|affirmative)"
+    r"\W*(?:absolutely|certainly|definitely|correct|indeed|of course|that(?:'s| is) (?:correct|right|true)|affirmative)"
     r"(?P<not> not)?\s*[.,!]",
     re.I,
 )
@@ -73,10 +73,12 @@ def judge_yes_no(answer: str, truth: str, question: str) -> Verdict:
 def truth_polarity(truth: str, question: str) -> str | None:
     """Return "yes" or "no" for a ground truth that says one ("Yes, there is.", "是"); None for any other.
 
-    1 and 0 say so where the question asks for yes or no.
+    Sentences, 1 and 0 say so where the question asks for yes or no.
     """
     said = polarity_of(truth)
-    return _DIGITS.get(bare(truth)) if said is None and asks_yes_no(question) else said
+    if said is None and asks_yes_no(question):
+        return leading_polarity(truth) or _DIGITS.get(bare(truth))
+    return said
 
 
 def stated_polarities(answer: str, question: str = "") -> set[str]:

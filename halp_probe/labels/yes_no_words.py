@@ -29,11 +29,14 @@ _AUXILIARIES = word_set(
 
 
 def polarity_of(text: str) -> str | None:
-    """Return "yes" or "no" if the whole text is one of their words, or begins with one and a comma; else None."""
+    """Return "yes" or "no" if the whole text is one of their words; else None."""
     word = bare(text)
-    if word in _YES or word in _NO:
-        return "yes" if word in _YES else "no"
-    match = re.match(r"\W*(yes|no)\b\s*[,;.:—–-]", text, re.IGNORECASE)
+    return "yes" if word in _YES else "no" if word in _NO else None
+
+
+def leading_polarity(text: str) -> str | None:
+    """Return "yes" or "no" if a sentence begins with one of the two and a mark ("Yes, there is."); not "No. 5"."""
+    match = re.match(r"\W*(yes|no)\b\s*(?:[,;:—–]|\.(?!\s*\d)|\s-\s)", text, re.IGNORECASE)
     return match[1].lower() if match else None
 
 
