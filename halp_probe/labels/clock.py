@@ -15,6 +15,7 @@ _WORDS = re.compile(
 )
 _WHOLE = re.compile(rf"\b(?P<hour>{_NUMBER}) o'?clock\b", re.IGNORECASE)
 _HALF_DAY = 12 * 60
+_HALF = re.compile(r"(?<=[\d ])([ap])\.?\s?m\b", re.IGNORECASE)
 
 
 def times_of_day(text: str) -> set[int]:
@@ -32,6 +33,12 @@ def is_time_of_day(text: str) -> bool:
     """Return whether the whole text is one time of day."""
     bare = re.sub(r"\s*\b(?:a\.?m|p\.?m)\b\.?", "", text, flags=re.IGNORECASE).strip(" .")
     return any(pattern.fullmatch(bare) for pattern in (_DIGITS, _WORDS, _WHOLE))
+
+
+def half_of_day(text: str) -> str:
+    """Return "a" or "p" for the only half of the day that a text names, as "10:15 pm" does; else ""."""
+    found = {match[1].lower() for match in _HALF.finditer(text)}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _value(word: str) -> int:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 from halp_probe.labels.absence import judge_absence
-from halp_probe.labels.clock import is_time_of_day, times_of_day
+from halp_probe.labels.clock import half_of_day, is_time_of_day, times_of_day
 from halp_probe.labels.lexicon import is_other_compound
 from halp_probe.labels.meaning import means
 from halp_probe.labels.negation import NEGATORS, NEUTRAL, Clause, clauses
@@ -16,7 +16,7 @@ from halp_probe.labels.refusal import is_refusal
 from halp_probe.labels.stems import NUMBER_WORDS, ORDINALS, same_word, singular
 from halp_probe.labels.unordered import judge_list, listed_values
 from halp_probe.labels.unspaced import is_unspaced, judge_unspaced
-from halp_probe.labels.verdict import CONFLICT, REFUSAL, Verdict, compare_texts, right, unknown, wrong
+from halp_probe.labels.verdict import ABSENT, CONFLICT, REFUSAL, Verdict, compare_texts, right, unknown, wrong
 
 _ARTICLES = ("a", "an", "the")
 _NOTHING = frozenset(("none", "nothing", "nobody", "no one"))
@@ -30,6 +30,8 @@ _ASIDE = ("while", "whereas")  # what follows speaks of another thing: "France, 
 _IDIOM = re.compile(
     r"\b(?:you(?:'re| are)|that(?:'s| is)|that sounds|all) right\b|\bright (?:now|away)\b", re.IGNORECASE
 )
+_ASKS_TIME = re.compile(r"\b(?:time|clock|watch|hour|when)\b", re.IGNORECASE)
+_OTHER_MATTER = re.compile(r"\b(?:whether|if|what|which|who|whose|how|why|where)\b", re.IGNORECASE)
 _BE = word_set("is are was were be does do did can")
 
 
@@ -49,8 +51,8 @@ def judge_contains(answer: str, truth: str, question: str) -> Verdict:
     said, wanted = bare(answer), bare(truth)
     if said == wanted:
         return right("contains", said, wanted)
-    if is_time_of_day(plain(truth)) and (times := times_of_day(answer)) and not is_refusal(answer):
-        return _judge_time(times, said, wanted, times_of_day(plain(truth)))
+    if _ASKS_TIME.search(question) and is_time_of_day(plain(truth)) and not is_refusal(answer):
+        return _judge_time(answer, truth)
     if denied_words(truth, question):
         return judge_premise(answer, truth, question)
     stated = _before_doubt(answer)
@@ -67,25 +69,31 @@ def judge_contains(answer: str, truth: str, question: str) -> Verdict:
     return _judge_mentions(_IDIOM.sub(" ", stated), said, truth, question)
 
 
-def _judge_time(times: set[int], said: str, wanted: str, true: set[int]) -> Verdict:
-    if times == true:
-        return right("contains", said, wanted, "says the same time")
-    return (
-        unknown("contains", wanted, CONFLICT, said)
-        if times & true
-        else wrong("contains", said, wanted, "says another time")
+def _judge_time(answer: str, truth: str) -> Verdict:
+    """Judge by the times on a dial that answer and truth name; unknown if one is in the morning, the other is not."""
+    said, wanted = bare(answer), bare(truth)
+    times, true = times_of_day(answer), times_of_day(plain(truth))
+    halves = half_of_day(answer), half_of_day(truth)
+    if not times or (times & true and times != true) or (all(halves) and halves[0] != halves[1]):
+        return unknown("contains", wanted, CONFLICT if times else ABSENT, said)
+    return (right if times == true else wrong)(
+        "contains", said, wanted, f"says {'the same' if times == true else 'another'} time"
     )
 
 
 def _before_doubt(answer: str) -> str:
-    """Return the answer, or what it states in sentences before it says that it does not know; "" if that is nothing."""
+    """Return the answer, without sentences in which it does not know another thing; "" if it doubts this one.
+
+    "It is windy. I can't tell whether it is cold." says that it is windy.
+    """
     if not is_refusal(answer):
         return answer
     kept = []
     for sentence in sentences(answer):
-        if is_refusal(sentence):
-            break
-        kept.append(sentence)
+        if not is_refusal(sentence):
+            kept.append(sentence)
+        elif not kept or not _OTHER_MATTER.search(sentence):
+            return ""
     return "\n".join(kept)
 
 
