@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from difflib import SequenceMatcher
 
-from halp_probe.labels.kinds import another_value, echoed_words, excludes, may_be
-from halp_probe.labels.lexicon import common_ancestors, is_word, may_mean_same, noun_sense
+from halp_probe.labels.kinds import PLAIN_COLOURS, another_value, echoed_words, may_be
+from halp_probe.labels.lexicon import are_opposites, common_ancestors, is_word, may_mean_same, noun_sense
 from halp_probe.labels.negation import NEGATORS, NEUTRAL, RELATIONS, clauses, strip_scene
 from halp_probe.labels.normalise import bare, sentences, word_set, words_of
 from halp_probe.labels.stems import same_word
@@ -32,8 +32,8 @@ _CODE = re.compile(r"(?=\w*\d)(?=\w*[a-z])\w{4,}")  # of letters and digits, as 
 _VAGUE = word_set(  # says little of what somebody does
     """
     playing working standing sitting being looking having doing going getting making taking holding wearing appearing
-    seeming showing
-    posing resting lying waiting moving enjoying using trying performing participating engaging facing leaning smiling
+    seeming showing posing resting lying waiting moving enjoying using trying performing participating engaging facing
+    leaning smiling
     """
 )
 _TOO_GENERAL = (
@@ -49,7 +49,7 @@ def judge_absence(answer: str, said: str, wanted: str, question: str) -> Verdict
         return wrong("contains", said, wanted, denied)
     if len(wanted.split()) > _JUDGEABLE_WORDS:
         return unknown("contains", wanted, "not said in these words", said)
-    if found := another_value(answer, wanted, question):
+    if found := another_value(_relevant(answer, question), wanted, question):
         return wrong("contains", said, wanted, f"names another {found[1]}: {found[0]}")
     if _opposite(answer, wanted, question):
         return wrong("contains", said, wanted, "says the contrary")
@@ -60,6 +60,18 @@ def judge_absence(answer: str, said: str, wanted: str, question: str) -> Verdict
     if thing := _other_thing(answer, wanted, question):
         return wrong("contains", said, wanted, f"names another thing: {thing}")
     return unknown("contains", wanted, ABSENT, said)
+
+
+def _relevant(answer: str, question: str) -> str:
+    """Return the first sentence that takes up a word of the question; the first one, if none does.
+
+    Later ones describe the rest of the picture.
+    """
+    asked = [word for word in words_of(question) if word not in NEUTRAL and word not in RELATIONS and len(word) > 2]
+    parts = sentences(answer) or [""]
+    return next(
+        (part for part in parts if any(same_word(word, own) for word in words_of(part) for own in asked)), parts[0]
+    )
 
 
 def _denies_all(answer: str, question: str) -> str:
@@ -86,7 +98,7 @@ def _opposite(answer: str, wanted: str, question: str) -> bool:
     if len(wanted.split()) != 1:
         return False
     left = _left_over(answer, wanted, question)
-    return any(excludes(word, wanted) for word in left) and not any(may_mean_same(word, wanted) for word in left)
+    return any(are_opposites(word, wanted) for word in left) and not any(may_be(word, wanted) for word in left)
 
 
 def _other_text(answer: str, wanted: str, question: str) -> bool:
@@ -120,7 +132,11 @@ def _other_thing(answer: str, wanted: str, question: str) -> str:
         return ""
     name = " ".join(left)
     thing, true = name if is_word(name) else left[-1], wanted.split()[-1]
-    if thing in _EMPTY or true in _EMPTY or any(may_be(one, other) for one in left for other in wanted.split()):
+    if (
+        _EMPTY & {thing, true}
+        or thing in PLAIN_COLOURS
+        or any(may_be(one, other) for one in left for other in wanted.split())
+    ):
         return ""
     if thing.endswith("ing") and true.endswith("ing") and not _VAGUE & {thing, true}:
         return thing

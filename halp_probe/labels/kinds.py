@@ -45,9 +45,8 @@ _LISTED = MappingProxyType(
         "shape": "circle square triangle star pentagon hexagon octagon heart cross",
         "day of the week": "monday tuesday wednesday thursday friday saturday sunday",
         "season": "spring summer autumn/fall winter",
-        "direction": (
-            "left/leftward/leftwards right/rightward/rightwards up/upward/upwards/top down/downward/downwards/bottom"
-        ),
+        "side": "left/leftward/leftwards right/rightward/rightwards",
+        "height": "up/upward/upwards/top down/downward/downwards/bottom",
         "point of the compass": "north/northern south/southern east/eastern west/western",
         "weather": "sunny/clear rainy/raining/rain snowy/snowing/snow cloudy/overcast foggy/misty stormy",
         "material": (
@@ -126,8 +125,9 @@ _NEAR = tuple(
         ),
     )
 )
+_COLOUR = "colour"
 _SHADES = word_set("light dark pale bright deep navy sky royal baby hot neon pastel")
-_PLAIN_COLOURS = word_set("red orange yellow green blue purple pink brown black white grey gray")
+PLAIN_COLOURS = word_set("red orange yellow green blue purple pink brown black white grey gray")
 _REACH = 3  # words over which a negation excludes a value
 
 
@@ -140,12 +140,14 @@ def another_value(answer: str, wanted: str, question: str) -> tuple[str, str] | 
     asked = echoed_words(question, wanted)
     said = [one for one in _phrases(words_of(answer)) if not any(same_word(one, word) for word in asked)]
     for truth in _phrases(words_of(wanted)):
-        kind = kind_of(truth)
-        if kind is None or any(may_be(one, truth) for one in said):
+        kinds = _kinds(truth)
+        if len(kinds) > 1 and "colo" not in question.lower():
+            kinds.discard(_COLOUR)  # the fruit, of "orange"
+        if any(may_be(one, truth) for one in said):
             continue
-        for one in said:
-            if _share_kind(one, truth):
-                return one, kind
+        for one in said if _COLOUR in kinds else (one for one in said if one not in PLAIN_COLOURS):
+            if (shared := kinds & _kinds(one)) and _differ(one, truth):
+                return one, min(shared)
     return None
 
 
@@ -155,28 +157,34 @@ def echoed_words(question: str, wanted: str) -> list[str]:
     return [] if any(same_word(own, word) for own in words_of(wanted) for word in asked) else asked
 
 
-def kind_of(word: str) -> str | None:
-    """Return the kind of which a word is a value; None if it is of none."""
-    if word in _LISTED_AS:
-        return _LISTED_AS[word][0]
-    return next((kind for kind, roots in _ROOTS.items() if is_word(word) and falls_under(word, roots)), None)
-
-
 def excludes(one: str, other: str) -> bool:
     """Return whether two words are values of one kind that nothing can both be, or antonyms."""
-    return not may_be(one, other) and (_share_kind(one, other) or are_opposites(one, other))
+    if may_be(one, other):
+        return False
+    return (share_kind(one, other) and _differ(one, other)) or are_opposites(one, other)
 
 
-def _share_kind(one: str, other: str) -> bool:
-    if one in _LISTED_AS and other in _LISTED_AS:
-        (kind, place), (same, there) = _LISTED_AS[one], _LISTED_AS[other]
-        return kind == same and place != there
-    return any(falls_under(one, roots) and falls_under(other, roots) for roots in _ROOTS.values())
+def share_kind(one: str, other: str) -> bool:
+    """Return whether two words are values of one kind."""
+    return bool(_kinds(one) & _kinds(other))
+
+
+def _kinds(word: str) -> set[str]:
+    """Return the kinds of which a word is a value: of colours and fruit, for "orange"."""
+    listed = {_LISTED_AS[word][0]} if word in _LISTED_AS else set()
+    return listed | {kind for kind, roots in _ROOTS.items() if is_word(word) and falls_under(word, roots)}
+
+
+def _differ(one: str, other: str) -> bool:
+    """Return whether two values of a kind differ; two that are listed do if they stand for different values."""
+    if one in _LISTED_AS and other in _LISTED_AS and _LISTED_AS[one][0] == _LISTED_AS[other][0]:
+        return _LISTED_AS[one] != _LISTED_AS[other]
+    return True
 
 
 def may_be(one: str, other: str) -> bool:
     """Return whether one word may be used for what the other names."""
-    if {one, other} <= _PLAIN_COLOURS:
+    if {one, other} <= PLAIN_COLOURS:
         return {one, other} == {"grey", "gray"} or one == other
     if same_word(one, other) or may_mean_same(one, other) or is_derived(one, other) or is_derived(other, one):
         return True

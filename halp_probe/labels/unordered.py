@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from halp_probe.labels.kinds import another_value, excludes, kind_of
+from halp_probe.labels.kinds import another_value, excludes, share_kind
 from halp_probe.labels.normalise import plain, words_of
 from halp_probe.labels.verdict import ABSENT, Verdict, right, unknown, wrong
 
@@ -37,8 +37,7 @@ def judge_list(answer: str, truth: str, question: str, said: frozenset[str]) -> 
 def _is_another(word: str, values: list[str], question: str) -> bool:
     if word in words_of(question) or any(word in words_of(value) for value in values):
         return False
-    kinds = {kind_of(value) for value in values}
-    return len(kinds) == 1 and kind_of(word) in kinds - {None} and all(excludes(word, value) for value in values)
+    return all(share_kind(word, value) and excludes(word, value) for value in values)
 
 
 def _without(answer: str, said: frozenset[str]) -> str:
