@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What is asked, and what the benchmark says of how it is judged."""
+    """Questions of a study, and what their benchmark says of how answers are judged."""
 
     task_input: TaskInput[Sample, str]
     name: str  # of the benchmark, or of the table's file

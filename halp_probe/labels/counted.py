@@ -1,4 +1,4 @@
-"""What a question wants counted or measured, and which numbers of an answer are about it."""
+"""Things that a question wants counted, and the numbers of an answer that are about them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _EARLIEST, _LATEST = 1000, 2999
 
 @dataclass(frozen=True)
 class Thing:
-    """What a question wants counted: words of its name, the head last, and whether it asks for a part of them."""
+    """Thing that a question wants counted: words of its name, the head last, and whether a part of them is asked."""
 
     words: tuple[str, ...]
     partitive: bool

@@ -1,4 +1,4 @@
-r"""What an answer declares to be its answer: \boxed{…}, "Final answer: …", "The answer is …"."""
+r"""Texts that an answer declares to be its answer: \boxed{…}, "Final answer: …", "The answer is …"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table of labels rests on: counts by rule and by column, what absence decided, and which way it leans."""
+"""Report on what a table of labels rests on: counts by rule and by column, what absence decided, and which way it leans."""
 
 from __future__ import annotations
 

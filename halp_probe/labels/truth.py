@@ -1,4 +1,4 @@
-"""What a ground truth accepts: one text, several ("a; b", a JSON or Python list), or that there is no answer."""
+"""Answers that a ground truth accepts: one text, several ("a; b", a JSON or Python list), or that there is no answer."""
 
 from __future__ import annotations
 

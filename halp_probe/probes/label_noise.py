@@ -1,4 +1,4 @@
-"""What noise in the labels does to an AUROC: bounds over the unknown labels, and a correction for the wrong ones.
+"""Effect of noise in the labels on an AUROC: bounds over the unknown labels, and a correction for the wrong ones.
 
 Legend: N labelled rows, U unknown ones, K folds.
 """
@@ -45,7 +45,7 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelNoise:
-    """What is known of the labels' noise and its effect. `bounds`: by probe, empty without unknown rows.
+    """Knowledge of the labels' noise and of its effect. `bounds`: by probe, empty without unknown rows.
 
     `corrected`: the headline's AUROC if labels err as `errors` say; None without a check by hand.
     """
