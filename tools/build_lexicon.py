@@ -44,9 +44,9 @@ def main(folder: Path) -> None:
     lines = [f"{lemma}\t{' '.join(number[sense] for sense in senses)}" for lemma, senses in sorted(words.items())]
     lines.append("")
     for synset in sorted(used):
-        parents, opposites = (" ".join(number[one] for one in some if one in number) for some in links[synset])
-        if parents or opposites:
-            lines.append(f"{number[synset]}\t{parents}\t{opposites}")
+        above, against = (" ".join(number[one] for one in some if one in number) for some in links[synset])
+        if above or against:
+            lines.append(f"{number[synset]}\t{above}\t{against}")
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
     print(f"{len(words)} words, {len(used)} synsets, {OUT.stat().st_size} bytes")

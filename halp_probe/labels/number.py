@@ -81,7 +81,7 @@ _ON_AXIS = re.compile(  # what charts show, whose axis may count millions
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a number may lie from the truth: `relative` to it (0.05 = 5 %), or equal when rounded to `decimals`."""
+    """Distance that a number may have from the truth: `relative` to it (0.05 = 5 %), or none at so many `decimals`."""
 
     relative: float = 0.0
     decimals: int | None = None

@@ -1,4 +1,4 @@
-"""Report on what a table of labels rests on: counts by rule and by column, what absence decided, and which way it leans."""
+"""Report on a table of labels: counts by rule and by column, what absence decided, and which way it leans."""
 
 from __future__ import annotations
 

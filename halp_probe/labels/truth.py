@@ -1,4 +1,4 @@
-"""Answers that a ground truth accepts: one text, several ("a; b", a JSON or Python list), or that there is no answer."""
+"""Answers that a ground truth accepts: one text, several ("a; b", a JSON or Python list), or none at all."""
 
 from __future__ import annotations
 

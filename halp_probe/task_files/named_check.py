@@ -26,7 +26,7 @@ _LARGE = 0.25  # share of the rows in one unit, beyond which folds cannot be eve
 
 @dataclass
 class Check:
-    """What was found: `facts` (name, value), `warnings` of what is not the whole, and `errors` that forbid its use."""
+    """Findings: `facts` (name, value), `warnings` of what is not the whole, and `errors` that forbid its use."""
 
     facts: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

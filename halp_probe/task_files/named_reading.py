@@ -22,7 +22,7 @@ _NOT_AS_PUBLISHED = (TypeError, ValueError, AttributeError, KeyError, IndexError
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a benchmark's pictures and fields are found.
+    """Ways to find a benchmark's pictures and fields.
 
     `images_dir`: the folder of pictures, None to look below the data root; `pictures_dir`: the folder for those that
     its files hold or that are fetched, None for nowhere; `columns`: our names of fields, for `lmms-eval`.
