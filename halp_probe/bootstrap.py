@@ -71,6 +71,17 @@ def interval(
     return Estimate(value=value, low=float(low), high=float(high), note=note)
 
 
+def p_value(value: float, draws: np.ndarray, clusters: int, spread: float = 1.0) -> float:
+    """Return the two-sided p-value of `value` = 0 by the t test that the interval is of; nan where there is none."""
+    finite = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or 2 * len(finite) <= len(draws) or len(finite) < 2 or clusters < 2:
+        return float("nan")
+    deviation = float(finite.std(ddof=1)) * spread
+    if deviation == 0:
+        return 1.0 if value == 0 else 0.0
+    return float(2 * student.sf(abs(value) / deviation, clusters - 1))
+
+
 def image_draws(images: np.ndarray, draws: Draws) -> Iterator[np.ndarray]:
     """Yield blocks [b, N] of B draws in all: how often each row's image was drawn; `images` [N]."""
     codes = np.unique(images, return_inverse=True)[1]

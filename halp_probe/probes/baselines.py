@@ -39,7 +39,18 @@ class Baseline:
     name: str
     score: np.ndarray
     note: str = ""
-    models: np.ndarray | None = None  # [K, N] as in CrossFit; None for a score that is not fitted
+    fit: CrossFit | None = None  # None for a score that is not fitted
+    early: bool = True  # known before the first token of the answer
+
+    @property
+    def models(self) -> np.ndarray | None:
+        """Scores [K, N] of all rows by the model of each fold; None for a score that is not fitted."""
+        return None if self.fit is None else self.fit.models
+
+    @property
+    def known(self) -> bool:
+        """True if every row that a fold could be judged by has a score."""
+        return bool(np.isfinite(self.score).any())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +61,9 @@ class _BaselineFitter:
     folds: Folds
     sets: TrainingSets
 
-    def baseline(self, name: str, fit: Fitter, X: np.ndarray, note: str = "") -> Baseline:
+    def baseline(self, name: str, fit: Fitter, X: np.ndarray, note: str = "", *, early: bool = True) -> Baseline:
         found = cross_fit(fit(X, self.y, self.sets.train), self.y, self.folds, self.sets)
-        return Baseline(name=name, score=found.score, note=note, models=found.models)
+        return Baseline(name=name, score=found.score, note=note, fit=found, early=early)
 
 
 def baselines(rows: LabelledRows, folds: Folds, sets: TrainingSets, fits: dict[str, CrossFit]) -> list[Baseline]:
@@ -77,13 +88,15 @@ def _image_alone(rows: LabelledRows, fits: dict[str, CrossFit]) -> Baseline:
     if name is None:
         return _missing(IMAGE_ALONE, rows, f"neither {VISION_ONLY} nor {VISION_ENCODER} is among the representations")
     note = f"the probe of {name}, which has not seen the question"
-    return Baseline(name=IMAGE_ALONE, score=fits[name].score, note=note, models=fits[name].models)
+    return Baseline(name=IMAGE_ALONE, score=fits[name].score, note=note, fit=fits[name])
 
 
 def _confidence(column: str, rows: LabelledRows, sign: int, note: str = "") -> Baseline:
     """Return a number that the model gave itself, with the sign that makes higher riskier."""
     gap = _gap(column, rows)
-    return _missing(column, rows, gap) if gap else Baseline(name=column, score=sign * rows.numbers[column], note=note)
+    if gap:
+        return _missing(column, rows, gap)
+    return Baseline(name=column, score=sign * rows.numbers[column], note=note, early=note != _AFTER)
 
 
 def _answer_length(rows: LabelledRows, fitter: _BaselineFitter) -> Baseline:
@@ -91,7 +104,8 @@ def _answer_length(rows: LabelledRows, fitter: _BaselineFitter) -> Baseline:
     if gap:
         return _missing(ANSWER_LENGTH, rows, gap)
     note = f"{_AFTER}; whether long or short answers are riskier is learnt on the training folds"
-    return fitter.baseline(ANSWER_LENGTH, linear((1.0,)), np.log1p(rows.numbers[ANSWER_TOKENS])[:, None], note)
+    length = np.log1p(rows.numbers[ANSWER_TOKENS])[:, None]
+    return fitter.baseline(ANSWER_LENGTH, linear((1.0,)), length, note, early=False)
 
 
 def _gap(column: str, rows: LabelledRows) -> str:

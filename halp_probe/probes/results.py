@@ -5,13 +5,14 @@ Legend: N rows, T of them tested, K folds, B bootstrap draws.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from halp_probe.bootstrap import Draws, Estimate
+from halp_probe.probes.added import AND_PROBE, SELECTED_BASELINE, AddedScores
 from halp_probe.probes.controls import RANDOM_BY_IMAGE, Control
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds
@@ -33,12 +34,13 @@ class Result:
     """Result of one score: how well it separates hallucinated from right answers."""
 
     name: str
-    kind: str  # selected, representation, baseline or control
+    kind: str  # selected, representation, fused, selected_baseline, baseline, baseline_stack or control
     auroc: Estimate
     measures: Mapping[str, Estimate] = field(default_factory=dict)  # the others of MEASURES
     selected_in: int | None = None  # folds that chose it, of a representation
     chosen: tuple[float, ...] = ()  # candidate of each fold
     spread: float = 1.0  # by which the bootstrap's standard deviation is multiplied in intervals: see refit_spread
+    most_chosen: str = ""  # what the most folds chose, of a selected baseline
     note: str = ""  # why a number is missing, or what it means
 
     @property
@@ -55,7 +57,28 @@ class Result:
     def title(self) -> str:
         """Name in words."""
         words = (self.position or self.name).replace("_", " ")
+        if self.most_chosen:
+            words = f"{words} ({self.most_chosen.replace('_', ' ')})"
         return words if self.layer is None else f"{words}, layer {self.layer}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Added:
+    """What the selected probe adds to a stack of baselines, in AUROC."""
+
+    stack: str  # all_baselines or early_baselines
+    baselines: tuple[str, ...]
+    without: Estimate
+    with_probe: Estimate
+    gain: Estimate  # paired
+    p_value: float  # two-sided, of no gain
+
+    @property
+    def verdict(self) -> str:
+        """`adds`, `adds nothing that shows`, or `takes away`, by the interval of the gain."""
+        if self.gain.low > 0:
+            return "adds"
+        return "takes away" if self.gain.high < 0 else "adds nothing that shows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +88,7 @@ class Judgement:
     results: tuple[Result, ...]  # the selected probe, representations in reading order, baselines, controls
     scores: Mapping[str, np.ndarray]  # name -> [N] out-of-fold score, controls left out
     judged: Mapping[str, Mapping[str, MeasuredScore]]  # measure -> name -> on the same draws
+    added: tuple[Added, ...] = ()  # to all baselines, then to those known before the first token; none without folds
     n: int  # T
     n_positive: int
     n_images: int
@@ -85,7 +109,9 @@ class Judgement:
 
     @property
     def best_baseline(self) -> Result | None:
-        """Baseline with the highest AUROC; None where no baseline has one."""
+        """Baseline chosen inside the training folds; without inner folds the one with the highest AUROC, or None."""
+        if selected := self.of_kind("selected_baseline"):
+            return selected[0]
         known = [result for result in self.of_kind("baseline") if np.isfinite(result.auroc.value)]
         return _best(known) if known else None
 
@@ -98,9 +124,10 @@ def judge_sweep(sweep: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) ->
     """Judge everything by AUROC and its companions, with intervals on the same bootstrap draws."""
     scores = {SELECTED: sweep.selected.score} if sweep.selected else {}
     scores |= {name: fit.score for name, fit in sweep.fits.items()}
+    scores |= {name: fit.score for name, fit in sweep.further.items()}
     scores |= {baseline.name: baseline.score for baseline in sweep.baselines}
     models = {SELECTED: sweep.selected.models} if sweep.selected else {}
-    models |= {name: fit.models for name, fit in sweep.fits.items()}
+    models |= {name: fit.models for name, fit in (sweep.fits | sweep.further).items()}
     models |= {baseline.name: baseline.models for baseline in sweep.baselines if baseline.models is not None}
     spreads = {name: spread(each, rows.y) for name, each in models.items()}
     tested, here = rows.take_tested(folds), folds.tested
@@ -126,17 +153,43 @@ def judge_sweep(sweep: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) ->
     for name, fit in sweep.fits.items():
         chosen_in = None if counts is None else counts[name]
         results.append(result(name, "representation", reasons, selected_in=chosen_in, chosen=fit.chosen))
+    results += [result(name, "fused", reasons, chosen=fit.chosen) for name, fit in sweep.fused.items()]
+    if sweep.added and sweep.added.selected:
+        chosen_baselines = sweep.added.counts
+        note = ", ".join(f"{name} in {times} folds" for name, times in chosen_baselines.most_common())
+        top = next(iter(chosen_baselines), "")
+        results.append(result(SELECTED_BASELINE, "selected_baseline", [note, *reasons], most_chosen=top))
     results += [result(baseline.name, "baseline", [baseline.note, *reasons]) for baseline in sweep.baselines]
+    if sweep.added:
+        results += [
+            result(name, "baseline_stack", reasons, chosen=fit.chosen) for name, fit in sweep.added.stacks.items()
+        ]
     whole = judged["auroc"][sweep.leading].value
     results += [_control(control, whole, rows.image_codes, draws) for control in sweep.controls]
     return Judgement(
         results=tuple(results),
         scores=scores,
         judged=judged,
+        added=tuple(_added(sweep.added, judged["auroc"])) if sweep.added else (),
         n=len(tested),
         n_positive=int(tested.y.sum()),
         n_images=len(np.unique(tested.images)),
     )
+
+
+def _added(scores: AddedScores, judged: Mapping[str, MeasuredScore]) -> Iterator[Added]:
+    for name, members in scores.names.items():
+        if not members:
+            continue
+        without, with_probe = judged[name], judged[name + AND_PROBE]
+        yield Added(
+            stack=name,
+            baselines=members,
+            without=without.estimate,
+            with_probe=with_probe.estimate,
+            gain=with_probe.minus(without),
+            p_value=with_probe.p_value(without),
+        )
 
 
 def _control(control: Control, whole: float, images: np.ndarray, draws: Draws) -> Result:

@@ -19,6 +19,7 @@ from halp_probe.probes.findings import Finding, findings
 from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
 from halp_probe.probes.fitting.splits import Folds, fixed_folds, folds_of, study_folds
+from halp_probe.probes.fusion.names import FUSIONS
 from halp_probe.probes.judging.groups import GroupResults, by_group
 from halp_probe.probes.label_noise import LabelErrors, LabelNoise, label_noise
 from halp_probe.probes.names import LINEAR
@@ -54,6 +55,9 @@ class Design:
         Column of the table that says which fold tests each row, such as `fold` of a benchmark; None: by image.
     bootstrap
         Draws of images for each interval.
+    fusion
+        Ways to fuse the probes of all representations: `stack`, `mean`, `concat`, `difference`; each also together with
+        the model's own confidence.
     calibration
         `platt`, `isotonic` or `none`.
     preset
@@ -77,6 +81,7 @@ class Design:
     folds: int = 5
     fold_column: str | None = None
     bootstrap: int = 1000
+    fusion: tuple[str, ...] = FUSIONS
     calibration: str = "platt"
     preset: str | None = None
     seed: int = 0
@@ -220,6 +225,7 @@ def study(
             calibration=design.calibration,
             seed=design.seed,
             unknown=unknown,
+            fusion=design.fusion,
             progress=report,
         )
     judgement = judge_sweep(sweep_result, rows, folds, design.draws)

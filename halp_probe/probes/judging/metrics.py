@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from halp_probe.bootstrap import PATCHY, Draws, Estimate, image_draws, interval, join_notes
+from halp_probe.bootstrap import PATCHY, Draws, Estimate, image_draws, interval, join_notes, p_value
 from halp_probe.probes.judging.intervals import MOST_SPREAD
 from halp_probe.probes.judging.measures import MEASURES, Measure
 from halp_probe.probes.judging.rows import Rows
@@ -46,6 +46,11 @@ class MeasuredScore:
         note = join_notes(self.note, other.note)
         draws, spread = self.draws - other.draws, max(self.spread, other.spread)
         return interval(self.value - other.value, draws, clusters, bounded=False, note=note, spread=spread)
+
+    def p_value(self, other: MeasuredScore) -> float:
+        """Return the two-sided p-value of the paired difference being 0."""
+        clusters, spread = min(self.clusters, other.clusters), max(self.spread, other.spread)
+        return p_value(self.value - other.value, self.draws - other.draws, clusters, spread)
 
 
 def auroc(score: np.ndarray, y: np.ndarray) -> float:

@@ -1,0 +1,90 @@
+"""What a probe adds to baselines: a stack of all of them with and without the probe, on the same folds.
+
+Legend: N rows, K folds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from halp_probe.probes.baselines import Baseline
+from halp_probe.probes.fitting.splits import Folds
+from halp_probe.probes.fusion.fusing import choose
+from halp_probe.probes.fusion.stacking import ScoreColumn, stack
+from halp_probe.probes.judging.metrics import auroc
+from halp_probe.probes.nested import CrossFit
+
+ALL_BASELINES, EARLY_BASELINES = "all_baselines", "early_baselines"
+SELECTED_BASELINE = "selected_baseline"
+AND_PROBE = "_and_probe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddedScores:
+    """Stacks of baselines, each without and with the selected probe, and the baseline that is chosen as a probe is."""
+
+    stacks: Mapping[str, CrossFit]  # `all_baselines`, `all_baselines_and_probe`, `early_baselines`, …
+    names: Mapping[str, tuple[str, ...]]  # of the baselines in `all_baselines` and in `early_baselines`
+    selected: CrossFit | None  # the baseline chosen for each fold by its training rows; None without baselines
+    chosen: tuple[str, ...]  # [K] its name in each fold; "" where none could be chosen
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Number of folds in which each baseline was chosen."""
+        return Counter(name for name in self.chosen if name)
+
+
+def added_scores(
+    baselines: Sequence[Baseline], fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds
+) -> AddedScores:
+    """Fit the stacks; `y` [N] of 0 and 1, `fits` the probes of the representations, of which one is chosen by fold.
+
+    Early baselines are those known before the answer's first token, as the probe is.
+    """
+    known = [baseline for baseline in baselines if baseline.known]
+    kinds = {ALL_BASELINES: known, EARLY_BASELINES: [baseline for baseline in known if baseline.early]}
+    probe = ScoreColumn.of_fit(choose(fits, y, folds))
+    stacks = {}
+    for name, members in kinds.items():
+        if members:
+            columns = [_column(baseline, folds) for baseline in members]
+            stacks[name] = stack(columns, y, folds)[0]
+            stacks[name + AND_PROBE] = stack([*columns, probe], y, folds)[0]
+    selectable = {baseline.name: baseline.fit or _as_fit(baseline, y, folds) for baseline in known}
+    selected = choose(selectable, y, folds) if known else None
+    names = list(selectable)
+    return AddedScores(
+        stacks=stacks,
+        names={name: tuple(each.name for each in members) for name, members in kinds.items()},
+        selected=selected,
+        chosen=() if selected is None else tuple(names[c] if c >= 0 else "" for c in selected.candidate),
+    )
+
+
+def _column(baseline: Baseline, folds: Folds) -> ScoreColumn:
+    if baseline.fit is not None:
+        return ScoreColumn.of_fit(baseline.fit)
+    return ScoreColumn.of_number(baseline.score, folds.count)
+
+
+def _as_fit(baseline: Baseline, y: np.ndarray, folds: Folds) -> CrossFit:
+    """Return a score that is not fitted as if it had been, judged on the training folds of each fold."""
+    judging = [k for k in range(folds.count) if k not in folds.unjudged]
+    each = {k: auroc(baseline.score[folds.fold == k], y[folds.fold == k]) for k in judging}
+    inner = [np.mean([each[j] for j in judging if j != k] or [np.nan]) for k in range(folds.count)]
+    every = np.tile(baseline.score, (folds.count, 1))
+    return CrossFit(
+        score=baseline.score,
+        models=every,
+        candidates=(np.nan,),
+        candidate=np.zeros(folds.count, dtype=int),
+        inner_auroc=np.array(inner),
+        inner_score=every,
+        final=None,
+        final_auroc=float(np.mean(list(each.values()))),
+        final_score=baseline.score,
+    )

@@ -1,0 +1,1 @@
+"""Fusion of several probes into one: a stack, their mean, joint components, differences of states."""
