@@ -10,22 +10,52 @@ the mean of what was found.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from probes_fake import FakeShards, labels_of
-
 from halp_probe.bootstrap import Estimate
 from halp_probe.probes.added import ALL_BASELINES
-from halp_probe.probes.fusion.names import FUSIONS, fused_name
+from halp_probe.probes.fusion.names import fused_name
 from halp_probe.probes.judging.metrics import auroc
+from halp_probe.probes.names import FUSIONS
 from halp_probe.probes.study import Design, Study, study
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlantedShards:
+    """Questions in memory; what a study reads of shards."""
+
+    question_ids: tuple[str, ...]
+    arrays: dict[str, np.ndarray]
+    texts: dict[str, list[str]]
+    columns: dict[str, np.ndarray]
+    attributes: dict[str, Any] = field(default_factory=lambda: {"model_name": "planted"})
+
+    @property
+    def representations(self) -> tuple[str, ...]:
+        return tuple(self.arrays)
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        return tuple(self.texts)
+
+    def has(self, name: str) -> bool:
+        return name in self.texts or name in self.columns
+
+    def text(self, name: str) -> list[str]:
+        return self.texts[name]
+
+    def numbers(self, name: str) -> np.ndarray:
+        return self.columns[name]
+
+    def vectors(self, representation: str) -> np.ndarray:
+        return self.arrays[representation]
+
 
 PER_IMAGE, WIDTH, LAYERS = 3, 12, (0, 7, 14, 21)
 
@@ -44,13 +74,14 @@ def planted_study(weights: Mapping[str, float], seed: int) -> Study:
         vectors[7] = (4.4 * shared + split)[:, None] + 0.1 * vectors[7]
         vectors[14] = (-4.4 * shared + split)[:, None] + 0.1 * vectors[14]
     images = [str(row // PER_IMAGE) for row in range(n)]
-    shards = FakeShards(
+    shards = PlantedShards(
         question_ids=tuple(f"q{row}" for row in range(n)),
         arrays={f"query_token_representation/layer_{k}": v.astype(np.float32) for k, v in vectors.items()},
         texts={"image_id": images, "image_sha256": [f"{image:0>64}" for image in images]},
         columns={"first_token_entropy": entropy},
     )
-    return study(shards, labels_of(shards, y), Design(bootstrap=400, seed=seed))
+    labels: dict[str, int | None] = {q: int(label) for q, label in zip(shards.question_ids, y, strict=True)}
+    return study(shards, labels, Design(bootstrap=400, seed=seed))
 
 
 def optimum(weights: Mapping[str, float], known: tuple[str, ...]) -> float:

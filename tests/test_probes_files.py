@@ -137,7 +137,7 @@ def test_tensors_of_another_probe_are_refused(stem):
     ("change", "message"),
     [
         ({"format": "other"}, "is not a probe"),
-        ({"format_version": 3}, "has version 3, this halp_probe reads up to 2"),
+        ({"format_version": 4}, "has version 4, this halp_probe reads up to 3"),
         ({"kind": "tree"}, "unknown kind 'tree'"),
         ({"kind": ["linear"]}, "unknown kind"),
         ({"kind": "mlp"}, "do not hold a mlp probe"),

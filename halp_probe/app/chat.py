@@ -114,9 +114,7 @@ def _risk_by_layer(turn: Turn, active: ActiveModel, newest: bool) -> None:
     if assessment is None or len(assessment.risks) < 2:
         return
     readings = [
-        Reading(
-            representation=str(active.probes[name].metadata["representation"]), risk=risk, decides=name == assessment.by
-        )
+        Reading(representation=active.probes[name].title, risk=risk, decides=name == assessment.by)
         for name, risk in assessment.risks.items()
     ]
     with st.expander("Risk by layer: where in the model it can be read", expanded=newest):

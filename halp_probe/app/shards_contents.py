@@ -113,21 +113,23 @@ def riskiest(contents: ShardsContents, probe: SavedProbe, count: int) -> Riskies
 
     Raises InputError when the probe reads other states than these.
     """
-    shards, representation = contents.shards, str(probe.metadata.get("representation"))
+    shards = contents.shards
     check_same_states(probe.metadata, shards.attributes)
-    if representation not in shards.representations:
+    missing = [name for name in probe.inputs if name not in shards.representations and not shards.has(name)]
+    if missing:
         raise InputError(
-            f"the probe reads {representation}, which these shards do not have; choose a probe of one of "
+            f"the probe reads {missing[0]}, which these shards do not have; choose a probe of one of "
             f"{', '.join(shards.representations)}"
         )
-    vectors = shards.vectors(representation)  # [N, D]
-    if vectors.shape[1] != probe.width:
-        raise InputError(
-            f"the probe reads vectors of width {probe.width}, {representation} of these shards has {vectors.shape[1]}: "
-            "it belongs to another model; choose one that was trained on this one"
-        )
-    complete = np.flatnonzero(np.isfinite(vectors).all(axis=1))
-    risk = probe.risk(vectors[complete]) if len(complete) else np.empty(0)
+    for name, width in probe.widths.items():
+        if not shards.has(name) and (here := shards.vectors(name).shape[1]) != width:
+            raise InputError(
+                f"the probe reads vectors of width {width}, {name} of these shards has {here}: it belongs to another "
+                "model; choose one that was trained on this one"
+            )
+    risk = probe.risk_of(shards)  # [N]
+    complete = np.flatnonzero(np.isfinite(risk))
+    risk = risk[complete]
     order = np.argsort(-risk, kind="stable")[: max(count, 0)]
     rows = _rows(contents, complete[order].tolist())
     return Riskiest(

@@ -88,7 +88,7 @@ def _choose_decisive_probe(active: ActiveModel) -> str:
         return "".join(names)
 
     def words(name: str) -> str:
-        read = place(str(active.probes[name].metadata["representation"]))
+        read = place(active.probes[name].title)
         return f"★ {read}" if name == SELECTED_STEM else read
 
     first = names.index(decisive_probe(names))

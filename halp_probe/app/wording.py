@@ -32,9 +32,9 @@ def percent(share: float, beside: float | None = None) -> str:
 
 
 def place(representation: str) -> str:
-    """Return what a probe reads, such as `layer 5, end of the question`."""
+    """Return what a probe reads, such as `layer 5, end of the question`; the name of a fused probe in words."""
     layer = layer_of(representation)
-    where = PLACES[representation.split("/")[0]]
+    where = PLACES.get(representation.split("/")[0], representation.replace("_", " "))
     return where if layer is None else f"layer {layer}, {where}"
 
 

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from halp_probe.probes.card import check_same_states
     from halp_probe.probes.features import join
     from halp_probe.probes.files import load_probe, set_threshold
+    from halp_probe.probes.fusion.names import NUMBERS
     from halp_probe.probes.judging.calibration import threshold_for, threshold_for_coverage
     from halp_probe.scoring.abstention import controlled_threshold
     from halp_probe.shards.reader import open_shards
@@ -45,10 +46,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--confidence goes with --max-error")
     probe, shards = load_probe(args.probe), open_shards(args.shards)
     check_same_states(probe.metadata, shards.attributes)
-    representation = probe.metadata["representation"]
-    rows = join(shards, read_labels(args.labels), [representation])
+    rows = join(shards, read_labels(args.labels), [name for name in probe.inputs if name not in NUMBERS])
     trained_on = _check_held_out(probe, rows.images, args.confidence)
-    risk = probe.risk(rows.vectors(shards, representation))  # [N]
+    risk = probe.risk_of(shards)[rows.index]  # [N]
     if args.min_coverage is not None:
         threshold = threshold_for_coverage(risk, rows.y, args.min_coverage)
     elif args.confidence is None:

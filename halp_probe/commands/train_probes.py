@@ -11,7 +11,7 @@ from halp_probe.commands.arguments import at_least_two, not_negative, positive_n
 from halp_probe.commands.image_flags import add_link_argument
 from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.names import KINDS, LINEAR, WITH_STRENGTHS
+from halp_probe.probes.names import FUSIONS, KINDS, LINEAR, WITH_STRENGTHS
 
 if TYPE_CHECKING:
     from halp_probe.labels.table import Labels
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for report.html, results.csv, oof.csv, probes/, …",
     )
     add("--label-check", type=Path, metavar="CSV", help="labels.check.csv, filled in: AUROC without wrong labels")
+    add("--baselines", type=Path, metavar="CSV", help="question_id and numbers that the probe must beat")
     add("--images-dir", type=Path, metavar="DIR", help="for the report's pictures (where extract.py found them)")
     add_link_argument(parser)
     add_design_arguments(parser)
@@ -52,6 +53,8 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     add("--probe", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)} (linear)")
     add("--strengths", nargs="+", type=positive_number, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
+    ways = ", ".join(FUSIONS)
+    add("--fusion", nargs="*", choices=FUSIONS, metavar="WAY", help=f"probes of all layers as one: {ways} (all)")
     add("--folds", type=_folds, metavar="K", help="test folds, split by image (5), or of a column: column:fold")
     add("--bootstrap", type=at_least_two, default=1000, metavar="B", help="draws for the intervals (%(default)s)")
     add("--calibration", default="platt", choices=("platt", "isotonic", "none"), help="score to risk (%(default)s)")
@@ -75,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     folder = writable_folder(args.output_dir)
     with progress_on_terminal() as progress:
         errors = None if args.label_check is None else _label_errors(labels, args.label_check)
-        found = study(shards, labels, _design(args), label_errors=errors, progress=progress)
+        found = study(shards, labels, _design(args), baselines=args.baselines, label_errors=errors, progress=progress)
     for note in found.rows.notes:
         print(note)
     write_report(
@@ -129,6 +132,7 @@ def _design(args: argparse.Namespace) -> Design:
         group_columns=tuple(args.group_columns),
         folds=args.folds if isinstance(args.folds, int) else 5,
         fold_column=args.folds if isinstance(args.folds, str) else None,
+        fusion=FUSIONS if args.fusion is None else tuple(args.fusion),
         bootstrap=args.bootstrap,
         calibration=args.calibration,
         preset=args.preset,

@@ -53,6 +53,11 @@ class ComputedBatch:
             raise KeyError(f"{representation}: no prompt of this batch shows an image")
         return (values if layer is None else values[self.layers.index(layer)])[rows]
 
+    def numbers(self, name: str) -> np.ndarray:
+        """Return [B] float32, `first_token_logprob` or `first_token_entropy`, as in a shard; KeyError for others."""
+        known = {field: getattr(self.readings, field) for field in ("first_token_logprob", "first_token_entropy")}
+        return known[name]
+
 
 @dataclass(frozen=True, kw_only=True)
 class StartedAnswers:

@@ -67,7 +67,12 @@ def layer_read(probe: SavedProbe) -> int:
 
     Raises InputError for the vision means, which come before layer 0.
     """
-    representation = str(probe.metadata.get("representation"))
+    if len(probe.inputs) > 1:
+        raise InputError(
+            f"the probe {probe.title} reads {len(probe.inputs)} inputs, so no single layer has its direction: pass a "
+            "probe of one representation"
+        )
+    representation = probe.title
     layer = layer_of(representation)
     if layer is None:
         raise InputError(

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.probes.baselines import Baseline
+from halp_probe.probes.baselines import IMAGE_ALONE, Baseline
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.fusion.fusing import choose
 from halp_probe.probes.fusion.stacking import ScoreColumn, stack
 from halp_probe.probes.judging.metrics import auroc
 from halp_probe.probes.nested import CrossFit
 
-ALL_BASELINES, EARLY_BASELINES = "all_baselines", "early_baselines"
+ALL_BASELINES, EARLY_BASELINES, STATELESS_BASELINES = "all_baselines", "early_baselines", "baselines_without_states"
 SELECTED_BASELINE = "selected_baseline"
 AND_PROBE = "_and_probe"
 
@@ -27,8 +27,8 @@ AND_PROBE = "_and_probe"
 class AddedScores:
     """Stacks of baselines, each without and with the selected probe, and the baseline that is chosen as a probe is."""
 
-    stacks: Mapping[str, CrossFit]  # `all_baselines`, `all_baselines_and_probe`, `early_baselines`, …
-    names: Mapping[str, tuple[str, ...]]  # of the baselines in `all_baselines` and in `early_baselines`
+    stacks: Mapping[str, CrossFit]  # `all_baselines`, `all_baselines_and_probe`, …
+    names: Mapping[str, tuple[str, ...]]  # of the baselines in each stack
     selected: CrossFit | None  # the baseline chosen for each fold by its training rows; None without baselines
     chosen: tuple[str, ...]  # [K] its name in each fold; "" where none could be chosen
 
@@ -43,10 +43,15 @@ def added_scores(
 ) -> AddedScores:
     """Fit the stacks; `y` [N] of 0 and 1, `fits` the probes of the representations, of which one is chosen by fold.
 
-    Early baselines are those known before the answer's first token, as the probe is.
+    Early baselines are those known before the answer's first token, as the probe is; of these, the ones without states
+    leave out the image alone. Stacks of the same baselines are fitted once.
     """
     known = [baseline for baseline in baselines if baseline.known]
-    kinds = {ALL_BASELINES: known, EARLY_BASELINES: [baseline for baseline in known if baseline.early]}
+    early = [baseline for baseline in known if baseline.early]
+    kinds = {ALL_BASELINES: known}
+    for name, members in ((EARLY_BASELINES, early), (STATELESS_BASELINES, [e for e in early if e.name != IMAGE_ALONE])):
+        if members not in kinds.values():
+            kinds[name] = members
     probe = ScoreColumn.of_fit(choose(fits, y, folds))
     stacks = {}
     for name, members in kinds.items():

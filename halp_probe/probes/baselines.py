@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.features import ANSWER_LOGPROB, ANSWER_TOKENS, ENTROPY, LOGPROB, LabelledRows
 from halp_probe.probes.fitting.kinds import FittedCandidates, Fitter, linear
 from halp_probe.probes.fitting.splits import Folds
@@ -79,7 +80,19 @@ def baselines(rows: LabelledRows, folds: Folds, sets: TrainingSets, fits: dict[s
     found.append(_confidence(LOGPROB, rows, -1))
     found.append(_confidence(ANSWER_LOGPROB, rows, -1, _AFTER))
     found.append(_answer_length(rows, fitter))
+    names = {baseline.name for baseline in found}
+    for name, values in rows.own_baselines.items():
+        if name in names:
+            raise ProbeError(f"the baseline {name!r} has the name of one that is there already; give it another name")
+        found.append(_own(name, values, rows, fitter))
     return found
+
+
+def _own(name: str, values: np.ndarray, rows: LabelledRows, fitter: _BaselineFitter) -> Baseline:
+    if missing := int((~np.isfinite(values)).sum()):
+        return _missing(name, rows, f"{missing} of {len(rows.y)} rows have no {name}")
+    note = "a baseline of your own; whether high or low is riskier is learnt on the training folds"
+    return fitter.baseline(name, linear((1.0,)), values[:, None], note, early=False)
 
 
 def _image_alone(rows: LabelledRows, fits: dict[str, CrossFit]) -> Baseline:

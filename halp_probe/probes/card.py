@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from halp_probe.errors import InputError
@@ -31,6 +31,20 @@ def vectors_card(representation: str, attributes: Mapping[str, Any]) -> dict[str
         "position": position.removesuffix("_representation"),
         "position_rule": POSITION_RULES.get(position),
         "layer": layer_of(representation),
+        **{name: attributes.get(name) for name in _ABOUT},
+        **StateIdentity.of_shards(attributes).card(),
+    }
+
+
+def fused_card(name: str, inputs: Sequence[str], attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a fused probe's card that follows from what it reads and from the attributes of its shards."""
+    positions = dict.fromkeys(each.split("/")[0] for each in inputs)
+    rules = {position: POSITION_RULES[position] for position in positions if position in POSITION_RULES}
+    return {
+        "name": name,
+        "representation": None,
+        "inputs": list(inputs),
+        "position_rules": rules,
         **{name: attributes.get(name) for name in _ABOUT},
         **StateIdentity.of_shards(attributes).card(),
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,6 +98,7 @@ class LabelledRows:
     truths: tuple[str, ...] | None = None  # N ground truths; None where the shards have none
     datasets: tuple[str, ...] = ()  # names in the column `dataset`, of benchmarks that are known by name
     fixed: FixedFolds | None = None  # None: folds are made by image
+    own_baselines: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> [N] float64
 
     @property
     def image_codes(self) -> np.ndarray:

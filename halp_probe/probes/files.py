@@ -3,7 +3,7 @@
 Legend: N rows, D width. The JSON has format, format_version, kind, label_meaning, classes, C, parameters, calibration,
 threshold, tensors_sha256, and what the caller adds about the probe (its vectors, see card.py; its training). It is
 written last and names the content of the other file, so a pair that loads is complete. Version 1 had neither
-calibration nor threshold.
+calibration nor threshold; version 3 is a fused probe, of several `parts`.
 """
 
 from __future__ import annotations
@@ -25,30 +25,24 @@ from halp_probe.files import write_bytes
 from halp_probe.json_files import read_json, write_json
 from halp_probe.models.naming import BUNDLED, BUNDLED_PROBES
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.fitting.comparators import DifferenceOfMeansProbe, RidgeProbe
-from halp_probe.probes.fitting.estimators import LinearProbe
-from halp_probe.probes.fitting.mlp import MLPProbe
+from halp_probe.probes.fusion.fused import FusedProbe, InputSource, read_input
 from halp_probe.probes.judging.calibration import Calibration, Threshold
-from halp_probe.probes.names import DIFFERENCE, LINEAR, MLP, RIDGE
+from halp_probe.probes.tensors import KINDS, description_of, restore, tensors_of
 
 FORMAT = "halp_probe.probe"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 LABEL_MEANING = "1 = the answer is hallucinated (judged wrong), 0 = right; risk = probability of 1"
 SELECTED_STEM = "selected_probe"  # the one to use, among those of a study
 _IMAGES = "training_images"
-KINDS: dict[str, type] = {
-    LINEAR: LinearProbe,
-    RIDGE: RidgeProbe,
-    DIFFERENCE: DifferenceOfMeansProbe,
-    MLP: MLPProbe,
-}
+_VERSION_OF_PLAIN = 2  # what readers of before fused probes know
 
 
 @dataclass(frozen=True, kw_only=True)
 class SavedProbe:
     """Probe with what was saved beside it; X is [N, D] float of its representation throughout.
 
-    Raises ValueError for another width than the probe was fitted on.
+    A fused probe reads several representations, and is asked by `risk_of` alone. Raises ValueError for another width
+    than the probe was fitted on.
 
     Examples
     --------
@@ -58,6 +52,9 @@ class SavedProbe:
     >>> risk = probe.risk(x)  # [N], calibrated, of a wrong answer
     >>> risk.shape, bool(((risk >= 0) & (risk <= 1)).all())
     ((360,), True)
+    >>> fused = halp_probe.load_probe("probes/probes/fused_stack_and_confidence")
+    >>> fused.inputs[-1], fused.risk_of(halp_probe.open_shards("output")).shape
+    ('first_token_logprob', (360,))
     """
 
     estimator: Any  # one of KINDS
@@ -67,9 +64,42 @@ class SavedProbe:
     training_images: np.ndarray  # [G] uint64, the `image_keys` of what it was trained on; empty if unknown
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what it reads: its representation, or all that a fused probe reads."""
+        if isinstance(self.estimator, FusedProbe):
+            return self.estimator.inputs
+        return (str(self.metadata["representation"]),)
+
+    @property
+    def title(self) -> str:
+        """Name of its representation, or of the fused probe, such as `fused_stack`."""
+        return str(self.metadata.get("representation") or self.metadata["name"])
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Width D of each of its inputs."""
+        if isinstance(self.estimator, FusedProbe):
+            return {name: len(part.estimator.mean_) for part in self.estimator.parts for name in part.inputs}
+        return {self.inputs[0]: self.width}
+
+    @property
     def width(self) -> int:
-        """Width D of the vectors that it reads."""
-        return len(self.estimator.mean_)
+        """Width D of the vectors that it reads. Raises ProbeError for a fused probe, which reads several."""
+        return len(self._plain().mean_)
+
+    def risk_of(self, source: InputSource) -> np.ndarray:
+        """Return [N] float64, the calibrated risk of each question of opened shards; nan where a state is not finite.
+
+        Raises what the source raises for a representation that it does not have.
+        """
+        if isinstance(self.estimator, FusedProbe):
+            return self.calibration(self.estimator.log_odds(source))
+        vectors = read_input(source, self.inputs[0])  # [N, D]
+        known = np.isfinite(vectors).all(axis=1)
+        risk = np.full(len(vectors), np.nan)
+        if known.any():
+            risk[known] = self.risk(vectors[known])
+        return risk
 
     def risk(self, X: Any) -> np.ndarray:
         """Return [N] float64, the calibrated risk of a wrong answer.
@@ -78,19 +108,28 @@ class SavedProbe:
         """
         if self.calibration.kind == "none":
             return self.predict_proba(X)[:, 1]
-        return self.calibration(self.estimator.decision_function(X))
+        return self.calibration(self.decision_function(X))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return [N] float64 log-odds of a wrong answer, before calibration."""
-        return self.estimator.decision_function(X)
+        return self._plain().decision_function(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return [N, 2] float64 probabilities of right and wrong, before calibration."""
-        return self.estimator.predict_proba(X)
+        return self._plain().predict_proba(X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return [N], the more likely class, before calibration."""
-        return self.estimator.predict(X)
+        return self._plain().predict(X)
+
+    def _plain(self) -> Any:
+        """Return the estimator of a probe that reads one representation. Raises ProbeError for a fused one."""
+        if isinstance(self.estimator, FusedProbe):
+            raise ProbeError(
+                f"the probe {self.title} reads {len(self.inputs)} inputs, so no single array has them: ask "
+                "`risk_of(shards)`"
+            )
+        return self.estimator
 
 
 def file_stem(representation: str) -> str:
@@ -111,16 +150,15 @@ def save_probe(
     `about` must be JSON and goes into the card unchanged (a nan as null). `calibration` is of out-of-fold log-odds
     and `threshold` of the risks that it makes of them; `images` name (by hash or id) what the probe was trained on.
     """
-    data = save_tensors({**_tensors(probe), _IMAGES: image_keys(images)})
+    data = save_tensors({**tensors_of(probe), _IMAGES: image_keys(images)})
+    described = description_of(probe)
     card = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "kind": next(kind for kind, its_class in KINDS.items() if type(probe) is its_class),
+        "format_version": FORMAT_VERSION if isinstance(probe, FusedProbe) else _VERSION_OF_PLAIN,
+        "kind": described.pop("kind"),
         "label_meaning": LABEL_MEANING,
         **about,
-        "classes": probe.classes_.tolist(),
-        "C": getattr(probe, "C_", None),
-        "parameters": {name: value for name, value in probe.get_params().items() if name != "random_state"},
+        **described,
         "calibration": (calibration or Calibration()).as_json(),
         "threshold": threshold.as_json() if threshold else None,
         "tensors_sha256": hashlib.sha256(data).hexdigest(),
@@ -187,7 +225,7 @@ def load_probe(path: str | os.PathLike[str]) -> SavedProbe:
     try:
         tensors = load_tensors(data)
         return SavedProbe(
-            estimator=_restore(card, tensors),
+            estimator=restore(card, tensors),
             metadata=card,
             calibration=Calibration.from_json(card.get("calibration") or {}),
             threshold=Threshold.from_json(card["threshold"]) if card.get("threshold") else None,
@@ -237,33 +275,6 @@ def image_keys(images: Sequence[str]) -> np.ndarray:
     """Return [G] uint64, rising: the first 8 bytes of the SHA-256 of each different name, enough to recognise it."""
     digests = [hashlib.sha256(name.encode()).digest()[:8] for name in sorted(set(images))]
     return np.sort(np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64))
-
-
-def _tensors(probe: Any) -> dict[str, np.ndarray]:
-    """Return names and arrays on disk: mean, scale [D], then coef [1, D] and intercept [1], or weight_i and bias_i."""
-    tensors = {"mean": probe.mean_, "scale": probe.scale_}
-    if isinstance(probe, MLPProbe):
-        tensors |= {f"weight_{i}": weight for i, weight in enumerate(probe.coefs_)}
-        tensors |= {f"bias_{i}": bias for i, bias in enumerate(probe.intercepts_)}
-    else:
-        tensors |= {"coef": probe.coef_, "intercept": probe.intercept_}
-    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-
-
-def _restore(card: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Any:
-    probe = KINDS[card["kind"]](**card["parameters"])
-    if isinstance(probe, MLPProbe):
-        layers = range(len(probe.hidden_sizes) + 1)
-        probe.coefs_ = [tensors[f"weight_{i}"] for i in layers]
-        probe.intercepts_ = [tensors[f"bias_{i}"] for i in layers]
-    else:
-        probe.coef_, probe.intercept_ = tensors["coef"], tensors["intercept"]
-        if card["C"] is not None:
-            probe.C_ = card["C"]
-    probe.mean_, probe.scale_ = tensors["mean"], tensors["scale"]
-    probe.classes_ = np.array(card["classes"])
-    probe.n_features_in_ = len(probe.mean_)
-    return probe
 
 
 def _selected_first(stem: str) -> tuple[bool, str]:

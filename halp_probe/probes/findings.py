@@ -57,6 +57,7 @@ def findings(
         *_choice(judgement, sweep, folds),
         *_lookups(judgement),
         *_baselines(judgement),
+        *_added(judgement),
         *_controls(judgement, sweep),
         *_within_groups(judgement, groups),
         *_transfers(transfers, rows),
@@ -194,6 +195,18 @@ def _baselines(judgement: Judgement) -> Iterator[Finding]:
             SERIOUS if not difference.value > 0 else CAUTION,
             f"The {headline.title} is not shown to be better than {best.title} ({_number(best.auroc.value)}): the "
             f"difference is {_estimate(difference)}.",
+        )
+
+
+def _added(judgement: Judgement) -> Iterator[Finding]:
+    """Tell whether the probe adds anything to all baselines together."""
+    for added in judgement.added[:1]:
+        if not np.isfinite(added.gain.value) or added.gain.low > 0:
+            continue
+        yield Finding(
+            SERIOUS if not added.gain.value > 0 else CAUTION,
+            f"The probe is not shown to add anything to {added.title} taken together ({_number(added.without.value)}): "
+            f"with it they reach {_number(added.with_probe.value)}, a difference of {_estimate(added.gain)}.",
         )
 
 

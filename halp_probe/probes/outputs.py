@@ -113,6 +113,13 @@ def _remarks(judgement: Judgement, findings: Sequence[Finding]) -> list[str]:
             "selected probe: its representation and its penalty are chosen anew for each test fold, by the other folds "
             "alone; this is the number to quote."
         )
+    for added in judgement.added:
+        without, with_probe = _cells(added.without)[0], _cells(added.with_probe)[0]
+        gain, bounds = _cells(added.gain)
+        remarks.append(
+            f"the probe {added.verdict} to {added.title}: {without} for a stack of them, {with_probe} with the probe, "
+            f"{gain} ({bounds}), p = {added.p_value:.2g}.".replace(": +0", ": 0").replace(", +0", ", 0", 1)
+        )
     remarks += [f"{_named(r)}: {r.note}" for r in judgement.results if r.note and not np.isfinite(r.auroc.value)]
     remarks += [f"{finding.level}: {finding.text}" for finding in findings if finding.level != NOTE]
     return [textwrap.fill(remark, _WIDTH, break_on_hyphens=False) for remark in remarks]

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from halp_probe.bootstrap import Draws, Estimate
-from halp_probe.probes.added import AND_PROBE, SELECTED_BASELINE, AddedScores
+from halp_probe.probes.added import (
+    ALL_BASELINES,
+    AND_PROBE,
+    EARLY_BASELINES,
+    SELECTED_BASELINE,
+    STATELESS_BASELINES,
+    AddedScores,
+)
 from halp_probe.probes.controls import RANDOM_BY_IMAGE, Control
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds
@@ -66,12 +73,21 @@ class Result:
 class Added:
     """What the selected probe adds to a stack of baselines, in AUROC."""
 
-    stack: str  # all_baselines or early_baselines
+    stack: str  # all_baselines, early_baselines or baselines_without_states
     baselines: tuple[str, ...]
     without: Estimate
     with_probe: Estimate
     gain: Estimate  # paired
     p_value: float  # two-sided, of no gain
+
+    @property
+    def title(self) -> str:
+        """The stack in words."""
+        return {
+            ALL_BASELINES: "all baselines",
+            EARLY_BASELINES: "the baselines known before the first token",
+            STATELESS_BASELINES: "the baselines that read no hidden state",
+        }[self.stack]
 
     @property
     def verdict(self) -> str:

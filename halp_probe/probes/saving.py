@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe.probes.card import vectors_card
+from halp_probe.probes.card import fused_card, vectors_card
 from halp_probe.probes.files import SELECTED_STEM, file_stem, remove_other_probes, save_probe
+from halp_probe.probes.fusion.fused import FusedProbe
 from halp_probe.probes.judging.calibration import Calibration, threshold_for
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study
@@ -19,25 +20,25 @@ from halp_probe.version import __version__
 def save_probes(
     folder: Path, study: Study, attributes: Mapping[str, Any], labels_file: str, max_error: float | None
 ) -> None:
-    """Write a pair of files for each representation, fitted on all rows; pairs of an earlier run are removed.
+    """Write a pair of files for each representation and each fused probe, fitted on all rows.
 
-    `selected_probe` is the representation that is best over all folds; its card has the AUROC of the nested choice,
-    which is what such a choice is worth. `attributes` are those of the shards.
+    Pairs of an earlier run are removed. `selected_probe` is the representation that is best over all folds; its card
+    has the AUROC of the nested choice, which is what such a choice is worth. `attributes` are those of the shards.
     """
-    stems = {file_stem(name): name for name in study.sweep.fits}
+    fits = study.sweep.fits | study.sweep.fused
+    stems = {file_stem(name): name for name in fits}
     if study.sweep.selected:
         stems[SELECTED_STEM] = study.sweep.best_over_all
     for stem, name in stems.items():
-        fit = study.sweep.fits[name]
+        fit = fits[name]
         known = np.isfinite(fit.final_score)
         score, y = fit.final_score[known], study.rows.y[known]
         calibration = Calibration.fit(study.design.calibration, score, y)
         threshold = None if max_error is None else threshold_for(calibration(score), y, max_error)
         result = study.judgement.headline if stem == SELECTED_STEM else study.judgement.result(name)
-        about = {
-            **vectors_card(name, attributes),
-            "training": _provenance(study, result, labels_file),
-        }
+        fused = isinstance(fit.final, FusedProbe)
+        reads = fused_card(name, fit.final.inputs, attributes) if fused else vectors_card(name, attributes)
+        about = {**reads, "training": _provenance(study, result, labels_file)}
         save_probe(folder / stem, fit.final, about, calibration, threshold, study.rows.images)
     remove_other_probes(folder, list(stems))
 

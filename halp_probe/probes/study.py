@@ -19,10 +19,10 @@ from halp_probe.probes.findings import Finding, findings
 from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
 from halp_probe.probes.fitting.splits import Folds, fixed_folds, folds_of, study_folds
-from halp_probe.probes.fusion.names import FUSIONS
 from halp_probe.probes.judging.groups import GroupResults, by_group
 from halp_probe.probes.label_noise import LabelErrors, LabelNoise, label_noise
-from halp_probe.probes.names import LINEAR
+from halp_probe.probes.names import FUSIONS, LINEAR
+from halp_probe.probes.own_baselines import OwnBaselines, own_baselines
 from halp_probe.probes.own_features import ExtendedShards, Feature
 from halp_probe.probes.presets import HALP, row_split
 from halp_probe.probes.results import Judgement, Result, judge_sweep
@@ -170,6 +170,7 @@ def study(
     design: Design = Design(),
     *,
     features: Mapping[str, Feature] | None = None,
+    baselines: OwnBaselines | None = None,
     label_errors: LabelErrors | None = None,
     progress: ProgressChoice = None,
 ) -> Study:
@@ -186,6 +187,9 @@ def study(
     features
         Further representations of your own by name: an array [M, F] with a row for each of the M questions in
         the shards' order, or a function of the shards that makes one; judged on the same folds.
+    baselines
+        Numbers of your own that the probe must beat: a CSV file with `question_id` and a column each, or by name [M] in
+        the shards' order. Whether high or low is riskier is learnt on the training folds.
     label_errors
         Shares of wrong labels from a check by hand, to correct the headline's AUROC for them.
     progress
@@ -207,6 +211,8 @@ def study(
     ... )
     >>> found.judgement.result("middle - first").auroc.value > 0.5
     True
+    >>> [added.verdict for added in found.judgement.added][0] in ("adds", "adds nothing that shows", "takes away")
+    True
     """
     began = time.monotonic()
     if features:
@@ -214,6 +220,8 @@ def study(
     chosen = None if design.representations is None else (*design.representations, *(features or ()))
     wanted = choose_representations(shards.representations, chosen)
     rows = join(shards, labels, wanted, design.group_columns, design.fold_column)
+    own = own_baselines(baselines or {}, shards.question_ids)
+    rows = replace(rows, own_baselines={name: values[rows.index] for name, values in own.items()})
     folds, fit = _folds(rows, design), _fitter(rows, design)
     unknown = unknown_rows(shards, rows, folds)
     with display(progress) as report:

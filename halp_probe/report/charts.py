@@ -25,8 +25,9 @@ _STROKES = (  # reused for further curves; distinguishable without colour
     Stroke(colour="#2b8cc4", dashes=(12, 3)),
 )
 _CHANCE = Stroke(colour="#6b7480", width=1.3, dashes=(1, 4), is_round=True)
+_OF_BASELINES = Stroke(colour="#f5cba4", width=8), Stroke(colour="#b84f00", width=2)
 _INTERVALS = {  # of a result's kind: its interval and its value
-    "baseline": (Stroke(colour="#f5cba4", width=8), Stroke(colour="#b84f00", width=2)),
+    **dict.fromkeys(("baseline", "selected_baseline", "baseline_stack"), _OF_BASELINES),
     "control": (Stroke(colour="#cfd4da", width=8), Stroke(colour="#3d444c", width=2)),
 }
 _INTERVAL = Stroke(colour="#a9c8e6", width=8), Stroke(colour="#0b5394", width=2)

@@ -20,7 +20,7 @@ from halp_probe.probes.files import LABEL_MEANING
 from halp_probe.probes.judging.groups import GroupResults
 from halp_probe.probes.judging.measures import COVERAGE, MEASURES
 from halp_probe.probes.names import MLP
-from halp_probe.probes.results import Result
+from halp_probe.probes.results import Added, Result
 from halp_probe.probes.study import Study
 from halp_probe.probes.transfer import Transfer
 from halp_probe.report.curve_points import curve_points
@@ -68,6 +68,8 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             "auroc": estimate(judgement.headline.auroc),
             "best_baseline": {**_named(best), "auroc": estimate(best.auroc)} if best else None,
             "difference": estimate(judgement.difference(judgement.headline.name, best.name)) if best else None,
+            "added": [_added(added) for added in judgement.added],
+            "within": {column: estimate(grouped.macro) for column, grouped in study.groups.items()},
             "abstain": _abstain(study),
             "note": judgement.headline.note,
         },
@@ -129,7 +131,8 @@ def _named(result: Result) -> dict[str, str]:
 
 def _result(result: Result, study: Study) -> dict[str, Any]:
     judgement = study.judgement
-    compared = judgement.of_kind("baseline") if result.kind in ("selected", "representation") else []
+    against = [*judgement.of_kind("selected_baseline"), *judgement.of_kind("baseline")]
+    compared = against if result.kind in ("selected", "representation", "fused") else []
     return {
         **_named(result),
         "kind": result.kind,
@@ -141,6 +144,15 @@ def _result(result: Result, study: Study) -> dict[str, Any]:
         "chosen": [f"{value:g}" for value in result.chosen],
         "measures": {name: estimate(value) for name, value in result.measures.items()},
         "note": result.note,
+    }
+
+
+def _added(added: Added) -> dict[str, Any]:
+    return {
+        **{name: getattr(added, name) for name in ("stack", "title", "verdict")},
+        "baselines": list(added.baselines),
+        **{name: estimate(getattr(added, name)) for name in ("without", "with_probe", "gain")},
+        "p_value": _number(added.p_value),
     }
 
 

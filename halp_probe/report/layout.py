@@ -11,7 +11,10 @@ _COLUMNS = 6  # of differences side by side: what a printed page holds
 _KINDS = {
     "selected": "Selected inside the training folds",
     "representation": "Each representation",
+    "fused": "Fused probes: all representations as one",
+    "selected_baseline": "Baseline selected inside the training folds",
     "baseline": "Baselines",
+    "baseline_stack": "Stacks of baselines, without and with the selected probe",
     "control": "Controls",
 }
 Result = Mapping[str, Any]

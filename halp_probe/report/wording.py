@@ -83,6 +83,20 @@ def against_baseline(difference: Mapping[str, Any]) -> str:
     return "No clear difference: the interval holds 0."
 
 
+def added(found: Mapping[str, Any]) -> str:
+    """Say what the interval of a stack's gain by the probe says."""
+    gain = found["gain"]
+    if not all(is_known(gain[key]) for key in ("value", "low", "high")):
+        return ""
+    p = found["p_value"]
+    chance = "" if not is_known(p) else " (p < .001)" if p < 0.001 else f" (p = {p:.2g})"
+    if gain["low"] > 0:
+        return f"The probe adds something that none of them has{chance}."
+    if gain["high"] < 0:
+        return f"With the probe they do worse{chance}: it adds noise."
+    return f"The interval holds 0{chance}: nothing shows that the probe adds anything to them."
+
+
 class Footnotes:
     """Notes of one table, each shown once and lettered by first appearance."""
 

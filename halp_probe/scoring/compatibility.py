@@ -14,6 +14,7 @@ from halp_probe.engine.prompting import Prompter
 from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel
 from halp_probe.probes.files import SavedProbe
+from halp_probe.probes.fusion.names import NUMBERS
 from halp_probe.records import VISION_ENCODER
 from halp_probe.shards.names import is_representation, layer_of
 from halp_probe.state_identity import (
@@ -44,30 +45,36 @@ def check_fits(probe: SavedProbe, loaded: LoadedModel, *, allow_other_model: boo
     there, or a prompt that is laid out otherwise.
     """
     card, checkpoint = probe.metadata, loaded.checkpoint
-    representation = str(card.get("representation"))
-    if not is_representation(representation):
+    if own := [name for name in probe.inputs if not is_representation(name) and name not in NUMBERS]:
         raise InputError(
-            f"the probe's card names {representation!r}, which is not a representation; where that is a feature of "
-            "your own, give the probe its array: `load_probe(…).risk(array)`"
+            f"the probe's card names {own[0]!r}, which is not a representation; where that is a feature of your own, "
+            "give the probe its array: `load_probe(…).risk(array)`"
         )
     check = PROBE_ON_OTHER_MODEL if allow_other_model else PROBE_ON_MODEL
     trained, here = StateIdentity.of_card(card), identity_of_model(loaded)
     _refuse(trained.differences(here, check), probe, loaded)
-    layer = layer_of(representation)
-    if layer is not None and layer >= loaded.num_layers:
-        raise InputError(
-            f"the probe reads layer {layer}, {checkpoint.name} has layers 0 to {loaded.num_layers - 1}: pass the model "
-            "that it was trained on"
-        )
-    width = int(checkpoint.config.get_text_config().hidden_size)
-    if representation != VISION_ENCODER and probe.width != width:
-        raise InputError(
-            f"the probe reads vectors of width {probe.width}, those of {checkpoint.name} have {width}: pass the model "
-            "that it was trained on"
-        )
+    _check_shapes(probe, loaded)
     prompter = Prompter.for_identity(checkpoint, trained)
     rebuilt = add_prompts(here, prompter, shows_images=trained.shows_images)
     _refuse(trained.differences(rebuilt, check), probe, loaded)
+
+
+def _check_shapes(probe: SavedProbe, loaded: LoadedModel) -> None:
+    """Raise InputError for a layer that the model does not have, and for states of another width."""
+    checkpoint = loaded.checkpoint
+    decoder_width = int(checkpoint.config.get_text_config().hidden_size)
+    for name, width in probe.widths.items():
+        layer = layer_of(name)
+        if layer is not None and layer >= loaded.num_layers:
+            raise InputError(
+                f"the probe reads layer {layer}, {checkpoint.name} has layers 0 to {loaded.num_layers - 1}: pass the "
+                "model that it was trained on"
+            )
+        if name not in (VISION_ENCODER, *NUMBERS) and width != decoder_width:
+            raise InputError(
+                f"the probe reads vectors of width {width}, those of {checkpoint.name} have {decoder_width}: pass the "
+                "model that it was trained on"
+            )
 
 
 def check_shows(card: Mapping[str, Any], *, images: bool) -> None:
@@ -96,9 +103,10 @@ def check_same_prompts(cards: Mapping[str, Mapping[str, Any]]) -> None:
             )
 
 
-def layer_to_read(representation: str) -> int:
-    """Return the layer to capture for a representation; for the vision means, which need none, the first."""
-    return layer_of(representation) or 0
+def layers_to_read(probe: SavedProbe) -> tuple[int, ...]:
+    """Return the layers to capture for what a probe reads; for the vision means, which need none, the first."""
+    layers = {layer for name in probe.inputs if (layer := layer_of(name)) is not None}
+    return tuple(sorted(layers)) or (0,)
 
 
 def trained_revision(card: Mapping[str, Any], model: str) -> str | None:

@@ -127,7 +127,7 @@ class ProbedChat:
             check_fits(probe, loaded, allow_other_model=allow_other_model)
         card = next((probe.metadata for probe in self.probes.values()), {})
         self._prompter = Prompter.for_identity(loaded.checkpoint, StateIdentity.of_card(card))
-        layers = {layer_of(representation_of(probe)) for probe in self.probes.values()}
+        layers = {layer_of(name) for probe in self.probes.values() for name in probe.inputs}
         self._layers = tuple(sorted(layer for layer in layers if layer is not None))
 
     def ask(
@@ -182,13 +182,8 @@ class ProbedChat:
         return ProbedReply(started, risks, self.loaded.checkpoint.processor.tokenizer, _ONE_AT_A_TIME)
 
 
-def representation_of(probe: SavedProbe) -> str:
-    """Return the name of the representation that the probe reads."""
-    return str(probe.metadata["representation"])
-
-
 def _risk(probe: SavedProbe, started: StartedAnswers) -> float:
-    vector = started.computed.vectors(representation_of(probe))  # [1, D]
-    if not np.isfinite(vector).all():
-        raise InputError(f"the model's {representation_of(probe)} is not finite; try dtype float32 or bfloat16")
-    return float(probe.risk(vector)[0])
+    (risk,) = probe.risk_of(started.computed)
+    if not np.isfinite(risk):
+        raise InputError(f"what {probe.title} reads of the model is not finite; try dtype float32 or bfloat16")
+    return float(risk)

@@ -14,7 +14,7 @@ from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel, load_weights, open_checkpoint
 from halp_probe.probes.files import SavedProbe, load_probe
 from halp_probe.scoring.compatibility import trained_adapters, trained_revision
-from halp_probe.scoring.conversation import ProbedChat, representation_of
+from halp_probe.scoring.conversation import ProbedChat
 
 CARD_THRESHOLD = "threshold"
 _PROBE = "probe"  # name of the only probe in the conversation
@@ -142,12 +142,9 @@ class RiskScorer:
 
 def risk_gate(probe: SavedProbe, abstain_above: float) -> Gate:
     """Return a gate for the prompts whose risk is at most `abstain_above`; never for one whose state is not finite."""
-    representation = representation_of(probe)
 
     def gate(computed: ComputedBatch) -> np.ndarray:
-        vectors = computed.vectors(representation)  # [B, D]
-        finite = np.isfinite(vectors).all(axis=1)  # [B]
-        return finite & (probe.risk(np.where(finite[:, None], vectors, 0)) <= abstain_above)
+        return probe.risk_of(computed) <= abstain_above  # [B]; false for nan
 
     return gate
 

@@ -26,7 +26,7 @@ from halp_probe.models.options import ModelOptions
 from halp_probe.probes.files import SavedProbe
 from halp_probe.progress import Progress, silent
 from halp_probe.records import Sample
-from halp_probe.scoring.compatibility import check_fits, check_shows, layer_to_read, trained_adapters, trained_revision
+from halp_probe.scoring.compatibility import check_fits, check_shows, layers_to_read, trained_adapters, trained_revision
 from halp_probe.scoring.scorer import risk_gate
 from halp_probe.shards.reader import open_shards
 from halp_probe.state_identity import StateIdentity
@@ -97,7 +97,7 @@ def score(
 def read_risks(folder: Path, probe: SavedProbe, abstain_above: float | None) -> Risks:
     """Read the risks of a scored folder from its shards."""
     shards = open_shards(folder)
-    risk = probe.risk(shards.vectors(probe.metadata["representation"]))  # [N]
+    risk = probe.risk_of(shards)  # [N]
     if shards.attributes["max_new_tokens"] > 0:
         abstained = shards.numbers("answer_tokens") == 0  # [N]
     else:
@@ -116,7 +116,7 @@ def probe_options(probe: SavedProbe, model: ModelOptions, output_dir: Path, **op
     return ExtractOptions(
         output_dir=output_dir,
         model=_model_of(card, model),
-        layers=str(layer_to_read(str(card.get("representation")))),
+        layers=layers_to_read(probe),
         **StateIdentity.of_card(card).prompt_options(),
         question_view=False,
         **options,

@@ -22,6 +22,7 @@ RANKS = (4, 16, 64)
 _STRENGTH = 1.0  # of the penalty on standardised components: their number is what is chosen
 _FURTHER = 16  # directions beyond the largest rank, which make the leading ones exact
 _ITERATIONS = 3
+_FEW_INPUTS = 256  # all of whose components are computed: exact, also where none of them leads
 
 ReadBlock = Callable[[str], np.ndarray]  # a representation -> [N, D] float32
 
@@ -102,7 +103,8 @@ def fit_components(
 
 def _leading(inputs: _Inputs, train: np.ndarray, rank: int) -> np.ndarray:
     """Return [R, B · D, rank] float32: the leading right singular vectors of each training set's inputs, in order."""
-    n_directions = min(rank + _FURTHER, int(train.sum(axis=1).min()), inputs.width)
+    wanted = inputs.width if inputs.width <= _FEW_INPUTS else rank + _FURTHER
+    n_directions = min(wanted, int(train.sum(axis=1).min()))
     start = np.random.default_rng(0).standard_normal((inputs.width, n_directions)).astype(np.float32)
     along = np.broadcast_to(start, (len(train), *start.shape))
     for _ in range(_ITERATIONS):

@@ -16,8 +16,9 @@ from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.fusion.components import fit_components
 from halp_probe.probes.fusion.differences import differences
 from halp_probe.probes.fusion.fused import FusedProbe, Part, add_up, number_part, one_part
-from halp_probe.probes.fusion.names import CONCAT, DIFFERENCE, MEAN, NUMBERS, STACK, fused_name
+from halp_probe.probes.fusion.names import NUMBERS, fused_name
 from halp_probe.probes.fusion.stacking import ScoreColumn, stack
+from halp_probe.probes.names import CONCAT, MEAN, STACK, STATE_DIFFERENCE
 from halp_probe.probes.nested import CrossFit, cross_fit
 from halp_probe.probes.training_sets import TrainingSets
 from halp_probe.shards.names import is_representation
@@ -38,9 +39,12 @@ class Fusing:
 def fuse(fusing: Fusing, ways: Sequence[str], done: Callable[[str], None]) -> dict[str, CrossFit]:
     """Return the fused probes by name, each also together with the model's own confidence where that is known.
 
-    The `final` of each is a FusedProbe. `done` is called with the name of each way.
+    The `final` of each is a FusedProbe. There is none of a single representation. `done` is called with the name of
+    each way.
     """
-    makers = {STACK: _stack, MEAN: _mean, CONCAT: _concat, DIFFERENCE: _difference}
+    if len(fusing.fits) < 2:
+        return {}
+    makers = {STACK: _stack, MEAN: _mean, CONCAT: _concat, STATE_DIFFERENCE: _difference}
     numbers = [name for name in NUMBERS if np.isfinite(fusing.rows.numbers.get(name, np.array(np.nan))).all()]
     found: dict[str, CrossFit] = {}
     for way in ways:
