@@ -236,7 +236,7 @@ def test_a_state_that_is_not_finite_has_no_risk(chat: ProbedChat, picture: Loade
     block = chat.loaded.checkpoint.family.blocks(chat.loaded.model)[4]
     hook = block.register_forward_hook(lambda _module, _args, output: output * np.nan)
     try:
-        with pytest.raises(InputError, match=r"_representation/layer_[45] is not finite"):
+        with pytest.raises(InputError, match=r"_representation/layer_[45] reads of the model is not finite"):
             chat.ask([picture], QUESTION)
     finally:
         hook.remove()

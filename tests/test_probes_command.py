@@ -67,7 +67,7 @@ def trained(tmp_path_factory):
 def test_real_shards_end_to_end_without_torch(trained):
     done, out, _, _ = trained
     assert "label unknown (q7)" in done.stdout
-    assert "2/2 representations" in done.stderr and "query_token_representation/layer_3" in done.stderr
+    assert "6/6 probes" in done.stderr and "difference" in done.stderr
     names = ["differences.csv", "heatmap.png", "left_out.csv", "oof.csv", "probes"]
     assert sorted(path.name for path in out.iterdir()) == [*names, "report.html", "report.json", "results.csv"]
     assert read(out / "left_out.csv") == [{"question_id": "q7", "reason": "label unknown"}]
@@ -127,7 +127,9 @@ def test_probes_are_saved_with_calibration_threshold_and_provenance(trained):
     _, out, shards, y = trained
     results = {row["name"]: row for row in read(out / "results.csv")}
     stems = sorted(path.stem for path in (out / "probes").glob("*.json"))
-    assert stems == ["query_token_representation_layer_3", "selected_probe", "vision_only_representation"]
+    plain = ["query_token_representation_layer_3", "selected_probe", "vision_only_representation"]
+    fused = [f"fused_{way}{twin}" for way in ("concat", "mean", "stack") for twin in ("", "_and_confidence")]
+    assert stems == sorted([*plain, *fused])
     probe = load_probe(out / "probes" / "query_token_representation_layer_3")
     assert probe.metadata["model_name"] == "fake/vlm"
     assert probe.metadata["training"]["auroc"] == float(results[QUERY]["auroc"])
@@ -215,4 +217,4 @@ def test_the_root_script_explains_itself_in_one_screen():
     environment = {**os.environ, "COLUMNS": "100"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environment)
     assert "python train_probes.py --shards" in done.stdout
-    assert len(done.stdout.splitlines()) <= 34  # one screen
+    assert len(done.stdout.splitlines()) <= 38  # one screen

@@ -86,8 +86,15 @@ def test_the_headline_is_the_selected_probe_against_its_best_baseline(report):
     results = {entry["name"]: entry for entry in report["results"]}
     assert headline["name"] == "selected_probe"
     assert headline["auroc"] == results["selected_probe"]["auroc"]
-    assert headline["best_baseline"]["name"] == "lookup_of_source"
-    assert headline["difference"] == results["selected_probe"]["minus"]["lookup_of_source"]
+    assert headline["best_baseline"]["name"] == "selected_baseline"
+    assert headline["best_baseline"]["title"] == "selected baseline (lookup of source)"
+    assert headline["difference"] == results["selected_probe"]["minus"]["selected_baseline"]
+    first = headline["added"][0]
+    assert first["without"] == results["all_baselines"]["auroc"]
+    assert first["with_probe"] == results["all_baselines_and_probe"]["auroc"]
+    assert first["gain"]["value"] == pytest.approx(first["with_probe"]["value"] - first["without"]["value"])
+    assert first["verdict"] in ("adds", "adds nothing that shows") and 0 <= first["p_value"] <= 1
+    assert headline["within"]["source"] == next(g for g in report["groups"] if g["column"] == "source")["macro"]
     abstain = headline["abstain"]
     assert abstain["reduction"]["value"] == pytest.approx(
         abstain["error_before"]["value"] - abstain["error_after"]["value"]

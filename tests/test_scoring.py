@@ -20,9 +20,10 @@ from halp_probe.engine.provenance import run_settings
 from halp_probe.errors import InputError
 from halp_probe.extraction.manifest import shard_attributes
 from halp_probe.models.loading import LoadedModel
-from halp_probe.probes.card import vectors_card
+from halp_probe.probes.card import fused_card, vectors_card
 from halp_probe.probes.files import SavedProbe, file_stem, load_probe, save_probe
 from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.fusion.fused import add_up, number_part, one_part
 from halp_probe.probes.judging.calibration import Calibration, threshold_for_coverage
 from halp_probe.records import Captured, CaptureSpec, Sample
 from halp_probe.scoring.scorer import RiskScorer
@@ -39,6 +40,7 @@ REPRESENTATIONS = (
     "vision_token_representation/layer_3",
     "query_token_representation/layer_5",
 )
+FUSED = "fused_stack"  # of all of these and of the first token's entropy
 QUESTIONS = ("Is there a red circle?", "How many?", "What colour is the very small square left of the triangle?")
 NEW_TOKENS = 6
 
@@ -66,6 +68,13 @@ def train(shards: Shards, y: np.ndarray, folder: Path, images: Path) -> Trained:
         calibration = Calibration.fit("platt", logit, y)
         threshold = threshold_for_coverage(calibration(logit), y, 0.8)
         save_probe(folder / file_stem(name), probe, vectors_card(name, shards.attributes), calibration, threshold)
+    parts = [one_part(name, load_probe(folder / file_stem(name)).estimator) for name in REPRESENTATIONS]
+    fused = add_up([*parts, number_part("first_token_entropy")], np.array([0.5, 0.1, -0.2, 0.4, 0.3]), -0.1)
+    card = fused_card(FUSED, fused.inputs, shards.attributes)
+    log_odds = fused.log_odds(shards)
+    calibration = Calibration.fit("platt", log_odds, y)
+    threshold = threshold_for_coverage(calibration(log_odds), y, 0.8)
+    save_probe(folder / FUSED, fused, card, calibration, threshold)
     return Trained(shards, folder, images)
 
 
@@ -106,19 +115,19 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def assert_risks_are_those_of_the_shards(scorer: RiskScorer, trained: Trained, representation: str) -> None:
-    expected = load_probe(trained.path(representation)).risk(trained.shards.vectors(representation))
+    expected = load_probe(trained.path(representation)).risk_of(trained.shards)
     assert expected.std() > 0.01
     questions = trained.shards.text("question")
     risks = [scorer.score(trained.picture(row), question) for row, question in enumerate(questions)]
     assert np.abs(np.array(risks) - expected).max() <= 1e-5
 
 
-@pytest.mark.parametrize("representation", REPRESENTATIONS)
+@pytest.mark.parametrize("representation", [*REPRESENTATIONS, FUSED])
 def test_the_risk_is_that_of_the_offline_probe(shapes: Trained, representation: str) -> None:
     assert_risks_are_those_of_the_shards(RiskScorer(None, shapes.path(representation)), shapes, representation)
 
 
-@pytest.mark.parametrize("representation", REPRESENTATIONS)
+@pytest.mark.parametrize("representation", [*REPRESENTATIONS, FUSED])
 def test_so_it_is_in_other_families(tiny: tuple[LoadedModel, Trained], representation: str) -> None:
     loaded, trained = tiny
     scorer = RiskScorer(loaded, trained.path(representation))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ import pytest
 
 from halp_probe.cli import main
 from halp_probe.engine.engine import ComputedBatch, Engine
-from halp_probe.probes.card import vectors_card
+from halp_probe.probes.card import fused_card, vectors_card
 from halp_probe.probes.files import load_probe, save_probe
 from halp_probe.probes.fitting.estimators import LinearProbe
+from halp_probe.probes.fusion.fused import add_up, number_part, one_part
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import open_shards
@@ -65,6 +66,27 @@ def score(setting: Setting, output: Path, *more: str, table: Path | None = None)
     tables = ["--vqa-dataset", str(table or setting.new / "vqa.csv"), "--images-dir", str(setting.new / "images")]
     options = ["--output-dir", str(output), "--max-new-tokens", "6", "--batch-tokens", "400", *more]
     return main(["score", *tables, "--probe", str(setting.probe), *options])
+
+
+def test_a_fused_probe_scores_a_table_as_it_does_shards(setting: Setting, tmp_path: Path) -> None:
+    """States of two places and the entropy, each from the pass that gives the answers; a gate by their sum."""
+    shards = open_shards(setting.shards)
+    members = [one_part(REPRESENTATION, load_probe(setting.probe).estimator), number_part("first_token_entropy")]
+    fused = add_up(members, np.array([0.7, 0.9]), -0.2)
+    save_probe(tmp_path / "fused", fused, fused_card("fused_stack", fused.inputs, shards.attributes))
+    expected = load_probe(tmp_path / "fused").risk_of(shards)
+    level = float(np.median(expected))
+    found = replace(setting, probe=tmp_path / "fused")
+    assert score(found, tmp_path / "scored", "--abstain-above", str(level)) == 0
+    rows = {row["question_id"]: row for row in risks(tmp_path / "scored")}
+    scored = np.array([float(rows[name]["risk"]) for name in shards.question_ids])
+    np.testing.assert_allclose(scored, expected, atol=1e-5)
+    near = np.abs(expected - level) < 1e-4
+    abstained = np.array([rows[name]["abstained"] == "1" for name in shards.question_ids])
+    assert (abstained == (expected > level))[~near].all() and 0 < abstained.sum() < len(abstained)
+    data = ["--shards", str(setting.shards), "--labels", str(setting.labels)]
+    assert main(["set-threshold", "--probe", str(tmp_path / "fused"), *data, "--min-coverage", "0.6"]) == 0
+    assert load_probe(tmp_path / "fused").threshold.coverage >= 0.6
 
 
 def risks(output: Path) -> list[dict[str, str]]:
