@@ -76,6 +76,7 @@ class Captured:
 
     sample: Sample
     image_sha256: str
+    image_difference_hash: str  # of each image, separated by spaces: nearly the same for a picture encoded anew
     vision_only: np.ndarray | None  # [D] float32; None where the prompt shows no image
     vision_encoder: np.ndarray | None  # [V] float32; None likewise
     vision_token: Mapping[int, np.ndarray]  # layer -> [D] float32; empty likewise

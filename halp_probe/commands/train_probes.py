@@ -53,6 +53,7 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     add("--probe", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)} (linear)")
     add("--strengths", nargs="+", type=positive_number, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
+    add("--join-near-duplicates", action="store_true", help="count a picture in two encodings or sizes as one image")
     ways = ", ".join(FUSIONS)
     add("--fusion", nargs="*", choices=FUSIONS, metavar="WAY", help=f"probes of all layers as one: {ways} (all)")
     add("--folds", type=_folds, metavar="K", help="test folds, split by image (5), or of a column: column:fold")
@@ -132,6 +133,7 @@ def _design(args: argparse.Namespace) -> Design:
         group_columns=tuple(args.group_columns),
         folds=args.folds if isinstance(args.folds, int) else 5,
         fold_column=args.folds if isinstance(args.folds, str) else None,
+        join_near_duplicates=args.join_near_duplicates,
         fusion=FUSIONS if args.fusion is None else tuple(args.fusion),
         bootstrap=args.bootstrap,
         calibration=args.calibration,

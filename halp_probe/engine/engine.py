@@ -206,6 +206,7 @@ class Engine:
         return Captured(
             sample=prompt.sample,
             image_sha256=prompt.image_sha256,
+            image_difference_hash=prompt.image_difference_hash,
             vision_only=None if only is None else only[image],
             vision_encoder=None if encoder is None else encoder[image],
             vision_token={} if tokens is None else {layer: tokens[k, boundary] for k, layer in layers},

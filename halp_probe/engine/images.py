@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from halp_probe.engine.pixels import correct_transparency, to_rgb
 from halp_probe.errors import InputError
+from halp_probe.near_duplicates import difference_hash
 from halp_probe.plain_text import is_whole, shorten
 
 # What Pillow's decoders raise; a TypeError for a tag of an unexpected kind.
@@ -36,6 +38,11 @@ class LoadedImage:
 
     pixels: Image.Image
     sha256: str  # of the file's bytes, or of the pixels of a picture without a file
+
+    @cached_property
+    def difference_hash(self) -> str:
+        """Hash that other encodings of the picture nearly share; see `near_duplicates`."""
+        return difference_hash(self.pixels)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Prompt:
 
     sample: Sample
     image_sha256: str
+    image_difference_hash: str  # of each image, separated by spaces; see `near_duplicates`
     input_ids: np.ndarray  # [T] int64
     token_types: np.ndarray | None  # [T] int64, as the family's row says; None if it has none
     images: dict[str, torch.Tensor]  # pixel_values, image_grid_thw, …; one object for consecutive prompts
@@ -165,6 +166,7 @@ class Prompter:
         return Prompt(
             sample=sample,
             image_sha256=content_sha256(sample.image_id, [image.sha256 for image in images]),
+            image_difference_hash=" ".join(image.difference_hash for image in images),
             input_ids=ids,
             token_types=types,
             images=self._last.setdefault("inputs", {name: torch.as_tensor(inputs[name]) for name in names}),

@@ -16,10 +16,11 @@ from scipy.sparse.csgraph import connected_components
 
 from halp_probe.catalog.benchmark import DATASET
 from halp_probe.catalog.folds import split_hash
+from halp_probe.near_duplicates import MOST_PICTURES, near_pairs
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.judging.rows import Rows
-from halp_probe.shards.columns import CORE_TEXTS, IMAGES, image_files
+from halp_probe.shards.columns import CORE_TEXTS, DIFFERENCE_HASH, FURTHER_OWN_TEXTS, IMAGES, image_files
 
 ENTROPY, LOGPROB = "first_token_entropy", "first_token_logprob"
 ANSWER_LOGPROB, ANSWER_TOKENS = "answer_logprob", "answer_tokens"
@@ -81,6 +82,15 @@ class FixedFolds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """Pairs of images that are nearly the same picture, such as one in two encodings."""
+
+    pairs: tuple[tuple[str, str], ...] = ()  # names of two images
+    joined: bool = False  # each pair counts as one image, so never on both sides of a split
+    unknown: str = ""  # why it is not known which images are alike
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelledRows:
     """Rows that every representation, baseline and fold uses alike; nothing here is larger than a column."""
 
@@ -98,6 +108,7 @@ class LabelledRows:
     truths: tuple[str, ...] | None = None  # N ground truths; None where the shards have none
     datasets: tuple[str, ...] = ()  # names in the column `dataset`, of benchmarks that are known by name
     fixed: FixedFolds | None = None  # None: folds are made by image
+    likeness: Likeness = field(default_factory=lambda: Likeness())
     own_baselines: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> [N] float64
 
     @property
@@ -120,6 +131,8 @@ def join(
     representations: Sequence[str],
     group_columns: Sequence[str] = (),
     fold_column: str | None = None,
+    *,
+    join_near_duplicates: bool = False,
 ) -> LabelledRows:
     """Select the rows with a label of 0 or 1 and with a vector in every one of the representations.
 
@@ -136,6 +149,9 @@ def join(
     y = np.array([labels[shards.question_ids[row]] for row in index], dtype=np.int64)  # [N]
     _need_both_classes(y, left_out)
     images, identified_by, image_note = image_names(shards, index)
+    likeness = near_images(shards, index, images, join=join_near_duplicates)
+    if likeness.joined:
+        images = join_images(images, likeness.pairs)
     return LabelledRows(
         index=index,
         question_ids=tuple(shards.question_ids[row] for row in index),
@@ -148,6 +164,7 @@ def join(
         truths=_pick(shards.text(TRUTH), index) if shards.has(TRUTH) else None,
         datasets=tuple(sorted(set(_pick(shards.text(DATASET), index)))) if shards.has(DATASET) else (),
         fixed=None if fold_column is None else _fixed(shards, fold_column, index),
+        likeness=likeness,
         representations=tuple(representations),
         left_out=left_out,
         notes=(*notes, image_note),
@@ -156,7 +173,7 @@ def join(
 
 def _fixed(shards: ShardSource, column: str, index: np.ndarray) -> FixedFolds:
     if column not in shards.text_columns:
-        there = ", ".join(name for name in shards.text_columns if name not in (*CORE_TEXTS, IMAGES)) or "none"
+        there = ", ".join(further_columns(shards)) or "none"
         raise ProbeError(f"`fold_column`: the shards have no column {column!r}; their further columns: {there}")
     folds, ids = shards.text(column), shards.question_ids
     split = split_hash(ids, folds)
@@ -240,9 +257,14 @@ def _need_both_classes(y: np.ndarray, left_out: Sequence[LeftOut]) -> None:
         )
 
 
+def further_columns(shards: ShardSource) -> list[str]:
+    """Return the names of the text columns that come from the table beside question, image and answer."""
+    return [name for name in shards.text_columns if name not in (*CORE_TEXTS, *FURTHER_OWN_TEXTS)]
+
+
 def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
     """Refuse a lookup of the answer or of the image, which would not show what kind of question it is."""
-    further = [name for name in shards.text_columns if name not in (*CORE_TEXTS, IMAGES)]
+    further = further_columns(shards)
     for name in group_columns:
         if name not in further:
             there = ", ".join(further) or "none"
@@ -279,6 +301,36 @@ def image_names(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...]
     why = "some rows lack image_sha256" if hashes else "the shards have no image_sha256"
     note = f"{len(set(ids))} images, told apart by image_id ({why}): copies of a file under two ids count as two"
     return ids, "image_id", note
+
+
+def near_images(shards: ShardSource, index: np.ndarray, images: Sequence[str], *, join: bool) -> Likeness:
+    """Find the pairs among the rows' images, as `image_names` names them, that are nearly the same picture."""
+    hashes = _pick(shards.text(DIFFERENCE_HASH), index) if shards.has(DIFFERENCE_HASH) else ()
+    if not any(hashes):
+        return Likeness(unknown="the shards have no image_difference_hash")
+    owners: dict[str, str] = {}  # the first image of each different hash; images with equal hashes are alike
+    pairs: dict[tuple[str, str], None] = {}
+    for image, each in zip(images, hashes, strict=True):
+        for one in each.split():
+            if (owner := owners.setdefault(one, image)) != image:
+                pairs[owner, image] = None
+    if len(owners) > MOST_PICTURES:
+        return Likeness(unknown=f"{len(owners)} images are too many to compare each with each")
+    names = list(owners.values())
+    pairs |= dict.fromkeys((names[a], names[b]) for a, b in near_pairs(list(owners)) if names[a] != names[b])
+    return Likeness(pairs=tuple(pairs), joined=join)
+
+
+def join_images(images: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Return for each row the first image that its own is connected with by pairs of alike images."""
+    place = {image: k for k, image in enumerate(dict.fromkeys(images))}
+    edges = [(place[one], place[other]) for one, other in pairs]
+    at, to = zip(*edges, strict=True) if edges else ((), ())
+    graph = coo_array((np.ones(len(edges)), (at, to)), (len(place), len(place)))
+    component = connected_components(graph, directed=False)[1]
+    first: dict[int, str] = {}
+    named = {image: first.setdefault(component[k], image) for image, k in place.items()}
+    return tuple(named[image] for image in images)
 
 
 def _connect(hashes: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:

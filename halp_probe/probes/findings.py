@@ -52,6 +52,7 @@ def findings(
     """Return all findings, the most serious first."""
     found = [
         *_split(rows, folds, preset),
+        *_near_duplicates(rows, folds),
         *_known_faults(rows),
         *_leaks(rows),
         *_choice(judgement, sweep, folds),
@@ -93,6 +94,32 @@ def _split(rows: LabelledRows, folds: Folds, preset: str | None) -> Iterator[Fin
             CAUTION,
             f"Images are told apart by {rows.images_identified_by}, since the shards lack the hash of the files' "
             "content: copies of one file under two names may be on both sides.",
+        )
+
+
+def _near_duplicates(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
+    """Tell of pictures that are nearly the same and stand on both sides of the split."""
+    likeness = rows.likeness
+    if likeness.unknown:
+        yield Finding(NOTE, f"Whether pictures are nearly the same is not known: {likeness.unknown}.")
+    if likeness.joined or not likeness.pairs:
+        if likeness.pairs:
+            yield Finding(
+                NOTE, f"{len(likeness.pairs)} pairs of pictures are nearly the same; each counts as one image."
+            )
+        return
+    folds_of_image: defaultdict[str, set[int]] = defaultdict(set)
+    for image, fold in zip(rows.images, folds.fold.tolist(), strict=True):
+        folds_of_image[image].add(fold)
+    apart = [pair for pair in likeness.pairs if len(folds_of_image[pair[0]] | folds_of_image[pair[1]]) > 1]
+    if apart:
+        images = {image for pair in apart for image in pair}
+        share = np.mean([image in images for image in rows.images])
+        yield Finding(
+            SERIOUS,
+            f"{len(images)} images ({share:.0%} of the questions) are nearly the same picture as another one, in "
+            "another encoding or size, on the other side of the split: what a probe remembers of a picture counts as "
+            "success. Join them with `join_near_duplicates`.",
         )
 
 

@@ -53,6 +53,8 @@ class Design:
         Outer test folds, at least 3; not with `fold_column`.
     fold_column
         Column of the table that says which fold tests each row, such as `fold` of a benchmark; None: by image.
+    join_near_duplicates
+        Whether pictures that are nearly the same, such as one in two encodings, count as one image.
     bootstrap
         Draws of images for each interval.
     fusion
@@ -80,6 +82,7 @@ class Design:
     group_columns: tuple[str, ...] = ()
     folds: int = 5
     fold_column: str | None = None
+    join_near_duplicates: bool = False
     bootstrap: int = 1000
     fusion: tuple[str, ...] = FUSIONS
     calibration: str = "platt"
@@ -219,7 +222,14 @@ def study(
         shards = ExtendedShards(shards, features)
     chosen = None if design.representations is None else (*design.representations, *(features or ()))
     wanted = choose_representations(shards.representations, chosen)
-    rows = join(shards, labels, wanted, design.group_columns, design.fold_column)
+    rows = join(
+        shards,
+        labels,
+        wanted,
+        design.group_columns,
+        design.fold_column,
+        join_near_duplicates=design.join_near_duplicates,
+    )
     own = own_baselines(baselines or {}, shards.question_ids)
     rows = replace(rows, own_baselines={name: values[rows.index] for name, values in own.items()})
     folds, fit = _folds(rows, design), _fitter(rows, design)

@@ -11,7 +11,7 @@ from itertools import count
 
 import numpy as np
 
-from halp_probe.probes.features import UNKNOWN, LabelledRows, ShardSource, image_names
+from halp_probe.probes.features import UNKNOWN, LabelledRows, ShardSource, image_names, join_images, near_images
 from halp_probe.probes.fitting.kinds import FittedCandidates
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.nested import CrossFit, SelectedProbe
@@ -37,7 +37,10 @@ def unknown_rows(shards: ShardSource, rows: LabelledRows, folds: Folds) -> Unkno
     ids = shards.text("image_id") if shards.has("image_id") else [" "] * len(shards.question_ids)
     named = [k for k, each in enumerate(shards.question_ids) if each in unknown and ids[k]]
     index = np.array(named, dtype=np.intp)
-    images = image_names(shards, np.concatenate([rows.index, index]))[0]
+    everything = np.concatenate([rows.index, index])
+    images = image_names(shards, everything)[0]
+    if rows.likeness.joined:
+        images = join_images(images, near_images(shards, everything, images, join=True).pairs)
     fold = _folds(images[: len(rows.y)], folds, images[len(rows.y) :])
     usable = fold >= 0
     codes = np.unique(np.asarray(images), return_inverse=True)[1]

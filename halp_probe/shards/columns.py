@@ -27,12 +27,14 @@ NUMBERS: dict[str, type[np.generic]] = {
     "answer_logprob": np.float32,
     "answer_tokens": np.int32,
 }
+DIFFERENCE_HASH = "image_difference_hash"
 IMAGES = "images"  # if prompts show anything but the one file `image_id`: a JSON list of files
 OWN_COLUMNS = frozenset({*CORE_TEXTS, *NUMBERS, "token_index", "token_id", VISION_ONLY, VISION_ENCODER}) | {
     VISION_TOKEN,
     QUERY_TOKEN,
 }
-RESERVED_COLUMNS = OWN_COLUMNS | {IMAGES}  # names that a column of a table must not have
+FURTHER_OWN_TEXTS = (IMAGES, DIFFERENCE_HASH)  # texts that older shards, or most prompts, do not have
+RESERVED_COLUMNS = OWN_COLUMNS | set(FURTHER_OWN_TEXTS)  # names that a column of a table must not have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +64,15 @@ class Columns:
 
 
 def concatenate(blocks: Sequence[Columns]) -> Columns:
-    """Concatenate blocks of the same columns."""
+    """Concatenate blocks of the same columns; a text that a block lacks is blank there."""
     first = blocks[0]
+    names = dict.fromkeys(name for block in blocks for name in block.texts)
+
+    def text(name: str) -> list[str]:
+        return [value for block in blocks for value in block.texts.get(name) or [""] * len(block)]
+
     return Columns(
-        texts={name: [value for block in blocks for value in block.texts[name]] for name in first.texts},
+        texts={name: text(name) for name in names},
         numbers={name: np.concatenate([block.numbers[name] for block in blocks]) for name in first.numbers},
         vectors={name: np.concatenate([block.vectors[name] for block in blocks]) for name in first.vectors},
     )
@@ -110,6 +117,7 @@ def from_captured(rows: Sequence[Captured]) -> Columns:
             **table_texts(row.sample),
             "answer": row.answer,
             "image_sha256": row.image_sha256,
+            DIFFERENCE_HASH: row.image_difference_hash,
         }
         for row in rows
     ]

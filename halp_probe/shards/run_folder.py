@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from halp_probe.shards.columns import Columns
+from halp_probe.shards.columns import DIFFERENCE_HASH, Columns
 from halp_probe.shards.names import part_number, shard_name
 from halp_probe.shards.parts import Part, PartWriter, write_part
 from halp_probe.shards.reader import JOURNAL, ShardError, Shards, open_shards, read_columns
@@ -183,7 +183,7 @@ class RunFolder:
         self._drop_spent_journal_files()
 
     def _note(self, texts: dict[str, list[str]], numbers: dict[str, np.ndarray]) -> None:
-        names = [name for name in texts if name not in ("question_id", "answer", "image_sha256")]
+        names = [name for name in texts if name not in ("question_id", "answer", "image_sha256", DIFFERENCE_HASH)]
         for row, question_id in enumerate(texts["question_id"]):
             self.done[question_id] = StoredSample(
                 texts={name: texts[name][row] for name in names},
