@@ -44,7 +44,8 @@ def added_scores(
     """Fit the stacks; `y` [N] of 0 and 1, `fits` the probes of the representations, of which one is chosen by fold.
 
     Early baselines are those known before the answer's first token, as the probe is; of these, the ones without states
-    leave out the image alone. Stacks of the same baselines are fitted once.
+    leave out the image alone. Stacks of the same baselines are fitted once. With the probe, each fold takes the better
+    of the two stacks on its inner folds: a probe without a signal need not spoil what the baselines know.
     """
     known = [baseline for baseline in baselines if baseline.known]
     early = [baseline for baseline in known if baseline.early]
@@ -57,8 +58,8 @@ def added_scores(
     for name, members in kinds.items():
         if members:
             columns = [_column(baseline, folds) for baseline in members]
-            stacks[name] = stack(columns, y, folds)[0]
-            stacks[name + AND_PROBE] = stack([*columns, probe], y, folds)[0]
+            without, with_probe = stack(columns, y, folds)[0], stack([*columns, probe], y, folds)[0]
+            stacks[name], stacks[name + AND_PROBE] = without, choose({"with": with_probe, "without": without}, y, folds)
     selectable = {baseline.name: baseline.fit or _as_fit(baseline, y, folds) for baseline in known}
     selected = choose(selectable, y, folds) if known else None
     names = list(selectable)
