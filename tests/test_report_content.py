@@ -15,7 +15,7 @@ from sklearn.metrics import auc, roc_auc_score
 from test_probes_command import read
 
 from halp_probe.cli import run_script
-from halp_probe.probes.findings import LEVELS
+from halp_probe.probes.remarks import LEVELS
 from halp_probe.probes.study import Design, study
 from halp_probe.report.content import report_content
 from halp_probe.report.html import render_report
@@ -118,6 +118,7 @@ def test_groups_transfer_and_counts(written, report):
     for row in groups["rows"]:
         inside = (np.array(shards.texts["source"]) == row["value"]) & kept
         assert (row["n"], row["n_positive"]) == (inside.sum(), y[inside].sum())
+    assert groups["one_label"] is None or set(groups["one_label"]["values"]) <= {"rare", "hard", "easy"}
     assert sum(row["n"] for row in groups["rows"]) == report["data"]["n"] == 299
     rare = next(row for row in groups["rows"] if row["value"] == "rare")
     assert rare["auroc"]["value"] is None and rare["auroc"]["note"]

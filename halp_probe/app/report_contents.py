@@ -12,7 +12,7 @@ from halp_probe.app.shards_contents import picture_inside
 from halp_probe.bootstrap import Estimate
 from halp_probe.engine.images import ImageError, LoadedImage
 from halp_probe.errors import InputError
-from halp_probe.probes.findings import Finding
+from halp_probe.probes.remarks import Finding
 from halp_probe.report.heatmap import Cell
 from halp_probe.report.layout import Result, by_kind
 from halp_probe.report.reading import read_report

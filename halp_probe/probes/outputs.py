@@ -14,9 +14,9 @@ import numpy as np
 from halp_probe.bootstrap import Estimate
 from halp_probe.files import atomic_text
 from halp_probe.probes.features import LabelledRows
-from halp_probe.probes.findings import NOTE, Finding
 from halp_probe.probes.judging.measures import MEASURES
 from halp_probe.probes.label_noise import LabelNoise
+from halp_probe.probes.remarks import NOTE, Finding
 from halp_probe.probes.results import SELECTED, Judgement, Result
 from halp_probe.probes.study import Study
 

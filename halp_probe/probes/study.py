@@ -15,16 +15,19 @@ import numpy as np
 from halp_probe.bootstrap import Draws
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.features import LabelledRows, ShardSource, choose_representations, join
-from halp_probe.probes.findings import Finding, findings
+from halp_probe.probes.findings import findings
 from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
 from halp_probe.probes.fitting.splits import Folds, fixed_folds, folds_of, study_folds
 from halp_probe.probes.judging.groups import GroupResults, by_group
 from halp_probe.probes.label_noise import LabelErrors, LabelNoise, label_noise
+from halp_probe.probes.left_out import contrasts
 from halp_probe.probes.names import LINEAR
 from halp_probe.probes.own_features import ExtendedShards, Feature
 from halp_probe.probes.presets import HALP, row_split
+from halp_probe.probes.remarks import Finding
 from halp_probe.probes.results import Judgement, Result, judge_sweep
+from halp_probe.probes.shortcuts import shortcuts
 from halp_probe.probes.sweep import Sweep, sweep
 from halp_probe.probes.transfer import MOST_GROUPS, Transfer, TransferTask, transfer
 from halp_probe.probes.unknown_rows import unknown_rows
@@ -246,7 +249,18 @@ def study(
         for column, values in rows.groups.items()
         if 2 <= len(set(values)) <= MOST_GROUPS
     )
-    found = tuple(findings(judgement, sweep_result, rows, folds, groups, transfers, design.preset, noise))
+    found = findings(
+        judgement,
+        sweep_result,
+        rows,
+        folds,
+        groups,
+        transfers,
+        design.preset,
+        noise,
+        contrasts=contrasts(shards, rows, labels, design.draws),
+        shortcuts=shortcuts(shards, rows, folds, design.draws),
+    )
     return Study(
         design=design,
         rows=rows,
@@ -256,7 +270,7 @@ def study(
         groups=groups,
         transfers=transfers,
         noise=noise,
-        findings=found,
+        findings=tuple(found),
         shards=shards,
         seconds=time.monotonic() - began,
     )

@@ -170,5 +170,12 @@ def _group(column: str, grouped: GroupResults, study: Study) -> dict[str, Any]:
         "column": column,
         "rows": [{**asdict(group), "auroc": estimate(group.auroc)} for group in grouped.groups],
         "macro": estimate(grouped.macro),
+        "one_label": None
+        if (alone := grouped.one_label) is None
+        else {
+            "values": [group.value for group in alone.groups],
+            "share": alone.share,
+            "auroc_without": estimate(alone.auroc_without),
+        },
         "prior": estimate(study.judgement.result(LOOKUP + column).auroc),
     }

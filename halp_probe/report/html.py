@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from halp_probe.plotting.figures import UNPRINTABLE
 from halp_probe.plotting.titles import shorten
-from halp_probe.probes.findings import LEVELS
+from halp_probe.probes.remarks import LEVELS
 from halp_probe.report import charts, layout, wording
 from halp_probe.report.colours import fill
 from halp_probe.report.reading import check_version

@@ -1,0 +1,121 @@
+"""What a reviewer would ask of a study of six sources is told, and nothing of it where it is not so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from probes_fake import labels_of, planted
+from realistic_study import QUERY, realistic
+from sklearn.metrics import roc_auc_score
+
+from halp_probe.bootstrap import Draws
+from halp_probe.probes.features import join
+from halp_probe.probes.left_out import contrasts
+from halp_probe.probes.shortcuts import shortcuts
+from halp_probe.probes.study import Design, study
+
+DRAWS = Draws(count=150, seed=0)
+
+
+@pytest.fixture(scope="module")
+def made():
+    shards, y = realistic()
+    return shards, y, study(shards, labels_of(shards, y), Design(group_columns=("source",), bootstrap=150))
+
+
+def texts(found, *parts: str) -> list[str]:
+    told = [f"{each.level}: {each.text}" for each in found.findings]
+    return [text for text in told if all(part in text for part in parts)]
+
+
+def test_groups_of_one_label_are_serious_and_the_headline_stands_without_them(made):
+    shards, y, found = made
+    source = np.array(shards.texts["source"])
+    alone = np.isin(source, ["chartqa", "synthetic"])
+    assert y[alone].sum() == 0
+    (text,) = texts(found, "serious", "`source`: 2 of 6 groups have one label only")
+    assert f"{alone.mean():.0%} of the rows" in text and "`chartqa`" in text and "`synthetic`" in text
+    score, fold, kept = found.judgement.scores["selected_probe"], found.folds.fold, ~alone
+    by_hand = [roc_auc_score(y[kept & (fold == k)], score[kept & (fold == k)]) for k in range(5)]
+    grouped = found.groups["source"]
+    assert grouped.one_label.auroc_without.value == pytest.approx(np.mean(by_hand))
+    assert f"{np.mean(by_hand):.3f}" in text
+    assert grouped.one_label.auroc_without.low < np.mean(by_hand) < grouped.one_label.auroc_without.high
+    assert grouped.macro.note == "not in the mean: 2 with one label only, of 6 groups"
+
+
+def test_a_small_group_of_one_label_is_no_finding():
+    shards, y = planted(300, auroc=0.8)
+    few = np.flatnonzero(y == 0)[:4]
+    shards.texts["source"] = ["a"] * 300
+    for row in few:
+        shards.texts["source"][row] = "b"
+    found = study(shards, labels_of(shards, y), Design(group_columns=("source",), bootstrap=20))
+    assert found.groups["source"].one_label.groups[0].value == "b"
+    assert not texts(found, "one label only")
+
+
+def test_a_column_that_nobody_named_is_found_and_one_that_says_nothing_is_not():
+    shards, y = realistic()
+    rows = join(shards, labels_of(shards, y), shards.representations)
+    found = study(shards, labels_of(shards, y), Design(bootstrap=150))
+    (text,) = texts(found, "no group column predicts the label")
+    assert "`source`" in text and "`template`" in text and "`group_columns`" in text
+    assert "`batch`" not in text and "`annotator`" not in text and "ground_truth" not in text
+    tried = {each.column: each.auroc for each in shortcuts(shards, rows, found.folds, DRAWS)}
+    assert set(tried) == {"source", "template"}
+    named = study(shards, labels_of(shards, y), Design(group_columns=("source",), bootstrap=150))
+    lookup = named.judgement.result("lookup_of_source").auroc
+    assert tried["source"].value == pytest.approx(lookup.value)  # the same lookup on the same folds
+    (text,) = texts(named, "no group column predicts the label")
+    assert "`template`" in text and "`source`" not in text
+
+
+def test_a_known_leak_is_called_one_and_not_recommended():
+    shards, y = realistic()
+    shards.texts["dataset"] = ["amber"] * len(y)
+    shards.texts["type"] = shards.texts.pop("source")
+    found = study(shards, labels_of(shards, y), Design(bootstrap=60, representations=(QUERY,)))
+    (text,) = texts(found, "no group column predicts the label")
+    advice = text.partition(" Name ")[2]
+    assert "`type`" in text and "gives the ground truth away" in text
+    assert "`template`" in advice and "`type`" not in advice
+
+
+@pytest.mark.parametrize("by_chance", [False, True])
+def test_rows_that_are_left_out_are_compared_with_those_that_count(by_chance):
+    """All rows whose answer was long and wrong have no vector; or as many by chance."""
+    shards, y = realistic()
+    rng = np.random.default_rng(5)
+    out = rng.permutation(len(y))[:70] if by_chance else np.flatnonzero(y == 1)[::2]
+    shards.arrays[QUERY] = shards.arrays[QUERY].copy()
+    shards.arrays[QUERY][out] = np.nan
+    design = Design(bootstrap=150, group_columns=("source",), representations=(QUERY,))
+    found = study(shards, labels_of(shards, y), design)
+    about = texts(found, f"left out (no {QUERY})", "have label 1")
+    if by_chance:
+        assert not about and not texts(found, "are not like")
+        return
+    (text,) = about
+    kept = np.delete(y, out).mean()
+    assert text.startswith("serious") and f"{len(out)} of the {len(out)} with a label have label 1 (100%)" in text
+    assert f"of those kept {kept:.0%}. With them it would be {y.mean():.0%}" in text
+    (text,) = texts(found, f"left out (no {QUERY})", "first token entropy")  # the model doubted wrong answers
+
+
+def test_unlabelled_rows_of_one_source_are_told():
+    shards, y = realistic()
+    source = np.array(shards.texts["source"])
+    unknown = np.flatnonzero(source == "textvqa")[:120]
+    labels = {**labels_of(shards, y), **{shards.question_ids[row]: None for row in unknown}}
+    rows = join(shards, labels, (QUERY,), ("source",))
+    (contrast,) = contrasts(shards, rows, labels, DRAWS)
+    (share,) = contrast.shares
+    kept = np.delete(source, unknown)
+    assert (share.column, share.value, share.out) == ("source", "textvqa", 1.0)
+    assert share.kept == pytest.approx((kept == "textvqa").mean())
+    assert contrast.labels is None and (contrast.labelled, contrast.count) == (0, 120)
+    few = replace(rows, left_out=rows.left_out[:4])
+    assert contrasts(shards, few, labels, DRAWS) == ()
