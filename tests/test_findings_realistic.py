@@ -7,14 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from probes_fake import labels_of, planted
-from realistic_study import QUERY, realistic
+from realistic_study import QUERY, VISION, realistic
 from sklearn.metrics import roc_auc_score
 
 from halp_probe.bootstrap import Draws
 from halp_probe.probes.features import join
 from halp_probe.probes.left_out import contrasts
+from halp_probe.probes.outputs import table
+from halp_probe.probes.results import SAME_SCORES
 from halp_probe.probes.shortcuts import shortcuts
 from halp_probe.probes.study import Design, study
+from halp_probe.report.wording import against_baseline
 
 DRAWS = Draws(count=150, seed=0)
 
@@ -119,3 +122,36 @@ def test_unlabelled_rows_of_one_source_are_told():
     assert contrast.labels is None and (contrast.labelled, contrast.count) == (0, 120)
     few = replace(rows, left_out=rows.left_out[:4])
     assert contrasts(shards, few, labels, DRAWS) == ()
+
+
+def test_a_probe_that_is_a_baseline_is_called_so():
+    shards, y = realistic()
+    found = study(shards, labels_of(shards, y), Design(bootstrap=60, representations=(VISION,)))
+    bare, labels = replace(shards, columns={}), labels_of(shards, y)
+    alone = study(bare, labels, Design(bootstrap=60))
+    assert not texts(alone, "is the baseline")
+    (text,) = [t for t in texts(found, "selected probe") if "image alone" in t or "first token entropy" in t]
+    assert "is worse than first token entropy" in text
+    only = study(bare, labels, Design(bootstrap=60, representations=(VISION,)))
+    (text,) = texts(only, "serious: The selected probe is the baseline image alone")
+    difference = only.judgement.difference("selected_probe", "image_alone")
+    assert (difference.value, difference.low, difference.high, difference.note) == (0, 0, 0, SAME_SCORES)
+    assert "0.000" not in text
+    assert "is that baseline" in against_baseline(vars(difference))
+
+
+def test_what_is_known_afterwards_is_no_rival_without_the_word():
+    shards, y = realistic()
+    rng = np.random.default_rng(0)
+    shards.columns["answer_tokens"] = (1 + 9 * y + rng.integers(0, 3, len(y))).astype(np.int32)  # long = wrong
+    found = study(shards, labels_of(shards, y), Design(bootstrap=60))
+    best = found.judgement.best_baseline
+    assert found.judgement.result("answer_length").auroc.value > 0.95 > best.auroc.value
+    assert best.name == "first_token_entropy"
+    assert texts(found, "note: answer length (known afterwards) reaches", "Whoever can wait")
+    assert "answer length (known afterwards)" in table(found.judgement, found.findings)
+    columns = {name: shards.columns[name] for name in ("answer_tokens", "answer_logprob")}
+    bare = replace(shards, columns=columns, texts={k: v for k, v in shards.texts.items() if k != "question"})
+    only = study(bare, labels_of(bare, y), Design(bootstrap=60, representations=(QUERY,)))
+    assert only.judgement.best_baseline.title == "answer length (known afterwards)"
+    assert texts(only, "worse than answer length (known afterwards)")

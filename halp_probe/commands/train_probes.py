@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"\n{outputs.table(found.judgement, found.findings)}")
     name = found.judgement.headline.name
     if threshold := load_probe(folder / PROBES_FOLDER / file_stem(name)).threshold:
-        print(f"\n{name}: {threshold.words} (out-of-fold risks; no guarantee for other images)")
+        print(f"\n{name}: {threshold.words}; by out-of-fold risks, of probes like the saved one")
     print(f"\n{folder}: report.html, results.csv, oof.csv, … and probes/ (fitted on all {len(found.rows.y)} questions)")
     return 0
 

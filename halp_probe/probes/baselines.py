@@ -23,6 +23,7 @@ from halp_probe.records import VISION_ENCODER, VISION_ONLY
 QUESTION_TEXT = "question_text"
 IMAGE_ALONE = "image_alone"
 ANSWER_LENGTH = "answer_length"
+AFTERWARDS = (ANSWER_LOGPROB, ANSWER_LENGTH)  # known only when the answer is written
 LOOKUP = "lookup_of_"  # of a group column: lookup_of_source
 TEXT_STRENGTHS = (1e-2, 1e-1, 1.0, 10.0, 100.0)  # rows of TF-IDF have length 1, far shorter than standardised vectors
 _AFTER = "known only when the answer is written"

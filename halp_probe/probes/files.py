@@ -28,7 +28,8 @@ from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.fitting.comparators import DifferenceOfMeansProbe, RidgeProbe
 from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.probes.fitting.mlp import MLPProbe
-from halp_probe.probes.judging.calibration import Calibration, Threshold
+from halp_probe.probes.judging.calibration import Calibration
+from halp_probe.probes.judging.thresholds import Threshold
 from halp_probe.probes.names import DIFFERENCE, LINEAR, MLP, RIDGE
 
 FORMAT = "halp_probe.probe"

@@ -82,15 +82,31 @@ def _baselines(judgement: Judgement) -> Iterator[Finding]:
     if best is None or not np.isfinite(headline.auroc.value):
         return
     difference = judgement.difference(headline.name, best.name)
-    if not difference.low > 0:
+    if judgement.are_the_same(headline.name, best.name):
+        yield Finding(
+            SERIOUS,
+            f"The {headline.title} is the baseline {best.title}: every fold chose its representation, so there is no "
+            "difference to judge. It adds nothing to that baseline.",
+        )
+    elif not difference.low > 0:
+        verdict = "is worse than" if difference.high < 0 else "is not shown to be better than"
         yield Finding(
             SERIOUS if not difference.value > 0 else CAUTION,
-            f"The {headline.title} is not shown to be better than {best.title} ({two_digits(best.auroc.value)}): the "
-            f"difference is {with_interval(difference)}.",
+            f"The {headline.title} {verdict} {best.title} ({two_digits(best.auroc.value)}): the difference is "
+            f"{with_interval(difference)}.",
         )
+    for result in judgement.of_kind("baseline"):
+        if result.is_known_afterwards and result is not best and result.auroc.value > headline.auroc.value:
+            yield Finding(
+                NOTE,
+                f"{result.title} reaches {with_interval(result.auroc)}, above the {headline.title}. Whoever can wait "
+                "for the answer has it for nothing; a probe that is read before the answer has no such rival.",
+            )
 
 
 def _controls(judgement: Judgement, sweep: Sweep) -> Iterator[Finding]:
+    count = sum(control.expected is not None for control in sweep.controls)
+    by_chance = 1 - 0.95**count
     for control in sweep.controls:
         result = judgement.result(control.name)
         auroc = result.auroc
@@ -104,8 +120,9 @@ def _controls(judgement: Judgement, sweep: Sweep) -> Iterator[Finding]:
         elif auroc.low > control.expected or auroc.high < control.expected:
             yield Finding(
                 CAUTION,
-                f"The control with {result.title} gives {with_interval(auroc)} instead of .5. Chance does this once in "
-                "twenty times; with another `seed` it should not.",
+                f"The control with {result.title} gives {with_interval(auroc)} instead of .5. With {count} such "
+                f"{'control' if count == 1 else 'controls'} chance does this to one or another in about "
+                f"{by_chance:.0%} of studies; with another `seed` it should not.",
             )
 
 

@@ -6,12 +6,13 @@ Legend: N rows, T of them tested, K folds, B bootstrap draws.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from halp_probe.bootstrap import Draws, Estimate
+from halp_probe.bootstrap import Draws, Estimate, join_notes
+from halp_probe.probes.baselines import AFTERWARDS
 from halp_probe.probes.controls import RANDOM_BY_IMAGE, Control
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.splits import Folds
@@ -24,6 +25,7 @@ from halp_probe.probes.sweep import Sweep
 from halp_probe.shards.names import layer_of
 
 SELECTED = "selected_probe"
+SAME_SCORES = "both are the same scores, so there is no difference to judge"
 _OF_SCORES = tuple(name for name, measure in MEASURES.items() if not measure.needs_probability)
 _OF_RISKS = tuple(name for name, measure in MEASURES.items() if measure.needs_probability)
 
@@ -52,9 +54,16 @@ class Result:
         return layer_of(self.name)
 
     @property
+    def is_known_afterwards(self) -> bool:
+        """True for a baseline that is known only when the answer is written: no rival of a probe that comes before."""
+        return self.kind == "baseline" and self.name in AFTERWARDS
+
+    @property
     def title(self) -> str:
         """Name in words."""
         words = (self.position or self.name).replace("_", " ")
+        if self.is_known_afterwards:
+            words += " (known afterwards)"
         return words if self.layer is None else f"{words}, layer {self.layer}"
 
 
@@ -85,13 +94,25 @@ class Judgement:
 
     @property
     def best_baseline(self) -> Result | None:
-        """Baseline with the highest AUROC; None where no baseline has one."""
-        known = [result for result in self.of_kind("baseline") if np.isfinite(result.auroc.value)]
-        return _best(known) if known else None
+        """Baseline with the highest AUROC of those known before the answer; if none has one, of those known afterwards.
 
-    def difference(self, name: str, other: str) -> Estimate:
-        """Return the paired difference of two AUROCs."""
-        return self.judged["auroc"][name].minus(self.judged["auroc"][other])
+        None where no baseline has an AUROC.
+        """
+        known = [result for result in self.of_kind("baseline") if np.isfinite(result.auroc.value)]
+        before = [result for result in known if not result.is_known_afterwards]
+        return _best(before or known) if known else None
+
+    def difference(self, name: str, other: str, measure: str = "auroc") -> Estimate:
+        """Return the paired difference of two scores by one measure, such as `aurc`; nan where either lacks it."""
+        judged = self.judged.get(measure, {})
+        if name not in judged or other not in judged:
+            return Estimate(value=np.nan, low=np.nan, high=np.nan, note=f"not both have {measure}")
+        found = judged[name].minus(judged[other])
+        return replace(found, note=join_notes(found.note, SAME_SCORES)) if self.are_the_same(name, other) else found
+
+    def are_the_same(self, name: str, other: str) -> bool:
+        """Check for two names of the same scores, such as the selected probe that is the image alone in every fold."""
+        return np.array_equal(self.scores[name], self.scores[other], equal_nan=True)
 
 
 def judge_sweep(sweep: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) -> Judgement:

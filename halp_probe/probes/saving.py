@@ -10,7 +10,8 @@ import numpy as np
 
 from halp_probe.probes.card import vectors_card
 from halp_probe.probes.files import SELECTED_STEM, file_stem, remove_other_probes, save_probe
-from halp_probe.probes.judging.calibration import Calibration, threshold_for
+from halp_probe.probes.judging.calibration import Calibration
+from halp_probe.probes.judging.thresholds import threshold_for
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study
 from halp_probe.version import __version__
@@ -32,7 +33,8 @@ def save_probes(
         known = np.isfinite(fit.final_score)
         score, y = fit.final_score[known], study.rows.y[known]
         calibration = Calibration.fit(study.design.calibration, score, y)
-        threshold = None if max_error is None else threshold_for(calibration(score), y, max_error)
+        images, draws = study.rows.image_codes[known], study.design.draws
+        threshold = None if max_error is None else threshold_for(calibration(score), y, images, max_error, draws)
         result = study.judgement.headline if stem == SELECTED_STEM else study.judgement.result(name)
         about = {
             **vectors_card(name, attributes),

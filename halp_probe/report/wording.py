@@ -76,6 +76,8 @@ def against_baseline(difference: Mapping[str, Any]) -> str:
     """Say what the interval of a paired difference, probe minus baseline, says."""
     if not all(is_known(difference[key]) for key in ("value", "low", "high")):
         return ""
+    if difference["value"] == difference["low"] == difference["high"] == 0:
+        return "The probe is that baseline: both have the same scores, so it adds nothing."
     if difference["low"] > 0:
         return "The probe is better: the whole interval lies above 0."
     if difference["high"] < 0:
