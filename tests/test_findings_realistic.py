@@ -17,6 +17,8 @@ from halp_probe.probes.outputs import table
 from halp_probe.probes.results import SAME_SCORES
 from halp_probe.probes.shortcuts import shortcuts
 from halp_probe.probes.study import Design, study
+from halp_probe.report.content import report_content
+from halp_probe.report.html import render_report
 from halp_probe.report.wording import against_baseline
 
 DRAWS = Draws(count=150, seed=0)
@@ -155,3 +157,20 @@ def test_what_is_known_afterwards_is_no_rival_without_the_word():
     only = study(bare, labels_of(bare, y), Design(bootstrap=60, representations=(QUERY,)))
     assert only.judgement.best_baseline.title == "answer length (known afterwards)"
     assert texts(only, "worse than answer length (known afterwards)")
+
+
+def test_abstaining_credits_the_probe_with_no_more_than_it_adds():
+    """Nearly all that abstaining brings, the entropy brings too: the card says so."""
+    shards, y = realistic()
+    noisy = shards.columns["first_token_entropy"][:, None] + 0.3 * np.random.default_rng(0).standard_normal((len(y), 1))
+    told = replace(shards, arrays={VISION: shards.arrays[VISION], QUERY: noisy.astype(np.float32)})
+    found = study(told, labels_of(told, y), Design(bootstrap=100))
+    about = dict.fromkeys(("model_name", "revision", "shards", "labels"), "x") | {"seconds": 1.0}
+    content = report_content(found, {}, about)
+    abstain = content["headline"]["abstain"]
+    assert abstain["reduction"]["low"] > 0 and abstain["baseline"]["reduction"]["low"] > 0
+    assert abstain["baseline"]["gain"]["low"] < 0
+    page = render_report(content, {})
+    assert "first token entropy</bdi> alone it would change by" in page
+    assert "none is shown" in page or "the baseline does it better" in page
+    assert "minus <bdi>first token entropy</bdi>" in page

@@ -79,6 +79,11 @@ def test_numbers_are_those_of_the_tables(written, report):
     for name in ("lookup_of_source", "question_text", "first_token_entropy"):
         assert minus[name]["value"] == float(differences[QUERY, name]["auroc_difference"])
         assert minus[name]["low"] == float(differences[QUERY, name]["low"])
+        line = differences[QUERY, name]
+        assert float(line["aurc_difference"]) == pytest.approx(
+            float(results[QUERY]["aurc"]) - float(results[name]["aurc"])
+        )
+        assert float(line["aurc_low"]) < float(line["aurc_high"]) and line["brier_difference"] == ""
 
 
 def test_the_headline_is_the_selected_probe_against_its_best_baseline(report):
@@ -92,6 +97,18 @@ def test_the_headline_is_the_selected_probe_against_its_best_baseline(report):
     assert abstain["reduction"]["value"] == pytest.approx(
         abstain["error_before"]["value"] - abstain["error_after"]["value"]
     )
+    values = {name: results[name]["measures"] for name in ("selected_probe", "lookup_of_source")}
+    after = {name: measures["error_80"]["value"] for name, measures in values.items()}
+    assert abstain["baseline"]["name"] == "lookup_of_source"
+    of_baseline = abstain["error_before"]["value"] - after["lookup_of_source"]
+    assert abstain["baseline"]["reduction"]["value"] == pytest.approx(of_baseline)
+    assert abstain["baseline"]["gain"]["value"] == pytest.approx(after["lookup_of_source"] - after["selected_probe"])
+    assert set(headline["differences"]) == {"auroc", "auprc", "fpr_95", "aurc", "error_80", "prr", "prr_50"}
+    for name, difference in headline["differences"].items():
+        if name != "auroc":
+            expected = values["selected_probe"][name]["value"] - values["lookup_of_source"][name]["value"]
+            assert difference["value"] == pytest.approx(expected)
+            assert difference["low"] < difference["value"] < difference["high"]
     assert abstain["error_before"]["value"] == pytest.approx(report["data"]["n_positive"] / report["data"]["n"])
 
 

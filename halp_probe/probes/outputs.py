@@ -43,14 +43,21 @@ def write_results(path: Path, judgement: Judgement, noise: LabelNoise) -> None:
 
 
 def write_differences(path: Path, judgement: Judgement) -> None:
-    """Write `differences.csv`: AUROC minus AUROC, with its interval.
+    """Write `differences.csv`: AUROC minus AUROC, with its interval, then the same of every other measure.
 
-    It has all pairs of probes and baselines that have an AUROC.
+    It has all pairs of probes and baselines that have an AUROC; empty where one of the two lacks a measure.
     """
     known = [name for name, judged in judgement.judged["auroc"].items() if np.isfinite(judged.value)]
-    pairs = {(one, other): judgement.difference(one, other) for one, other in combinations(known, 2)}
-    lines = ([*pair, each.value, each.low, each.high] for pair, each in pairs.items())
-    _write(path, ["name", "minus", "auroc_difference", "low", "high"], lines)
+    others = [name for name, each in MEASURES.items() if name != "auroc" and each.higher_is_better is not None]
+    header = ["name", "minus", "auroc_difference", "low", "high"]
+    for name in others:
+        header += [f"{name}_difference", f"{name}_low", f"{name}_high"]
+
+    def line(one: str, other: str) -> list[Any]:
+        found = [judgement.difference(one, other, measure) for measure in ("auroc", *others)]
+        return [one, other, *(number for each in found for number in (each.value, each.low, each.high))]
+
+    _write(path, header, (line(*pair) for pair in combinations(known, 2)))
 
 
 def write_out_of_fold(path: Path, study: Study) -> None:

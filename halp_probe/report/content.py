@@ -68,6 +68,7 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             "auroc": estimate(judgement.headline.auroc),
             "best_baseline": {**_named(best), "auroc": estimate(best.auroc)} if best else None,
             "difference": estimate(judgement.difference(judgement.headline.name, best.name)) if best else None,
+            "differences": _differences(study),
             "abstain": _abstain(study),
             "note": judgement.headline.note,
         },
@@ -146,13 +147,38 @@ def _result(result: Result, study: Study) -> dict[str, Any]:
 
 def _abstain(study: Study) -> dict[str, Any]:
     """Estimate the gain from leaving the riskiest fifth unanswered, in each fold by its own scores."""
-    name = study.judgement.headline.name
-    before, after = (study.judgement.judged[measure][name] for measure in ("prevalence", "error_80"))
+    judgement, best = study.judgement, study.judgement.best_baseline
+
+    def reduction(name: str) -> Estimate:
+        return judgement.judged["prevalence"][name].minus(judgement.judged["error_80"][name])
+
+    name = judgement.headline.name
+    before, after = (judgement.judged[measure][name] for measure in ("prevalence", "error_80"))
     return {
         "share": 1 - COVERAGE,
         "error_before": estimate(before.estimate),
         "error_after": estimate(after.estimate),
-        "reduction": estimate(before.minus(after)),
+        "reduction": estimate(reduction(name)),
+        "baseline": None
+        if best is None
+        else {
+            **_named(best),
+            "reduction": estimate(reduction(best.name)),
+            "gain": estimate(judgement.difference(best.name, name, "error_80")),
+        },
+    }
+
+
+def _differences(study: Study) -> dict[str, Any]:
+    """Return for each measure that both have how much more the headline probe has than its best baseline, paired."""
+    judgement, best = study.judgement, study.judgement.best_baseline
+    if best is None:
+        return {}
+    both = [name for name, judged in judgement.judged.items() if {judgement.headline.name, best.name} <= judged.keys()]
+    return {
+        measure: estimate(judgement.difference(judgement.headline.name, best.name, measure))
+        for measure in both
+        if MEASURES[measure].higher_is_better is not None
     }
 
 

@@ -85,6 +85,21 @@ def against_baseline(difference: Mapping[str, Any]) -> str:
     return "No clear difference: the interval holds 0."
 
 
+def gain_over_baseline(gain: Mapping[str, Any]) -> str:
+    """Say what abstaining by the probe gains over abstaining by its best baseline; `gain` is a share of 1."""
+    if not is_known(gain["value"]):
+        return ""
+    if gain["value"] == gain["low"] == gain["high"] == 0:
+        return "The probe is that baseline."
+    told = f"The probe's gain over it is {points(gain['value'], signed=True)} points"
+    if not (is_known(gain["low"]) and is_known(gain["high"])):
+        return f"{told}."
+    told += f" ({points(gain['low'], signed=True)} to {points(gain['high'], signed=True)})"
+    if gain["low"] > 0:
+        return f"{told}."
+    return f"{told}: {'the baseline does it better' if gain['high'] < 0 else 'none is shown'}."
+
+
 class Footnotes:
     """Notes of one table, each shown once and lettered by first appearance."""
 

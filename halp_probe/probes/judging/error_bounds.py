@@ -108,7 +108,8 @@ def _reach(deviations: np.ndarray, erring: int) -> float:
     if not deviations.size:
         return float(norm.ppf(_LEVEL_OF_FEW))
     largest = np.nanmax(np.where(np.isfinite(deviations), deviations, -np.inf), axis=1)
-    return max(float(student.ppf(BOUND_LEVEL, erring - 1)), float(np.quantile(largest, BOUND_LEVEL)))
+    wider = float(student.ppf(BOUND_LEVEL, erring - 1))
+    return wider * max(1.0, float(np.quantile(largest, BOUND_LEVEL) / norm.ppf(BOUND_LEVEL)))
 
 
 def _binomial(error: np.ndarray, worth: np.ndarray, reach: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ Legend: N rows, G images, L risk levels, B bootstrap draws.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,8 @@ def threshold_for(risk: np.ndarray, y: np.ndarray, images: np.ndarray, max_error
     fitting = np.flatnonzero(bound.upper <= max_error)
     if len(fitting):
         level = int(fitting[-1])
-        return levels.threshold(int(kept[level]), max_error=max_error, error_bound=float(bound.upper[level]))
+        found = levels.threshold(int(kept[level]))
+        return replace(found, max_error=max_error, error_bound=float(bound.upper[level]))
     reason = f"of {levels.rows} questions on {answered.n_images} images it cannot be shown"
     best = int(np.argmin(bound.upper))
     if bound.upper[best] < 1:
@@ -101,7 +102,7 @@ def threshold_for(risk: np.ndarray, y: np.ndarray, images: np.ndarray, max_error
 def threshold_for_coverage(risk: np.ndarray, y: np.ndarray, min_coverage: float) -> Threshold:
     """Return the lowest threshold that answers at least `min_coverage` of the questions; both arrays [N]."""
     levels = _levels(risk, y)
-    return levels.threshold(int(np.argmax(levels.coverage >= min_coverage)), min_coverage=min_coverage)
+    return replace(levels.threshold(int(np.argmax(levels.coverage >= min_coverage))), min_coverage=min_coverage)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +119,12 @@ class _Levels:
         wanted = np.linspace(0, 1, min(most, len(self.coverage)) + 1)[1:]
         return np.unique(np.searchsorted(self.coverage, wanted - 1e-9))
 
-    def threshold(self, level: int, **about: float) -> Threshold:
+    def threshold(self, level: int) -> Threshold:
         return Threshold(
             risk=float(self.between[level]),
             coverage=float(self.coverage[level]),
             error=float(self.error[level]),
             rows=self.rows,
-            **about,
         )
 
 
