@@ -37,7 +37,7 @@ class RepresentationRow:
     title: str
     position: str
     layer: int | None  # None for the two vision means
-    auroc: Estimate
+    auroc: Estimate  # its interval holds together with those of the other representations
     picked_in: int | None  # number of folds that chose it; None where none chooses
 
 
@@ -152,7 +152,7 @@ def _representation_row(result: Result) -> RepresentationRow:
         title=str(result["title"]),
         position=str(result["position"]),
         layer=None if layer is None else int(layer),
-        auroc=_estimate(result["auroc"]),
+        auroc=_estimate(result.get("joint") or result["auroc"]),
         picked_in=None if picked is None else int(picked),
     )
 

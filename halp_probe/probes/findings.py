@@ -15,8 +15,9 @@ from halp_probe.probes.findings_of_rows import of_rows
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.judging.groups import GroupResults
 from halp_probe.probes.label_noise import LabelNoise
+from halp_probe.probes.layer_map import LayerMap
 from halp_probe.probes.left_out import Contrast
-from halp_probe.probes.remarks import CAUTION, LEVELS, NOTE, SERIOUS, Finding, two_digits, with_interval
+from halp_probe.probes.remarks import CAUTION, LEVELS, NOTE, SERIOUS, Finding, listed, two_digits, with_interval
 from halp_probe.probes.results import Judgement
 from halp_probe.probes.shortcuts import Shortcut
 from halp_probe.probes.sweep import Sweep
@@ -35,11 +36,13 @@ def findings(
     *,
     contrasts: Sequence[Contrast] = (),
     shortcuts: Sequence[Shortcut] = (),
+    layers: LayerMap | None = None,
 ) -> list[Finding]:
     """Return all findings, the most serious first."""
     found = [
         *of_rows(rows, folds, preset, contrasts),
         *_choice(judgement, sweep, folds),
+        *(_layers(judgement, layers) if layers is not None else ()),
         *of_groups(judgement, rows, groups, transfers, shortcuts),
         *_baselines(judgement),
         *_controls(judgement, sweep),
@@ -75,6 +78,19 @@ def _choice(judgement: Judgement, sweep: Sweep, folds: Folds) -> Iterator[Findin
                 f"{result.title}: every fold chose a strength of the penalty at the end of what was tried ({ends}); a "
                 "wider range (`strengths`) may do better.",
             )
+
+
+def _layers(judgement: Judgement, layers: LayerMap) -> Iterator[Finding]:
+    """Say what holds of the representations when all are judged at once."""
+    count = len(layers.estimates)
+    if count < 2 or not np.isfinite(layers.estimates[layers.best].value):
+        return
+    best, rivals = judgement.result(layers.best), layers.rivals
+    above = f"{len(layers.above_chance)} of {count} representations are shown to be above .5"
+    names = [judgement.result(name).title for name in rivals]
+    beaten = "than each of the others" if not rivals else f"than the others but {len(rivals)} ({listed(names)})"
+    shown = f"is shown to be better {beaten}" if len(rivals) < count - 1 else "is not shown to be better than any other"
+    yield Finding(NOTE, f"With all representations judged at once, {above}; {best.title}, the highest, {shown}.")
 
 
 def _baselines(judgement: Judgement) -> Iterator[Finding]:

@@ -16,20 +16,23 @@ from halp_probe.files import atomic_text
 from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.judging.measures import MEASURES
 from halp_probe.probes.label_noise import LabelNoise
+from halp_probe.probes.layer_map import LayerMap
 from halp_probe.probes.remarks import NOTE, Finding
 from halp_probe.probes.results import SELECTED, Judgement, Result
 from halp_probe.probes.study import Study
 
 _WIDTH = 110  # characters of a line of remarks
 _NOISE = ("n_unknown", "auroc_if_unknown_right", "auroc_if_unknown_wrong", "auroc_lowest", "auroc_highest")
+_JOINT = ("auroc_joint_low", "auroc_joint_high")
 _NOTHING = Estimate(value=np.nan, low=np.nan, high=np.nan)
 
 
-def write_results(path: Path, judgement: Judgement, noise: LabelNoise) -> None:
+def write_results(path: Path, judgement: Judgement, layers: LayerMap, noise: LabelNoise) -> None:
     """Write `results.csv`: one line for each probe, baseline and control; empty where there is no number.
 
     The last columns bound the AUROC of probes over the rows whose label is unknown; see `label_noise`. `spread`: how
     much wider than the bootstrap of the scores in oof.csv the intervals are (`intervals.refit_spread`).
+    `auroc_joint_low` and `_high`: an interval of a representation that holds together with those of all others.
     """
     others = [name for name in MEASURES if name != "auroc"]
     header = ["name", "kind", "position", "layer", "n", "n_positive", "n_images", "selected_in", "chosen"]
@@ -37,8 +40,11 @@ def write_results(path: Path, judgement: Judgement, noise: LabelNoise) -> None:
         header += [name, f"{name}_low", f"{name}_high"]
     _write(
         path,
-        [*header, "spread", "note", *_NOISE],
-        ([*_results_line(result, judgement, others), *_noise(result, noise)] for result in judgement.results),
+        [*header, "spread", "note", *_NOISE, *_JOINT],
+        (
+            [*_results_line(result, judgement, others), *_noise(result, noise), *_joint(result, layers)]
+            for result in judgement.results
+        ),
     )
 
 
@@ -153,6 +159,11 @@ def _noise(result: Result, noise: LabelNoise) -> list[float | int | None]:
     if bounds is None:
         return [None] * len(_NOISE)
     return [bounds.unknown, bounds.if_right.value, bounds.if_wrong.value, bounds.lowest, bounds.highest]
+
+
+def _joint(result: Result, layers: LayerMap) -> list[float]:
+    found = layers.estimates.get(result.name, _NOTHING)
+    return [found.low, found.high]
 
 
 def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:

@@ -21,6 +21,7 @@ from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
 from halp_probe.probes.fitting.splits import Folds, fixed_folds, folds_of, study_folds
 from halp_probe.probes.judging.groups import GroupResults, by_group
 from halp_probe.probes.label_noise import LabelErrors, LabelNoise, label_noise
+from halp_probe.probes.layer_map import LayerMap, layer_map
 from halp_probe.probes.left_out import contrasts
 from halp_probe.probes.names import LINEAR
 from halp_probe.probes.own_features import ExtendedShards, Feature
@@ -105,6 +106,8 @@ class Study:
         AUROC with intervals of the selected probe, each representation, baseline and control; differences.
     groups
         The headline probe within each group column; transfers: from group to group.
+    layers
+        The representations judged all at once: which are shown to be above .5, and than which the best is better.
     noise
         Bounds of AUROC over the rows whose label is unknown, and its correction for wrong labels.
     findings
@@ -128,6 +131,7 @@ class Study:
     judgement: Judgement = field(repr=False)
     groups: Mapping[str, GroupResults] = field(repr=False)  # by group column; of the headline probe
     transfers: tuple[Transfer, ...] = field(repr=False)  # one for each group column with few enough groups
+    layers: LayerMap = field(repr=False)
     noise: LabelNoise = field(repr=False)
     findings: tuple[Finding, ...]
     shards: ShardSource = field(repr=False)
@@ -249,6 +253,7 @@ def study(
         for column, values in rows.groups.items()
         if 2 <= len(set(values)) <= MOST_GROUPS
     )
+    layers = layer_map(judgement)
     found = findings(
         judgement,
         sweep_result,
@@ -259,6 +264,7 @@ def study(
         design.preset,
         noise,
         contrasts=contrasts(shards, rows, labels, design.draws),
+        layers=layers,
         shortcuts=shortcuts(shards, rows, folds, design.draws),
     )
     return Study(
@@ -269,6 +275,7 @@ def study(
         judgement=judgement,
         groups=groups,
         transfers=transfers,
+        layers=layers,
         noise=noise,
         findings=tuple(found),
         shards=shards,

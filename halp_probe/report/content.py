@@ -72,6 +72,7 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             "abstain": _abstain(study),
             "note": judgement.headline.note,
         },
+        "layer_map": _layer_map(study),
         "results": [_result(result, study) for result in judgement.results],
         "measures": [
             {
@@ -89,6 +90,17 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
         "examples": examples(study, texts),
         "label_noise": _label_noise(study),
         "warnings": [asdict(finding) for finding in study.findings],
+    }
+
+
+def _layer_map(study: Study) -> dict[str, Any]:
+    layers = study.layers
+    return {
+        "best": layers.best,
+        "above_chance": list(layers.above_chance),
+        "rivals": list(layers.rivals),
+        "widening": layers.widening,
+        "widening_of_differences": layers.widening_of_differences,
     }
 
 
@@ -138,6 +150,7 @@ def _result(result: Result, study: Study) -> dict[str, Any]:
         "layer": result.layer,
         "auroc": estimate(result.auroc),
         "minus": {other.name: estimate(judgement.difference(result.name, other.name)) for other in compared},
+        "joint": estimate(study.layers.estimates[result.name]) if result.name in study.layers.estimates else None,
         "selected_in": result.selected_in,
         "chosen": [f"{value:g}" for value in result.chosen],
         "measures": {name: estimate(value) for name, value in result.measures.items()},

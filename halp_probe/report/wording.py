@@ -100,6 +100,19 @@ def gain_over_baseline(gain: Mapping[str, Any]) -> str:
     return f"{told}: {'the baseline does it better' if gain['high'] < 0 else 'none is shown'}."
 
 
+def rivals(layers: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
+    """Say than which representations the highest is not shown to be better, all pairs judged at once."""
+    titles = {result["name"]: result["title"] for result in results if result["kind"] == "representation"}
+    if len(titles) < 2:
+        return ""
+    best, names = titles[layers["best"]], [titles[name] for name in layers["rivals"]]
+    if not names:
+        return f"The highest, {best}, is shown to be better than each other one."
+    if len(names) == len(titles) - 1:
+        return f"The highest, {best}, is not shown to be better than any other one."
+    return f"The highest, {best}, is shown to be better than the others but {', '.join(names)}."
+
+
 class Footnotes:
     """Notes of one table, each shown once and lettered by first appearance."""
 
