@@ -174,3 +174,13 @@ def test_abstaining_credits_the_probe_with_no_more_than_it_adds():
     assert "first token entropy</bdi> alone it would change by" in page
     assert "none is shown" in page or "the baseline does it better" in page
     assert "minus <bdi>first token entropy</bdi>" in page
+
+
+def test_an_isotonic_map_of_few_rows_is_warned_of():
+    shards, y = realistic()
+    isotonic = Design(bootstrap=40, calibration="isotonic", representations=(QUERY,))
+    (text,) = texts(study(shards, labels_of(shards, y), isotonic), "Isotonic calibration")
+    assert text.startswith("caution") and f"has {y.sum()} rows of label 1" in text
+    assert not texts(study(shards, labels_of(shards, y), replace(isotonic, calibration="platt")), "Isotonic")
+    many, labels = planted(1300, auroc=0.8)
+    assert not texts(study(many, labels_of(many, labels), isotonic), "Isotonic")

@@ -265,6 +265,7 @@ def study(
         noise,
         contrasts=contrasts(shards, rows, labels, design.draws),
         layers=layers,
+        calibration=design.calibration,
         shortcuts=shortcuts(shards, rows, folds, design.draws),
     )
     return Study(

@@ -16,7 +16,8 @@ from sklearn.linear_model import LogisticRegression
 
 from halp_probe.probes.errors import ProbeError
 
-KINDS = ("platt", "isotonic", "none")
+PLATT, ISOTONIC, NONE = "platt", "isotonic", "none"
+KINDS = (PLATT, ISOTONIC, NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
