@@ -150,7 +150,7 @@ def _representation_row(result: Result) -> RepresentationRow:
     layer, picked = result["layer"], result["selected_in"]
     return RepresentationRow(
         title=str(result["title"]),
-        position=str(result["position"]),
+        position=str(result["position"] or result["title"]),
         layer=None if layer is None else int(layer),
         auroc=_estimate(result.get("joint") or result["auroc"]),
         picked_in=None if picked is None else int(picked),

@@ -11,12 +11,12 @@ from halp_probe.commands.arguments import at_least_two, not_negative, positive_n
 from halp_probe.commands.image_flags import add_link_argument
 from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.names import KINDS, LINEAR, WITH_STRENGTHS
+from halp_probe.probes.names import BALANCED, KINDS, LINEAR, WITH_STRENGTHS
 
 if TYPE_CHECKING:
     from halp_probe.labels.table import Labels
+    from halp_probe.probes.design import Design
     from halp_probe.probes.label_noise import LabelErrors
-    from halp_probe.probes.study import Design
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +51,11 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
     add("--probe", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)} (linear)")
     add("--strengths", nargs="+", type=positive_number, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
+    add(
+        "--class-weight",
+        choices=(BALANCED,),
+        help="both labels weigh alike in training, whatever their numbers; linear",
+    )
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
     add("--folds", type=_folds, metavar="K", help="test folds, split by image (5), or of a column: column:fold")
     add("--bootstrap", type=at_least_two, default=1000, metavar="B", help="draws for the intervals (%(default)s)")
@@ -104,9 +109,10 @@ def _label_errors(labels: Labels, sheet: Path) -> LabelErrors:
 
 def _check(args: argparse.Namespace) -> None:
     """Raise ProbeError for flags that contradict each other, and for folders or GPUs that are missing."""
-    for name in ("probe", "strengths", "folds"):
+    for name in ("probe", "strengths", "folds", "class_weight"):
         if args.preset is not None and getattr(args, name) is not None:
-            raise ProbeError(f"--{name} does not go with --preset {args.preset}, which fixes it; leave one of them out")
+            flag = f"--{name.replace('_', '-')}"
+            raise ProbeError(f"{flag} does not go with --preset {args.preset}, which fixes it; leave one of them out")
     if args.strengths is not None and args.probe in set(KINDS) - set(WITH_STRENGTHS):
         raise ProbeError(f"--strengths does not go with --probe {args.probe}, which has none to choose among")
     if args.images_dir is not None and not args.images_dir.is_dir():
@@ -119,8 +125,8 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _design(args: argparse.Namespace) -> Design:
+    from halp_probe.probes.design import Design
     from halp_probe.probes.fitting.estimators import STRENGTHS
-    from halp_probe.probes.study import Design
 
     return Design(
         probe=args.probe or LINEAR,
@@ -132,6 +138,7 @@ def _design(args: argparse.Namespace) -> Design:
         bootstrap=args.bootstrap,
         calibration=args.calibration,
         preset=args.preset,
+        class_weight=args.class_weight,
         seed=args.seed,
         device=args.device,
     )

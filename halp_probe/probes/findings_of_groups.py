@@ -89,9 +89,8 @@ def _one_label(judgement: Judgement, groups: Mapping[str, GroupResults]) -> Iter
 
 def _lookups(judgement: Judgement) -> Iterator[Finding]:
     """Find lookups of a column that predict the label."""
-    vision = [
-        r for r in judgement.of_kind("representation") if r.position != "query_token" and np.isfinite(r.auroc.value)
-    ]
+    known = [result for result in judgement.of_kind("representation") if np.isfinite(result.auroc.value)]
+    vision = [result for result in known if (result.position or "").startswith("vision")]
     for result in judgement.of_kind("baseline"):
         value = result.auroc.value
         if not result.name.startswith(LOOKUP) or not result.auroc.low > 0.5:

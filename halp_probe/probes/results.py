@@ -22,7 +22,7 @@ from halp_probe.probes.judging.metrics import MeasuredScore, judge, judge_measur
 from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.nested import spread
 from halp_probe.probes.sweep import Sweep
-from halp_probe.shards.names import layer_of
+from halp_probe.shards.names import is_representation, layer_of
 
 SELECTED = "selected_probe"
 SAME_SCORES = "both are the same scores, so there is no difference to judge"
@@ -45,8 +45,9 @@ class Result:
 
     @property
     def position(self) -> str | None:
-        """Position vision_only, vision_encoder, vision_token or query_token; None for what is not a representation."""
-        return self.name.split("/")[0].removesuffix("_representation") if self.kind == "representation" else None
+        """Position vision_only, vision_encoder, vision_token or query_token; None for others, features too."""
+        placed = self.kind == "representation" and is_representation(self.name)
+        return self.name.split("/")[0].removesuffix("_representation") if placed else None
 
     @property
     def layer(self) -> int | None:

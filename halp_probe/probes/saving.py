@@ -59,6 +59,7 @@ def _provenance(study: Study, result: Result, labels_file: str) -> dict[str, Any
         "split_questions": None if rows.fixed is None else rows.fixed.questions,
         "datasets": list(rows.datasets),
         "preset": design.preset,
+        "class_weight": design.class_weight,
         "halp_probe_version": __version__,
         "auroc": result.auroc.value,  # of the out-of-fold scores, not of this refitted probe
         "auroc_low": result.auroc.low,

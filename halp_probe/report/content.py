@@ -198,7 +198,8 @@ def _differences(study: Study) -> dict[str, Any]:
 def _transfer(transfer: Transfer) -> dict[str, Any]:
     return {
         "column": transfer.column,
-        "representation": transfer.representation,
+        "representation": transfer.most_chosen,
+        "chosen": [dict(counts) for counts in transfer.chosen],
         "values": list(transfer.values),
         "cells": [[{**asdict(cell), "auroc": estimate(cell.auroc)} for cell in row] for row in transfer.cells],
     }
