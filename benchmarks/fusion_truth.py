@@ -20,10 +20,11 @@ from scipy.special import expit
 
 from halp_probe.bootstrap import Estimate
 from halp_probe.probes.added import ALL_BASELINES
+from halp_probe.probes.design import Design
 from halp_probe.probes.fusion.names import fused_name
 from halp_probe.probes.judging.metrics import auroc
 from halp_probe.probes.names import FUSIONS
-from halp_probe.probes.study import Design, Study, study
+from halp_probe.probes.study import Study, study
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ from .labels.table import Labels as Labels
 from .labels.table import read_labels as read_labels
 from .models.loading import LoadedModel as LoadedModel
 from .models.options import load_model as load_model
+from .probes.design import Design as Design
 from .probes.files import SavedProbe as SavedProbe
 from .probes.files import load_probe as load_probe
 from .probes.files import load_probes as load_probes
 from .probes.fitting.estimators import LinearProbe as LinearProbe
-from .probes.study import Design as Design
 from .probes.study import Study as Study
 from .probes.study import study as study
 from .progress import Step as Step

@@ -9,7 +9,8 @@ import pytest
 from scipy.special import expit
 
 from halp_probe.probes.errors import ProbeError
-from halp_probe.scoring.abstention import candidates, controlled_threshold, one_row_an_image
+from halp_probe.scoring.abstention import controlled_threshold, one_row_an_image
+from halp_probe.scoring.candidates import candidates
 
 pytestmark = pytest.mark.slow
 

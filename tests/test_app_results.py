@@ -197,7 +197,7 @@ def test_a_report_tells_what_is_in_its_file(trained: Trained) -> None:
     assert found.headline.difference.low == content["headline"]["difference"]["low"]
     assert len(found.representations) == len(results) == 2
     for row, told in zip(found.representations, results.values(), strict=True):
-        assert f"{row.auroc.value}" == told["auroc"] and f"{row.auroc.low}" == told["auroc_low"]
+        assert f"{row.auroc.value}" == told["auroc"] and f"{row.auroc.low}" == told["auroc_joint_low"]
         assert f"{row.picked_in}" == told["selected_in"]
     assert [(cell.position, cell.layer) for cell in found.cells] == [("vision_only", None), ("query_token", 3)]
     assert [cell.auroc for cell in found.cells] == [row.auroc.value for row in found.representations]

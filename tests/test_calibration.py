@@ -10,8 +10,10 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
+from halp_probe.bootstrap import Draws
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.judging.calibration import KINDS, Calibration, Threshold, threshold_for, threshold_for_coverage
+from halp_probe.probes.judging.calibration import KINDS, Calibration
+from halp_probe.probes.judging.thresholds import threshold_for
 
 
 def drawn(n: int, slope: float, intercept: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -89,31 +91,4 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
     with pytest.raises(ProbeError, match=r"shape \(20,\) and labels \(19,\)"):
         Calibration.fit("platt", logit, y[1:])
     with pytest.raises(ProbeError, match="labels must be 0"):
-        threshold_for(logit, y * 2, 0.1)
-
-
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("max_error", [0.0, 0.1, 0.3, 1.0])
-def test_thresholds_are_those_of_trying_all(seed: int, max_error: float) -> None:
-    rng = np.random.default_rng(seed)
-    risk = rng.integers(0, 12, 40) / 12  # with ties
-    y = (rng.random(40) < risk).astype(int)
-    tried = [(float((risk <= t).mean()), float(y[risk <= t].mean())) for t in np.unique(risk)]
-    fitting = [pair for pair in tried if pair[1] <= max_error]
-    found = threshold_for(risk, y, max_error)
-    assert found.found == bool(fitting) and found.max_error == max_error and found.rows == 40
-    if fitting:
-        answered = risk <= found.risk
-        assert (found.coverage, found.error) == pytest.approx(max(fitting))
-        assert (answered.mean(), y[answered].mean()) == pytest.approx((found.coverage, found.error))
-        assert np.abs(risk - found.risk).min() > 0.01 or answered.all()  # no row can be rounded across
-    else:
-        assert np.isnan(found.risk) and "wrong" in found.reason
-    wanted = threshold_for_coverage(risk, y, 0.5)
-    assert wanted.coverage == pytest.approx(min(coverage for coverage, _ in tried if coverage >= 0.5))
-    assert (risk <= wanted.risk).mean() == pytest.approx(wanted.coverage)
-
-
-def test_a_threshold_survives_json() -> None:
-    threshold = Threshold(risk=0.25, coverage=0.5, error=0.1, rows=40, max_error=0.1, confidence=0.9)
-    assert Threshold.from_json(json.loads(json.dumps(threshold.as_json()))) == threshold
+        threshold_for(logit, y * 2, np.arange(20), 0.1, Draws(count=10, seed=0))

@@ -124,7 +124,7 @@ def test_a_source_that_explains_everything_is_told():
     assert found.judgement.best_baseline.name == LOOKUP + "source"
     serious = [finding.text for finding in found.findings if finding.level == "serious"]
     assert any(text.startswith(f"A lookup of `source` reaches .{round(100 * lookup)}: above the") for text in serious)
-    assert any("not shown to be better than lookup of source" in text for text in serious)
+    assert any("is worse than lookup of source" in text for text in serious)
 
 
 def test_entropy_is_scored_as_it_is_and_log_probabilities_turned():

@@ -135,7 +135,7 @@ def test_probes_are_saved_with_calibration_threshold_and_provenance(trained):
     assert probe.metadata["training"]["auroc"] == float(results[QUERY]["auroc"])
     assert probe.metadata["training"]["rows"] == 239
     assert probe.calibration.kind == "platt"
-    assert probe.threshold.error <= 0.2 == probe.threshold.max_error
+    assert probe.threshold.error < probe.threshold.error_bound <= 0.2 == probe.threshold.max_error
     assert roc_auc_score(y, probe.risk(shards.arrays[QUERY])) > 0.8
     selected = load_probe(out / "probes" / "selected_probe")
     assert (selected.risk(shards.arrays[QUERY]) == probe.risk(shards.arrays[QUERY])).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from halp_probe.probes.judging.metrics import judge
 from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.nested import spread
 from halp_probe.probes.study import Design, study
-from halp_probe.probes.transfer import TransferTask, transfer
+from halp_probe.probes.transfer import transfer
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +48,23 @@ def test_all_but_the_last_control_keep_images_apart(found):
     assert images_on_both_sides(by_name[RANDOM_BY_IMAGE_ROWS].folds, study_found.rows.image_codes) > 50
 
 
+def rows_of(shards, name):
+    """All rows but the first, which has no label."""
+    return shards.arrays[name][1:]
+
+
 def test_transfer_is_of_the_joined_rows(found):
     study_found, shards = found
-    rows, fits = study_found.rows, study_found.sweep.fits
-    task = TransferTask(representation=QUERY, X=shards.arrays[QUERY][1:], fit=linear(), whole=fits[QUERY])
+    rows, vectors = study_found.rows, {name: partial(rows_of, shards, name) for name in shards.arrays}
     by_hand = transfer(
-        task, "source", rows.groups["source"], rows.y, study_found.folds, rows.image_codes, Draws(count=20, seed=0)
+        vectors,
+        lambda images: linear(),
+        "source",
+        rows.groups["source"],
+        rows.y,
+        study_found.folds,
+        rows.image_codes,
+        Draws(count=20, seed=0),
     )
     assert study_found.transfers == (by_hand,)
 

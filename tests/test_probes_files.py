@@ -11,6 +11,7 @@ import pytest
 from probes_fake import BLOCK_TORCH
 
 import halp_probe
+from halp_probe.bootstrap import Draws
 from halp_probe.errors import InputError
 from halp_probe.files import write_bytes
 from halp_probe.probes.card import vectors_card
@@ -18,10 +19,12 @@ from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.files import file_stem, load_probe, remove_other_probes, save_probe
 from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.probes.fitting.mlp import MLPProbe
-from halp_probe.probes.judging.calibration import Calibration, threshold_for
+from halp_probe.probes.judging.calibration import Calibration
+from halp_probe.probes.judging.thresholds import threshold_for
 
 X = np.random.default_rng(0).standard_normal((60, 5)).astype(np.float32)
 Y = (X[:, 0] + X[:, 1] > 0).astype(int)
+DRAWS = Draws(count=100, seed=0)
 ABOUT = {"representation": "query_token_representation/layer_3", "layers": (0, 3), "training": {"auroc": np.nan}}
 
 
@@ -84,7 +87,7 @@ def test_calibration_and_threshold_are_saved_to_the_bit(tmp_path, kind):
     probe = LinearProbe().fit(X, Y)
     logit = X[:, 0].astype(np.float64)
     calibration = Calibration.fit(kind, logit, Y)
-    threshold = threshold_for(calibration(logit), Y, 0.1)
+    threshold = threshold_for(calibration(logit), Y, np.arange(len(Y)), 0.6, DRAWS)
     save_probe(tmp_path / "p", probe, ABOUT, calibration, threshold)
     loaded = load_probe(tmp_path / "p")
     assert (loaded.calibration, loaded.threshold) == (calibration, threshold)
@@ -93,9 +96,10 @@ def test_calibration_and_threshold_are_saved_to_the_bit(tmp_path, kind):
 
 
 def test_a_threshold_that_was_not_found_stays_so(tmp_path):
-    save_probe(tmp_path / "p", LinearProbe().fit(X, Y), ABOUT, None, threshold_for(np.full(60, 0.5), Y, 0.0))
-    threshold = load_probe(tmp_path / "p").threshold
-    assert threshold is not None and not threshold.found and "60 least risky" in threshold.reason
+    threshold = threshold_for(np.full(60, 0.5), Y, np.arange(60), 0.01, DRAWS)
+    save_probe(tmp_path / "p", LinearProbe().fit(X, Y), ABOUT, None, threshold)
+    loaded = load_probe(tmp_path / "p").threshold
+    assert loaded is not None and not loaded.found and "of 60 questions on 60 images" in loaded.reason
 
 
 def test_version_1_is_read(stem):

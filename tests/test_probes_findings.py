@@ -114,7 +114,7 @@ def test_a_group_ranked_the_wrong_way_round(clean):
         )
 
     moved = Transfer(
-        column="kind", representation=QUERY, values=("a", "b"), cells=((cell(0.4), cell(0.3)), (cell(0.48), cell(0.8)))
+        column="kind", values=("a", "b"), cells=((cell(0.4), cell(0.3)), (cell(0.48), cell(0.8))), chosen=()
     )
     texts = told(clean, transfers=[moved])
     assert any_with(texts, "caution", "`kind`", "(from `a` to `b`)")

@@ -38,7 +38,7 @@ def test_groups_are_scikit_learns_and_the_macro_is_their_mean():
             assert group.auroc.value == pytest.approx(expected[group.value])
             assert group.auroc.low < group.auroc.value < group.auroc.high
     assert found.macro.value == pytest.approx(np.mean(list(expected.values())))
-    assert found.macro.note == "1 of 4 groups are too small to be in the mean"
+    assert found.macro.note == "not in the mean: 1 with one label only, of 4 groups"
 
 
 def test_macro_draws_are_means_over_the_same_draws_of_whole_images():

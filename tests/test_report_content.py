@@ -15,7 +15,7 @@ from sklearn.metrics import auc, roc_auc_score
 from test_probes_command import read
 
 from halp_probe.cli import run_script
-from halp_probe.probes.findings import LEVELS
+from halp_probe.probes.remarks import LEVELS
 from halp_probe.probes.study import Design, study
 from halp_probe.report.content import report_content
 from halp_probe.report.html import render_report
@@ -79,6 +79,11 @@ def test_numbers_are_those_of_the_tables(written, report):
     for name in ("lookup_of_source", "question_text", "first_token_entropy"):
         assert minus[name]["value"] == float(differences[QUERY, name]["auroc_difference"])
         assert minus[name]["low"] == float(differences[QUERY, name]["low"])
+        line = differences[QUERY, name]
+        assert float(line["aurc_difference"]) == pytest.approx(
+            float(results[QUERY]["aurc"]) - float(results[name]["aurc"])
+        )
+        assert float(line["aurc_low"]) < float(line["aurc_high"]) and line["brier_difference"] == ""
 
 
 def test_the_headline_is_the_selected_probe_against_its_best_baseline(report):
@@ -87,7 +92,7 @@ def test_the_headline_is_the_selected_probe_against_its_best_baseline(report):
     assert headline["name"] == "selected_probe"
     assert headline["auroc"] == results["selected_probe"]["auroc"]
     assert headline["best_baseline"]["name"] == "selected_baseline"
-    assert headline["best_baseline"]["title"] == "selected baseline (lookup of source)"
+    assert headline["best_baseline"]["title"] == "lookup of source"
     assert headline["difference"] == results["selected_probe"]["minus"]["selected_baseline"]
     first = headline["added"][0]
     assert first["without"] == results["all_baselines"]["auroc"]
@@ -99,6 +104,18 @@ def test_the_headline_is_the_selected_probe_against_its_best_baseline(report):
     assert abstain["reduction"]["value"] == pytest.approx(
         abstain["error_before"]["value"] - abstain["error_after"]["value"]
     )
+    values = {name: results[name]["measures"] for name in ("selected_probe", "lookup_of_source")}
+    after = {name: measures["error_80"]["value"] for name, measures in values.items()}
+    assert abstain["baseline"]["title"] == "lookup of source"
+    of_baseline = abstain["error_before"]["value"] - after["lookup_of_source"]
+    assert abstain["baseline"]["reduction"]["value"] == pytest.approx(of_baseline)
+    assert abstain["baseline"]["gain"]["value"] == pytest.approx(after["lookup_of_source"] - after["selected_probe"])
+    assert set(headline["differences"]) == {"auroc", "auprc", "fpr_95", "aurc", "error_80", "prr", "prr_50"}
+    for name, difference in headline["differences"].items():
+        if name != "auroc":
+            expected = values["selected_probe"][name]["value"] - values["lookup_of_source"][name]["value"]
+            assert difference["value"] == pytest.approx(expected)
+            assert difference["low"] < difference["value"] < difference["high"]
     assert abstain["error_before"]["value"] == pytest.approx(report["data"]["n_positive"] / report["data"]["n"])
 
 
@@ -125,6 +142,7 @@ def test_groups_transfer_and_counts(written, report):
     for row in groups["rows"]:
         inside = (np.array(shards.texts["source"]) == row["value"]) & kept
         assert (row["n"], row["n_positive"]) == (inside.sum(), y[inside].sum())
+    assert groups["one_label"] is None or set(groups["one_label"]["values"]) <= {"rare", "hard", "easy"}
     assert sum(row["n"] for row in groups["rows"]) == report["data"]["n"] == 299
     rare = next(row for row in groups["rows"] if row["value"] == "rare")
     assert rare["auroc"]["value"] is None and rare["auroc"]["note"]

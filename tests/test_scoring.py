@@ -24,7 +24,8 @@ from halp_probe.probes.card import fused_card, vectors_card
 from halp_probe.probes.files import SavedProbe, file_stem, load_probe, save_probe
 from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.probes.fusion.fused import add_up, number_part, one_part
-from halp_probe.probes.judging.calibration import Calibration, threshold_for_coverage
+from halp_probe.probes.judging.calibration import Calibration
+from halp_probe.probes.judging.thresholds import threshold_for_coverage
 from halp_probe.records import Captured, CaptureSpec, Sample
 from halp_probe.scoring.scorer import RiskScorer
 from halp_probe.shapes.dataset import write_dataset

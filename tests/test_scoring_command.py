@@ -219,7 +219,8 @@ def test_a_threshold_is_set_and_used(setting: Setting, tmp_path: Path, capsys: p
         threshold = load_probe(setting.probe).threshold
         assert threshold is not None and threshold.coverage >= 0.8 and threshold.confidence is None
         assert main([*call, "--max-error", "0.4", "--confidence", "0.8"]) == 0
-        assert "with confidence 0.8" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert "of one question drawn from each new image" in told and "with confidence 0.8" in told
         controlled = load_probe(setting.probe).threshold
         assert controlled is not None and controlled.confidence == 0.8 and controlled.rows == 30
         scorer = RiskScorer("shapes", setting.probe)
@@ -229,6 +230,10 @@ def test_a_threshold_is_set_and_used(setting: Setting, tmp_path: Path, capsys: p
         assert answer.abstained == (answer.risk > controlled.risk)
         assert main([*call, "--max-error", "0.001", "--confidence", "0.99"]) == 2
         assert "no threshold keeps the error rate at 0.001" in capsys.readouterr().err
+        assert main([*call, "--max-error", "0.001", "--confidence", "0.99", "--per", "question"]) == 2
+        assert "per question with confidence 0.99 on 40 images" in capsys.readouterr().err
+        assert main([*call, "--max-error", "0.01"]) == 2
+        assert "cannot be shown" in capsys.readouterr().err
         assert load_probe(setting.probe).threshold == controlled  # what was there stays
         assert main([*call, "--min-coverage", "0.8", "--confidence", "0.9"]) == 2
         assert "--confidence goes with --max-error" in capsys.readouterr().err

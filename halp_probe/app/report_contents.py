@@ -12,7 +12,7 @@ from halp_probe.app.shards_contents import picture_inside
 from halp_probe.bootstrap import Estimate
 from halp_probe.engine.images import ImageError, LoadedImage
 from halp_probe.errors import InputError
-from halp_probe.probes.findings import Finding
+from halp_probe.probes.remarks import Finding
 from halp_probe.report.heatmap import Cell
 from halp_probe.report.layout import Result, by_kind
 from halp_probe.report.reading import read_report
@@ -37,7 +37,7 @@ class RepresentationRow:
     title: str
     position: str
     layer: int | None  # None for the two vision means
-    auroc: Estimate
+    auroc: Estimate  # its interval holds together with those of the other representations
     picked_in: int | None  # number of folds that chose it; None where none chooses
 
 
@@ -150,9 +150,9 @@ def _representation_row(result: Result) -> RepresentationRow:
     layer, picked = result["layer"], result["selected_in"]
     return RepresentationRow(
         title=str(result["title"]),
-        position=str(result["position"]),
+        position=str(result["position"] or result["title"]),
         layer=None if layer is None else int(layer),
-        auroc=_estimate(result["auroc"]),
+        auroc=_estimate(result.get("joint") or result["auroc"]),
         picked_in=None if picked is None else int(picked),
     )
 

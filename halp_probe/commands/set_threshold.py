@@ -12,6 +12,11 @@ from halp_probe.errors import InputError
 
 if TYPE_CHECKING:
     from halp_probe.probes.files import SavedProbe
+    from halp_probe.probes.judging.thresholds import Threshold
+
+
+PER = ("image", "question")
+_DRAWS = 1000  # of images, for the bound of an error rate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,20 +31,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--confidence",
         type=share,
-        help="that --max-error holds on new images, such as 0.9; needs the extra abstention",
+        help="that --max-error holds, such as 0.9: see --per (per image it needs the extra abstention)",
     )
-    add("--seed", type=int, default=0, help="draws one question an image for --confidence (%(default)s)")
+    add(
+        "--per",
+        choices=PER,
+        default="image",
+        help="what --confidence holds for: one question drawn from each new image, or every new question alike; the "
+        "second also where images with more questions are harder, for which it takes more images (%(default)s)",
+    )
+    add("--seed", type=int, default=0, help="of the draws behind --max-error and --confidence (%(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the threshold into the probe's card; the exit status is 0. Raises InputError when none can be found."""
+    from halp_probe.bootstrap import Draws
     from halp_probe.labels.table import read_labels
     from halp_probe.probes.card import check_same_states
     from halp_probe.probes.features import join
     from halp_probe.probes.files import load_probe, set_threshold
     from halp_probe.probes.fusion.names import NUMBERS
-    from halp_probe.probes.judging.calibration import threshold_for, threshold_for_coverage
+    from halp_probe.probes.judging.thresholds import threshold_for, threshold_for_coverage
     from halp_probe.scoring.abstention import controlled_threshold
+    from halp_probe.scoring.question_bound import threshold_per_question
     from halp_probe.shards.reader import open_shards
 
     if args.confidence is not None and args.max_error is None:
@@ -52,21 +66,33 @@ def run(args: argparse.Namespace) -> int:
     if args.min_coverage is not None:
         threshold = threshold_for_coverage(risk, rows.y, args.min_coverage)
     elif args.confidence is None:
-        threshold = threshold_for(risk, rows.y, args.max_error)
+        draws = Draws(count=_DRAWS, seed=args.seed)
+        threshold = threshold_for(risk, rows.y, rows.image_codes, args.max_error, draws)
     else:
-        threshold = controlled_threshold(
+        promised = threshold_per_question if args.per == "question" else controlled_threshold
+        threshold = promised(
             risk, rows.y, rows.image_codes, max_error=args.max_error, confidence=args.confidence, seed=args.seed
         )
     if not threshold.found:
         raise InputError(threshold.words)
     set_threshold(args.probe, threshold)
-    holds = "no guarantee for other images"
-    if threshold.confidence is not None:
-        holds = f"at most {threshold.max_error:g} on new images with confidence {threshold.confidence:g}"
-    print(f"{threshold.words} ({holds})")
+    print(f"{threshold.words}{_promise(threshold)}")
     if trained_on:
         print(f"note: the probe was trained on {trained_on} of these images, so its error here is too low")
     return 0
+
+
+def _promise(threshold: Threshold) -> str:
+    """Say what holds on other images, and of what."""
+    if threshold.confidence is None:
+        return "" if threshold.max_error is not None else " (no guarantee for other images)"
+    holds = f"at most {threshold.max_error:g} wrong with confidence {threshold.confidence:g}"
+    if threshold.per == "question":
+        return f" (of all questions on new images {holds}, if none has more questions than the fullest here)"
+    return (
+        f" (of one question drawn from each new image {holds}; of all questions more may be wrong where images with "
+        "more questions are harder: --per question bounds that)"
+    )
 
 
 def _check_held_out(probe: SavedProbe, images: Sequence[str], confidence: float | None) -> int:

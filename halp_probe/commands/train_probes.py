@@ -11,12 +11,12 @@ from halp_probe.commands.arguments import at_least_two, not_negative, positive_n
 from halp_probe.commands.image_flags import add_link_argument
 from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.names import FUSIONS, KINDS, LINEAR, WITH_STRENGTHS
+from halp_probe.probes.names import BALANCED, FUSIONS, KINDS, LINEAR, WITH_STRENGTHS
 
 if TYPE_CHECKING:
     from halp_probe.labels.table import Labels
+    from halp_probe.probes.design import Design
     from halp_probe.probes.label_noise import LabelErrors
-    from halp_probe.probes.study import Design
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +52,11 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
     add("--probe", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)} (linear)")
     add("--strengths", nargs="+", type=positive_number, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
+    add(
+        "--class-weight",
+        choices=(BALANCED,),
+        help="both labels weigh alike in training, whatever their numbers; linear",
+    )
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
     add("--join-near-duplicates", action="store_true", help="count a picture in two encodings or sizes as one image")
     ways = ", ".join(FUSIONS)
@@ -93,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"\n{outputs.table(found.judgement, found.findings)}")
     name = found.judgement.headline.name
     if threshold := load_probe(folder / PROBES_FOLDER / file_stem(name)).threshold:
-        print(f"\n{name}: {threshold.words} (out-of-fold risks; no guarantee for other images)")
+        print(f"\n{name}: {threshold.words}; by out-of-fold risks, of probes like the saved one")
     print(f"\n{folder}: report.html, results.csv, oof.csv, … and probes/ (fitted on all {len(found.rows.y)} questions)")
     return 0
 
@@ -108,9 +113,10 @@ def _label_errors(labels: Labels, sheet: Path) -> LabelErrors:
 
 def _check(args: argparse.Namespace) -> None:
     """Raise ProbeError for flags that contradict each other, and for folders or GPUs that are missing."""
-    for name in ("probe", "strengths", "folds"):
+    for name in ("probe", "strengths", "folds", "class_weight"):
         if args.preset is not None and getattr(args, name) is not None:
-            raise ProbeError(f"--{name} does not go with --preset {args.preset}, which fixes it; leave one of them out")
+            flag = f"--{name.replace('_', '-')}"
+            raise ProbeError(f"{flag} does not go with --preset {args.preset}, which fixes it; leave one of them out")
     if args.strengths is not None and args.probe in set(KINDS) - set(WITH_STRENGTHS):
         raise ProbeError(f"--strengths does not go with --probe {args.probe}, which has none to choose among")
     if args.images_dir is not None and not args.images_dir.is_dir():
@@ -123,8 +129,8 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _design(args: argparse.Namespace) -> Design:
+    from halp_probe.probes.design import Design
     from halp_probe.probes.fitting.estimators import STRENGTHS
-    from halp_probe.probes.study import Design
 
     return Design(
         probe=args.probe or LINEAR,
@@ -138,6 +144,7 @@ def _design(args: argparse.Namespace) -> Design:
         bootstrap=args.bootstrap,
         calibration=args.calibration,
         preset=args.preset,
+        class_weight=args.class_weight,
         seed=args.seed,
         device=args.device,
     )

@@ -29,7 +29,7 @@ class AddedScores:
 
     stacks: Mapping[str, CrossFit]  # `all_baselines`, `all_baselines_and_probe`, …
     names: Mapping[str, tuple[str, ...]]  # of the baselines in each stack
-    selected: CrossFit | None  # the baseline chosen for each fold by its training rows; None without baselines
+    selected: CrossFit | None  # the early baseline chosen for each fold by its training rows; None without baselines
     chosen: tuple[str, ...]  # [K] its name in each fold; "" where none could be chosen
 
     @property
@@ -60,8 +60,8 @@ def added_scores(
             columns = [_column(baseline, folds) for baseline in members]
             without, with_probe = stack(columns, y, folds)[0], stack([*columns, probe], y, folds)[0]
             stacks[name], stacks[name + AND_PROBE] = without, choose({"with": with_probe, "without": without}, y, folds)
-    selectable = {baseline.name: baseline.fit or _as_fit(baseline, y, folds) for baseline in known}
-    selected = choose(selectable, y, folds) if known else None
+    selectable = {baseline.name: baseline.fit or _as_fit(baseline, y, folds) for baseline in early or known}
+    selected = choose(selectable, y, folds) if selectable else None
     names = list(selectable)
     return AddedScores(
         stacks=stacks,

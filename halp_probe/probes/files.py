@@ -26,7 +26,8 @@ from halp_probe.json_files import read_json, write_json
 from halp_probe.models.naming import BUNDLED, BUNDLED_PROBES
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.fusion.fused import FusedProbe, InputSource, read_input
-from halp_probe.probes.judging.calibration import Calibration, Threshold
+from halp_probe.probes.judging.calibration import Calibration
+from halp_probe.probes.judging.thresholds import Threshold
 from halp_probe.probes.tensors import KINDS, description_of, restore, tensors_of
 
 FORMAT = "halp_probe.probe"

@@ -5,38 +5,26 @@ Legend: N rows, K folds.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from halp_probe.bootstrap import Estimate
-from halp_probe.catalog.entries import BENCHMARKS
-from halp_probe.probes.baselines import LOOKUP
 from halp_probe.probes.features import LabelledRows
-from halp_probe.probes.fitting.splits import Folds, images_on_both_sides
+from halp_probe.probes.findings_of_groups import of_groups
+from halp_probe.probes.findings_of_rows import of_rows
+from halp_probe.probes.fitting.splits import Folds
+from halp_probe.probes.judging.calibration import ISOTONIC, PLATT
 from halp_probe.probes.judging.groups import GroupResults
-from halp_probe.probes.judging.intervals import too_narrow
 from halp_probe.probes.label_noise import LabelNoise
+from halp_probe.probes.layer_map import LayerMap
+from halp_probe.probes.left_out import Contrast
+from halp_probe.probes.remarks import CAUTION, LEVELS, NOTE, SERIOUS, Finding, listed, two_digits, with_interval
 from halp_probe.probes.results import Judgement
+from halp_probe.probes.shortcuts import Shortcut
 from halp_probe.probes.sweep import Sweep
-from halp_probe.probes.transfer import MOST_GROUPS, Transfer
+from halp_probe.probes.transfer import Transfer
 
-SERIOUS, CAUTION, NOTE = "serious", "caution", "note"
-LEVELS = (SERIOUS, CAUTION, NOTE)
-FEW_POSITIVES = 15  # of the rarer label in a test fold
-MANY_UNKNOWN = 0.1  # share of the samples left out
-MANY_WITH_ONE_TRUTH = 0.1  # share of the rows that are in a group with one ground truth
-MUCH_LOST_WITHIN = 0.05  # AUROC, from the whole to the mean within groups
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Remark on a study and how serious it is."""
-
-    level: str  # one of LEVELS
-    text: str
+FEWEST_FOR_ISOTONIC = 500  # rows of the rarer label, for a slope of about .9
 
 
 def findings(
@@ -48,117 +36,25 @@ def findings(
     transfers: Sequence[Transfer] = (),
     preset: str | None = None,
     noise: LabelNoise | None = None,
+    *,
+    contrasts: Sequence[Contrast] = (),
+    shortcuts: Sequence[Shortcut] = (),
+    layers: LayerMap | None = None,
+    calibration: str = PLATT,
 ) -> list[Finding]:
     """Return all findings, the most serious first."""
     found = [
-        *_split(rows, folds, preset),
-        *_near_duplicates(rows, folds),
-        *_known_faults(rows),
-        *_leaks(rows),
+        *of_rows(rows, folds, preset, contrasts),
         *_choice(judgement, sweep, folds),
-        *_lookups(judgement),
+        *(_layers(judgement, layers) if layers is not None else ()),
+        *of_groups(judgement, rows, groups, transfers, shortcuts),
         *_baselines(judgement),
         *_added(judgement),
+        *(_isotonic(rows) if calibration == ISOTONIC and sweep.selected else ()),
         *_controls(judgement, sweep),
-        *_within_groups(judgement, groups),
-        *_transfers(transfers, rows),
-        *_few_rows(rows, folds),
-        *_left_out(rows),
         *(_label_noise(judgement, noise) if noise is not None else ()),
     ]
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
-
-
-def _split(rows: LabelledRows, folds: Folds, preset: str | None) -> Iterator[Finding]:
-    both = images_on_both_sides(folds, rows.image_codes)
-    if both:
-        yield Finding(
-            SERIOUS,
-            f"{both} of {len(set(rows.images))} images are on both sides of the split, in training and in test: what a "
-            "probe remembers of an image counts as success.",
-        )
-    if preset == "halp":
-        yield Finding(
-            SERIOUS,
-            "This is HALP's published design, kept to compare with its numbers: one split by row, 50 epochs without "
-            "validation rows or standardisation, the last epoch judged, and no seed of torch is part of it.",
-        )
-    if not folds.tested.all():
-        yield Finding(
-            CAUTION,
-            f"One split: {int(folds.tested.sum())} of {len(rows.y)} rows judge, and each interval covers these rows "
-            "only; another split would give another number.",
-        )
-    if rows.images_identified_by != "image_sha256":
-        yield Finding(
-            CAUTION,
-            f"Images are told apart by {rows.images_identified_by}, since the shards lack the hash of the files' "
-            "content: copies of one file under two names may be on both sides.",
-        )
-
-
-def _near_duplicates(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
-    """Tell of pictures that are nearly the same and stand on both sides of the split."""
-    likeness = rows.likeness
-    if likeness.unknown:
-        yield Finding(NOTE, f"Whether pictures are nearly the same is not known: {likeness.unknown}.")
-    if likeness.joined or not likeness.pairs:
-        if likeness.pairs:
-            yield Finding(
-                NOTE, f"{len(likeness.pairs)} pairs of pictures are nearly the same; each counts as one image."
-            )
-        return
-    folds_of_image: defaultdict[str, set[int]] = defaultdict(set)
-    for image, fold in zip(rows.images, folds.fold.tolist(), strict=True):
-        folds_of_image[image].add(fold)
-    apart = [pair for pair in likeness.pairs if len(folds_of_image[pair[0]] | folds_of_image[pair[1]]) > 1]
-    if apart:
-        images = {image for pair in apart for image in pair}
-        share = np.mean([image in images for image in rows.images])
-        yield Finding(
-            SERIOUS,
-            f"{len(images)} images ({share:.0%} of the questions) are nearly the same picture as another one, in "
-            "another encoding or size, on the other side of the split: what a probe remembers of a picture counts as "
-            "success. Join them with `join_near_duplicates`.",
-        )
-
-
-def _known_faults(rows: LabelledRows) -> Iterator[Finding]:
-    """Tell what is known to be wrong with the benchmarks of the rows, and which groups give the truth away."""
-    for name in rows.datasets:
-        benchmark = BENCHMARKS.get(name)
-        if benchmark is None:
-            continue
-        for column in rows.groups:
-            if column in benchmark.leaks:
-                yield Finding(
-                    SERIOUS,
-                    f"`{column}` gives the ground truth of {benchmark.title} away: {benchmark.leaks[column]}. A lookup "
-                    "of it is no baseline, and its groups are no kinds of question.",
-                )
-        for fault in benchmark.faults:
-            yield Finding(CAUTION, f"{benchmark.title}: {fault}.")
-        for oddity in benchmark.mended:
-            yield Finding(NOTE, f"{benchmark.title}: {oddity}.")
-
-
-def _leaks(rows: LabelledRows) -> Iterator[Finding]:
-    """Find groups in which every question has the same ground truth although others have another one."""
-    if rows.truths is None or len(set(rows.truths)) < 2:
-        return
-    for column, values in rows.groups.items():
-        truths: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for value, truth in zip(values, rows.truths, strict=True):
-            truths[value][truth] += 1
-        fixed = {value: each for value, each in truths.items() if len(each) == 1 and each.total() >= FEW_POSITIVES}
-        share = sum(each.total() for each in fixed.values()) / len(values)
-        if share >= MANY_WITH_ONE_TRUTH:
-            named = ", ".join(f"`{value}` ({next(iter(each))})" for value, each in list(fixed.items())[:3])
-            yield Finding(
-                CAUTION,
-                f"`{column}` tells the ground truth of {share:.0%} of the rows, since all questions of one group have "
-                f"the same: {named}. There a lookup of it knows which answer is right.",
-            )
 
 
 def _choice(judgement: Judgement, sweep: Sweep, folds: Folds) -> Iterator[Finding]:
@@ -190,26 +86,17 @@ def _choice(judgement: Judgement, sweep: Sweep, folds: Folds) -> Iterator[Findin
             )
 
 
-def _lookups(judgement: Judgement) -> Iterator[Finding]:
-    """Find lookups of a column that predict the label."""
-    vision = [
-        r for r in judgement.of_kind("representation") if r.position != "query_token" and np.isfinite(r.auroc.value)
-    ]
-    for result in judgement.of_kind("baseline"):
-        value = result.auroc.value
-        if not result.name.startswith(LOOKUP) or not result.auroc.low > 0.5:
-            continue
-        column = result.name.removeprefix(LOOKUP)
-        beaten = ""
-        if value >= judgement.headline.auroc.value:
-            beaten = f"above the {judgement.headline.title} ({_number(judgement.headline.auroc.value)})"
-        elif vision and value >= max(r.auroc.value for r in vision):
-            beaten = "above every vision probe"
-        if beaten:
-            yield Finding(
-                SERIOUS,
-                f"A lookup of `{column}` reaches {_number(value)}: {beaten}. It knows neither the image nor the model.",
-            )
+def _layers(judgement: Judgement, layers: LayerMap) -> Iterator[Finding]:
+    """Say what holds of the representations when all are judged at once."""
+    count = len(layers.estimates)
+    if count < 2 or not np.isfinite(layers.estimates[layers.best].value):
+        return
+    best, rivals = judgement.result(layers.best), layers.rivals
+    above = f"{len(layers.above_chance)} of {count} representations are shown to be above .5"
+    names = [judgement.result(name).title for name in rivals]
+    beaten = "than each of the others" if not rivals else f"than the others but {len(rivals)} ({listed(names)})"
+    shown = f"is shown to be better {beaten}" if len(rivals) < count - 1 else "is not shown to be better than any other"
+    yield Finding(NOTE, f"With all representations judged at once, {above}; {best.title}, the highest, {shown}.")
 
 
 def _baselines(judgement: Judgement) -> Iterator[Finding]:
@@ -217,11 +104,38 @@ def _baselines(judgement: Judgement) -> Iterator[Finding]:
     if best is None or not np.isfinite(headline.auroc.value):
         return
     difference = judgement.difference(headline.name, best.name)
-    if not difference.low > 0:
+    if judgement.are_the_same(headline.name, best.name):
+        yield Finding(
+            SERIOUS,
+            f"The {headline.title} is the baseline {best.title}: every fold chose its representation, so there is no "
+            "difference to judge. It adds nothing to that baseline.",
+        )
+    elif not difference.low > 0:
+        verdict = "is worse than" if difference.high < 0 else "is not shown to be better than"
         yield Finding(
             SERIOUS if not difference.value > 0 else CAUTION,
-            f"The {headline.title} is not shown to be better than {best.title} ({_number(best.auroc.value)}): the "
-            f"difference is {_estimate(difference)}.",
+            f"The {headline.title} {verdict} {best.title} ({two_digits(best.auroc.value)}): the difference is "
+            f"{with_interval(difference)}.",
+        )
+    for result in judgement.of_kind("baseline"):
+        if result.is_known_afterwards and result is not best and result.auroc.value > headline.auroc.value:
+            yield Finding(
+                NOTE,
+                f"{result.title} reaches {with_interval(result.auroc)}, above the {headline.title}. Whoever can wait "
+                "for the answer has it for nothing; a probe that is read before the answer has no such rival.",
+            )
+
+
+def _isotonic(rows: LabelledRows) -> Iterator[Finding]:
+    """Warn of an isotonic map that has too few rows to follow."""
+    label = int(rows.y.mean() < 0.5)
+    count = int((rows.y == label).sum())
+    if count < FEWEST_FOR_ISOTONIC:
+        yield Finding(
+            CAUTION,
+            f"Isotonic calibration has {count} rows of label {label} to follow, and its risks are too extreme: in "
+            "simulations the log-odds of what happened rose only .45 to .7 times as fast as those of its risks with 60 "
+            "such rows, .7 to .8 times with 120 to 240, .9 times from 500 on. Platt's was right with all.",
         )
 
 
@@ -232,12 +146,15 @@ def _added(judgement: Judgement) -> Iterator[Finding]:
             continue
         yield Finding(
             SERIOUS if not added.gain.value > 0 else CAUTION,
-            f"The probe is not shown to add anything to {added.title} taken together ({_number(added.without.value)}): "
-            f"with it they reach {_number(added.with_probe.value)}, a difference of {_estimate(added.gain)}.",
+            f"The probe is not shown to add anything to {added.title} taken together "
+            f"({added.without.value:.3f}): with it they reach {added.with_probe.value:.3f}, a difference of "
+            f"{with_interval(added.gain)}.",
         )
 
 
 def _controls(judgement: Judgement, sweep: Sweep) -> Iterator[Finding]:
+    count = sum(control.expected is not None for control in sweep.controls)
+    by_chance = 1 - 0.95**count
     for control in sweep.controls:
         result = judgement.result(control.name)
         auroc = result.auroc
@@ -245,59 +162,16 @@ def _controls(judgement: Judgement, sweep: Sweep) -> Iterator[Finding]:
             if auroc.low > 0.5:
                 yield Finding(
                     NOTE,
-                    f"Split by row instead of by image, a probe of random labels would reach {_estimate(auroc)}: that "
-                    "is how much it can remember of the images.",
+                    f"Split by row instead of by image, a probe of random labels would reach {with_interval(auroc)}: "
+                    "that is how much it can remember of the images.",
                 )
         elif auroc.low > control.expected or auroc.high < control.expected:
             yield Finding(
                 CAUTION,
-                f"The control with {result.title} gives {_estimate(auroc)} instead of .5. Chance does this once in "
-                "twenty times; with another `seed` it should not.",
+                f"The control with {result.title} gives {with_interval(auroc)} instead of .5. With {count} such "
+                f"{'control' if count == 1 else 'controls'} chance does this to one or another in about "
+                f"{by_chance:.0%} of studies; with another `seed` it should not.",
             )
-
-
-def _within_groups(judgement: Judgement, groups: Mapping[str, GroupResults]) -> Iterator[Finding]:
-    whole = judgement.headline.auroc.value
-    for column, grouped in groups.items():
-        within = grouped.macro.value
-        if np.isfinite(within) and whole - within > MUCH_LOST_WITHIN:
-            yield Finding(
-                CAUTION,
-                f"Within the groups of `{column}` the {judgement.headline.title} reaches {_number(within)} on "
-                f"average, over all rows {_number(whole)}: part of it tells the groups apart.",
-            )
-
-
-def _transfers(transfers: Sequence[Transfer], rows: LabelledRows) -> Iterator[Finding]:
-    for column, values in rows.groups.items():
-        if len(set(values)) > MOST_GROUPS:
-            yield Finding(
-                NOTE, f"`{column}` has {len(set(values))} groups, too many to try transfer from each to each."
-            )
-    for transfer in transfers:
-        inverted = [
-            (a, b)
-            for a, row in zip(transfer.values, transfer.cells, strict=True)
-            for b, cell in zip(transfer.values, row, strict=True)
-            if a != b and cell.auroc.high < 0.5
-        ]
-        if inverted:
-            pairs = ", ".join(f"from `{a}` to `{b}`" for a, b in inverted[:3]) + (", …" if len(inverted) > 3 else "")
-            yield Finding(
-                CAUTION,
-                f"Trained on one group of `{transfer.column}`, the probe ranks another the wrong way round ({pairs}): "
-                "it does not read the same thing in all groups.",
-            )
-
-
-def _few_rows(rows: LabelledRows, folds: Folds) -> Iterator[Finding]:
-    if reason := too_narrow(rows.take_tested(folds), folds.count):
-        yield Finding(SERIOUS, f"{reason[0].upper()}{reason[1:]}.")
-    for k in range(folds.count):
-        counts = np.bincount(rows.y[folds.fold == k], minlength=2)
-        if min(counts) < FEW_POSITIVES:
-            name = "positives" if counts[1] <= counts[0] else "negatives"
-            yield Finding(CAUTION, f"Only {min(counts)} {name} in fold {k}: its AUROC is uncertain.")
 
 
 def _label_noise(judgement: Judgement, noise: LabelNoise) -> Iterator[Finding]:
@@ -319,22 +193,3 @@ def _label_noise(judgement: Judgement, noise: LabelNoise) -> Iterator[Finding]:
             "not depend on the probe's score."
         )
         yield Finding(CAUTION, f"{checked} {told if np.isfinite(found.value) else f'No correction: {found.note}.'}")
-
-
-def _left_out(rows: LabelledRows) -> Iterator[Finding]:
-    out, total = len(rows.left_out), len(rows.left_out) + len(rows.y)
-    if out > MANY_UNKNOWN * total:
-        yield Finding(
-            CAUTION,
-            f"{out} of {total} samples are left out (left_out.csv): the numbers are about the others, and those may be "
-            "the easier ones.",
-        )
-
-
-def _number(value: float) -> str:
-    """Format with two digits: .83 for 0.83."""
-    return f"{value:.2f}".removeprefix("0")
-
-
-def _estimate(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})".replace("-", "−")

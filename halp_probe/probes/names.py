@@ -4,6 +4,7 @@ from __future__ import annotations
 
 LINEAR, RIDGE, DIFFERENCE, MLP = "linear", "ridge", "difference", "mlp"
 KINDS = (LINEAR, RIDGE, DIFFERENCE, MLP)
+BALANCED = "balanced"  # class weight: both labels weigh alike
 WITH_STRENGTHS = (LINEAR, RIDGE)  # those with a penalty whose strength is chosen
 FUSED = "fused"  # made of probes of one of these kinds
 STACK, MEAN, CONCAT, STATE_DIFFERENCE = "stack", "mean", "concat", "difference"

@@ -14,22 +14,25 @@ import numpy as np
 from halp_probe.bootstrap import Estimate
 from halp_probe.files import atomic_text
 from halp_probe.probes.features import LabelledRows
-from halp_probe.probes.findings import NOTE, Finding
 from halp_probe.probes.judging.measures import MEASURES
 from halp_probe.probes.label_noise import LabelNoise
+from halp_probe.probes.layer_map import LayerMap
+from halp_probe.probes.remarks import NOTE, Finding
 from halp_probe.probes.results import SELECTED, Judgement, Result
 from halp_probe.probes.study import Study
 
 _WIDTH = 110  # characters of a line of remarks
 _NOISE = ("n_unknown", "auroc_if_unknown_right", "auroc_if_unknown_wrong", "auroc_lowest", "auroc_highest")
+_JOINT = ("auroc_joint_low", "auroc_joint_high")
 _NOTHING = Estimate(value=np.nan, low=np.nan, high=np.nan)
 
 
-def write_results(path: Path, judgement: Judgement, noise: LabelNoise) -> None:
+def write_results(path: Path, judgement: Judgement, layers: LayerMap, noise: LabelNoise) -> None:
     """Write `results.csv`: one line for each probe, baseline and control; empty where there is no number.
 
     The last columns bound the AUROC of probes over the rows whose label is unknown; see `label_noise`. `spread`: how
     much wider than the bootstrap of the scores in oof.csv the intervals are (`intervals.refit_spread`).
+    `auroc_joint_low` and `_high`: an interval of a representation that holds together with those of all others.
     """
     others = [name for name in MEASURES if name != "auroc"]
     header = ["name", "kind", "position", "layer", "n", "n_positive", "n_images", "selected_in", "chosen"]
@@ -37,20 +40,30 @@ def write_results(path: Path, judgement: Judgement, noise: LabelNoise) -> None:
         header += [name, f"{name}_low", f"{name}_high"]
     _write(
         path,
-        [*header, "spread", "note", *_NOISE],
-        ([*_results_line(result, judgement, others), *_noise(result, noise)] for result in judgement.results),
+        [*header, "spread", "note", *_NOISE, *_JOINT],
+        (
+            [*_results_line(result, judgement, others), *_noise(result, noise), *_joint(result, layers)]
+            for result in judgement.results
+        ),
     )
 
 
 def write_differences(path: Path, judgement: Judgement) -> None:
-    """Write `differences.csv`: AUROC minus AUROC, with its interval.
+    """Write `differences.csv`: AUROC minus AUROC, with its interval, then the same of every other measure.
 
-    It has all pairs of probes and baselines that have an AUROC.
+    It has all pairs of probes and baselines that have an AUROC; empty where one of the two lacks a measure.
     """
     known = [name for name, judged in judgement.judged["auroc"].items() if np.isfinite(judged.value)]
-    pairs = {(one, other): judgement.difference(one, other) for one, other in combinations(known, 2)}
-    lines = ([*pair, each.value, each.low, each.high] for pair, each in pairs.items())
-    _write(path, ["name", "minus", "auroc_difference", "low", "high"], lines)
+    others = [name for name, each in MEASURES.items() if name != "auroc" and each.higher_is_better is not None]
+    header = ["name", "minus", "auroc_difference", "low", "high"]
+    for name in others:
+        header += [f"{name}_difference", f"{name}_low", f"{name}_high"]
+
+    def line(one: str, other: str) -> list[Any]:
+        found = [judgement.difference(one, other, measure) for measure in ("auroc", *others)]
+        return [one, other, *(number for each in found for number in (each.value, each.low, each.high))]
+
+    _write(path, header, (line(*pair) for pair in combinations(known, 2)))
 
 
 def write_out_of_fold(path: Path, study: Study) -> None:
@@ -126,7 +139,8 @@ def _remarks(judgement: Judgement, findings: Sequence[Finding]) -> list[str]:
 
 
 def _named(result: Result) -> str:
-    return f"{result.kind}: {result.title}" if result.kind in ("baseline", "control") else result.title
+    kind = result.kind.replace("_", " ")
+    return f"{kind}: {result.title}" if kind in ("selected baseline", "baseline", "control") else result.title
 
 
 def _cells(estimate: Estimate) -> tuple[str, str]:
@@ -153,6 +167,11 @@ def _noise(result: Result, noise: LabelNoise) -> list[float | int | None]:
     if bounds is None:
         return [None] * len(_NOISE)
     return [bounds.unknown, bounds.if_right.value, bounds.if_wrong.value, bounds.lowest, bounds.highest]
+
+
+def _joint(result: Result, layers: LayerMap) -> list[float]:
+    found = layers.estimates.get(result.name, _NOTHING)
+    return [found.low, found.high]
 
 
 def _write(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:

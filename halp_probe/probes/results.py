@@ -5,13 +5,14 @@ Legend: N rows, T of them tested, K folds, B bootstrap draws.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from halp_probe.bootstrap import Draws, Estimate
+from halp_probe.bootstrap import Draws, Estimate, join_notes
 from halp_probe.probes.added import (
     ALL_BASELINES,
     AND_PROBE,
@@ -29,9 +30,10 @@ from halp_probe.probes.judging.metrics import MeasuredScore, judge, judge_measur
 from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.nested import spread
 from halp_probe.probes.sweep import Sweep
-from halp_probe.shards.names import layer_of
+from halp_probe.shards.names import is_representation, layer_of
 
 SELECTED = "selected_probe"
+SAME_SCORES = "both are the same scores, so there is no difference to judge"
 _OF_SCORES = tuple(name for name, measure in MEASURES.items() if not measure.needs_probability)
 _OF_RISKS = tuple(name for name, measure in MEASURES.items() if measure.needs_probability)
 
@@ -47,13 +49,15 @@ class Result:
     selected_in: int | None = None  # folds that chose it, of a representation
     chosen: tuple[float, ...] = ()  # candidate of each fold
     spread: float = 1.0  # by which the bootstrap's standard deviation is multiplied in intervals: see refit_spread
-    most_chosen: str = ""  # what the most folds chose, of a selected baseline
+    is_known_afterwards: bool = False  # only when the answer is written: no rival of a probe that comes before
+    called: str = ""  # its title, where the name does not say what was chosen
     note: str = ""  # why a number is missing, or what it means
 
     @property
     def position(self) -> str | None:
-        """Position vision_only, vision_encoder, vision_token or query_token; None for what is not a representation."""
-        return self.name.split("/")[0].removesuffix("_representation") if self.kind == "representation" else None
+        """Position vision_only, vision_encoder, vision_token or query_token; None for others, features too."""
+        placed = self.kind == "representation" and is_representation(self.name)
+        return self.name.split("/")[0].removesuffix("_representation") if placed else None
 
     @property
     def layer(self) -> int | None:
@@ -63,9 +67,11 @@ class Result:
     @property
     def title(self) -> str:
         """Name in words."""
+        if self.called:
+            return self.called
         words = (self.position or self.name).replace("_", " ")
-        if self.most_chosen:
-            words = f"{words} ({self.most_chosen.replace('_', ' ')})"
+        if self.is_known_afterwards:
+            words += " (known afterwards)"
         return words if self.layer is None else f"{words}, layer {self.layer}"
 
 
@@ -125,15 +131,30 @@ class Judgement:
 
     @property
     def best_baseline(self) -> Result | None:
-        """Baseline chosen inside the training folds; without inner folds the one with the highest AUROC, or None."""
+        """Baseline chosen inside the training folds among those known before the answer, as the probe is.
+
+        Without inner folds it is the one with the highest AUROC of those known before; if none has one, of those known
+        afterwards.
+
+        None where no baseline has an AUROC.
+        """
         if selected := self.of_kind("selected_baseline"):
             return selected[0]
         known = [result for result in self.of_kind("baseline") if np.isfinite(result.auroc.value)]
-        return _best(known) if known else None
+        before = [result for result in known if not result.is_known_afterwards]
+        return _best(before or known) if known else None
 
-    def difference(self, name: str, other: str) -> Estimate:
-        """Return the paired difference of two AUROCs."""
-        return self.judged["auroc"][name].minus(self.judged["auroc"][other])
+    def difference(self, name: str, other: str, measure: str = "auroc") -> Estimate:
+        """Return the paired difference of two scores by one measure, such as `aurc`; nan where either lacks it."""
+        judged = self.judged.get(measure, {})
+        if name not in judged or other not in judged:
+            return Estimate(value=np.nan, low=np.nan, high=np.nan, note=f"not both have {measure}")
+        found = judged[name].minus(judged[other])
+        return replace(found, note=join_notes(found.note, SAME_SCORES)) if self.are_the_same(name, other) else found
+
+    def are_the_same(self, name: str, other: str) -> bool:
+        """Check for two names of the same scores, such as the selected probe that is the image alone in every fold."""
+        return np.array_equal(self.scores[name], self.scores[other], equal_nan=True)
 
 
 def judge_sweep(sweep: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) -> Judgement:
@@ -170,12 +191,14 @@ def judge_sweep(sweep: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) ->
         chosen_in = None if counts is None else counts[name]
         results.append(result(name, "representation", reasons, selected_in=chosen_in, chosen=fit.chosen))
     results += [result(name, "fused", reasons, chosen=fit.chosen) for name, fit in sweep.fused.items()]
+    for baseline in sweep.baselines:
+        notes = [baseline.note, *reasons]
+        results.append(result(baseline.name, "baseline", notes, is_known_afterwards=not baseline.early))
     if sweep.added and sweep.added.selected:
-        chosen_baselines = sweep.added.counts
-        note = ", ".join(f"{name} in {times} folds" for name, times in chosen_baselines.most_common())
-        top = next(iter(chosen_baselines), "")
-        results.append(result(SELECTED_BASELINE, "selected_baseline", [note, *reasons], most_chosen=top))
-    results += [result(baseline.name, "baseline", [baseline.note, *reasons]) for baseline in sweep.baselines]
+        results.insert(
+            next(k for k, each in enumerate(results) if each.kind == "baseline"),
+            result(SELECTED_BASELINE, "selected_baseline", reasons, **_chosen_baseline(sweep.added.counts, results)),
+        )
     if sweep.added:
         results += [
             result(name, "baseline_stack", reasons, chosen=fit.chosen) for name, fit in sweep.added.stacks.items()
@@ -191,6 +214,13 @@ def judge_sweep(sweep: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) ->
         n_positive=int(tested.y.sum()),
         n_images=len(np.unique(tested.images)),
     )
+
+
+def _chosen_baseline(counts: Counter[str], results: Sequence[Result]) -> dict[str, Any]:
+    """Return what the selected baseline is called, and whether it is known only afterwards."""
+    most = next(each for each in results if each.name == counts.most_common(1)[0][0])
+    called = most.title if len(counts) == 1 else f"selected baseline (mostly {most.title})"
+    return {"called": called, "is_known_afterwards": most.is_known_afterwards}
 
 
 def _added(scores: AddedScores, judged: Mapping[str, MeasuredScore]) -> Iterator[Added]:

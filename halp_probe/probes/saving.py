@@ -11,7 +11,8 @@ import numpy as np
 from halp_probe.probes.card import fused_card, vectors_card
 from halp_probe.probes.files import SELECTED_STEM, file_stem, remove_other_probes, save_probe
 from halp_probe.probes.fusion.fused import FusedProbe
-from halp_probe.probes.judging.calibration import Calibration, threshold_for
+from halp_probe.probes.judging.calibration import Calibration
+from halp_probe.probes.judging.thresholds import threshold_for
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study
 from halp_probe.version import __version__
@@ -34,7 +35,8 @@ def save_probes(
         known = np.isfinite(fit.final_score)
         score, y = fit.final_score[known], study.rows.y[known]
         calibration = Calibration.fit(study.design.calibration, score, y)
-        threshold = None if max_error is None else threshold_for(calibration(score), y, max_error)
+        images, draws = study.rows.image_codes[known], study.design.draws
+        threshold = None if max_error is None else threshold_for(calibration(score), y, images, max_error, draws)
         result = study.judgement.headline if stem == SELECTED_STEM else study.judgement.result(name)
         fused = isinstance(fit.final, FusedProbe)
         reads = fused_card(name, fit.final.inputs, attributes) if fused else vectors_card(name, attributes)
@@ -58,6 +60,7 @@ def _provenance(study: Study, result: Result, labels_file: str) -> dict[str, Any
         "split_questions": None if rows.fixed is None else rows.fixed.questions,
         "datasets": list(rows.datasets),
         "preset": design.preset,
+        "class_weight": design.class_weight,
         "halp_probe_version": __version__,
         "auroc": result.auroc.value,  # of the out-of-fold scores, not of this refitted probe
         "auroc_low": result.auroc.low,

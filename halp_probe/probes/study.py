@@ -7,27 +7,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from halp_probe.bootstrap import Draws
-from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.design import Design, fitter_for, folds_for
 from halp_probe.probes.features import LabelledRows, ShardSource, choose_representations, join
-from halp_probe.probes.findings import Finding, findings
-from halp_probe.probes.fitting.estimators import STRENGTHS
-from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
-from halp_probe.probes.fitting.splits import Folds, fixed_folds, folds_of, study_folds
+from halp_probe.probes.findings import findings
+from halp_probe.probes.fitting.splits import Folds
+from halp_probe.probes.given_labels import GivenLabels, labels_by_id
 from halp_probe.probes.judging.groups import GroupResults, by_group
 from halp_probe.probes.label_noise import LabelErrors, LabelNoise, label_noise
-from halp_probe.probes.names import FUSIONS, LINEAR
+from halp_probe.probes.layer_map import LayerMap, layer_map
+from halp_probe.probes.left_out import contrasts
 from halp_probe.probes.own_baselines import OwnBaselines, own_baselines
 from halp_probe.probes.own_features import ExtendedShards, Feature
-from halp_probe.probes.presets import HALP, row_split
+from halp_probe.probes.remarks import Finding
 from halp_probe.probes.results import Judgement, Result, judge_sweep
+from halp_probe.probes.shortcuts import shortcuts
+from halp_probe.probes.summary import short_text
 from halp_probe.probes.sweep import Sweep, sweep
-from halp_probe.probes.transfer import MOST_GROUPS, Transfer, TransferTask, transfer
+from halp_probe.probes.transfer import MOST_GROUPS, Transfer, transfer
 from halp_probe.probes.unknown_rows import unknown_rows
 from halp_probe.progress import ProgressChoice, display
 
@@ -35,68 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, kw_only=True)
-class Design:
-    """Design of a study: how probes are trained and judged.
-
-    Attributes
-    ----------
-    probe
-        `linear`, `ridge`, `difference` or `mlp`.
-    strengths
-        Candidates of the penalty's inverse strength C, of linear and ridge.
-    representations
-        The ones to probe; None for all.
-    group_columns
-        Columns of the table: lookups as baselines, tables by group, transfer from group to group.
-    folds
-        Outer test folds, at least 3; not with `fold_column`.
-    fold_column
-        Column of the table that says which fold tests each row, such as `fold` of a benchmark; None: by image.
-    join_near_duplicates
-        Whether pictures that are nearly the same, such as one in two encodings, count as one image.
-    bootstrap
-        Draws of images for each interval.
-    fusion
-        Ways to fuse the probes of all representations: `stack`, `mean`, `concat`, `difference`; each also together with
-        the model's own confidence.
-    calibration
-        `platt`, `isotonic` or `none`.
-    preset
-        `halp` for its published design, whatever `probe` and `folds` say.
-    seed
-        Seed of folds, probes and bootstrap.
-    device
-        Where an MLP is trained, such as `cuda`.
-
-    Examples
-    --------
-    >>> import halp_probe
-    >>> halp_probe.Design(probe="ridge", group_columns=("kind",)).folds
-    5
-    """
-
-    probe: str = LINEAR
-    strengths: tuple[float, ...] = STRENGTHS
-    representations: tuple[str, ...] | None = None
-    group_columns: tuple[str, ...] = ()
-    folds: int = 5
-    fold_column: str | None = None
-    join_near_duplicates: bool = False
-    bootstrap: int = 1000
-    fusion: tuple[str, ...] = FUSIONS
-    calibration: str = "platt"
-    preset: str | None = None
-    seed: int = 0
-    device: str = "cpu"
-
-    @property
-    def draws(self) -> Draws:
-        """Draws of the bootstrap that all intervals come from."""
-        return Draws(count=self.bootstrap, seed=self.seed)
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Study:
     """Results of a study, and all that they come from.
 
@@ -110,6 +51,8 @@ class Study:
         AUROC with intervals of the selected probe, each representation, baseline and control; differences.
     groups
         The headline probe within each group column; transfers: from group to group.
+    layers
+        The representations judged all at once: which are shown to be above .5, and than which the best is better.
     noise
         Bounds of AUROC over the rows whose label is unknown, and its correction for wrong labels.
     findings
@@ -127,16 +70,20 @@ class Study:
     """
 
     design: Design
-    rows: LabelledRows = field(repr=False)
-    folds: Folds = field(repr=False)
-    sweep: Sweep = field(repr=False)
-    judgement: Judgement = field(repr=False)
-    groups: Mapping[str, GroupResults] = field(repr=False)  # by group column; of the headline probe
-    transfers: tuple[Transfer, ...] = field(repr=False)  # one for each group column with few enough groups
-    noise: LabelNoise = field(repr=False)
+    rows: LabelledRows
+    folds: Folds
+    sweep: Sweep
+    judgement: Judgement
+    groups: Mapping[str, GroupResults]  # by group column; of the headline probe
+    transfers: tuple[Transfer, ...]  # one for each group column with few enough groups
+    layers: LayerMap
+    noise: LabelNoise
     findings: tuple[Finding, ...]
-    shards: ShardSource = field(repr=False)
+    shards: ShardSource
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        return short_text(self.judgement, self.findings)
 
     @property
     def risk(self) -> np.ndarray:
@@ -169,7 +116,7 @@ class Study:
 
 def study(
     shards: ShardSource,
-    labels: Mapping[str, int | None],
+    labels: GivenLabels,
     design: Design = Design(),
     *,
     features: Mapping[str, Feature] | None = None,
@@ -184,7 +131,8 @@ def study(
     shards
         Opened shards.
     labels
-        Question id -> 1 (hallucinated), 0 (right) or None (unknown), as `label` and `read_labels` give them.
+        Question id -> 1 (hallucinated), 0 (right) or None (unknown), as `label` and `read_labels` give them; or a
+        pandas Series with question ids as its index, in which nan is unknown.
     design
         Kind of probe, folds, group columns, calibration, seed.
     features
@@ -218,6 +166,7 @@ def study(
     True
     """
     began = time.monotonic()
+    labels = labels_by_id(labels)
     if features:
         shards = ExtendedShards(shards, features)
     chosen = None if design.representations is None else (*design.representations, *(features or ()))
@@ -232,7 +181,7 @@ def study(
     )
     own = own_baselines(baselines or {}, shards.question_ids)
     rows = replace(rows, own_baselines={name: values[rows.index] for name, values in own.items()})
-    folds, fit = _folds(rows, design), _fitter(rows, design)
+    folds, fit = folds_for(rows, design), fitter_for(rows.image_codes, design)
     unknown = unknown_rows(shards, rows, folds)
     with display(progress) as report:
         sweep_result = sweep(
@@ -259,18 +208,36 @@ def study(
         )
         for column, values in rows.groups.items()
     }
-    task = TransferTask(
-        representation=sweep_result.leading,
-        X=rows.vectors(shards, sweep_result.leading),
-        fit=fit,
-        whole=sweep_result.fits[sweep_result.leading],
-    )
+    tried = rows.representations if sweep_result.selected else (sweep_result.leading,)  # else nothing to choose by
     transfers = tuple(
-        transfer(task, column, values, rows.y, folds, rows.image_codes, design.draws)
+        transfer(
+            {name: partial(rows.vectors, shards, name) for name in tried},
+            lambda images: fitter_for(images, design),
+            column,
+            values,
+            rows.y,
+            folds,
+            rows.image_codes,
+            design.draws,
+        )
         for column, values in rows.groups.items()
         if 2 <= len(set(values)) <= MOST_GROUPS
     )
-    found = tuple(findings(judgement, sweep_result, rows, folds, groups, transfers, design.preset, noise))
+    layers = layer_map(judgement)
+    found = findings(
+        judgement,
+        sweep_result,
+        rows,
+        folds,
+        groups,
+        transfers,
+        design.preset,
+        noise,
+        contrasts=contrasts(shards, rows, labels, design.draws),
+        layers=layers,
+        calibration=design.calibration,
+        shortcuts=shortcuts(shards, rows, folds, design.draws),
+    )
     return Study(
         design=design,
         rows=rows,
@@ -279,24 +246,9 @@ def study(
         judgement=judgement,
         groups=groups,
         transfers=transfers,
+        layers=layers,
         noise=noise,
-        findings=found,
+        findings=tuple(found),
         shards=shards,
         seconds=time.monotonic() - began,
     )
-
-
-def _folds(rows: LabelledRows, design: Design) -> Folds:
-    if design.preset is not None and rows.fixed is not None:
-        raise ProbeError(f"`fold_column` does not go with `preset` {design.preset}, which has its own split")
-    if design.preset == "halp":
-        return folds_of(row_split(rows.y, HALP.test_share, HALP.seed, HALP.stratified), rows.y)
-    if rows.fixed is not None:
-        return fixed_folds(rows.fixed.folds, rows.y, rows.image_codes, rows.fixed.column)
-    return study_folds(rows.y, rows.image_codes, design.folds, design.seed)
-
-
-def _fitter(rows: LabelledRows, design: Design) -> Fitter:
-    if design.preset == "halp":
-        return mlp(replace(HALP.mlp, random_state=design.seed), None, design.device)
-    return fitter(design.probe, design.strengths, groups=rows.image_codes, seed=design.seed, device=design.device)

@@ -5,17 +5,19 @@ Legend: N rows, K folds, G groups, R training sets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from halp_probe.bootstrap import Draws, Estimate
 from halp_probe.probes.fitting.kinds import Fitter
-from halp_probe.probes.fitting.splits import Folds
+from halp_probe.probes.fitting.splits import Folds, folds_of
 from halp_probe.probes.judging.metrics import judge
 from halp_probe.probes.judging.rows import Rows
-from halp_probe.probes.nested import CrossFit, spread
+from halp_probe.probes.nested import cross_fit, spread
+from halp_probe.probes.training_sets import training_sets
 
 MINIMUM_PER_CLASS = 10  # rows of each label, in every training set of a cell and in all its test rows
 MOST_GROUPS = 12
@@ -39,23 +41,20 @@ class Transfer:
     """Transfers between all groups of a column; `cells[a][b]` is trained on `values[a]` and judged on `values[b]`."""
 
     column: str
-    representation: str
     values: tuple[str, ...]  # G
     cells: tuple[tuple[Cell, ...], ...]  # [G][G]
+    chosen: tuple[Counter[str], ...]  # G: in how many folds each representation was chosen, by the group's own rows
 
-
-@dataclass(frozen=True, kw_only=True)
-class TransferTask:
-    """Representation to transfer, and how its candidates were chosen on the whole data."""
-
-    representation: str
-    X: np.ndarray  # [N, D]
-    fit: Fitter
-    whole: CrossFit
+    @property
+    def most_chosen(self) -> str:
+        """Representation that the groups' rows chose in the most folds; "" where none could be fitted."""
+        counts: Counter[str] = sum(self.chosen, Counter())
+        return counts.most_common(1)[0][0] if counts else ""
 
 
 def transfer(
-    task: TransferTask,
+    vectors: Mapping[str, Callable[[], np.ndarray]],
+    fitter_of: Callable[[np.ndarray], Fitter],
     column: str,
     values: Sequence[str],
     y: np.ndarray,
@@ -65,39 +64,98 @@ def transfer(
 ) -> Transfer:
     """Judge every group's probe on every group, on the same folds, so that test images are new even within a group.
 
-    `values`, `y` and `images` have N items. A fold's candidate (the strength of the penalty) is the one chosen for it
-    on the training rows of all groups.
+    `vectors`: representation -> a function that reads it [N, D]; `fitter_of`: images of some rows -> what fits probes
+    on them; `values`, `y` and `images` have N items. A probe knows its training group alone: for each test fold its
+    representation and its candidate (the strength of the penalty) are chosen by inner folds of that group's training
+    rows.
     """
     names, codes = np.unique(np.asarray(values), return_inverse=True)
     tested_by = [k for k in range(folds.count) if k not in folds.unjudged]
-    train = np.stack([(codes == a) & (folds.fold != k) for a in range(len(names)) for k in tested_by])  # [G·K, N]
-    smallest = np.array([min(np.bincount(y[rows], minlength=2)) for rows in train])  # [R]
-    usable = np.flatnonzero(smallest >= MINIMUM_PER_CLASS)
-    models = np.full((len(names), len(tested_by), len(y)), np.nan)  # [G, K, N]
-    if len(usable):
-        fitted = task.fit(task.X, y, train[usable])
-        for r, logit in zip(usable, fitted.logit, strict=True):
-            a, k = divmod(r, len(tested_by))
-            models[a, k] = logit[task.whole.candidate[tested_by[k]]]
-    rows_of = train.sum(axis=1).reshape(len(names), -1)  # [G, K]
-    weak = smallest.reshape(len(names), -1).min(axis=1)  # [G]
+    groups = [
+        _GroupProbes.none(y, codes == a, folds, tested_by, fitter_of(images[codes == a])) for a in range(len(names))
+    ]
+    for representation, read in vectors.items():
+        X = read()
+        for group in groups:
+            group.try_out(representation, X)
 
     def cell(a: int, b: int) -> Cell:
         inside = (codes == b) & np.isin(folds.fold, tested_by)
         counts = {
-            "n_train": int(rows_of[a].min()),
+            "n_train": groups[a].n_train,
             "n_test": int(inside.sum()),
             "n_test_positive": int(y[inside].sum()),
         }
-        for count, what in ((weak[a], "a training set"), (min(np.bincount(y[inside], minlength=2)), "the test rows")):
+        weak = min(groups[a].smallest)
+        for count, what in ((weak, "a training set"), (min(np.bincount(y[inside], minlength=2)), "the test rows")):
             if count < MINIMUM_PER_CLASS:
                 reason = f"only {count} rows of the rarer label in {what}"
                 return Cell(auroc=Estimate(value=np.nan, low=np.nan, high=np.nan, note=reason), **counts)
-        fold, known = folds.fold[inside], models[a][:, inside]
+        fold, known = folds.fold[inside], groups[a].models[:, inside]
         score = known[np.searchsorted(tested_by, fold), np.arange(len(fold))]  # each row by the model of its own fold
         spreads = {"cell": spread(known, y[inside])}
         judged = judge({"cell": score}, Rows(y=y[inside], fold=fold, images=images[inside]), draws, spreads)
         return Cell(auroc=judged["cell"].estimate, **counts)
 
     cells = tuple(tuple(cell(a, b) for b in range(len(names))) for a in range(len(names)))
-    return Transfer(column=column, representation=task.representation, values=tuple(map(str, names)), cells=cells)
+    return Transfer(
+        column=column,
+        values=tuple(map(str, names)),
+        cells=cells,
+        chosen=tuple(Counter(name for name in group.chosen if name) for group in groups),
+    )
+
+
+@dataclass(kw_only=True)
+class _GroupProbes:
+    """Probes of one group: for each test fold the best so far, by inner folds of the group's own training rows."""
+
+    y: np.ndarray  # [N]
+    group: np.ndarray  # [N] bool
+    folds: Folds
+    tested_by: list[int]  # K
+    fit: Fitter
+    smallest: list[int]  # K: rows of the rarer label in the training set
+    n_train: int  # of the smallest training set
+    best: list[float]  # K: inner AUROC
+    chosen: list[str]  # K
+    models: np.ndarray  # [K, N] log-odds of all rows
+
+    @classmethod
+    def none(cls, y: np.ndarray, group: np.ndarray, folds: Folds, tested_by: list[int], fit: Fitter) -> _GroupProbes:
+        """Return the start, at which nothing is fitted."""
+        train = [group & (folds.fold != k) for k in tested_by]
+        return cls(
+            y=y,
+            group=group,
+            folds=folds,
+            tested_by=tested_by,
+            fit=fit,
+            smallest=[int(min(np.bincount(y[rows], minlength=2))) for rows in train],
+            n_train=min(int(rows.sum()) for rows in train),
+            best=[-np.inf] * len(tested_by),
+            chosen=[""] * len(tested_by),
+            models=np.full((len(tested_by), len(y)), np.nan),
+        )
+
+    def try_out(self, representation: str, X: np.ndarray) -> None:
+        """Fit this representation on the group's rows, and keep it for the folds in which it is the best so far.
+
+        Of other rows neither vectors nor labels are looked at before the choice is made.
+        """
+        if max(self.smallest) < MINIMUM_PER_CLASS:
+            return
+        y = self.y[self.group]
+        own = folds_of(self.folds.fold[self.group], y)
+        sets = training_sets(y, own)
+        fitted = self.fit(X[self.group], y, sets.train)
+        found = cross_fit(fitted, y, own, sets)
+        for place, k in enumerate(self.tested_by):
+            score = np.nan_to_num(found.inner_auroc[k], nan=-1.0) if k < own.count else -1.0
+            if self.smallest[place] < MINIMUM_PER_CLASS or score <= self.best[place]:
+                continue
+            left_out = sets.everything if k >= own.count else sets.without(k)
+            candidate = int(found.candidate[k]) if k < own.count else len(found.candidates) // 2
+            if left_out is not None:
+                self.best[place], self.chosen[place] = float(score), representation
+                self.models[place] = fitted.probe(left_out, candidate).decision_function(X)

@@ -70,9 +70,11 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             "difference": estimate(judgement.difference(judgement.headline.name, best.name)) if best else None,
             "added": [_added(added) for added in judgement.added],
             "within": {column: estimate(grouped.macro) for column, grouped in study.groups.items()},
+            "differences": _differences(study),
             "abstain": _abstain(study),
             "note": judgement.headline.note,
         },
+        "layer_map": _layer_map(study),
         "results": [_result(result, study) for result in judgement.results],
         "measures": [
             {
@@ -90,6 +92,17 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
         "examples": examples(study, texts),
         "label_noise": _label_noise(study),
         "warnings": [asdict(finding) for finding in study.findings],
+    }
+
+
+def _layer_map(study: Study) -> dict[str, Any]:
+    layers = study.layers
+    return {
+        "best": layers.best,
+        "above_chance": list(layers.above_chance),
+        "rivals": list(layers.rivals),
+        "widening": layers.widening,
+        "widening_of_differences": layers.widening_of_differences,
     }
 
 
@@ -140,6 +153,7 @@ def _result(result: Result, study: Study) -> dict[str, Any]:
         "layer": result.layer,
         "auroc": estimate(result.auroc),
         "minus": {other.name: estimate(judgement.difference(result.name, other.name)) for other in compared},
+        "joint": estimate(study.layers.estimates[result.name]) if result.name in study.layers.estimates else None,
         "selected_in": result.selected_in,
         "chosen": [f"{value:g}" for value in result.chosen],
         "measures": {name: estimate(value) for name, value in result.measures.items()},
@@ -158,20 +172,46 @@ def _added(added: Added) -> dict[str, Any]:
 
 def _abstain(study: Study) -> dict[str, Any]:
     """Estimate the gain from leaving the riskiest fifth unanswered, in each fold by its own scores."""
-    name = study.judgement.headline.name
-    before, after = (study.judgement.judged[measure][name] for measure in ("prevalence", "error_80"))
+    judgement, best = study.judgement, study.judgement.best_baseline
+
+    def reduction(name: str) -> Estimate:
+        return judgement.judged["prevalence"][name].minus(judgement.judged["error_80"][name])
+
+    name = judgement.headline.name
+    before, after = (judgement.judged[measure][name] for measure in ("prevalence", "error_80"))
     return {
         "share": 1 - COVERAGE,
         "error_before": estimate(before.estimate),
         "error_after": estimate(after.estimate),
-        "reduction": estimate(before.minus(after)),
+        "reduction": estimate(reduction(name)),
+        "baseline": None
+        if best is None
+        else {
+            **_named(best),
+            "reduction": estimate(reduction(best.name)),
+            "gain": estimate(judgement.difference(best.name, name, "error_80")),
+        },
+    }
+
+
+def _differences(study: Study) -> dict[str, Any]:
+    """Return for each measure that both have how much more the headline probe has than its best baseline, paired."""
+    judgement, best = study.judgement, study.judgement.best_baseline
+    if best is None:
+        return {}
+    both = [name for name, judged in judgement.judged.items() if {judgement.headline.name, best.name} <= judged.keys()]
+    return {
+        measure: estimate(judgement.difference(judgement.headline.name, best.name, measure))
+        for measure in both
+        if MEASURES[measure].higher_is_better is not None
     }
 
 
 def _transfer(transfer: Transfer) -> dict[str, Any]:
     return {
         "column": transfer.column,
-        "representation": transfer.representation,
+        "representation": transfer.most_chosen,
+        "chosen": [dict(counts) for counts in transfer.chosen],
         "values": list(transfer.values),
         "cells": [[{**asdict(cell), "auroc": estimate(cell.auroc)} for cell in row] for row in transfer.cells],
     }
@@ -182,5 +222,12 @@ def _group(column: str, grouped: GroupResults, study: Study) -> dict[str, Any]:
         "column": column,
         "rows": [{**asdict(group), "auroc": estimate(group.auroc)} for group in grouped.groups],
         "macro": estimate(grouped.macro),
+        "one_label": None
+        if (alone := grouped.one_label) is None
+        else {
+            "values": [group.value for group in alone.groups],
+            "share": alone.share,
+            "auroc_without": estimate(alone.auroc_without),
+        },
         "prior": estimate(study.judgement.result(LOOKUP + column).auroc),
     }

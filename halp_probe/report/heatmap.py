@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from halp_probe.plotting.figures import new_figure, png
-from halp_probe.report.colours import COLOURS, SCALE, fill
+from halp_probe.report.colours import CHANCE, COLOURS, SCALE, fill
 
 _LAYERED = ("vision_token", "query_token")
 _SINGLE = ("vision_only", "vision_encoder")
-_INK, _QUIET = "#000000", "#767676"
+_INK, _QUIET, _FAINT = "#000000", "#767676", "#d8d8d8"
 _HEIGHT, _LABELS, _MARGIN, _BAR = 0.8, 1.2, 0.3, 0.16  # of a cell; of the row labels; around all; of the colour bar
 
 
@@ -24,7 +24,7 @@ _HEIGHT, _LABELS, _MARGIN, _BAR = 0.8, 1.2, 0.3, 0.16  # of a cell; of the row l
 class Cell:
     """Cell of one probe: its position, layer (None for the two vision means), AUROC and 95 % interval.
 
-    Nan where unknown.
+    Nan where unknown. The interval should hold together with those of the other cells, since cells are compared.
     """
 
     position: str
@@ -32,6 +32,11 @@ class Cell:
     auroc: float
     low: float
     high: float
+
+    @property
+    def is_unclear(self) -> bool:
+        """True where the interval holds chance."""
+        return bool(self.low <= CHANCE <= self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,7 @@ class _Layout:
 def heatmap_png(cells: Sequence[Cell], title: str, subtitle: str, best: Cell | None = None) -> bytes:
     """Draw layers from left to right by position, the two vision means to their left.
 
-    White is chance, and `best` is framed.
+    White is chance, a cell whose interval holds it is hatched, and `best` is framed.
     """
     layout = _Layout(
         singles=tuple(p for p in _SINGLE if any(cell.position == p for cell in cells)),
@@ -91,6 +96,8 @@ def heatmap_png(cells: Sequence[Cell], title: str, subtitle: str, best: Cell | N
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, width), ylim=(height, 0))
         axes.axis("off")
+        if any(cell.is_unclear for cell in cells):
+            subtitle = f"{subtitle}; hatched: not shown to differ from {CHANCE:g}"
         for cell in sorted(cells, key=lambda cell: cell == best):  # the frame goes over its neighbours
             _draw(axes, cell, layout, framed=cell == best)
         _draw_labels(axes, layout, title, subtitle)
@@ -104,6 +111,10 @@ def _draw(axes: Axes, cell: Cell, layout: _Layout, *, framed: bool) -> None:
     box = Rectangle((left, top), layout.cell_width, _HEIGHT, facecolor=fill(cell.auroc))
     box.set(edgecolor=_INK if framed else "white", linewidth=2.2 if framed else 1.5)
     axes.add_patch(box)
+    if cell.is_unclear:
+        hatched = Rectangle((left, top), layout.cell_width, _HEIGHT, facecolor="none", edgecolor=_FAINT, linewidth=0)
+        axes.add_patch(hatched)
+        hatched.set_hatch("////")
     middle = left + layout.cell_width / 2
     known_interval = known and np.isfinite(cell.low)
     y = top + _HEIGHT * (0.42 if known_interval else 0.5)

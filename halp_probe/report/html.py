@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from halp_probe.plotting.figures import UNPRINTABLE
 from halp_probe.plotting.titles import shorten
-from halp_probe.probes.findings import LEVELS
+from halp_probe.probes.remarks import LEVELS
 from halp_probe.report import charts, layout, wording
 from halp_probe.report.colours import fill
 from halp_probe.report.reading import check_version
@@ -34,6 +34,7 @@ def render_report(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) ->
             report,
             prevalence=data["n_positive"] / data["n"] if data["n"] else 0.0,
             levels=LEVELS,
+            report_layers=report.get("layer_map"),
             is_selected=any(result["kind"] == "selected" for result in report["results"]),
             pictures={image: base64.b64encode(jpeg).decode() for image, jpeg in thumbnails.items()},
         )

@@ -76,6 +76,8 @@ def against_baseline(difference: Mapping[str, Any]) -> str:
     """Say what the interval of a paired difference, probe minus baseline, says."""
     if not all(is_known(difference[key]) for key in ("value", "low", "high")):
         return ""
+    if difference["value"] == difference["low"] == difference["high"] == 0:
+        return "The probe is that baseline: both have the same scores, so it adds nothing."
     if difference["low"] > 0:
         return "The probe is better: the whole interval lies above 0."
     if difference["high"] < 0:
@@ -95,6 +97,34 @@ def added(found: Mapping[str, Any]) -> str:
     if gain["high"] < 0:
         return f"With the probe they do worse{chance}: it adds noise."
     return f"The interval holds 0{chance}: nothing shows that the probe adds anything to them."
+
+
+def gain_over_baseline(gain: Mapping[str, Any]) -> str:
+    """Say what abstaining by the probe gains over abstaining by its best baseline; `gain` is a share of 1."""
+    if not is_known(gain["value"]):
+        return ""
+    if gain["value"] == gain["low"] == gain["high"] == 0:
+        return "The probe is that baseline."
+    told = f"The probe's gain over it is {points(gain['value'], signed=True)} points"
+    if not (is_known(gain["low"]) and is_known(gain["high"])):
+        return f"{told}."
+    told += f" ({points(gain['low'], signed=True)} to {points(gain['high'], signed=True)})"
+    if gain["low"] > 0:
+        return f"{told}."
+    return f"{told}: {'the baseline does it better' if gain['high'] < 0 else 'none is shown'}."
+
+
+def rivals(layers: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
+    """Say than which representations the highest is not shown to be better, all pairs judged at once."""
+    titles = {result["name"]: result["title"] for result in results if result["kind"] == "representation"}
+    if len(titles) < 2:
+        return ""
+    best, names = titles[layers["best"]], [titles[name] for name in layers["rivals"]]
+    if not names:
+        return f"The highest, {best}, is shown to be better than each other one."
+    if len(names) == len(titles) - 1:
+        return f"The highest, {best}, is not shown to be better than any other one."
+    return f"The highest, {best}, is shown to be better than the others but {', '.join(names)}."
 
 
 class Footnotes:

@@ -71,7 +71,7 @@ def write_report(
     (folder / "report.html").unlink(missing_ok=True)
     outputs.write_left_out(folder / "left_out.csv", study.rows)
     outputs.write_out_of_fold(folder / "oof.csv", study)
-    outputs.write_results(folder / "results.csv", study.judgement, study.noise)
+    outputs.write_results(folder / "results.csv", study.judgement, study.layers, study.noise)
     outputs.write_differences(folder / "differences.csv", study.judgement)
     save_probes(folder / PROBES_FOLDER, study, study.shards.attributes, Path(labels).name, max_error)
     _write_page(folder, study, str(labels), None if images_dir is None else Path(images_dir), allow_links)
@@ -135,17 +135,14 @@ def _write_heatmap(path: Path, study: Study, title: str) -> None:
     """Draw the cells of the shards' own representations; a user's feature has no place in the model."""
 
     def cell(result: Result) -> Cell:
+        joint = study.layers.estimates[result.name]
         return Cell(
-            position=str(result.position),
-            layer=result.layer,
-            auroc=result.auroc.value,
-            low=result.auroc.low,
-            high=result.auroc.high,
+            position=str(result.position), layer=result.layer, auroc=joint.value, low=joint.low, high=joint.high
         )
 
     judgement = study.judgement
     placed = [result for result in judgement.of_kind("representation") if is_representation(result.name)]
-    subtitle = f"{judgement.n} questions on {judgement.n_images} images"
+    subtitle = f"{judgement.n} questions on {judgement.n_images} images; intervals hold for all cells at once"
     best = None
     if study.sweep.selected and is_representation(study.sweep.leading):
         best = cell(judgement.result(study.sweep.leading))

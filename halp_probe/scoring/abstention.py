@@ -8,12 +8,12 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.stats import binom
 
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.judging.calibration import Threshold
+from halp_probe.probes.judging.thresholds import Threshold
+from halp_probe.scoring.candidates import candidates, check_promise
 
-_CANDIDATES = 20
 _ORDERING = 4  # one in this many images decides the order in which candidates are tested on the others
 _P_VALUES = np.logspace(-300, 0, 1200)  # MAPIE orders candidates by the nearest of these
 _ROUNDING = 1e-9  # added to thresholds: MAPIE compares 1 - risk with 1 - threshold
@@ -40,8 +40,7 @@ def controlled_threshold(
         from mapie.risk_control import BinaryClassificationController
     except ImportError as error:
         raise ProbeError("a controlled threshold needs MAPIE: pip install 'halp_probe[abstention]'") from error
-    if not 0 < max_error < 1 or not 0 < confidence < 1:
-        raise ProbeError(f"max_error {max_error} and confidence {confidence} must lie between 0 and 1")
+    check_promise(max_error, confidence)
     rows = np.random.default_rng(seed).permutation(one_row_an_image(images, seed))  # [G]
     ordering, testing = np.split(rows, [len(rows) // _ORDERING])
     if not len(ordering):
@@ -62,9 +61,10 @@ def controlled_threshold(
         controller.learn_fixed_sequence_order(safe[ordering], right[ordering], _P_VALUES, binary=True)
         controller.calibrate(safe[testing], right[testing])
     if controller.best_predict_param is None:
+        remedy = _remedy(risk[rows], y[rows], levels, max_error, confidence)
         raise ProbeError(
             f"no threshold keeps the error rate at {max_error:g} with confidence {confidence:g} on {len(rows)} images "
-            f"({y[rows].mean():.3f} of their answers are wrong); label more images, or allow a higher error"
+            f"({y[rows].mean():.3f} of their answers are wrong); {remedy}"
         )
     highest = 1 - float(controller.best_predict_param)
     answered = risk[testing] <= highest
@@ -75,17 +75,8 @@ def controlled_threshold(
         rows=len(testing),
         max_error=max_error,
         confidence=confidence,
+        per="image",
     )
-
-
-def candidates(max_error: float) -> np.ndarray:
-    """Return [20] rising thresholds that depend on `max_error` and not on the rows; the last is 1.
-
-    The guarantee needs fixed candidates. They are even in log-odds from half of `max_error`: of calibrated risks,
-    those up to `max_error` have no higher error rate.
-    """
-    end = logit(max_error / 2)
-    return np.append(expit(np.linspace(end, -end, _CANDIDATES - 1)), 1.0)
 
 
 def one_row_an_image(images: np.ndarray, seed: int) -> np.ndarray:
@@ -93,3 +84,19 @@ def one_row_an_image(images: np.ndarray, seed: int) -> np.ndarray:
     shuffled = np.random.default_rng(seed).permutation(len(images))
     first = np.unique(np.asarray(images)[shuffled], return_index=True)[1]
     return np.sort(shuffled[first])
+
+
+def _remedy(risk: np.ndarray, y: np.ndarray, levels: np.ndarray, max_error: float, confidence: float) -> str:
+    """Say how many images would do, were errors as common among more of them; [G], one row an image."""
+    enough = []
+    for level in levels:
+        answered = risk <= level
+        likely = (y[answered].sum() + 1) / (answered.sum() + 2)
+        if likely < max_error:
+            for n in np.unique(np.geomspace(10, 1e6, 200).astype(int)):
+                if binom.cdf(np.ceil(likely * n), n, max_error) <= 1 - confidence:
+                    enough.append(n / answered.mean() * _ORDERING / (_ORDERING - 1))
+                    break
+    if not enough or min(enough) <= len(y):
+        return "label more images, or allow a higher error"
+    return f"about {int(np.ceil(min(enough) / 10) * 10)} images like these would do, or a higher error"

@@ -17,7 +17,7 @@ from halp_probe.probes.fitting.estimators import STRENGTHS, LinearProbe, linear_
 from halp_probe.probes.fitting.mlp import train_mlps
 from halp_probe.probes.fitting.mlp_training import MLPOptions
 from halp_probe.probes.fitting.solver import difference_of_means, solve_logistic, solve_ridge
-from halp_probe.probes.names import DIFFERENCE, KINDS, LINEAR, MLP, RIDGE
+from halp_probe.probes.names import BALANCED, DIFFERENCE, KINDS, LINEAR, MLP, RIDGE
 
 TOLERANCE = 5e-4  # relative distance of coefficients from the optimum: no AUROC shows it
 
@@ -34,14 +34,26 @@ class FittedCandidates:
 Fitter = Callable[[Any, np.ndarray, np.ndarray], FittedCandidates]  # (X [N, …], y [N] of 0 and 1, train [R, N] bool)
 
 
-def fitter(kind: str, strengths: Sequence[float], *, groups: np.ndarray, seed: int, device: str) -> Fitter:
+def fitter(
+    kind: str,
+    strengths: Sequence[float],
+    *,
+    groups: np.ndarray,
+    seed: int,
+    device: str,
+    class_weight: str | None = None,
+) -> Fitter:
     """Return the fitter of linear, ridge, difference or mlp.
 
     `strengths` are candidates of linear and ridge; `groups` [N] are the rows' images, which the MLP keeps together when
-    it sets validation rows aside. Raises ProbeError for another kind.
+    it sets validation rows aside. `class_weight` of linear is None or `balanced`. Raises ProbeError for another kind.
     """
+    if class_weight not in (None, BALANCED):
+        raise ProbeError(f"`class_weight` {class_weight!r} is neither None nor {BALANCED!r}")
+    if class_weight is not None and kind != LINEAR:
+        raise ProbeError(f"`class_weight` goes with the probe {LINEAR!r} alone, not with {kind!r}; leave it out")
     if kind == LINEAR:
-        return linear(strengths, device)
+        return linear(strengths, device, balanced=class_weight == BALANCED)
     if kind == RIDGE:
         return ridge(strengths, device)
     if kind == DIFFERENCE:
@@ -51,11 +63,11 @@ def fitter(kind: str, strengths: Sequence[float], *, groups: np.ndarray, seed: i
     raise ProbeError(f"there is no probe {kind!r}; choose one of {', '.join(KINDS)}")
 
 
-def linear(Cs: Sequence[float] = STRENGTHS, device: str = "cpu") -> Fitter:
-    """Return the fitter of logistic regression, with each C as a candidate."""
+def linear(Cs: Sequence[float] = STRENGTHS, device: str = "cpu", *, balanced: bool = False) -> Fitter:
+    """Return the fitter of logistic regression, with each C as a candidate; `balanced`: both labels weigh alike."""
 
     def fit(X: np.ndarray, y: np.ndarray, train: np.ndarray) -> FittedCandidates:
-        found = solve_logistic(X, y, train, Cs, tolerance=TOLERANCE, device=_solver_device(device))
+        found = solve_logistic(X, y, train, Cs, balanced=balanced, tolerance=TOLERANCE, device=_solver_device(device))
         template = LinearProbe(Cs=tuple(Cs))
         return FittedCandidates(
             candidates=tuple(Cs), logit=found.logit, probe=lambda r, s: linear_probe(found, r, s, template)

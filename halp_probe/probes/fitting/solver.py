@@ -45,6 +45,7 @@ def solve_logistic(
     train: np.ndarray,
     Cs: Sequence[float],
     *,
+    balanced: bool = False,
     tolerance: float | None = None,
     max_iter: int = 1000,
     device: str | None = None,
@@ -53,6 +54,7 @@ def solve_logistic(
 
     X [N, D] float32 or float64, y [N] of 0 and 1, train [R, N] bool, Cs [S] as in scikit-learn: each problem is
     `StandardScaler` and `LogisticRegression(C=C)` on its training rows. Other rows have no influence and are scored.
+    `balanced`: with `class_weight="balanced"`, so that both labels weigh alike and log-odds are about even ones.
 
     With the intercept at its best, the objective is 1-strongly convex in the coefficients w, so that
     ‖w − w*‖ ≤ ‖gradient‖. A problem counts as solved when ‖gradient‖ ≤ tolerance × ‖w‖: no coefficient vector is
@@ -65,7 +67,7 @@ def solve_logistic(
     Raises ValueError for inputs that do not fit together, and for a training set of one class. Warns (scikit-learn's
     ConvergenceWarning) of problems not solved in `max_iter` iterations.
     """
-    return _solve(LOGISTIC, X, y, train, Cs, tolerance, max_iter, device)
+    return _solve(LOGISTIC, X, y, train, Cs, tolerance, max_iter, device, balanced)
 
 
 def solve_ridge(
@@ -119,15 +121,17 @@ def _solve(
     tolerance: float | None,
     max_iter: int,
     device: str | None,
+    balanced: bool = False,
 ) -> Solutions:
     X, y, train = _check(X, y, train)
+    weight = _balanced(y, train) if balanced else train  # [R, N]
     strengths = np.asarray(Cs, dtype=np.float64)  # [S]
     if strengths.ndim != 1 or not len(strengths) or not (strengths > 0).all() or not np.isfinite(strengths).all():
         raise ValueError(f"Cs must be positive numbers, not {Cs!r}")
     found = moments(X, train)
     sets, C = np.repeat(np.arange(len(train)), len(strengths)), np.tile(strengths, len(train))  # [F]
-    share = (train & (y == 1)).sum(axis=1) / train.sum(axis=1)  # [R]
-    work = _Work(loss=loss, X=X, y=y, train=train, sets=sets, C=C, moments=found, max_iter=max_iter, device=device)
+    share = (weight * (y == 1)).sum(axis=1) / weight.sum(axis=1)  # [R]
+    work = _Work(loss=loss, X=X, y=y, weight=weight, sets=sets, C=C, moments=found, max_iter=max_iter, device=device)
     every = np.arange(len(sets))
     dtype = _dtype(X)
     limit = TOLERANCE[dtype] if tolerance is None else tolerance
@@ -159,7 +163,7 @@ class _Work:
     loss: Loss
     X: np.ndarray  # [N, D]
     y: np.ndarray  # [N]
-    train: np.ndarray  # [R, N]
+    weight: np.ndarray  # [R, N] of each row in the training set, 0 outside
     sets: np.ndarray  # [F]
     C: np.ndarray  # [F]
     moments: Moments
@@ -180,12 +184,12 @@ class _Work:
             return xp.asarray(values.astype(kind, copy=False), device=device)
 
         inputs = ScaledInputs.of(self.X, self.moments, dtype, xp, device)
-        share = self.train.mean(axis=0)  # [N] of the training sets that hold each row
+        share = self.weight.mean(axis=0)  # [N] over the training sets
         sign = array(np.where(self.y == 1, 1.0, -1.0))
         pooled = preconditioner(inputs.X, array(share), xp)
 
         def run(some: np.ndarray, start: Optima, inverse: Preconditioner, rows: float, most: int) -> Optima:
-            weight = array(self.train[self.sets[some]] * self.C[some, None])  # [f, N]
+            weight = array(self.weight[self.sets[some]] * self.C[some, None])  # [f, N]
             problems = Problems(sets=array(self.sets[some], "int64"), weight=weight, sign=sign)
             solver = Minimiser(inputs, self.loss, problems, inverse, rows, xp)
             begin = array(start.coef), array(start.intercept, "float64")
@@ -194,7 +198,7 @@ class _Work:
         def own(one: int, start: Optima) -> tuple[Preconditioner, float]:
             row = array(self.sets[[one]], "int64")
             score = inputs.logits(array(start.coef), row) + array(start.intercept)[:, None]
-            curvature = self.loss.terms(score, sign, xp).curvature[0] * array(self.train[self.sets[one]])  # [N]
+            curvature = self.loss.terms(score, sign, xp).curvature[0] * array(self.weight[self.sets[one]])  # [N]
             return preconditioner(inputs.centre(row, curvature), curvature, xp), float(curvature.sum())
 
         optima = run(rest, Optima.at(coef, intercept), pooled, float(share.sum()), min(_TOGETHER, self.max_iter))
@@ -206,6 +210,13 @@ class _Work:
                 _replace(optima, here, run(rest[here], start, *own(rest[place], start), more))
         sets = array(self.sets[rest], "int64")
         return optima, host(inputs.logits(array(optima.coef), sets)).astype(np.float64)
+
+
+def _balanced(y: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Return [R, N] weights that are the same in sum for both labels of each training set, and 1 on average."""
+    ones = (train & (y == 1)).sum(axis=1, keepdims=True)  # [R, 1]
+    rows = train.sum(axis=1, keepdims=True)
+    return np.where(train, 0.5 * rows / np.where(y == 1, ones, rows - ones), 0.0)
 
 
 def _replace(optima: Optima, rest: np.ndarray, finished: Optima) -> None:

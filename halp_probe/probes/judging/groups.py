@@ -13,6 +13,7 @@ import numpy as np
 
 from halp_probe.bootstrap import Draws, Estimate, image_draws, interval
 from halp_probe.probes.judging.measures import MEASURES
+from halp_probe.probes.judging.metrics import judge
 from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.judging.tally import tally
 
@@ -29,6 +30,21 @@ class Group:
     n_images: int
     auroc: Estimate  # its note says why it is nan
 
+    @property
+    def has_one_label(self) -> bool:
+        """True where all rows have the same label."""
+        return self.n > 0 and self.n_positive in (0, self.n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneLabel:
+    """Groups that have one label only, and what the score is worth without them."""
+
+    groups: tuple[Group, ...]
+    share: float  # of the rows
+    chance: float  # at most: that some group would lack a label if its images were drawn from all images by lot
+    auroc_without: Estimate
+
 
 @dataclass(frozen=True)
 class GroupResults:
@@ -36,6 +52,7 @@ class GroupResults:
 
     groups: tuple[Group, ...]  # by value
     macro: Estimate  # the plain mean of the groups' AUROCs; its note says which groups are not in it
+    one_label: OneLabel | None = None  # None where every group has both labels
 
 
 def by_group(
@@ -77,7 +94,8 @@ def by_group(
                 auroc=estimate,
             )
         )
-    return GroupResults(tuple(groups), _macro(aurocs, sum(clusters[name] for name in judged), len(names), spread))
+    macro = _macro(aurocs, sum(clusters[name] for name in judged), groups, spread)
+    return GroupResults(tuple(groups), macro, _one_label(score, rows, named, groups, draws, spread))
 
 
 def _aurocs(score: np.ndarray, rows: Rows, judged: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
@@ -93,12 +111,39 @@ def _aurocs(score: np.ndarray, rows: Rows, judged: Sequence[np.ndarray], weights
     return np.divide(won, pairs, out=np.full(won.shape, np.nan), where=pairs > 0)
 
 
-def _macro(aurocs: Mapping[str, np.ndarray], clusters: int, n_groups: int, spread: float) -> Estimate:
+def _one_label(
+    score: np.ndarray, rows: Rows, named: np.ndarray, groups: Sequence[Group], draws: Draws, spread: float
+) -> OneLabel | None:
+    """Find the groups with one label, and judge the score without them as the whole is judged: the mean over folds."""
+    alone = [group for group in groups if group.has_one_label]
+    if not alone:
+        return None
+    kept = ~np.isin(named, [group.value for group in alone]) & np.isfinite(score)
+    both = len(np.unique(rows.y[kept])) == 2
+    without = (
+        judge({"": score[kept]}, rows.take(kept), draws, {"": spread})[""].estimate
+        if both
+        else Estimate(value=np.nan, low=np.nan, high=np.nan, note="no row of one of the labels is left")
+    )
+    n_images, n = len(np.unique(rows.images)), sum(group.n for group in groups)
+    lacking = [1 - len(np.unique(rows.images[rows.y == label])) / n_images for label in (0, 1)]  # of all images
+    lots = [lacking[0 if group.n_positive else 1] ** group.n_images for group in alone]
+    return OneLabel(
+        groups=tuple(alone),
+        share=sum(group.n for group in alone) / n,
+        chance=float(min(1.0, min(lots) * len(groups))),
+        auroc_without=without,
+    )
+
+
+def _macro(aurocs: Mapping[str, np.ndarray], clusters: int, groups: Sequence[Group], spread: float) -> Estimate:
     if not aurocs:
         return Estimate(value=np.nan, low=np.nan, high=np.nan, note="no group can be judged")
     mean = np.mean(list(aurocs.values()), axis=0)  # [1 + B] nan in a draw that leaves any group without a class
-    left_out = n_groups - len(aurocs)
-    note = f"{left_out} of {n_groups} groups are too small to be in the mean" if left_out else ""
+    alone = sum(group.has_one_label for group in groups)
+    small = len(groups) - len(aurocs) - alone
+    reasons = [f"{alone} with one label only"] * (alone > 0) + [f"{small} with too few images of a label"] * (small > 0)
+    note = f"not in the mean: {', '.join(reasons)}, of {len(groups)} groups" if reasons else ""
     return _estimate(mean, clusters, spread, note)
 
 
