@@ -20,6 +20,7 @@ from halp_probe.probes.files import LABEL_MEANING
 from halp_probe.probes.judging.groups import GroupResults
 from halp_probe.probes.judging.measures import COVERAGE, MEASURES
 from halp_probe.probes.names import MLP
+from halp_probe.probes.nested_preset import NestedNumber
 from halp_probe.probes.results import Result
 from halp_probe.probes.study import Study
 from halp_probe.probes.transfer import Transfer
@@ -70,6 +71,9 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             "difference": estimate(judgement.difference(judgement.headline.name, best.name)) if best else None,
             "differences": _differences(study),
             "abstain": _abstain(study),
+            "nested": None
+            if study.nested is None
+            else {"auroc": estimate(study.nested.auroc), **_nested(study.nested)},
             "note": judgement.headline.note,
         },
         "layer_map": _layer_map(study),
@@ -91,6 +95,10 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
         "label_noise": _label_noise(study),
         "warnings": [asdict(finding) for finding in study.findings],
     }
+
+
+def _nested(nested: NestedNumber) -> dict[str, Any]:
+    return {"folds": nested.folds, "chosen": dict(nested.chosen)}
 
 
 def _layer_map(study: Study) -> dict[str, Any]:
