@@ -2,8 +2,8 @@
 
 Times a nested sweep of one representation by the batched solver against the same loop over scikit-learn's float32
 LogisticRegression(lbfgs), and compares what they found. Synthetic rows whose k-th variance is k to the power of
--decay, in random directions and units. Takes about ten minutes at the default size on two cores; `--check` only
-compares, at a small size, in seconds.
+-decay, in random directions and units: decaying, as hidden states are, and flat, where there is little to gain. Takes
+a quarter of an hour at the default size on two cores; `--check` only compares, at a small size, in seconds.
 
 Legend: N rows, D width, K folds, S strengths, R training sets.
 """
@@ -194,9 +194,9 @@ def print_report(task: Task, runs: dict[str, list[Found]]) -> None:
     print("coefficients differ by its error: the solver's own is bounded by its tolerance (tests compare the optima)")
 
 
-def report(args: argparse.Namespace, runs: dict[str, list[Found]]) -> dict[str, Any]:
-    """The figures of the ways that have run so far."""
-    settings = {name: getattr(args, name) for name in ("rows", "width", "folds", "decay", "max_iter", "device")}
+def report(args: argparse.Namespace, decay: float, runs: dict[str, list[Found]]) -> dict[str, Any]:
+    """The figures of the ways that have run so far, on one spectrum."""
+    settings = {name: getattr(args, name) for name in ("rows", "width", "folds", "max_iter", "device")}
     ways = {
         name: {
             "fits": found[0].problems,
@@ -206,7 +206,7 @@ def report(args: argparse.Namespace, runs: dict[str, list[Found]]) -> dict[str, 
         for name, found in runs.items()
         if found
     }
-    figures = {**settings, "numpy": np.__version__, "scikit_learn": sklearn.__version__, "ways": ways}
+    figures = {**settings, "decay": decay, "numpy": np.__version__, "scikit_learn": sklearn.__version__, "ways": ways}
     if runs[OURS] and runs[LOOP]:
         loop, ours = runs[LOOP][0], runs[OURS][0]
         figures["largest_auroc_difference"] = auroc_gap(ours, loop)
@@ -231,7 +231,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8000, help="N")
     parser.add_argument("--width", type=int, default=3584, help="D")
     parser.add_argument("--folds", type=int, default=5, help="K outer folds; the others are the inner folds")
-    parser.add_argument("--decay", type=float, default=1.5, help="the k-th variance is k to the power of minus this")
+    parser.add_argument(
+        "--decay", type=float, nargs="+", default=[1.5, 0.0], help="the k-th variance is k to the power of minus this"
+    )
     parser.add_argument("--max-iter", type=int, default=1000, help="of scikit-learn")
     parser.add_argument("--repeat", type=int, default=1, help="interleaved; the best of each way counts")
     parser.add_argument("--device", help="cpu or cuda: torch on that device; not given: numpy")
@@ -240,18 +242,26 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message="lbfgs failed to converge")  # the table tells how many iterations it had
     if args.check:
-        check(made(400, 30, 4, args.decay, args.max_iter), args.device)
+        for decay in args.decay:
+            check(made(400, 30, 4, decay, args.max_iter), args.device)
         return
-    task = made(args.rows, args.width, args.folds, args.decay, args.max_iter)
+    figures: list[dict[str, Any]] = []
+    for decay in args.decay:
+        compare(args, decay, figures)
+
+
+def compare(args: argparse.Namespace, decay: float, figures: list[dict[str, Any]]) -> None:
+    """Time all ways on one spectrum; `figures` gets theirs, and holds those of the spectra before."""
+    task = made(args.rows, args.width, args.folds, decay, args.max_iter)
     threads = max(pool["num_threads"] for pool in threadpool_info())
     print(
-        f"{args.rows:,} rows of width {args.width:,} float32, {args.folds} folds, variances k^-{args.decay:g}, "
+        f"{args.rows:,} rows of width {args.width:,} float32, {args.folds} folds, variances k^-{decay:g}, "
         f"{threads} threads, best of {args.repeat}; solver on {args.device or 'numpy'}; "
         f"numpy {np.__version__}, scikit-learn {sklearn.__version__}; load {os.getloadavg()[0]:.1f} before",
         flush=True,
     )
     if args.device:  # its libraries load at the first use
-        by_solver(made(700, 650, 3, args.decay, args.max_iter), args.device, share=True)
+        by_solver(made(700, 650, 3, decay, args.max_iter), args.device, share=True)
     ways = {
         OURS: lambda: by_solver(task, args.device, share=True),
         UNSHARED: lambda: by_solver(task, args.device, share=False),
@@ -261,9 +271,11 @@ def main() -> None:
     for _ in range(args.repeat):
         for name, way in ways.items():
             runs[name].append(way())
-            write_figures(args.json, report(args, runs))
+            write_figures(args.json, [*figures, report(args, decay, runs)])
+    figures.append(report(args, decay, runs))
     print(f"load {os.getloadavg()[0]:.1f} after\n")
     print_report(task, runs)
+    print()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from halp_probe.probes.shortcuts import shortcuts
 from halp_probe.probes.study import Design, study
 from halp_probe.report.content import report_content
 from halp_probe.report.html import render_report
-from halp_probe.report.wording import against_baseline
+from halp_probe.report.wording import against_baseline, percent
 
 DRAWS = Draws(count=150, seed=0)
 
@@ -184,3 +184,15 @@ def test_an_isotonic_map_of_few_rows_is_warned_of():
     assert not texts(study(shards, labels_of(shards, y), replace(isotonic, calibration="platt")), "Isotonic")
     many, labels = planted(1300, auroc=0.8)
     assert not texts(study(many, labels_of(many, labels), isotonic), "Isotonic")
+
+
+def test_the_page_says_what_risks_are_worth_at_another_prevalence():
+    shards, y = realistic()
+    found = study(shards, labels_of(shards, y), Design(bootstrap=40, representations=(QUERY,)))
+    about = dict.fromkeys(("model_name", "revision", "shards", "labels"), "x") | {"seconds": 1.0}
+    content = report_content(found, {}, about)
+    half, twice = content["prevalence_shift"]
+    assert (half["prevalence"], twice["prevalence"]) == pytest.approx((y.mean() / 2, 2 * y.mean()))
+    assert twice["as_they_are"]["mean_risk"] < twice["corrected"]["mean_risk"]
+    page = render_report(content, {})
+    assert f"at {percent(twice['prevalence'])} of wrong answers the mean risk would be" in page

@@ -195,7 +195,11 @@ def test_the_published_design_says_what_is_wrong_with_it():
     about = dict.fromkeys(("model_name", "revision", "shards", "labels"), "x") | {"seconds": 1.0}
     content = json.loads(json.dumps(report_content(found, {}, about), allow_nan=False))
     assert content["made"]["split"] == "row" and content["curves"]["calibration"] is None
+    nested = content["headline"]["nested"]
+    assert sum(nested["chosen"].values()) == 3 and nested["auroc"]["low"] < nested["auroc"]["value"]
+    assert f"{nested['auroc']['value']:.3f} ({nested['auroc']['low']:.3f}" in serious and "quote the first" in serious
     page = render_report(content, {})
+    assert f"{nested['auroc']['value']:.3f}</b>" in page and "the number to quote" in page
     assert "published design" in page and "one split by row" in page and "The questions were split once" in page
     for untrue in ("of the selected probe", "The selected probe stands", "calibration:", "1 folds"):
         assert untrue not in page

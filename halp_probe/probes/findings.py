@@ -18,6 +18,7 @@ from halp_probe.probes.judging.groups import GroupResults
 from halp_probe.probes.label_noise import LabelNoise
 from halp_probe.probes.layer_map import LayerMap
 from halp_probe.probes.left_out import Contrast
+from halp_probe.probes.nested_preset import NestedNumber
 from halp_probe.probes.remarks import CAUTION, LEVELS, NOTE, SERIOUS, Finding, listed, two_digits, with_interval
 from halp_probe.probes.results import Judgement
 from halp_probe.probes.shortcuts import Shortcut
@@ -40,11 +41,13 @@ def findings(
     contrasts: Sequence[Contrast] = (),
     shortcuts: Sequence[Shortcut] = (),
     layers: LayerMap | None = None,
+    nested: NestedNumber | None = None,
     calibration: str = PLATT,
 ) -> list[Finding]:
     """Return all findings, the most serious first."""
     found = [
         *of_rows(rows, folds, preset, contrasts),
+        *(_nested(judgement, nested) if nested is not None else ()),
         *_choice(judgement, sweep, folds),
         *(_layers(judgement, layers) if layers is not None else ()),
         *of_groups(judgement, rows, groups, transfers, shortcuts),
@@ -55,6 +58,19 @@ def findings(
         *(_label_noise(judgement, noise) if noise is not None else ()),
     ]
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
+
+
+def _nested(judgement: Judgement, nested: NestedNumber) -> Iterator[Finding]:
+    """Set the honest number beside that of a published design."""
+    if np.isfinite(nested.auroc.value):
+        yield Finding(
+            SERIOUS,
+            f"The same probes, with the representation chosen inside the training rows and judged by {nested.folds} "
+            f"folds that keep images apart, reach {with_interval(nested.auroc)}, where the published design says "
+            f"{judgement.headline.auroc.value:.3f}: quote the first.",
+        )
+    else:
+        yield Finding(CAUTION, f"No honest number stands beside that of the published design: {nested.auroc.note}.")
 
 
 def _choice(judgement: Judgement, sweep: Sweep, folds: Folds) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from halp_probe.probes.judging.groups import GroupResults, by_group
 from halp_probe.probes.label_noise import LabelErrors, LabelNoise, label_noise
 from halp_probe.probes.layer_map import LayerMap, layer_map
 from halp_probe.probes.left_out import contrasts
+from halp_probe.probes.nested_preset import NestedNumber, nested_number
 from halp_probe.probes.own_baselines import OwnBaselines, own_baselines
 from halp_probe.probes.own_features import ExtendedShards, Feature
 from halp_probe.probes.remarks import Finding
@@ -53,6 +54,8 @@ class Study:
         The headline probe within each group column; transfers: from group to group.
     layers
         The representations judged all at once: which are shown to be above .5, and than which the best is better.
+    nested
+        Beside a preset: what its probes reach when they are chosen and judged by folds that keep images apart.
     noise
         Bounds of AUROC over the rows whose label is unknown, and its correction for wrong labels.
     findings
@@ -77,6 +80,7 @@ class Study:
     groups: Mapping[str, GroupResults]  # by group column; of the headline probe
     transfers: tuple[Transfer, ...]  # one for each group column with few enough groups
     layers: LayerMap
+    nested: NestedNumber | None  # of a preset
     noise: LabelNoise
     findings: tuple[Finding, ...]
     shards: ShardSource
@@ -223,6 +227,10 @@ def study(
         for column, values in rows.groups.items()
         if 2 <= len(set(values)) <= MOST_GROUPS
     )
+    nested = None
+    if design.preset is not None:
+        vectors = {name: partial(rows.vectors, shards, name) for name in rows.representations}
+        nested = nested_number(vectors, fit, rows.y, rows.image_codes, seed=design.seed, draws=design.draws)
     layers = layer_map(judgement)
     found = findings(
         judgement,
@@ -235,6 +243,7 @@ def study(
         noise,
         contrasts=contrasts(shards, rows, labels, design.draws),
         layers=layers,
+        nested=nested,
         calibration=design.calibration,
         shortcuts=shortcuts(shards, rows, folds, design.draws),
     )
@@ -247,6 +256,7 @@ def study(
         groups=groups,
         transfers=transfers,
         layers=layers,
+        nested=nested,
         noise=noise,
         findings=tuple(found),
         shards=shards,

@@ -20,10 +20,11 @@ from halp_probe.probes.files import LABEL_MEANING
 from halp_probe.probes.judging.groups import GroupResults
 from halp_probe.probes.judging.measures import COVERAGE, MEASURES
 from halp_probe.probes.names import MLP
+from halp_probe.probes.nested_preset import NestedNumber
 from halp_probe.probes.results import Added, Result
 from halp_probe.probes.study import Study
 from halp_probe.probes.transfer import Transfer
-from halp_probe.report.curve_points import curve_points
+from halp_probe.report.curve_points import curve_points, shifted_risks
 from halp_probe.report.examples import examples
 from halp_probe.version import __version__
 
@@ -72,6 +73,9 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             "within": {column: estimate(grouped.macro) for column, grouped in study.groups.items()},
             "differences": _differences(study),
             "abstain": _abstain(study),
+            "nested": None
+            if study.nested is None
+            else {"auroc": estimate(study.nested.auroc), **_nested(study.nested)},
             "note": judgement.headline.note,
         },
         "layer_map": _layer_map(study),
@@ -87,12 +91,17 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
             if measure.name not in ("auroc", "prevalence")
         ],
         "curves": curve_points(study),
+        "prevalence_shift": [_without_nan(each) for each in shifted_risks(study)],
         "groups": [_group(column, grouped, study) for column, grouped in study.groups.items()],
         "transfer": [_transfer(transfer) for transfer in study.transfers],
         "examples": examples(study, texts),
         "label_noise": _label_noise(study),
         "warnings": [asdict(finding) for finding in study.findings],
     }
+
+
+def _nested(nested: NestedNumber) -> dict[str, Any]:
+    return {"folds": nested.folds, "chosen": dict(nested.chosen)}
 
 
 def _layer_map(study: Study) -> dict[str, Any]:
@@ -132,6 +141,11 @@ def estimate(value: Estimate) -> dict[str, Any]:
     """Return the estimate as JSON, with null for nan."""
     numbers = {name: _number(getattr(value, name)) for name in ("value", "low", "high")}
     return {**numbers, "note": value.note}
+
+
+def _without_nan(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested numbers with null for nan."""
+    return {name: _without_nan(each) if isinstance(each, dict) else _number(each) for name, each in values.items()}
 
 
 def _number(value: float) -> float | None:

@@ -5,12 +5,14 @@ Legend: T tested rows with a score.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
 from halp_probe.probes.judging.curves import precision_recall, reliability, risk_coverage, roc
+from halp_probe.probes.judging.prevalence_shift import FACTORS, prevalence_shift
 from halp_probe.probes.judging.rows import Rows
 from halp_probe.probes.study import Study
 
@@ -61,6 +63,16 @@ def _calibration(study: Study) -> dict[str, list[Any]] | None:
         "high": _numbers(bins.high),
         "count": [round(float(count)) for count in bins.count],
     }
+
+
+def shifted_risks(study: Study) -> list[dict[str, Any]]:
+    """Return how the selected probe's risks would do were label 1 rarer or commoner; empty without such risks."""
+    if study.sweep.selected is None:
+        return []
+    risk, y = (values[_scored_numbers(study, study.risk)] for values in (study.risk, study.rows.y))
+    if len(np.unique(y)) < 2:
+        return []
+    return [asdict(prevalence_shift(risk, y, factor)) for factor in FACTORS]
 
 
 def _scored_numbers(study: Study, score: np.ndarray) -> np.ndarray:
