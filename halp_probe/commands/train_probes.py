@@ -59,6 +59,7 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
     add("--join-near-duplicates", action="store_true", help="count a picture in two encodings or sizes as one image")
+    add("--stability", action="store_true", help="learning curve, other folds, each group left out: twice the time")
     ways = ", ".join(FUSIONS)
     add("--fusion", nargs="*", choices=FUSIONS, metavar="WAY", help=f"probes of all layers as one: {ways} (all)")
     add("--folds", type=_folds, metavar="K", help="test folds, split by image (5), or of a column: column:fold")
@@ -140,6 +141,7 @@ def _design(args: argparse.Namespace) -> Design:
         folds=args.folds if isinstance(args.folds, int) else 5,
         fold_column=args.folds if isinstance(args.folds, str) else None,
         join_near_duplicates=args.join_near_duplicates,
+        stability=args.stability,
         fusion=FUSIONS if args.fusion is None else tuple(args.fusion),
         bootstrap=args.bootstrap,
         calibration=args.calibration,

@@ -40,6 +40,9 @@ class Design:
     fusion
         Ways to fuse the probes of all representations: `stack`, `mean`, `concat`, `difference`; each also together with
         the model's own confidence.
+    stability
+        Whether to ask too how the leading representation's number depends on the number of images, on the folds, and on
+        which groups were seen; it costs as much as ten to twenty more representations.
     bootstrap
         Draws of images for each interval.
     calibration
@@ -69,6 +72,7 @@ class Design:
     fold_column: str | None = None
     join_near_duplicates: bool = False
     fusion: tuple[str, ...] = FUSIONS
+    stability: bool = False
     bootstrap: int = 1000
     calibration: str = "platt"
     preset: str | None = None

@@ -28,6 +28,7 @@ from halp_probe.probes.own_features import ExtendedShards, Feature
 from halp_probe.probes.remarks import Finding
 from halp_probe.probes.results import Judgement, Result, judge_sweep
 from halp_probe.probes.shortcuts import shortcuts
+from halp_probe.probes.stability import Probed, Stability, stability
 from halp_probe.probes.summary import short_text
 from halp_probe.probes.sweep import Sweep, sweep
 from halp_probe.probes.transfer import MOST_GROUPS, Transfer, transfer
@@ -56,6 +57,8 @@ class Study:
         The representations judged all at once: which are shown to be above .5, and than which the best is better.
     nested
         Beside a preset: what its probes reach when they are chosen and judged by folds that keep images apart.
+    stability
+        How the leading representation's number depends on images, folds and groups, where the design asks for it.
     noise
         Bounds of AUROC over the rows whose label is unknown, and its correction for wrong labels.
     findings
@@ -81,6 +84,7 @@ class Study:
     transfers: tuple[Transfer, ...]  # one for each group column with few enough groups
     layers: LayerMap
     nested: NestedNumber | None  # of a preset
+    stability: Stability | None  # where the design asks for it
     noise: LabelNoise
     findings: tuple[Finding, ...]
     shards: ShardSource
@@ -231,6 +235,20 @@ def study(
     if design.preset is not None:
         vectors = {name: partial(rows.vectors, shards, name) for name in rows.representations}
         nested = nested_number(vectors, fit, rows.y, rows.image_codes, seed=design.seed, draws=design.draws)
+    steady = None
+    if design.stability and sweep_result.selected:
+        probed = Probed(
+            representation=sweep_result.leading,
+            X=rows.vectors(shards, sweep_result.leading),
+            y=rows.y,
+            images=rows.image_codes,
+            folds=folds,
+            fit=fit,
+            whole=sweep_result.fits[sweep_result.leading],
+            draws=design.draws,
+            seed=design.seed,
+        )
+        steady = stability(probed, rows.groups, fixed=rows.fixed is not None)
     layers = layer_map(judgement)
     found = findings(
         judgement,
@@ -257,6 +275,7 @@ def study(
         transfers=transfers,
         layers=layers,
         nested=nested,
+        stability=steady,
         noise=noise,
         findings=tuple(found),
         shards=shards,

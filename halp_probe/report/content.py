@@ -22,6 +22,7 @@ from halp_probe.probes.judging.measures import COVERAGE, MEASURES
 from halp_probe.probes.names import MLP
 from halp_probe.probes.nested_preset import NestedNumber
 from halp_probe.probes.results import Added, Result
+from halp_probe.probes.stability import PRECISION, Stability
 from halp_probe.probes.study import Study
 from halp_probe.probes.transfer import Transfer
 from halp_probe.report.curve_points import curve_points, shifted_risks
@@ -94,6 +95,7 @@ def report_content(study: Study, texts: Mapping[str, Sequence[str]], about: Mapp
         "prevalence_shift": [_without_nan(each) for each in shifted_risks(study)],
         "groups": [_group(column, grouped, study) for column, grouped in study.groups.items()],
         "transfer": [_transfer(transfer) for transfer in study.transfers],
+        "stability": None if study.stability is None else _stability(study.stability),
         "examples": examples(study, texts),
         "label_noise": _label_noise(study),
         "warnings": [asdict(finding) for finding in study.findings],
@@ -181,6 +183,27 @@ def _added(added: Added) -> dict[str, Any]:
         "baselines": list(added.baselines),
         **{name: estimate(getattr(added, name)) for name in ("without", "with_probe", "gain")},
         "p_value": _number(added.p_value),
+    }
+
+
+def _stability(found: Stability) -> dict[str, Any]:
+    curve = found.curve
+    points = [*curve.points, *([curve.forecast] if curve.forecast else [])]
+    return {
+        "representation": found.representation,
+        "curve": [{"images": point.images, "auroc": estimate(point.auroc)} for point in points],
+        "has_forecast": curve.forecast is not None,
+        "precision": PRECISION,
+        "images_for_precision": curve.images_for_precision,
+        "other_folds": list(found.other_folds),
+        "left_out": [
+            {
+                "column": each.column,
+                "mean": estimate(each.mean),
+                "groups": {name: estimate(value) for name, value in each.by_group.items()},
+            }
+            for each in found.left_out
+        ],
     }
 
 

@@ -35,6 +35,7 @@ def render_report(report: Mapping[str, Any], thumbnails: Mapping[str, bytes]) ->
             prevalence=data["n_positive"] / data["n"] if data["n"] else 0.0,
             levels=LEVELS,
             report_layers=report.get("layer_map"),
+            report_stability=report.get("stability"),
             report_shifts=report.get("prevalence_shift", []),
             is_selected=any(result["kind"] == "selected" for result in report["results"]),
             pictures={image: base64.b64encode(jpeg).decode() for image, jpeg in thumbnails.items()},
