@@ -6,3 +6,5 @@ LINEAR, RIDGE, DIFFERENCE, MLP = "linear", "ridge", "difference", "mlp"
 KINDS = (LINEAR, RIDGE, DIFFERENCE, MLP)
 BALANCED = "balanced"  # class weight: both labels weigh alike
 WITH_STRENGTHS = (LINEAR, RIDGE)  # those with a penalty whose strength is chosen
+PLATT, ISOTONIC, NONE = "platt", "isotonic", "none"
+RISKS = (PLATT, ISOTONIC, NONE)  # calibrations: ways from a score to a risk
