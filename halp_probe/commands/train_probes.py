@@ -11,7 +11,7 @@ from halp_probe.commands.arguments import at_least_two, not_negative, positive_n
 from halp_probe.commands.image_flags import add_link_argument
 from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.names import BALANCED, FUSIONS, KINDS, LINEAR, WITH_STRENGTHS
+from halp_probe.probes.names import BALANCED, FUSIONS, KINDS, LINEAR, PLATT, RISKS, WITH_STRENGTHS
 
 if TYPE_CHECKING:
     from halp_probe.labels.table import Labels
@@ -52,11 +52,7 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     add("--group-columns", nargs="+", default=[], metavar="NAME", help="columns to look into: source, category, …")
     add("--probe", choices=KINDS, metavar="KIND", help=f"{', '.join(KINDS)} (linear)")
     add("--strengths", nargs="+", type=positive_number, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
-    add(
-        "--class-weight",
-        choices=(BALANCED,),
-        help="both labels weigh alike in training, whatever their numbers; linear",
-    )
+    add("--balanced", action="store_const", const=BALANCED, dest="class_weight", help="labels weigh alike (linear)")
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
     add("--join-near-duplicates", action="store_true", help="count a picture in two encodings or sizes as one image")
     add("--stability", action="store_true", help="learning curve, other folds, each group left out: twice the time")
@@ -64,7 +60,7 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     add("--fusion", nargs="*", choices=FUSIONS, metavar="WAY", help=f"probes of all layers as one: {ways} (all)")
     add("--folds", type=_folds, metavar="K", help="test folds, split by image (5), or of a column: column:fold")
     add("--bootstrap", type=at_least_two, default=1000, metavar="B", help="draws for the intervals (%(default)s)")
-    add("--calibration", default="platt", choices=("platt", "isotonic", "none"), help="score to risk (%(default)s)")
+    add("--calibration", default=PLATT, choices=RISKS, metavar="KIND", help="platt, isotonic, none (%(default)s)")
     add("--max-error", type=share, metavar="SHARE", help="save the threshold that keeps so few of the answers wrong")
     add("--preset", choices=("halp",), help="the published design, to compare: MLP, one split by row, seed 42")
 
@@ -114,10 +110,10 @@ def _label_errors(labels: Labels, sheet: Path) -> LabelErrors:
 
 def _check(args: argparse.Namespace) -> None:
     """Raise ProbeError for flags that contradict each other, and for folders or GPUs that are missing."""
-    for name in ("probe", "strengths", "folds", "class_weight"):
+    fixed = {"probe": "probe", "strengths": "strengths", "folds": "folds", "class_weight": "balanced"}
+    for name, flag in fixed.items():
         if args.preset is not None and getattr(args, name) is not None:
-            flag = f"--{name.replace('_', '-')}"
-            raise ProbeError(f"{flag} does not go with --preset {args.preset}, which fixes it; leave one of them out")
+            raise ProbeError(f"--{flag} does not go with --preset {args.preset}, which fixes it; leave one of them out")
     if args.strengths is not None and args.probe in set(KINDS) - set(WITH_STRENGTHS):
         raise ProbeError(f"--strengths does not go with --probe {args.probe}, which has none to choose among")
     if args.images_dir is not None and not args.images_dir.is_dir():

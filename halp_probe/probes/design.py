@@ -12,8 +12,7 @@ from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.fitting.estimators import STRENGTHS
 from halp_probe.probes.fitting.kinds import Fitter, fitter, mlp
 from halp_probe.probes.fitting.splits import Folds, fixed_folds, folds_of, study_folds
-from halp_probe.probes.judging.calibration import NONE
-from halp_probe.probes.names import FUSIONS, LINEAR
+from halp_probe.probes.names import FUSIONS, LINEAR, NONE
 from halp_probe.probes.presets import HALP, row_split
 
 

@@ -13,11 +13,11 @@ from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.findings_of_groups import of_groups
 from halp_probe.probes.findings_of_rows import of_rows
 from halp_probe.probes.fitting.splits import Folds
-from halp_probe.probes.judging.calibration import ISOTONIC, PLATT
 from halp_probe.probes.judging.groups import GroupResults
 from halp_probe.probes.label_noise import LabelNoise
 from halp_probe.probes.layer_map import LayerMap
 from halp_probe.probes.left_out import Contrast
+from halp_probe.probes.names import ISOTONIC, PLATT
 from halp_probe.probes.nested_preset import NestedNumber
 from halp_probe.probes.remarks import CAUTION, LEVELS, NOTE, SERIOUS, Finding, listed, two_digits, with_interval
 from halp_probe.probes.results import Judgement

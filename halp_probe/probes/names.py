@@ -9,3 +9,5 @@ WITH_STRENGTHS = (LINEAR, RIDGE)  # those with a penalty whose strength is chose
 FUSED = "fused"  # made of probes of one of these kinds
 STACK, MEAN, CONCAT, STATE_DIFFERENCE = "stack", "mean", "concat", "difference"
 FUSIONS = (STACK, MEAN, CONCAT, STATE_DIFFERENCE)  # ways to fuse the probes of all representations
+PLATT, ISOTONIC, NONE = "platt", "isotonic", "none"
+RISKS = (PLATT, ISOTONIC, NONE)  # calibrations: ways from a score to a risk

@@ -15,9 +15,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.names import NONE, PLATT, RISKS
 
-PLATT, ISOTONIC, NONE = "platt", "isotonic", "none"
-KINDS = (PLATT, ISOTONIC, NONE)
+KINDS = RISKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,12 @@ class Calibration:
         """
         if kind not in KINDS:
             raise ProbeError(f"there is no calibration {kind!r}; choose among {', '.join(KINDS)}")
-        if kind == "none":
+        if kind == NONE:
             return cls()
         scores, y = check_scores(log_odds, y, "log-odds")
         if len(np.unique(y)) < 2:
             raise ProbeError(f"all {len(y)} rows have label {int(y[0])}: a risk is calibrated on both classes")
-        return _platt(scores, y) if kind == "platt" else _isotonic(scores, y)
+        return _platt(scores, y) if kind == PLATT else _isotonic(scores, y)
 
     def __call__(self, log_odds: np.ndarray) -> np.ndarray:
         """Return [N] float64 risks between 0 and 1."""
