@@ -109,11 +109,7 @@ class Prefiller:
         self.layers, self.padding_side = spec.layers, padding_side
         self._question_end = "question-end" in spec.positions
         self._image_mean = "image-mean" in spec.positions
-        if self._image_mean and self.family.cross_attention:
-            raise InputError(
-                f"`positions` image-mean: in {loaded.checkpoint.model_type!r} the image is seen by cross-attention and "
-                "stands as one token, so there is no mean; leave it out and read the vision token"
-            )
+        check_positions(spec, loaded)
         self._image_token_id = loaded.checkpoint.image_token_id
         blocks = self.family.blocks(loaded.model)
         self._blocks = {layer: blocks[layer] for layer in spec.layers}
@@ -329,6 +325,15 @@ class Prefiller:
         tensors = [torch.from_numpy(row) for row in rows]
         padded = pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=self.padding_side)
         return padded.to(self.device)
+
+
+def check_positions(spec: CaptureSpec, loaded: LoadedModel) -> None:
+    """Raise InputError for a mean over the image's tokens where the family's image is no sequence of tokens."""
+    if "image-mean" in spec.positions and loaded.checkpoint.family.cross_attention:
+        raise InputError(
+            f"`positions` image-mean: in {loaded.checkpoint.model_type!r} the image is seen by cross-attention and "
+            "stands as one token, so there is no mean; leave it out and read the vision token"
+        )
 
 
 def expand_tokens(later: Mapping[str, torch.Tensor], tokens: int) -> dict[str, torch.Tensor]:

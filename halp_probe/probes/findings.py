@@ -165,7 +165,9 @@ def _choice(judgement: Judgement, sweep: Sweep, folds: Folds) -> Iterator[Findin
 def _lookups(judgement: Judgement) -> Iterator[Finding]:
     """Find lookups of a column that predict the label."""
     vision = [
-        r for r in judgement.of_kind("representation") if r.position != "query_token" and np.isfinite(r.auroc.value)
+        r
+        for r in judgement.of_kind("representation")
+        if r.position not in ("query_token", "question_end") and np.isfinite(r.auroc.value)
     ]
     for result in judgement.of_kind("baseline"):
         value = result.auroc.value
