@@ -213,9 +213,7 @@ class Prefiller:
         ends = _columns(inputs, [prompt.positions.vision_index for prompt in firsts])
         with (
             self.family.entry(self.model, vision.features_of(range(len(groups))), vision.inputs, inputs) as image,
-            self._read_at(
-                torch.arange(len(groups), device=self.device), ends, self._images_in(inputs, vision)
-            ) as read,
+            self._read_at(torch.arange(len(groups), device=self.device), ends, self._images_in(inputs, vision)) as read,
             self._logits_at(ends.new_empty(0)) as logit_options,
         ):
             outputs = self.model(

@@ -183,9 +183,7 @@ class Prompter:
             image_end=_count_image_prefix(self.checkpoint, ids, types, positions) if images else 0,
         )
 
-    def _find_question_end(
-        self, text: str, input_ids: list[int], sample: Sample, images: Sequence[LoadedImage]
-    ) -> int:
+    def _find_question_end(self, text: str, input_ids: list[int], sample: Sample, images: Sequence[LoadedImage]) -> int:
         """Return the index of the last token of the question's own text. Raises PromptError if it is not found."""
         texts: ImageTexts = self._last["texts"]
         surroundings: dict[Any, Surroundings] = self._last.setdefault("surroundings", {})

@@ -93,7 +93,7 @@ def _question_end_problems(columns: h5py.Group, ids: list[str], representations:
     """Check the question's end: its states and its places come together, and it stands in front of the query token."""
     stored = any(name.startswith(QUESTION_END) for name in representations)
     if lacking := [name for name in FURTHER_NUMBERS if (name in columns) != stored]:
-        return [f"{COLUMNS}/{lacking[0]} is {'missing' if stored else 'there'}, {QUESTION_END} {'is' if stored else 'is not'}"]
+        return [f"{COLUMNS}/{lacking[0]} {'is missing beside' if stored else 'stands without'} {QUESTION_END}"]
     if not stored:
         return []
     places = columns["token_index/question_end"][()]
