@@ -8,7 +8,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tiny_models import tiny_model
 
 import halp_probe
 from halp_probe.cli import main
@@ -21,6 +20,9 @@ from halp_probe.engine.question_end import (
     find_question_end,
 )
 from halp_probe.errors import InputError
+from halp_probe.probes.card import vectors_card
+from halp_probe.probes.files import load_probe, save_probe
+from halp_probe.probes.fitting.estimators import LinearProbe
 from halp_probe.records import POSITIONS
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.validation import problems
@@ -138,9 +140,7 @@ def test_the_usual_positions_leave_no_trace(data: Path, run: Path, tmp_path: Pat
         assert np.abs(shards.vectors(name) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_a_run_is_not_resumed_with_other_positions(
-    data: Path, run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_is_not_resumed_with_other_positions(data: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert extract(data, run, "vision,query") == 2
     assert f"positions is {ALL!r} there and None now" in capsys.readouterr().err
 
@@ -156,16 +156,31 @@ def test_the_audit_checks_the_question_end(data: Path, run: Path, tmp_path: Path
     assert main(["audit", "--shards", str(copy), "--images-dir", str(data / "images")]) == 1
     with h5py.File(copy, "r+") as file:
         file["_columns/token_index/question_end"][4] = -1
-    assert problems(copy) == [f"token_index/question_end of {halp_probe.open_shards(copy).question_ids[4]!r} is outside of the prompt"]
+    asked = halp_probe.open_shards(copy).question_ids[4]
+    assert problems(copy) == [f"token_index/question_end of {asked!r} is outside of the prompt"]
     with h5py.File(copy, "r+") as file:
         del file["_columns/token_id/question_end"]
     assert "token_id/question_end is missing beside" in problems(copy)[0]
 
 
 @pytest.mark.parametrize("position", ["question_end", "image_mean"])
-def test_the_risk_of_a_further_position_is_that_of_the_shards(data: Path, run: Path, position: str) -> None:
-    from halp_probe.probes.card import vectors_card
-    from halp_probe.probes.files import load_probe, save_probe
-    from test_interventions_command import fitted  # noqa: F401
-
-    raise NotImplementedError(load_probe, save_probe, vectors_card, data, run, position, tiny_model)
+def test_the_risk_of_a_further_position_is_that_of_the_shards(
+    data: Path, run: Path, tmp_path: Path, position: str
+) -> None:
+    shards, name = halp_probe.open_shards(run), f"{position}_representation/layer_3"
+    x = shards.vectors(name)
+    y = (x[:, 0] > np.median(x[:, 0])).astype(int)
+    save_probe(tmp_path / "probe", LinearProbe(Cs=(1e-2,)).fit(x, y), vectors_card(name, shards.attributes))
+    probe = load_probe(tmp_path / "probe")
+    expected = probe.risk(x)
+    scorer = halp_probe.RiskScorer("shapes", probe)
+    about = shards.frame()
+    for row in range(0, len(x), 5):
+        risk = scorer.score(data / "images" / about["image_id"][row], about["question"][row])
+        assert risk == pytest.approx(expected[row], abs=1e-5)
+    call = ["score", "--probe", str(tmp_path / "probe"), "--output-dir", str(tmp_path / "scored")]
+    call += ["--vqa-dataset", str(data / "vqa.csv"), "--images-dir", str(data / "images"), "--no-answers"]
+    assert main(call) == 0
+    scored = halp_probe.open_shards(tmp_path / "scored")
+    order = [scored.question_ids.index(question_id) for question_id in shards.question_ids]
+    assert np.allclose(probe.risk(scored.vectors(name))[order], expected, atol=1e-5)
