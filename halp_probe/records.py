@@ -13,6 +13,11 @@ VISION_ONLY = "vision_only_representation"
 VISION_ENCODER = "vision_encoder_representation"
 VISION_TOKEN = "vision_token_representation"
 QUERY_TOKEN = "query_token_representation"
+QUESTION_END = "question_end_representation"
+IMAGE_MEAN = "image_mean_representation"
+
+POSITIONS = {"vision": VISION_TOKEN, "query": QUERY_TOKEN, "question-end": QUESTION_END, "image-mean": IMAGE_MEAN}
+USUAL_POSITIONS = ("vision", "query")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,10 +61,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class CaptureSpec:
-    """Layers to read of each prompt (none: answers alone), and the longest answer in tokens (0 = no answers)."""
+    """Layers and positions to read of each prompt, and the longest answer in tokens (0 = no answers).
+
+    Without layers there are answers alone. `positions` are keys of `POSITIONS`, in its order.
+    """
 
     layers: tuple[int, ...]
     max_new_tokens: int = 64
+    positions: tuple[str, ...] = field(default=USUAL_POSITIONS, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +88,16 @@ class Captured:
     image_difference_hash: str  # of each image, separated by spaces: nearly the same for a picture encoded anew
     vision_only: np.ndarray | None  # [D] float32; None where the prompt shows no image
     vision_encoder: np.ndarray | None  # [V] float32; None likewise
-    vision_token: Mapping[int, np.ndarray]  # layer -> [D] float32; empty likewise
-    query_token: Mapping[int, np.ndarray]  # layer -> [D] float32
+    vision_token: Mapping[int, np.ndarray]  # layer -> [D] float32; empty likewise, or if it is no position to read
+    query_token: Mapping[int, np.ndarray]  # layer -> [D] float32; empty if it is no position to read
+    question_end: Mapping[int, np.ndarray] = field(default_factory=dict)  # layer -> [D] float32; likewise
+    image_mean: Mapping[int, np.ndarray] = field(default_factory=dict)  # layer -> [D] float32; as `vision_token`
     vision_index: int  # -1 where the prompt shows no image; `vision_id` likewise
     vision_id: int
     query_index: int
     query_id: int
+    question_end_index: int = -1  # -1 if the question's end is no position to read; `question_end_id` likewise
+    question_end_id: int = -1
     prompt_tokens: int
     first_token_logprob: float  # nats, of the likeliest first token, before any repetition penalty
     first_token_entropy: float  # nats

@@ -190,6 +190,7 @@ class Reference:
         ids = prompt.input_ids.tolist()
         self.vision_index = len(ids) - 1 - ids[::-1].index(loaded.checkpoint.image_token_id)
         self.query_index = len(ids) - 1
+        self.image_indices = [k for k, token in enumerate(ids) if token == loaded.checkpoint.image_token_id]
         self._block_outputs: list[torch.Tensor] = []
         decoder = loaded.model.get_decoder()
         blocks = getattr(decoder, "model", decoder).layers  # Llama 4's decoder is a whole language model
@@ -217,10 +218,14 @@ class Reference:
 
     def state(self, layer: int, position: int) -> np.ndarray:
         """`output_hidden_states`, but not of the last block (post-norm), nor where DeepStack has added to it."""
-        added_after = layer < self._tiny.added_after and position == self.vision_index
+        added_after = layer < self._tiny.added_after and position in self.image_indices
         if layer == len(self._block_outputs) - 1 or added_after or not self._tiny.hidden_states:
             return self._block_outputs[layer][0, position].numpy()
         return self._hidden_states[layer + 1][0, position].numpy()
+
+    def image_mean(self, layer: int) -> np.ndarray:
+        """The mean over the image's tokens, in float64."""
+        return np.mean([self.state(layer, k) for k in self.image_indices], axis=0, dtype=np.float64).astype(np.float32)
 
 
 def reference_of(family: Family, prompt: Prompt) -> Reference:

@@ -10,7 +10,7 @@ from halp_probe.app.theme import Palette
 from halp_probe.app.wording import PLACES, percent, place, plain
 from halp_probe.plotting.figures import svg_file
 from halp_probe.plotting.frame import Axis, Frame, Ink, Stroke, new_frame
-from halp_probe.records import QUERY_TOKEN, VISION_TOKEN
+from halp_probe.records import IMAGE_MEAN, QUERY_TOKEN, QUESTION_END, VISION_TOKEN
 from halp_probe.shards.names import layer_of
 
 _STEPS = (1, 2, 5, 7, 10, 20)  # between ticks of layers; 7 suits the probed layers of a model of 28
@@ -60,6 +60,8 @@ def _picture(layered: list[Reading], threshold: float, colours: Palette) -> str:
     ink = Ink(text=colours.quiet, rule=colours.rule)
     strokes = {
         VISION_TOKEN: Stroke(colour=colours.vision, width=2, dashes=(2, 3)),
+        IMAGE_MEAN: Stroke(colour=colours.vision, width=1),
+        QUESTION_END: Stroke(colour=colours.query, width=1),
         QUERY_TOKEN: Stroke(colour=colours.query, width=2),
     }
     with new_frame(_layers(layered), Axis(title="likely to be wrong, %", top=100, step=25), ink) as frame:
@@ -87,8 +89,8 @@ def _layers(layered: list[Reading]) -> Axis:
 
 
 def _mark(frame: Frame, layer: float, risk: float, position: str, colour: str) -> None:
-    """Draw a disc at the end of the question, a square at the end of the image: they differ without colour too."""
-    if position == QUERY_TOKEN:
+    """Draw a disc at a place of the question, a square at one of the image: they differ without colour too."""
+    if position in (QUERY_TOKEN, QUESTION_END):
         frame.mark(layer, risk, "o", name="dot query", fill=colour)
     else:
         frame.mark(layer, risk, "s", name="dot vision", fill=colour, size=7.5)
@@ -99,7 +101,9 @@ def _legend(layered: list[Reading], colours: Palette) -> list[str]:
         return []
     marks = {
         QUERY_TOKEN: f'<span style="color:{colours.query}">●</span> {PLACES[QUERY_TOKEN]}',
+        QUESTION_END: f'<span style="color:{colours.query}">● thin</span> {PLACES[QUESTION_END]}',
         VISION_TOKEN: f'<span style="color:{colours.vision}">■</span> {PLACES[VISION_TOKEN]}',
+        IMAGE_MEAN: f'<span style="color:{colours.vision}">■ thin</span> {PLACES[IMAGE_MEAN]}',
     }
     legend = [words for position, words in marks.items() if any(r.position == position for r in layered)]
     ring = ["◯ the probe that decides"] if any(reading.decides for reading in layered) else []

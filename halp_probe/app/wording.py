@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import html
 
-from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
+from halp_probe.records import IMAGE_MEAN, QUERY_TOKEN, QUESTION_END, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 from halp_probe.shards.names import layer_of
 
 _SPACE = "\N{NARROW NO-BREAK SPACE}"
 PLACES = {
     QUERY_TOKEN: "end of the question",
+    QUESTION_END: "last word of the question",
+    IMAGE_MEAN: "mean over the image",
     VISION_TOKEN: "end of the image",
     VISION_ONLY: "the image as the language model gets it",
     VISION_ENCODER: "the image as the vision encoder sees it",

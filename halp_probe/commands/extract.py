@@ -24,6 +24,7 @@ from halp_probe.commands.task_inputs import (
 from halp_probe.commands.terminal import progress_on_terminal
 from halp_probe.extraction.options import ExtractOptions
 from halp_probe.models.options import DEFAULT_MODEL
+from halp_probe.records import POSITIONS, USUAL_POSITIONS
 from halp_probe.shards.failures import FAILURES_FILE
 from halp_probe.shards.writer import STORE_DTYPES, check_store_dtype
 
@@ -51,6 +52,11 @@ def add_capture_arguments(parser: argparse.ArgumentParser, longest: Mapping[str,
     add_model_arguments(parser, default=DEFAULT_MODEL)
     add("--checkpoint-interval", type=positive, default=1000, help="samples a shard (%(default)s)")
     add("--layers", help="decoder blocks to read: 'all', or a list such as 0,7,14 (0, n/4, n/2, 3n/4, n-1)")
+    add(
+        "--positions",
+        default=",".join(USUAL_POSITIONS),
+        help=f"where they are read: {', '.join(POSITIONS)} (%(default)s)",
+    )
     limits = ", ".join(f"{name} {tokens}" for name, tokens in longest.items())
     add("--max-new-tokens", type=positive, help=f"longest answer in tokens (the task's own: {limits})")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")

@@ -15,7 +15,8 @@ from halp_probe.errors import InputError
 from halp_probe.shards.reader import Shards
 from halp_probe.state_identity import PAIRED, StateIdentity
 
-_POSITIONS = ("prompt_tokens", "token_index/vision", "token_index/query", "token_id/vision", "token_id/query")
+_READ_AT = ("vision", "query", "question_end")
+_POSITIONS = ("prompt_tokens", *(f"token_{what}/{at}" for what in ("index", "id") for at in _READ_AT))
 
 
 class PairError(InputError):

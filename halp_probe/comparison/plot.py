@@ -13,10 +13,15 @@ from halp_probe.bootstrap import Estimate
 from halp_probe.comparison.compare import Comparison, Movement
 from halp_probe.plotting.figures import new_figure, svg, svg_file
 from halp_probe.plotting.titles import shorten
-from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
+from halp_probe.records import IMAGE_MEAN, QUERY_TOKEN, QUESTION_END, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 
 _SIZE = (11.0, 4.3)
-_LINES = {VISION_TOKEN: ("#0072b2", "o", "-"), QUERY_TOKEN: ("#d55e00", "s", "--")}  # colour-blind safe (Okabe & Ito)
+_LINES = {  # colour-blind safe (Okabe & Ito)
+    VISION_TOKEN: ("#0072b2", "o", "-"),
+    IMAGE_MEAN: ("#56b4e9", "v", "-."),
+    QUESTION_END: ("#cc79a7", "P", ":"),
+    QUERY_TOKEN: ("#d55e00", "s", "--"),
+}
 _MEANS = {VISION_ENCODER: ("#009e73", "D", "encoder"), VISION_ONLY: ("#333333", "^", "projected")}
 _QUIET = "#767676"
 

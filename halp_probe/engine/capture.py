@@ -49,6 +49,39 @@ def capture_outputs(
 
 
 @contextmanager
+def capture_means(
+    blocks: Mapping[int, nn.Module],
+    mask: torch.Tensor,
+    states_of: Callable[[Any], torch.Tensor] | None = None,
+) -> Iterator[dict[int, torch.Tensor]]:
+    """Fill `{layer: [B, D]}` with the means of block outputs over the positions of `mask` [B, T], as float32.
+
+    Every row of the mask has a position. Otherwise as `capture_outputs`, whose output [B, T, D] it reads.
+    """
+    means: dict[int, torch.Tensor] = {}
+    columns = [row.nonzero().flatten() for row in mask.cpu()]
+
+    def keep(layer: int, output: Any) -> None:
+        if layer in means:
+            raise RuntimeError(f"block {layer} ran twice in one capture: one forward pass a capture")
+        hidden = output if states_of is None else states_of(output)  # [B, T, D]
+        # Row by row: a copy of all as float32 would need more memory than the block's own output.
+        means[layer] = torch.stack(
+            [hidden[row, at.to(hidden.device)].mean(0, dtype=torch.float32) for row, at in enumerate(columns)]
+        ).detach()
+
+    hooks = [
+        block.register_forward_hook(lambda _module, _args, output, layer=layer: keep(layer, output))
+        for layer, block in blocks.items()
+    ]
+    try:
+        yield means
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
 def restrict_positions(feed_forward: nn.Module | None, rows: torch.Tensor, columns: torch.Tensor) -> Iterator[None]:
     """Restrict a position-wise module to the positions (rows[k], columns[k]) inside the context.
 

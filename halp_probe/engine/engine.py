@@ -24,7 +24,16 @@ from halp_probe.engine.streaming import answer_text
 from halp_probe.engine.vision import see
 from halp_probe.models.cpu_memory import report_no_memory
 from halp_probe.models.loading import LoadedModel
-from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, CaptureSpec
+from halp_probe.records import (
+    IMAGE_MEAN,
+    QUERY_TOKEN,
+    QUESTION_END,
+    VISION_ENCODER,
+    VISION_ONLY,
+    VISION_TOKEN,
+    Captured,
+    CaptureSpec,
+)
 from halp_probe.shards.names import layer_of
 
 
@@ -47,10 +56,12 @@ class ComputedBatch:
             VISION_ONLY: (self.readings.vision_only, self.image_of),
             VISION_ENCODER: (self.readings.vision_encoder, self.image_of),
             VISION_TOKEN: (self.readings.vision_token, self.vision_row),
+            IMAGE_MEAN: (self.readings.image_mean, self.vision_row),
+            QUESTION_END: (self.readings.question_end, list(range(len(self.prompts)))),
             QUERY_TOKEN: (self.readings.query_token, list(range(len(self.prompts)))),
         }[position]
         if values is None:
-            raise KeyError(f"{representation}: no prompt of this batch shows an image")
+            raise KeyError(f"{representation} was not read: no prompt shows an image, or the position is not asked for")
         return (values if layer is None else values[self.layers.index(layer)])[rows]
 
     def numbers(self, name: str) -> np.ndarray:
@@ -103,7 +114,7 @@ class Engine:
     ) -> None:
         self.loaded, self.spec, self._gate, self._attempt = loaded, spec, gate, attempt
         self.share_prefix = share_prefix and not loaded.checkpoint.family.unshared
-        self._prefiller = Prefiller(loaded, spec.layers, padding_side)
+        self._prefiller = Prefiller(loaded, spec, padding_side)
         self._window = _sliding_window(loaded.checkpoint.config.get_text_config())
         self._tokenizer = loaded.checkpoint.processor.tokenizer
         settings, ignored = loaded.model.generation_config, loaded.checkpoint.family.ignored_generation
@@ -153,6 +164,8 @@ class Engine:
             vision_only=None if vision is None else vision.only,
             vision_encoder=None if vision is None else vision.encoder,
             vision_token=None if vision is None else prefill.vision_states,
+            image_mean=prefill.image_means,
+            question_end=prefill.question_states,
             query_token=prefill.query_states,
             first_token_logprob=log_probabilities.max(-1).values,
             first_token_entropy=entropy,
@@ -201,20 +214,23 @@ class Engine:
     def _capture_row(self, computed: ComputedBatch, row: int) -> Captured:
         readings, prompt, answer = computed.readings, computed.prompts[row], computed.answers[row]
         image, boundary = computed.image_of[row], computed.vision_row[row] if computed.vision_row else -1
-        layers = list(enumerate(self.spec.layers))
-        only, encoder, tokens = readings.vision_only, readings.vision_encoder, readings.vision_token
+        only, encoder = readings.vision_only, readings.vision_encoder
         return Captured(
             sample=prompt.sample,
             image_sha256=prompt.image_sha256,
             image_difference_hash=prompt.image_difference_hash,
             vision_only=None if only is None else only[image],
             vision_encoder=None if encoder is None else encoder[image],
-            vision_token={} if tokens is None else {layer: tokens[k, boundary] for k, layer in layers},
-            query_token={layer: readings.query_token[k, row] for k, layer in layers},
+            vision_token=self._by_layer("vision", readings.vision_token, boundary),
+            query_token=self._by_layer("query", readings.query_token, row),
+            question_end=self._by_layer("question-end", readings.question_end, row),
+            image_mean=self._by_layer("image-mean", readings.image_mean, boundary),
             vision_index=prompt.positions.vision_index,
             vision_id=prompt.positions.vision_id,
             query_index=prompt.positions.query_index,
             query_id=prompt.positions.query_id,
+            question_end_index=prompt.positions.question_end_index,
+            question_end_id=prompt.positions.question_end_id,
             prompt_tokens=len(prompt),
             first_token_logprob=float(readings.first_token_logprob[row]),
             first_token_entropy=float(readings.first_token_entropy[row]),
@@ -223,6 +239,12 @@ class Engine:
             answer_tokens=len(answer),
             finished=computed.finished[row],
         )
+
+    def _by_layer(self, position: str, states: np.ndarray | None, place: int) -> dict[int, np.ndarray]:
+        """Return the states [L, K, D] at one place by layer, if the position is one to read."""
+        if states is None or position not in self.spec.positions:
+            return {}
+        return {layer: states[k, place] for k, layer in enumerate(self.spec.layers)}
 
 
 def _show_images(prompts: Sequence[Prompt]) -> bool:

@@ -7,11 +7,11 @@ from typing import Any
 
 from halp_probe.engine.engine import Engine
 from halp_probe.engine.pictures import Picture, load_pictures
-from halp_probe.engine.positions import parse_layers
+from halp_probe.engine.positions import parse_layers, parse_positions
 from halp_probe.engine.prompting import Prompter
 from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import load_model
-from halp_probe.records import Captured, CaptureSpec, Sample
+from halp_probe.records import USUAL_POSITIONS, Captured, CaptureSpec, Sample
 from halp_probe.settings import options_json
 
 
@@ -21,6 +21,7 @@ def capture(
     question: str,
     *,
     layers: str | Sequence[int] | None = None,
+    positions: str | Sequence[str] = USUAL_POSITIONS,
     max_new_tokens: int = 0,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
@@ -41,6 +42,8 @@ def capture(
         The user's text.
     layers
         Decoder blocks to read, counted from 0, or 'all'; None: 0, n/4, n/2, 3n/4 and n-1 of n.
+    positions
+        Where they are read, as in `extract`.
     max_new_tokens
         Longest greedy answer, in tokens; 0: no answer.
     min_pixels, max_pixels, prompt_date, template_options, system_prompt
@@ -48,7 +51,8 @@ def capture(
 
     Returns
     -------
-    States as float32 arrays on the CPU: `vision_token[layer]` and `query_token[layer]` [D], `vision_only` [D],
+    States as float32 arrays on the CPU: `vision_token[layer]` and `query_token[layer]` [D] (and `question_end`,
+    `image_mean` if asked for), `vision_only` [D],
     `vision_encoder` [V]; token positions and ids; log-probability and entropy of the first token in nats; the answer.
 
     Raises
@@ -66,7 +70,7 @@ def capture(
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
     images = load_pictures(image)
     names = tuple(each.sha256 for each in images)
-    options = options_json(template_options)
+    options, read = options_json(template_options), parse_positions(positions)
     prompter = Prompter(
         checkpoint=loaded.checkpoint,
         min_pixels=min_pixels,
@@ -75,11 +79,12 @@ def capture(
         date=prompt_date,
         template_options=options,
         system=system_prompt,
+        question_end="question-end" in read,
     )
     sample = Sample(
         question_id="question", image_id=names[0] if names else "text", question=question, answer="", images=names
     )
     prompter.check([sample])
-    spec = CaptureSpec(parse_layers(layers, loaded.num_layers), max_new_tokens)
+    spec = CaptureSpec(parse_layers(layers, loaded.num_layers), max_new_tokens, positions=read)
     (captured,) = Engine(loaded, spec).run([prompter.prompt(sample, *images)])
     return captured

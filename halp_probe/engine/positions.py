@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from halp_probe.errors import InputError
+from halp_probe.records import POSITIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,8 @@ class TokenPositions:
     vision_id: int  # -1 likewise
     query_index: int  # the last prompt token, whose logits give the first answer token
     query_id: int
+    question_end_index: int = -1  # the last token of the question's own text; -1 unless it is a position to read
+    question_end_id: int = -1  # -1 likewise
 
 
 def find_positions(input_ids: Sequence[int], image_token_id: int) -> TokenPositions:
@@ -71,3 +74,22 @@ def parse_layers(layers: str | Sequence[int] | None, num_layers: int) -> tuple[i
     if unknown or not chosen:
         raise InputError(f"`layers` {layers!r}: this model has layers 0 to {num_layers - 1}")
     return tuple(sorted(chosen))
+
+
+def parse_positions(positions: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the positions of a list, or of a text such as 'query,image-mean', in the order of `POSITIONS`.
+
+    Raises InputError for one that is not known, and for none.
+    """
+    named = positions.replace(",", " ").split() if isinstance(positions, str) else list(positions)
+    known = ", ".join(POSITIONS)
+    if later := [name for name in named if name.startswith("first:")]:
+        raise InputError(
+            f"`positions` {later[0]!r}: states of the answer's tokens are not read; choose among {known}, all of which "
+            "are known before the answer"
+        )
+    if unknown := [name for name in named if name not in POSITIONS]:
+        raise InputError(f"`positions` {unknown[0]!r}: choose among {known}")
+    if not named:
+        raise InputError(f"`positions` is empty: choose among {known}")
+    return tuple(name for name in POSITIONS if name in named)

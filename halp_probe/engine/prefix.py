@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from halp_probe.engine.positions import TokenPositions
 from halp_probe.engine.prompting import Prompt
 
 
@@ -49,21 +50,26 @@ def _same_tensors(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) 
 
 
 def shared_tokens(prompts: Sequence[Prompt]) -> int:
-    """Count the leading tokens that prompts on one image share: the image is among them, the query tokens are not.
+    """Count the leading tokens that prompts on one image share: the image is among them, what is read behind it is not.
 
     Raises PrefixError if they do not share the image, as with a template that puts the question before it.
     """
     image_end = max(prompt.image_end for prompt in prompts)
     if len(prompts) == 1:
         return image_end
-    query = min(prompt.positions.query_index for prompt in prompts)
-    shared = min(common_prefix([prompt.input_ids for prompt in prompts]), query)
+    read = min(_first_read(prompt.positions) for prompt in prompts)
+    shared = min(common_prefix([prompt.input_ids for prompt in prompts]), read)
     if shared < image_end:
         raise PrefixError(
             f"prompts on one image share {shared} tokens, but the image ends after {image_end} (question "
             f"{prompts[0].sample.question_id!r})"
         )
     return shared
+
+
+def _first_read(positions: TokenPositions) -> int:
+    """Return the first position that is read behind the images: the question's end, if it is read."""
+    return positions.query_index if positions.question_end_index < 0 else positions.question_end_index
 
 
 def common_prefix(sequences: Sequence[np.ndarray]) -> int:

@@ -6,8 +6,10 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from PIL import Image
 
+from halp_probe.engine.question_end import QuestionEndError, TokenizedText
 from halp_probe.errors import InputError
 from halp_probe.models.picture_shapes import check_picture_shape
 
@@ -26,6 +28,27 @@ class _CachedProcessor:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # also while it is being unpickled, when there is no `_inner` yet
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+
+class _RecordingTokenizer:
+    """A tokenizer that keeps what it was called with, and each token's offsets."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.calls: list[TokenizedText] = []
+
+    def __call__(self, text: Any = None, *args: Any, **kwargs: Any) -> Any:
+        encoding = self._inner(text, *args, **{**kwargs, "return_offsets_mapping": True})
+        (offsets,) = torch.as_tensor(encoding.pop("offset_mapping")).tolist()
+        (input_ids,) = torch.as_tensor(encoding["input_ids"]).tolist()
+        (said,) = [text] if isinstance(text, str) else text
+        self.calls.append(TokenizedText(text=said, input_ids=input_ids, offsets=[(a, b) for a, b in offsets]))
+        return encoding
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._inner, name)
 
@@ -64,6 +87,20 @@ class ImageTexts:
     def __call__(self, text: str, **options: Any) -> Any:
         """Return the processor's output, a batch of one; all calls return the same image tensors."""
         return self._processor(text=[text], return_tensors="pt", **self._options, **options)
+
+    def tokenized(self, text: str, **options: Any) -> TokenizedText:
+        """Return what the processor gives its tokenizer of this text, images written out, and the tokens' offsets.
+
+        Raises QuestionEndError for a tokenizer without offsets, or a processor that calls it otherwise than once.
+        """
+        if not self._processor.tokenizer.is_fast:
+            raise QuestionEndError("the model's tokenizer does not tell which characters a token holds")
+        processor = copy.copy(self._processor)
+        processor.tokenizer = recording = _RecordingTokenizer(self._processor.tokenizer)
+        processor(text=[text], return_tensors="pt", **self._options, **options)
+        if len(recording.calls) != 1:
+            raise QuestionEndError(f"the model's processor calls its tokenizer {len(recording.calls)} times a prompt")
+        return recording.calls[0]
 
 
 def _bound_area(image_processor: Any, low: int, high: int) -> Any:

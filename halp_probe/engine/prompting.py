@@ -6,7 +6,7 @@ Legend: T tokens of one unpadded prompt.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from halp_probe.engine.images import LoadedImage, content_sha256
 from halp_probe.engine.positions import TokenPositions, find_positions, text_positions
 from halp_probe.engine.preprocessing import ImageTexts
 from halp_probe.engine.prompt_errors import concerns_one_prompt, describe
+from halp_probe.engine.question_end import MARK, QuestionEndError, Surroundings, find_question_end
 from halp_probe.errors import InputError
 from halp_probe.models.errors import ModelError
 from halp_probe.models.loading import Checkpoint
@@ -57,8 +58,9 @@ class Prompter:
 
     `min_pixels` and `max_pixels` bound an image's area (None = the processor's own); `answer_tokens` is the room that
     an answer needs after the prompt; `date` (YYYY-MM-DD) is for a chat template that writes the current date, and
-    `template_options` are variables that it takes; `system` is a message in front of every question. Raises InputError
-    for bounds, options, a system message or a checkpoint that cannot be used.
+    `template_options` are variables that it takes; `system` is a message in front of every question. With
+    `question_end` the end of each question's own text is found, too. Raises InputError for bounds, options, a system
+    message or a checkpoint that cannot be used.
     """
 
     checkpoint: Checkpoint
@@ -68,6 +70,7 @@ class Prompter:
     date: str | None = None  # None: today's
     template_options: str | None = None  # a JSON object, such as {"enable_thinking": false}
     system: str | None = None
+    question_end: bool = False
     _last: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)  # images, texts, inputs
 
     def __post_init__(self) -> None:
@@ -96,7 +99,9 @@ class Prompter:
             )
 
     @classmethod
-    def for_identity(cls, checkpoint: Checkpoint, identity: StateIdentity, answer_tokens: int = 0) -> Prompter:
+    def for_identity(
+        cls, checkpoint: Checkpoint, identity: StateIdentity, answer_tokens: int = 0, *, question_end: bool = False
+    ) -> Prompter:
         """Return a prompter for this checkpoint that makes prompts like those of the states with this identity.
 
         Unknown fields of the identity are as the checkpoint has them. Raises as the class does.
@@ -110,6 +115,7 @@ class Prompter:
             date=options["prompt_date"],
             template_options=options["template_options"],
             system=options["system_prompt"],
+            question_end=question_end,
         )
 
     @cached_property
@@ -146,8 +152,8 @@ class Prompter:
         """Make the sample's whole prompt: the images in order, then earlier turns, then the question.
 
         Raises PromptError if a text holds one of the model's special tokens or the template leaves it out, the family
-        does not support such a prompt, an image's shape is refused, or the prompt (with room for the answer) is longer
-        than the model's context.
+        does not support such a prompt, an image's shape is refused, the prompt (with room for the answer) is longer
+        than the model's context, or the question's end is asked for and not found.
         """
         if reason := self.checkpoint.family.refuses(len(images)):
             raise PromptError(f"{self.checkpoint.model_type!r} takes {reason}")
@@ -160,6 +166,9 @@ class Prompter:
         except ValueError as error:
             raise PromptError(str(error)) from error
         self._check_length(positions.query_index + 1 + self.answer_tokens)
+        if self.question_end:
+            end = self._find_question_end(text, tokens.tolist(), sample, images)
+            positions = replace(positions, question_end_index=end, question_end_id=int(tokens[end]))
         ids, types = tokens.numpy(), self._token_types(inputs, bool(images))
         optional = [name for name in family.optional_image_inputs if name in inputs]
         names = [*family.image_inputs, *optional] if images else []
@@ -175,6 +184,25 @@ class Prompter:
             positions=positions,
             image_end=_count_image_prefix(self.checkpoint, ids, types, positions) if images else 0,
         )
+
+    def _find_question_end(self, text: str, input_ids: list[int], sample: Sample, images: Sequence[LoadedImage]) -> int:
+        """Return the index of the last token of the question's own text. Raises PromptError if it is not found."""
+        texts: ImageTexts = self._last["texts"]
+        surroundings: dict[Any, Surroundings] = self._last.setdefault("surroundings", {})
+        try:
+            tokenized = texts.tokenized(text, **self._tokenizer_options(text))
+            if list(tokenized.input_ids) != input_ids:
+                raise QuestionEndError("the model's processor changes the tokens")
+            if sample.history not in surroundings:
+                trial = self._chat.text(MARK, [image.pixels for image in images], sample.history)
+                marked = texts.tokenized(trial, **self._tokenizer_options(trial)).text
+                surroundings[sample.history] = Surroundings.of_mark(marked)
+            last = surroundings[sample.history].last_character(sample.question, tokenized.text)
+            return find_question_end(tokenized, last, self.checkpoint.processor.tokenizer)
+        except QuestionEndError as error:
+            raise PromptError(
+                f"the question's end cannot be found: {error}; leave question-end out of `positions`"
+            ) from error
 
     def plain_inputs(self, sample: Sample, *images: LoadedImage) -> dict[str, Any]:
         """Return all that the processor makes of this prompt, on the CPU, as a plain user of transformers passes it on.
@@ -210,8 +238,7 @@ class Prompter:
 
     def _inputs(self, text: str, sample: Sample, images: Sequence[LoadedImage]) -> Any:
         """Run the processor on the prompt, as a batch of one."""
-        bos = self.checkpoint.processor.tokenizer.bos_token
-        options = {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # already in the text
+        options = self._tokenizer_options(text)
         try:
             if [*map(id, self._last.get("images", [None]))] != [*map(id, images)]:
                 pixels = [image.pixels for image in images]
@@ -248,6 +275,10 @@ class Prompter:
                 f"{self.checkpoint.model_type!r} in halp_probe/models/families/ does not pass on"
             )
         return inputs
+
+    def _tokenizer_options(self, text: str) -> dict[str, Any]:
+        bos = self.checkpoint.processor.tokenizer.bos_token
+        return {"add_special_tokens": False} if bos and text.startswith(bos) else {}  # already in the text
 
     @cached_property
     def _token_limit(self) -> int | None:

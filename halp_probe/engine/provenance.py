@@ -10,7 +10,7 @@ import transformers
 from halp_probe.engine.identity import add_prompts, identity_of_model
 from halp_probe.engine.prompting import Prompter
 from halp_probe.models.loading import LoadedModel
-from halp_probe.records import CaptureSpec
+from halp_probe.records import USUAL_POSITIONS, CaptureSpec
 from halp_probe.version import __version__
 
 # Fields of an identity that stand in the shards' attributes alone, or that a task or an intervention adds.
@@ -38,6 +38,7 @@ def run_settings(
     return {
         "model_name": loaded.checkpoint.name,
         "layers": list(spec.layers),
+        **({} if spec.positions == USUAL_POSITIONS else {"positions": ",".join(spec.positions)}),
         "max_new_tokens": spec.max_new_tokens,
         "dtype": str(loaded.model.dtype).removeprefix("torch."),
         "attn_implementation": loaded.model.config._attn_implementation,

@@ -1,6 +1,6 @@
 """Readings of a forward pass, by name: tensors on the device, then float32 arrays on the CPU.
 
-Legend: B prompts, I images, L probed layers, K places of vision tokens, D decoder width, V vision width.
+Legend: B prompts, I images, L probed layers, K places of vision tokens and of images, D decoder width, V vision width.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ class Readings(Generic[_Array]):
     vision_only: _Array | None = None  # [I, D]
     vision_encoder: _Array | None = None  # [I, V]
     vision_token: _Array | None = None  # [L, K, D]
+    image_mean: _Array | None = None  # [L, K, D]; None also if it is no position to read
+    question_end: _Array | None = None  # [L, B, D]; None if it is no position to read
     query_token: _Array  # [L, B, D]
     first_token_logprob: _Array  # [B] nats, of the likeliest first token
     first_token_entropy: _Array  # [B] nats

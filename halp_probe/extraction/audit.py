@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from halp_probe.engine.images import ImagesDir
 from halp_probe.errors import InputError
 from halp_probe.records import Sample
-from halp_probe.shards.columns import IMAGES, image_files
+from halp_probe.shards.columns import FURTHER_NUMBERS, IMAGES, image_files
 from halp_probe.shards.reader import Shards
 from halp_probe.state_identity import AUDITED, StateIdentity
 
@@ -50,7 +50,7 @@ def audit(
         raise InputError(f"{shards.files[0]} stores no {missing[0]}: it cannot be audited; capture it again")
     prompter = _prompter(shards, model, cache_dir)
     checkpoint = prompter.checkpoint
-    stored = {name: shards.numbers(name) for name in _NUMBERS}
+    stored = {name: shards.numbers(name) for name in (*_NUMBERS, *FURTHER_NUMBERS) if shards.has(name)}
     for row, (sample, sha256) in enumerate(zip(_samples(shards), shards.text("image_sha256"), strict=True)):
         question_id = sample.question_id
         if sample.files and images_dir is None:
@@ -59,7 +59,8 @@ def audit(
         if content_sha256(sample.image_id, [image.sha256 for image in images]) != sha256:
             files = ", ".join(sample.files) or sample.image_id
             raise InputError(f"{files} in {images_dir} is not the file that was captured for question {question_id!r}")
-        ids = prompter.prompt(sample, *images).input_ids
+        prompt = prompter.prompt(sample, *images)
+        ids = prompt.input_ids
         (image_tokens,) = (ids == checkpoint.image_token_id).nonzero()
         found = {
             "token_index/vision": int(image_tokens[-1]) if images else -1,
@@ -68,6 +69,9 @@ def audit(
             "token_id/query": int(ids[-1]),
             "prompt_tokens": len(ids),
         }
+        if prompter.question_end:
+            found["token_index/question_end"] = prompt.positions.question_end_index
+            found["token_id/question_end"] = int(ids[prompt.positions.question_end_index])
         for name, value in found.items():
             if int(stored[name][row]) != value:
                 yield Mismatch(question_id=question_id, name=name, stored=int(stored[name][row]), found=value)
@@ -89,7 +93,7 @@ def _prompter(shards: Shards, model: str | None, cache_dir: str | None) -> Promp
     )
     here = identity_of_checkpoint(checkpoint)
     _check_same_prompts(stored, here)  # before prompts are made: another model may not accept these options
-    prompter = Prompter.for_identity(checkpoint, stored)
+    prompter = Prompter.for_identity(checkpoint, stored, question_end=all(map(shards.has, FURTHER_NUMBERS)))
     _check_same_prompts(stored, add_prompts(here, prompter, shows_images=stored.shows_images))
     return prompter
 

@@ -15,7 +15,8 @@ from halp_probe.datasets import Rows
 from halp_probe.engine.batched import BatchRunner, samples_by_image, text_only
 from halp_probe.engine.engine import Engine, Gate
 from halp_probe.engine.images import ImageFolder
-from halp_probe.engine.positions import parse_layers
+from halp_probe.engine.positions import parse_layers, parse_positions
+from halp_probe.engine.prefill import check_positions
 from halp_probe.engine.preparing import Preparer, default_workers
 from halp_probe.engine.prompting import Prompter, largest_area
 from halp_probe.engine.provenance import run_settings
@@ -38,7 +39,7 @@ from halp_probe.locking import lock_folder
 from halp_probe.models.loading import LoadedModel
 from halp_probe.models.options import DEFAULT_MODEL, ModelOptions, load_model_weights, open_model
 from halp_probe.progress import Progress, ProgressChoice, display, silent
-from halp_probe.records import CaptureSpec, Sample
+from halp_probe.records import USUAL_POSITIONS, CaptureSpec, Sample
 from halp_probe.settings import options_json
 from halp_probe.shards.columns import subject
 from halp_probe.shards.failures import read_failures
@@ -79,6 +80,7 @@ def extract(
     trust_lookup: bool = False,
     verify_weights: bool = False,
     layers: str | Sequence[int] | None = None,
+    positions: str | Sequence[str] = USUAL_POSITIONS,
     answers: bool = True,
     max_new_tokens: int = 64,
     limit: int | None = None,
@@ -130,6 +132,9 @@ def extract(
         As in `load_model`.
     layers
         Decoder blocks to read, counted from 0, or 'all'; None: 0, n/4, n/2, 3n/4 and n-1 of n.
+    positions
+        Where they are read: "vision" (image boundary), "query" (last prompt token), "question-end" (last token of the
+        question's own text), "image-mean" (mean over the image's tokens).
     answers
         Whether to generate answers; False captures states only.
     max_new_tokens
@@ -207,6 +212,7 @@ def extract(
         },
         checkpoint_interval=checkpoint_interval,
         limit=limit,
+        positions=parse_positions(positions),
         layers=layers if isinstance(layers, str | None) else tuple(layers),
         max_new_tokens=max_new_tokens if answers else 0,
         batch_tokens=batch_tokens,
@@ -270,6 +276,7 @@ def load(
         date=options.prompt_date or read_prompt_date(options.output_dir),
         template_options=options.template_options,
         system=task_system if options.system_prompt is None else options.system_prompt,
+        question_end="question-end" in parse_positions(options.positions),
     )
     return loaded or load_model_weights(options.model, checkpoint), prompter
 
@@ -290,8 +297,12 @@ def extract_with(
     A `gate` decides which questions are answered; `gate_settings` describe it in the folder's record, which refuses
     others.
     """
-    spec = CaptureSpec(parse_layers(options.layers, loaded.num_layers), options.max_new_tokens)
+    layers, positions = parse_layers(options.layers, loaded.num_layers), parse_positions(options.positions)
+    spec = CaptureSpec(layers, options.max_new_tokens, positions=positions)
     samples = name_all_images([task_input.task.sample(item) for item in task_input.items])
+    if text_only(samples) and not {"query", "question-end"} & {*positions}:
+        raise InputError("`positions` are of images alone, but the prompts show none: add query or question-end")
+    check_positions(spec, loaded)
     prompter.check(samples)
     settings = {
         **run_settings(loaded, prompter, spec, text_only=text_only(samples)),
@@ -398,7 +409,7 @@ def _tell_cost(
         cost = estimate(
             runner.preparer,
             [image for image in missing if image],
-            vectors=(2 * len(spec.layers) + 1) * width + vision_width,
+            vectors=(len(spec.positions) * len(spec.layers) + 1) * width + vision_width,
             token_budget=runner.token_budget,
             store_dtype=options.store_dtype,
             question_view=options.question_view,

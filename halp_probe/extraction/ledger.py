@@ -65,6 +65,8 @@ def _not_finite(row: Captured) -> Failure | None:
         **({} if row.vision_encoder is None else {"the vision-encoder mean": row.vision_encoder}),
         **{f"the vision token at layer {layer}": vector for layer, vector in row.vision_token.items()},
         **{f"the query token at layer {layer}": vector for layer, vector in row.query_token.items()},
+        **{f"the mean over the image at layer {layer}": vector for layer, vector in row.image_mean.items()},
+        **{f"the question's end at layer {layer}": vector for layer, vector in row.question_end.items()},
         "the first token's distribution": np.array([row.first_token_logprob, row.first_token_entropy]),
     }
     bad = next((name for name, vector in vectors.items() if not np.isfinite(vector).all()), None)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from halp_probe.engine.positions import parse_positions
 from halp_probe.errors import InputError
 from halp_probe.models.options import ModelOptions
+from halp_probe.records import USUAL_POSITIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,7 @@ class ExtractOptions:
     checkpoint_interval: int = 1000  # samples a shard
     limit: int | None = None  # at most this many samples
     layers: str | tuple[int, ...] | None = None  # "all" or a list such as "0,7,14"; None: the usual five
+    positions: str | tuple[str, ...] = USUAL_POSITIONS  # keys of `POSITIONS`, or a list such as "query,image-mean"
     max_new_tokens: int = 64  # 0: no answers
     batch_tokens: int | None = None
     workers: int | None = None
@@ -36,7 +39,8 @@ class ExtractOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise InputError for a number that is too small; the command line's flags cannot be."""
+        """Raise InputError for a number that is too small, which the command line's flags cannot be, and positions."""
+        parse_positions(self.positions)
         for name, least in (("checkpoint_interval", 1), ("limit", 1), ("max_new_tokens", 0), ("batch_tokens", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from halp_probe.errors import InputError
-from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
+from halp_probe.records import IMAGE_MEAN, QUERY_TOKEN, QUESTION_END, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 from halp_probe.shards.names import layer_of
 from halp_probe.state_identity import PROBE_ON_SHARDS, StateIdentity
 
@@ -14,6 +14,8 @@ POSITION_RULES = {
     VISION_ONLY: "mean over the image's tokens of the vision tower's output after the projector",
     VISION_ENCODER: "mean over the image's patches of the vision tower's output before the projector",
     VISION_TOKEN: "the last position whose input id is the image token",
+    IMAGE_MEAN: "mean over all positions of the decoder whose input id is the image token",
+    QUESTION_END: "the token with the last character, other than white space, of the question in the last user turn",
     QUERY_TOKEN: "the last position of the prompt, after the generation prompt",
 }
 # Attributes of shards that a reader of the card wants to know, beside the identity of their states.

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from halp_probe.plotting.figures import new_figure, png
 from halp_probe.report.colours import CHANCE, COLOURS, SCALE, fill
 
-_LAYERED = ("vision_token", "query_token")
+_LAYERED = ("vision_token", "image_mean", "question_end", "query_token")
 _SINGLE = ("vision_only", "vision_encoder")
 _INK, _QUIET, _FAINT = "#000000", "#767676", "#d8d8d8"
 _HEIGHT, _LABELS, _MARGIN, _BAR = 0.8, 1.2, 0.3, 0.16  # of a cell; of the row labels; around all; of the colour bar

@@ -6,7 +6,7 @@ It was fitted on those of one model, one prompt and one place.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from halp_probe.engine.identity import add_prompts, identity_of_model
@@ -15,7 +15,7 @@ from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel
 from halp_probe.probes.files import SavedProbe
 from halp_probe.probes.fusion.names import NUMBERS
-from halp_probe.records import VISION_ENCODER
+from halp_probe.records import POSITIONS, USUAL_POSITIONS, VISION_ENCODER
 from halp_probe.shards.names import is_representation, layer_of
 from halp_probe.state_identity import (
     PROBE_ON_MODEL,
@@ -107,6 +107,12 @@ def layers_to_read(probe: SavedProbe) -> tuple[int, ...]:
     """Return the layers to capture for what a probe reads; for the vision means, which need none, the first."""
     layers = {layer for name in probe.inputs if (layer := layer_of(name)) is not None}
     return tuple(sorted(layers)) or (0,)
+
+
+def positions_to_read(representations: Iterable[str]) -> tuple[str, ...]:
+    """Return the positions to capture for these representations: the usual ones, and those that they need besides."""
+    read = {name.split("/")[0] for name in representations}
+    return tuple(name for name, position in POSITIONS.items() if name in USUAL_POSITIONS or position in read)
 
 
 def trained_revision(card: Mapping[str, Any], model: str) -> str | None:

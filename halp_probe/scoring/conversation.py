@@ -23,7 +23,7 @@ from halp_probe.errors import InputError
 from halp_probe.models.loading import LoadedModel
 from halp_probe.probes.files import SavedProbe
 from halp_probe.records import CaptureSpec, Sample
-from halp_probe.scoring.compatibility import check_fits, check_same_prompts, check_shows
+from halp_probe.scoring.compatibility import check_fits, check_same_prompts, check_shows, positions_to_read
 from halp_probe.shards.names import layer_of
 from halp_probe.state_identity import StateIdentity
 
@@ -126,8 +126,12 @@ class ProbedChat:
         for probe in self.probes.values():
             check_fits(probe, loaded, allow_other_model=allow_other_model)
         card = next((probe.metadata for probe in self.probes.values()), {})
-        self._prompter = Prompter.for_identity(loaded.checkpoint, StateIdentity.of_card(card))
-        layers = {layer_of(name) for probe in self.probes.values() for name in probe.inputs}
+        read = {name for probe in self.probes.values() for name in probe.inputs}
+        self._positions = positions_to_read(read)
+        self._prompter = Prompter.for_identity(
+            loaded.checkpoint, StateIdentity.of_card(card), question_end="question-end" in self._positions
+        )
+        layers = set(map(layer_of, read))
         self._layers = tuple(sorted(layer for layer in layers if layer is not None))
 
     def ask(
@@ -174,7 +178,7 @@ class ProbedChat:
             answer="",
             history=tuple((earlier, reply) for earlier, reply in history),
         )
-        engine = Engine(self.loaded, CaptureSpec(self._layers, max_new_tokens))
+        engine = Engine(self.loaded, CaptureSpec(self._layers, max_new_tokens, positions=self._positions))
         with _ONE_AT_A_TIME:
             prompt = replace(self._prompter, answer_tokens=max_new_tokens).prompt(sample, *pictures)
             started = engine.begin([prompt])

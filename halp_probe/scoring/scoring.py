@@ -26,7 +26,14 @@ from halp_probe.models.options import ModelOptions
 from halp_probe.probes.files import SavedProbe
 from halp_probe.progress import Progress, silent
 from halp_probe.records import Sample
-from halp_probe.scoring.compatibility import check_fits, check_shows, layers_to_read, trained_adapters, trained_revision
+from halp_probe.scoring.compatibility import (
+    check_fits,
+    check_shows,
+    layers_to_read,
+    positions_to_read,
+    trained_adapters,
+    trained_revision,
+)
 from halp_probe.scoring.scorer import risk_gate
 from halp_probe.shards.reader import open_shards
 from halp_probe.state_identity import StateIdentity
@@ -117,6 +124,7 @@ def probe_options(probe: SavedProbe, model: ModelOptions, output_dir: Path, **op
         output_dir=output_dir,
         model=_model_of(card, model),
         layers=layers_to_read(probe),
+        positions=positions_to_read(probe.inputs),
         **StateIdentity.of_card(card).prompt_options(),
         question_view=False,
         **options,

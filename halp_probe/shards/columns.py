@@ -12,7 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from halp_probe.errors import InputError
-from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, Sample
+from halp_probe.records import (
+    IMAGE_MEAN,
+    QUERY_TOKEN,
+    QUESTION_END,
+    VISION_ENCODER,
+    VISION_ONLY,
+    VISION_TOKEN,
+    Captured,
+    Sample,
+)
 from halp_probe.shards.names import layer_name
 
 CORE_TEXTS = ("question_id", "image_id", "question", "answer", "ground_truth_answer", "image_sha256")
@@ -28,9 +37,16 @@ NUMBERS: dict[str, type[np.generic]] = {
     "answer_tokens": np.int32,
 }
 DIFFERENCE_HASH = "image_difference_hash"
+FURTHER_NUMBERS: dict[str, type[np.generic]] = {  # of runs that ask for them
+    "token_index/question_end": np.int32,
+    "token_id/question_end": np.int32,
+}
+ALL_NUMBERS = {**NUMBERS, **FURTHER_NUMBERS}
 IMAGES = "images"  # if prompts show anything but the one file `image_id`: a JSON list of files
-OWN_COLUMNS = frozenset({*CORE_TEXTS, *NUMBERS, "token_index", "token_id", VISION_ONLY, VISION_ENCODER}) | {
+OWN_COLUMNS = frozenset({*CORE_TEXTS, *ALL_NUMBERS, "token_index", "token_id", VISION_ONLY, VISION_ENCODER}) | {
     VISION_TOKEN,
+    IMAGE_MEAN,
+    QUESTION_END,
     QUERY_TOKEN,
 }
 FURTHER_OWN_TEXTS = (IMAGES, DIFFERENCE_HASH)  # texts that older shards, or most prompts, do not have
@@ -42,7 +58,7 @@ class Columns:
     """A block of N samples, column by column."""
 
     texts: dict[str, list[str]]  # the core texts, then the table's further columns
-    numbers: dict[str, np.ndarray]  # [N], dtypes as in NUMBERS
+    numbers: dict[str, np.ndarray]  # [N], dtypes as in ALL_NUMBERS
     vectors: dict[str, np.ndarray]  # representation -> [N, D] float32
 
     @property
@@ -137,12 +153,19 @@ def from_captured(rows: Sequence[Captured]) -> Columns:
         VISION_ENCODER: [row.vision_encoder for row in rows if row.vision_encoder is not None],
     }
     vectors = {name: np.stack(values) for name, values in means.items() if values}
-    for layer in rows[0].vision_token:
-        vectors[layer_name(VISION_TOKEN, layer)] = np.stack([row.vision_token[layer] for row in rows])
-    for layer in rows[0].query_token:
-        vectors[layer_name(QUERY_TOKEN, layer)] = np.stack([row.query_token[layer] for row in rows])
+    if rows[0].question_end:
+        numbers["token_index/question_end"] = [row.question_end_index for row in rows]
+        numbers["token_id/question_end"] = [row.question_end_id for row in rows]
+    for position, states in (
+        (VISION_TOKEN, [row.vision_token for row in rows]),
+        (IMAGE_MEAN, [row.image_mean for row in rows]),
+        (QUESTION_END, [row.question_end for row in rows]),
+        (QUERY_TOKEN, [row.query_token for row in rows]),
+    ):
+        for layer in states[0]:
+            vectors[layer_name(position, layer)] = np.stack([by_layer[layer] for by_layer in states])
     return Columns(
         texts={name: [text[name] for text in texts] for name in dict.fromkeys([*CORE_TEXTS, *texts[0]])},
-        numbers={name: np.asarray(values, dtype=NUMBERS[name]) for name, values in numbers.items()},
+        numbers={name: np.asarray(values, dtype=ALL_NUMBERS[name]) for name, values in numbers.items()},
         vectors=vectors,
     )

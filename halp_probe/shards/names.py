@@ -7,11 +7,11 @@ from urllib.parse import unquote
 
 from halp_probe.errors import InputError
 from halp_probe.plain_text import is_whole
-from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
+from halp_probe.records import IMAGE_MEAN, QUERY_TOKEN, QUESTION_END, VISION_ENCODER, VISION_ONLY, VISION_TOKEN
 
 COLUMNS = "_columns"
 _RESERVED = {COLUMNS, ".", ".."}
-_LAYERED = re.compile(rf"({VISION_TOKEN}|{QUERY_TOKEN})/layer_(\d+)")
+_LAYERED = re.compile(rf"({VISION_TOKEN}|{IMAGE_MEAN}|{QUESTION_END}|{QUERY_TOKEN})/layer_(\d+)")
 _SIZE = re.compile(r"\d+(\.\d+)?[bm]")
 _STYLE_WORDS = {"instruct", "chat", "it", "hf"}
 
@@ -52,9 +52,9 @@ def layer_of(representation: str) -> int | None:
 
 
 def reading_order(representation: str) -> tuple[int, int]:
-    """Return the sort key: vision-only, vision-encoder, vision token by layer, query token by layer."""
-    position = representation.split("/")[0]
-    return (VISION_ONLY, VISION_ENCODER, VISION_TOKEN, QUERY_TOKEN).index(position), layer_of(representation) or 0
+    """Return the sort key: vision-only, vision-encoder, then by layer vision token, image mean, question end, query."""
+    order = (VISION_ONLY, VISION_ENCODER, VISION_TOKEN, IMAGE_MEAN, QUESTION_END, QUERY_TOKEN)
+    return order.index(representation.split("/")[0]), layer_of(representation) or 0
 
 
 def model_slug(model: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from halp_probe.errors import InputError
 from halp_probe.shards import legacy
-from halp_probe.shards.columns import CORE_TEXTS, NUMBERS, OWN_COLUMNS, Columns
+from halp_probe.shards.columns import ALL_NUMBERS, CORE_TEXTS, OWN_COLUMNS, Columns
 from halp_probe.shards.names import (
     COLUMNS,
     escape,
@@ -199,7 +199,7 @@ def open_shards(path: str | os.PathLike[str]) -> Shards:
         question_ids=tuple(ids),
         representations=tuple(sorted(names, key=reading_order)),
         text_columns=tuple(texts),
-        number_columns=tuple(name for name in NUMBERS if name in (numbers or ())),
+        number_columns=tuple(name for name in ALL_NUMBERS if name in (numbers or ())),
         attributes=attributes,
     )
 
@@ -223,7 +223,7 @@ def read_columns(path: Path) -> Columns:
             raise ShardError(f"{path} is a group-per-question file without {COLUMNS}; read it with open_shards")
         return Columns(
             texts={name: _read_text(file, name) for name in _texts_of(file)},
-            numbers={name: _dataset(file, name)[()] for name in NUMBERS if name in _numbers_of(file)},
+            numbers={name: _dataset(file, name)[()] for name in ALL_NUMBERS if name in _numbers_of(file)},
             vectors={name: read_float32(_dataset(file, name)) for name in _representations(file)},
         )
 
@@ -311,7 +311,7 @@ def _numbers_of(file: h5py.File) -> set[str]:
     if legacy.is_legacy(file):
         return set()
     columns = file[COLUMNS]
-    return {name for name in NUMBERS if name in columns}
+    return {name for name in ALL_NUMBERS if name in columns}
 
 
 def _read_text(file: h5py.File, name: str) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from halp_probe.records import QUERY_TOKEN, VISION_ENCODER
+from halp_probe.records import QUERY_TOKEN, QUESTION_END, VISION_ENCODER
 from halp_probe.shards import legacy
-from halp_probe.shards.columns import CORE_TEXTS, NUMBERS
+from halp_probe.shards.columns import ALL_NUMBERS, CORE_TEXTS, FURTHER_NUMBERS, NUMBERS
 from halp_probe.shards.names import COLUMNS, escape
 from halp_probe.shards.question_view import QUESTION_TEXTS
 from halp_probe.shards.reader import read_float32, representation_names
@@ -55,16 +55,17 @@ def _column_problems(file: h5py.File) -> list[str]:
     representations = representation_names(columns)
     if not representations:
         found.append("there is no representation")
-    for name in [*(n for n in required if n in columns), *representations]:
+    for name in [*(n for n in (*required, *FURTHER_NUMBERS) if n in columns), *representations]:
         if len(columns[name]) != len(ids):
             found.append(f"{COLUMNS}/{name} has {len(columns[name])} rows, there are {len(ids)} question ids")
     for name in representations:
         found += _representation_problems(columns[name], name)
-    for name, dtype in NUMBERS.items():
+    for name, dtype in ALL_NUMBERS.items():
         if name in columns and columns[name].dtype != dtype:
             found.append(f"{COLUMNS}/{name} has dtype {columns[name].dtype}, expected {np.dtype(dtype)}")
     if not found:
         found += _image_problems(columns, ids, representations)
+        found += _question_end_problems(columns, ids, representations)
         last = columns["prompt_tokens"][()] - 1
         wrong = np.flatnonzero(columns["token_index/query"][()] != last)
         if len(wrong):
@@ -78,7 +79,7 @@ def _image_problems(columns: h5py.Group, ids: list[str], representations: list[s
     if not without.any():
         return []
     first = ids[int(without.argmax())]
-    of_images = [name for name in representations if not name.startswith(QUERY_TOKEN)]
+    of_images = [name for name in representations if not name.startswith((QUERY_TOKEN, QUESTION_END))]
     if of_images or not without.all():
         return [
             f"{first!r} shows no image, but {of_images[0] + ' is present' if of_images else 'others of this file do'}"
@@ -86,6 +87,18 @@ def _image_problems(columns: h5py.Group, ids: list[str], representations: list[s
     if (columns["token_id/vision"][()] != -1).any():
         return [f"{first!r} shows no image, but token_id/vision is not -1"]
     return []
+
+
+def _question_end_problems(columns: h5py.Group, ids: list[str], representations: list[str]) -> list[str]:
+    """Check the question's end: its states and its places come together, and it stands in front of the query token."""
+    stored = any(name.startswith(QUESTION_END) for name in representations)
+    if lacking := [name for name in FURTHER_NUMBERS if (name in columns) != stored]:
+        return [f"{COLUMNS}/{lacking[0]} {'is missing beside' if stored else 'stands without'} {QUESTION_END}"]
+    if not stored:
+        return []
+    places = columns["token_index/question_end"][()]
+    wrong = np.flatnonzero((places < 0) | (places > columns["token_index/query"][()]))
+    return [f"token_index/question_end of {ids[wrong[0]]!r} is outside of the prompt"] if len(wrong) else []
 
 
 def _representation_problems(dataset: h5py.Dataset, name: str) -> list[str]:
