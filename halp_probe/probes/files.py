@@ -28,6 +28,7 @@ from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.fusion.fused import FusedProbe, InputSource, read_input
 from halp_probe.probes.judging.calibration import Calibration
 from halp_probe.probes.judging.thresholds import Threshold
+from halp_probe.probes.names import FUSED
 from halp_probe.probes.tensors import KINDS, description_of, restore, tensors_of
 
 FORMAT = "halp_probe.probe"
@@ -269,7 +270,7 @@ def load_probes(folder: str | os.PathLike[str]) -> dict[str, SavedProbe]:
     stems = {_stem(path).name for path in (*_cards(place), *place.glob("*.safetensors"))}
     if not stems:
         raise ProbeError(f"{folder} holds no probe; pass the `output_dir` of train_probes.py")
-    return {stem: load_probe(place / f"{stem}.json") for stem in sorted(stems, key=_selected_first)}
+    return {stem: load_probe(place / f"{stem}.json") for stem in sorted(stems, key=_reading_order)}
 
 
 def image_keys(images: Sequence[str]) -> np.ndarray:
@@ -278,8 +279,9 @@ def image_keys(images: Sequence[str]) -> np.ndarray:
     return np.sort(np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64))
 
 
-def _selected_first(stem: str) -> tuple[bool, str]:
-    return stem != SELECTED_STEM, stem
+def _reading_order(stem: str) -> tuple[bool, bool, str]:
+    """Return the sort key: the selected probe, those of one representation, fused ones."""
+    return stem != SELECTED_STEM, stem.startswith(f"{FUSED}_"), stem
 
 
 def _cards(folder: Path) -> list[Path]:
