@@ -31,13 +31,23 @@ class ExtractOptions:
     prompt_date: str | None = None
     template_options: str | None = None  # a JSON object
     system_prompt: str | None = None
+    samples: int = 0  # answers to sample beside the greedy one; 0: none
+    sample_temperature: float = 1.0
     question_view: bool = True
     store_dtype: str = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Raise InputError for a number that is too small; the command line's flags cannot be."""
-        for name, least in (("checkpoint_interval", 1), ("limit", 1), ("max_new_tokens", 0), ("batch_tokens", 1)):
+        for name, least in (
+            ("checkpoint_interval", 1),
+            ("limit", 1),
+            ("max_new_tokens", 0),
+            ("batch_tokens", 1),
+            ("samples", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"`{name}` is {value}; pass {least} or more")
+        if self.samples and not self.max_new_tokens:
+            raise InputError(f"`samples` is {self.samples}, but no answers are requested; leave `answers=False` out")

@@ -14,6 +14,7 @@ import numpy as np
 from halp_probe.errors import InputError
 from halp_probe.records import QUERY_TOKEN, VISION_ENCODER, VISION_ONLY, VISION_TOKEN, Captured, Sample
 from halp_probe.shards.names import layer_name
+from halp_probe.shards.sampled import Samples, concatenate_samples, from_sampled
 
 CORE_TEXTS = ("question_id", "image_id", "question", "answer", "ground_truth_answer", "image_sha256")
 NUMBERS: dict[str, type[np.generic]] = {
@@ -42,6 +43,7 @@ class Columns:
     texts: dict[str, list[str]]  # the core texts, then the table's further columns
     numbers: dict[str, np.ndarray]  # [N], dtypes as in NUMBERS
     vectors: dict[str, np.ndarray]  # representation -> [N, D] float32
+    samples: Samples | None = None  # sampled answers, if the run asked for any
 
     @property
     def question_ids(self) -> list[str]:
@@ -58,16 +60,19 @@ class Columns:
             texts={name: [values[row] for row in rows] for name, values in self.texts.items()},
             numbers={name: values[index] for name, values in self.numbers.items()},
             vectors={name: values[index] for name, values in self.vectors.items()},
+            samples=None if self.samples is None else self.samples.take(index),
         )
 
 
 def concatenate(blocks: Sequence[Columns]) -> Columns:
     """Concatenate blocks of the same columns."""
     first = blocks[0]
+    samples = [block.samples for block in blocks if block.samples is not None]
     return Columns(
         texts={name: [value for block in blocks for value in block.texts[name]] for name in first.texts},
         numbers={name: np.concatenate([block.numbers[name] for block in blocks]) for name in first.numbers},
         vectors={name: np.concatenate([block.vectors[name] for block in blocks]) for name in first.vectors},
+        samples=concatenate_samples(samples) if samples else None,
     )
 
 
@@ -133,8 +138,10 @@ def from_captured(rows: Sequence[Captured]) -> Columns:
         vectors[layer_name(VISION_TOKEN, layer)] = np.stack([row.vision_token[layer] for row in rows])
     for layer in rows[0].query_token:
         vectors[layer_name(QUERY_TOKEN, layer)] = np.stack([row.query_token[layer] for row in rows])
+    sampled = [row.sampled for row in rows if row.sampled is not None]
     return Columns(
         texts={name: [text[name] for text in texts] for name in dict.fromkeys([*CORE_TEXTS, *texts[0]])},
         numbers={name: np.asarray(values, dtype=NUMBERS[name]) for name, values in numbers.items()},
         vectors=vectors,
+        samples=from_sampled(sampled) if sampled else None,
     )
