@@ -22,7 +22,7 @@ from halp_probe.commands.task_inputs import (
     usual_limits,
 )
 from halp_probe.commands.terminal import progress_on_terminal
-from halp_probe.extraction.options import ExtractOptions
+from halp_probe.extraction.options import RIVALS, ExtractOptions
 from halp_probe.models.options import DEFAULT_MODEL
 from halp_probe.shards.failures import FAILURES_FILE
 from halp_probe.shards.writer import STORE_DTYPES, check_store_dtype
@@ -54,6 +54,13 @@ def add_capture_arguments(parser: argparse.ArgumentParser, longest: Mapping[str,
     limits = ", ".join(f"{name} {tokens}" for name, tokens in longest.items())
     add("--max-new-tokens", type=positive, help=f"longest answer in tokens (the task's own: {limits})")
     add("--samples", type=not_negative, default=0, help="answers to sample beside the greedy one, for rivals.md (none)")
+    add(
+        "--rivals",
+        type=lambda text: tuple(filter(None, text.split(","))),
+        default=(),
+        metavar="LIST",
+        help=f"ask the model more about each question, into asked.csv: of {','.join(RIVALS)} (none)",
+    )
     add("--sample-temperature", type=positive_number, default=1.0, help="of the sampled answers (%(default)s)")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
     add(

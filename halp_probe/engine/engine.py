@@ -49,6 +49,7 @@ class ComputedBatch:
     answers: list[list[int]]  # token ids; empty if no answer was requested, or the gate refused it
     finished: list[bool]  # whether each answer reached an end token; False if it was cut off, or there is no answer
     sampled: SampledTokens | None = None  # of each prompt, beside `answers`; None if none were requested
+    first_logprobs: np.ndarray | None = None  # [B, V] float32, nats, of every first token; None if not requested
 
     def vectors(self, representation: str) -> np.ndarray:
         """Return [B, D] float32 of one representation, as in a shard; KeyError for one that was not read."""
@@ -93,7 +94,8 @@ class Engine:
     image (by file content) is computed once, if their family allows it. A `gate` receives the batch before its answers,
     and decides which prompts are answered. Sampled answers depend on the prompts' question ids, on `attempt` and on the
     seed in `decoding`. `sampling` asks for further answers beside those, which it does not change; so many of them run
-    together that the cache holds at most `sampled_tokens` of theirs (None: all).
+    together that the cache holds at most `sampled_tokens` of theirs (None: all). `keep_first` keeps the whole
+    distributions of the first tokens.
     """
 
     def __init__(
@@ -108,9 +110,10 @@ class Engine:
         attempt: int = 1,
         sampling: Sampling | None = None,
         sampled_tokens: int | None = None,
+        keep_first: bool = False,
     ) -> None:
         self.loaded, self.spec, self._gate, self._attempt = loaded, spec, gate, attempt
-        self._sampling, self._sampled_tokens = sampling, sampled_tokens
+        self._sampling, self._sampled_tokens, self._keep_first = sampling, sampled_tokens, keep_first
         self.share_prefix = share_prefix and not loaded.checkpoint.family.unshared
         self._prefiller = Prefiller(loaded, spec.layers, padding_side)
         self._window = _sliding_window(loaded.checkpoint.config.get_text_config())
@@ -136,7 +139,10 @@ class Engine:
             rows = np.flatnonzero(self._gate(self._to_host(read))).tolist()
         sampled = self._sample(prompts, read.prefill, rows)  # before the cache is consumed
         answers = self._answers(prompts, read.prefill, rows)
-        return replace(self._to_host(read, answers), sampled=sampled)  # after the last work on the device
+        computed = replace(self._to_host(read, answers), sampled=sampled)  # after the last work on the device
+        if not self._keep_first:
+            return computed
+        return replace(computed, first_logprobs=read.prefill.logits.float().log_softmax(-1).cpu().numpy())
 
     @torch.no_grad()
     def begin(self, prompts: Sequence[Prompt]) -> StartedAnswers:

@@ -24,6 +24,8 @@ from halp_probe.engine.proving import prove_looked_up
 from halp_probe.engine.sampling import Sampling
 from halp_probe.engine.sharing import NO_IMAGES, SWITCHED_OFF, try_sharing
 from halp_probe.errors import InputError
+from halp_probe.extraction.asked import ask_rivals
+from halp_probe.extraction.asked_passes import Passes
 from halp_probe.extraction.costs import estimate
 from halp_probe.extraction.manifest import (
     check_settings,
@@ -96,6 +98,7 @@ def extract(
     system_prompt: str | None = None,
     samples: int = 0,
     sample_temperature: float = 1.0,
+    rivals: Sequence[str] = (),
     question_view: bool = True,
     store_dtype: str = "float32",
     seed: int = 0,
@@ -161,6 +164,9 @@ def extract(
         Answers to sample beside the greedy one, from the same prefill; 0: none.
     sample_temperature
         Temperature of the sampled answers: the plain softmax, without top-p and without any repetition penalty.
+    rivals
+        What else to ask about each question when its answer is there, into `asked.csv`: of 'p-true', 'verbalised',
+        'no-image' and 'other-image'.
     question_view
         Also write a group for each question, in the layout that the HALP authors' scripts read.
     store_dtype
@@ -228,6 +234,7 @@ def extract(
         system_prompt=system_prompt,
         samples=samples,
         sample_temperature=sample_temperature,
+        rivals=tuple(rivals),
         question_view=question_view,
         store_dtype=store_dtype,
         seed=seed,
@@ -343,9 +350,13 @@ def extract_with(
     selected = images if options.limit is None else _take_first(images, options.limit)
     _tell_cost(options, runner, spec, folder, selected)
     with closing(folder), stopping or nullcontext(_never) as should_stop:
-        return run(
+        extraction = run(
             runner, folder, selected, task_input.failures, failed_before, progress=progress, should_stop=should_stop
         )
+        if options.rivals and not extraction.stopped and folder.done:
+            passes = Passes(loaded, preparer, share_prefix=engine.share_prefix, token_budget=runner.token_budget)
+            ask_rivals(passes, options.output_dir, selected, options.rivals, options.seed, should_stop=should_stop)
+        return extraction
 
 
 def _never() -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 from halp_probe.errors import InputError
 from halp_probe.models.options import ModelOptions
 
+P_TRUE, VERBALISED, NO_IMAGE, OTHER_IMAGE = RIVALS = ("p-true", "verbalised", "no-image", "other-image")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractOptions:
@@ -33,6 +35,7 @@ class ExtractOptions:
     system_prompt: str | None = None
     samples: int = 0  # answers to sample beside the greedy one; 0: none
     sample_temperature: float = 1.0
+    rivals: tuple[str, ...] = ()  # what else the model is asked about each question, of RIVALS
     question_view: bool = True
     store_dtype: str = "float32"
     seed: int = 0
@@ -49,5 +52,9 @@ class ExtractOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"`{name}` is {value}; pass {least} or more")
+        if unknown := [name for name in self.rivals if name not in RIVALS]:
+            raise InputError(f"`rivals` has {unknown[0]!r}; choose among {', '.join(RIVALS)}")
+        if self.rivals and not self.max_new_tokens:
+            raise InputError("`rivals` ask about the answers, but none are requested; leave `answers=False` out")
         if self.samples and not self.max_new_tokens:
             raise InputError(f"`samples` is {self.samples}, but no answers are requested; leave `answers=False` out")
