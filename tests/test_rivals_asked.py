@@ -101,6 +101,7 @@ def test_measures_are_higher_for_riskier(asked: Path) -> None:
 
 def test_rivals_change_nothing_in_the_shards(data: Path, asked: Path, tmp_path: Path) -> None:
     run(data, tmp_path, rivals=())
+    assert not (tmp_path / "asked_failures.csv").exists()
     plain, with_rivals = open_shards(tmp_path), open_shards(asked)
     assert plain.text("answer") == with_rivals.text("answer") and not (tmp_path / "asked.csv").exists()
     for name in plain.representations:
@@ -109,8 +110,12 @@ def test_rivals_change_nothing_in_the_shards(data: Path, asked: Path, tmp_path: 
 
 def test_what_is_missing_is_asked_later(data: Path, asked: Path, tmp_path: Path) -> None:
     """One rival after the other, the last after a stop, gives the table of all at once."""
-    for rivals in ((), ("p-true",), ("no-image", "other-image"), EVERY):
+    for rivals in ((), ("verbalised",), ("p-true",), ("no-image", "other-image"), EVERY):
         run(data, tmp_path, rivals=rivals)
+        if "verbalised" in rivals:
+            listed = (tmp_path / "asked_failures.csv").read_text()
+        elif rivals:  # what failed before and was not asked about now stays listed
+            assert (tmp_path / "asked_failures.csv").read_text() == listed
     ids = open_shards(asked).question_ids
     whole, parts = (read_rivals(folder / "asked.csv", ids) for folder in (asked, tmp_path))
     assert set(whole) == set(parts)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from halp_probe.errors import InputError
-from halp_probe.extraction.asked_passes import Passes, PassResult, ShouldStop
+from halp_probe.extraction.asked_passes import Passes, PassResult
 from halp_probe.extraction.options import NO_IMAGE, OTHER_IMAGE, P_TRUE, VERBALISED
 from halp_probe.json_files import read_json, write_json
 from halp_probe.records import Failure, Sample
@@ -31,10 +31,10 @@ from halp_probe.rivals.asked import (
 )
 from halp_probe.rivals.table import read_rivals, write_rivals
 from halp_probe.settings import differences
-from halp_probe.shards.failures import write_failures
+from halp_probe.shards.failures import read_failures, write_failures
 from halp_probe.shards.reader import Shards, open_shards
 
-ASKED_FAILURES_FILE = "asked_failures.csv"
+FAILURES = "asked_failures.csv"
 _SETTINGS_FILE = "asked.json"
 _TOGETHER = 64  # questions between two writes of the table
 _COLUMNS = {
@@ -53,7 +53,7 @@ def ask_rivals(
     rivals: Sequence[str],
     seed: int,
     *,
-    should_stop: ShouldStop,
+    should_stop: Callable[[], bool],
 ) -> None:
     """Ask about the questions that are in the folder's shards; `images` holds the run's samples, by image.
 
@@ -68,24 +68,25 @@ def ask_rivals(
         passes.check([replace(sample, images=()) for sample in samples[:1]])
     columns = _read(folder / ASKED_FILE, shards.question_ids, rivals)
     place = {question_id: row for row, question_id in enumerate(shards.question_ids)}
-    failures: list[Failure] = []
+    # Failures of rivals that are not asked about now stay listed.
+    failures = [each for each in read_failures(folder, FAILURES) if each.stage.split(": ")[0] not in rivals]
     for rival in rivals:
         ask = _asker(rival, passes, answers, others)
         first = columns[_COLUMNS[rival][0]]
         missing = [sample for sample in samples if math.isnan(first[place[sample.question_id]])]
         for part in _parts(missing):
             found, failed = ask(part)
-            failures += failed
+            failures += [replace(each, stage=f"{rival}: {each.stage}") for each in failed]
             for question_id, values in found.items():
                 for name, value in values.items():
                     columns[name][place[question_id]] = value
             write_rivals(folder / ASKED_FILE, shards.question_ids, columns)
-            write_failures(folder, failures, ASKED_FAILURES_FILE)
+            write_failures(folder, failures, FAILURES)
             if should_stop():
                 return
         blank = int(np.isnan([first[place[sample.question_id]] for sample in samples]).sum())
         if blank:
-            _log.warning("%s: %d of %d questions have no value (see %s).", rival, blank, len(samples), ASKED_FILE)
+            _log.warning("%s: %d of %d questions have no value (see %s).", rival, blank, len(samples), FAILURES)
 
 
 _Found = tuple[Mapping[str, Mapping[str, float]], Sequence[Failure]]  # columns by question id, and what failed

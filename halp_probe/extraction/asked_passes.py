@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -64,6 +64,3 @@ def _first(batch: ComputedBatch) -> dict[str, np.ndarray]:
     if batch.first_logprobs is None:
         return {}
     return {prompt.sample.question_id: row for prompt, row in zip(batch.prompts, batch.first_logprobs, strict=True)}
-
-
-ShouldStop = Callable[[], bool]
