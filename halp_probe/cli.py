@@ -40,6 +40,7 @@ COMMANDS = {
     "compare": "compare two models, or one with and without an adapter, layer by layer",
     "label": "judge the answers: right, hallucinated or unknown",
     "merge": "merge adapters into a model's weights, and prove the result before it is kept",
+    "rivals": "measure uncertainty from the answers that extract sampled",
     "score": "estimate the risk of a wrong answer before the first token; answer what is safe",
     "set-threshold": "choose the risk above which a saved probe abstains",
     "vqa": "answer a table of questions on images, and judge the answers",

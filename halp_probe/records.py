@@ -72,6 +72,16 @@ class CaptureSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SampledAnswers:
+    """S answers to one question that were sampled beside the greedy one."""
+
+    answers: tuple[str, ...]
+    logprobs: np.ndarray  # [S] float32, nats at temperature 1, summed over the answer's tokens; nan without an answer
+    tokens: np.ndarray  # [S] int32, the end token counted; 0 without an answer
+    finished: np.ndarray  # [S] bool, whether the answer reached an end token
+
+
+@dataclass(frozen=True, kw_only=True)
 class Captured:
     """Results of one sample's forward pass. Positions count from the first token of the unpadded prompt.
 
@@ -105,3 +115,4 @@ class Captured:
     answer_logprob: float  # nats, summed over the answer's tokens; nan without an answer
     answer_tokens: int  # the end token counted
     finished: bool  # whether the answer reached an end token: False if it was cut off, or there is no answer
+    sampled: SampledAnswers | None = None  # None if none were requested

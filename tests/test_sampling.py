@@ -19,7 +19,7 @@ from PIL import Image
 from scipy.stats import chi2, kstest
 from tiny_models import TINY, tiny_model
 
-from halp_probe.engine.decoding import _sample, answer_rules
+from halp_probe.engine.decoding import answer_rules, sample_tokens
 from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.engine.images import LoadedImage
 from halp_probe.engine.prompting import Prompt, Prompter
@@ -315,11 +315,11 @@ def test_no_random_number_draws_what_has_no_probability() -> None:
     """The least and the greatest, and scores that are not numbers still give a token's id."""
     scores = torch.tensor([-np.inf, 1.0, -np.inf, 1.0, -np.inf]).repeat(5, 1)
     scores[4] = np.nan
-    drawn = _sample(scores, torch.tensor([0.0, 0.4999, 0.5001, 1 - 2.0**-53, 0.5], dtype=torch.float64))
+    drawn = sample_tokens(scores, torch.tensor([0.0, 0.4999, 0.5001, 1 - 2.0**-53, 0.5], dtype=torch.float64))
     assert drawn[:4].tolist() == [1, 1, 3, 3] and 0 <= drawn[4] < 5
     scores = torch.from_numpy(np.random.default_rng(0).normal(size=(200, 1000)))  # sums that rounding leaves below 1
     scores[:, -3:] = -np.inf
-    assert (_sample(scores, torch.full((200,), 1 - 2.0**-53, dtype=torch.float64)) == 996).all()
+    assert (sample_tokens(scores, torch.full((200,), 1 - 2.0**-53, dtype=torch.float64)) == 996).all()
 
 
 def test_random_numbers_are_uniform_and_each_row_s_own() -> None:

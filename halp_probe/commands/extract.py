@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from halp_probe.commands.arguments import not_negative, positive
+from halp_probe.commands.arguments import not_negative, positive, positive_number
 from halp_probe.commands.image_flags import add_link_argument
 from halp_probe.commands.model_flags import add_model_arguments, model_options
 from halp_probe.commands.prompt_flags import add_prompt_arguments, template_options
@@ -22,7 +22,7 @@ from halp_probe.commands.task_inputs import (
     usual_limits,
 )
 from halp_probe.commands.terminal import progress_on_terminal
-from halp_probe.extraction.options import ExtractOptions
+from halp_probe.extraction.options import RIVALS, ExtractOptions
 from halp_probe.models.options import DEFAULT_MODEL
 from halp_probe.records import POSITIONS, USUAL_POSITIONS
 from halp_probe.shards.failures import FAILURES_FILE
@@ -59,6 +59,15 @@ def add_capture_arguments(parser: argparse.ArgumentParser, longest: Mapping[str,
     )
     limits = ", ".join(f"{name} {tokens}" for name, tokens in longest.items())
     add("--max-new-tokens", type=positive, help=f"longest answer in tokens (the task's own: {limits})")
+    add("--samples", type=not_negative, default=0, help="answers to sample beside the greedy one, for rivals.md (none)")
+    add(
+        "--rivals",
+        type=lambda text: tuple(filter(None, text.split(","))),
+        default=(),
+        metavar="LIST",
+        help=f"ask the model more about each question, into asked.csv: of {','.join(RIVALS)} (none)",
+    )
+    add("--sample-temperature", type=positive_number, default=1.0, help="of the sampled answers (%(default)s)")
     add("--batch-tokens", type=positive, help="padded tokens a batch (cpu 4096, cuda 16384)")
     add(
         "--workers",
@@ -69,7 +78,12 @@ def add_capture_arguments(parser: argparse.ArgumentParser, longest: Mapping[str,
     add_prompt_arguments(parser, largest="the task's own, or the processor's")
     add("--no-question-view", action="store_true", help="columns only, without the groups by question")
     add("--store-dtype", default="float32", choices=STORE_DTYPES, help="dtype of the vectors on disk (%(default)s)")
-    add("--seed", type=int, default=0, help="seed of torch, and of the options' order in --task qa (%(default)s)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of torch, of sampled answers, and of the options' order in --task qa (%(default)s)",
+    )
 
 
 def extract_options(args: argparse.Namespace) -> ExtractOptions:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 
 WINDOW = 256  # number of samples sorted by length together; a few more, since an image's samples stay together
 
-_CACHED = 8  # a token that is only kept in the cache, with a copy for each question, costs an eighth of one computed
+CACHED = 8  # a token that is only kept in the cache, with a copy for each question, costs an eighth of one computed
 
 _Item = TypeVar("_Item")
 
@@ -117,4 +117,4 @@ class _Load:
     def fits(self, budget: int, share_prefix: bool) -> bool:
         """Return whether the load fits the budget."""
         cached = self.rows * self.whole if share_prefix else 0  # copies of the cache
-        return self.computed_tokens(share_prefix) <= budget and cached <= _CACHED * budget
+        return self.computed_tokens(share_prefix) <= budget and cached <= CACHED * budget

@@ -10,7 +10,7 @@ Legend: B rows of a batch, T prompt tokens (padded), N new tokens at most, V voc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +170,7 @@ def steps(
     for step in range(max_new_tokens):
         raw = logits.float()
         scores = processors(history, raw.clone())  # [running, V]
-        token = scores.argmax(-1) if uniforms is None else _sample(scores, uniforms[rows, step])  # [running]
+        token = scores.argmax(-1) if uniforms is None else sample_tokens(scores, uniforms[rows, step])  # [running]
         logprobs = raw.log_softmax(-1).gather(1, token[:, None])[:, 0]
         chosen = token.tolist()
         yield Step(rows=running, tokens=chosen, index=rows, logprobs=logprobs)
@@ -185,16 +185,32 @@ def steps(
             running = [running[k] for k in unfinished]
         history = torch.cat([history, token[:, None]], dim=1)
         mask = torch.cat([mask, mask.new_ones(len(running), 1)], dim=1)
-        outputs = loaded.model(
-            input_ids=token[:, None],
-            attention_mask=mask,
-            position_ids=loaded.checkpoint.family.on_axes((position + step)[:, None]),
-            **pass_cache(loaded.model, cache),
-            use_cache=True,
-            logits_to_keep=1,
-            **later,
-        )
-        cache, logits = cache_of(outputs), outputs.logits[:, -1]
+        cache, logits = advance(loaded, cache, token, mask=mask, position=position + step, later=later)
+
+
+def advance(
+    loaded: LoadedModel,
+    cache: Any,
+    token: torch.Tensor,
+    *,
+    mask: torch.Tensor,
+    position: torch.Tensor,
+    later: Mapping[str, torch.Tensor],
+) -> tuple[Any, torch.Tensor]:
+    """Return the cache after one more token [R] of each row, at `position` [R], and the logits [R, V] of the next.
+
+    `mask` [R, columns] counts the new token's column.
+    """
+    outputs = loaded.model(
+        input_ids=token[:, None],
+        attention_mask=mask,
+        position_ids=loaded.checkpoint.family.on_axes(position[:, None]),
+        **pass_cache(loaded.model, cache),
+        use_cache=True,
+        logits_to_keep=1,
+        **later,
+    )
+    return cache_of(outputs), outputs.logits[:, -1]
 
 
 def _uniforms(
@@ -204,7 +220,7 @@ def _uniforms(
     return torch.from_numpy(decoding.uniforms(keys, attempt, tokens)).to(device) if decoding.is_sampled else None
 
 
-def _sample(scores: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+def sample_tokens(scores: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """Sample [B] tokens from scores [B, V] and uniforms [B] float64 in [0, 1): the inverse CDF over token ids."""
     probabilities = scores.softmax(-1, dtype=torch.float64)
     cdf = probabilities.cumsum(-1).masked_fill(probabilities == 0, 0)  # tokens of probability 0 are never drawn

@@ -19,7 +19,8 @@ from halp_probe.engine.prefill import Prefill, Prefiller
 from halp_probe.engine.prefix import ImageGroups, group_by_image, shared_tokens
 from halp_probe.engine.prompting import Prompt
 from halp_probe.engine.readings import Readings, to_host
-from halp_probe.engine.sampling import GREEDY, Decoding
+from halp_probe.engine.sampled import SampledTokens, sample_answers
+from halp_probe.engine.sampling import GREEDY, Decoding, Sampling
 from halp_probe.engine.streaming import answer_text
 from halp_probe.engine.vision import see
 from halp_probe.models.cpu_memory import report_no_memory
@@ -33,6 +34,7 @@ from halp_probe.records import (
     VISION_TOKEN,
     Captured,
     CaptureSpec,
+    SampledAnswers,
 )
 from halp_probe.shards.names import layer_of
 
@@ -48,6 +50,8 @@ class ComputedBatch:
     readings: Readings[np.ndarray]
     answers: list[list[int]]  # token ids; empty if no answer was requested, or the gate refused it
     finished: list[bool]  # whether each answer reached an end token; False if it was cut off, or there is no answer
+    sampled: SampledTokens | None = None  # of each prompt, beside `answers`; None if none were requested
+    first_logprobs: np.ndarray | None = None  # [B, V] float32, nats, of every first token; None if not requested
 
     def vectors(self, representation: str) -> np.ndarray:
         """Return [B, D] float32 of one representation, as in a shard; KeyError for one that was not read."""
@@ -98,7 +102,9 @@ class Engine:
     Either all prompts of a batch show images, or none does. With `share_prefix`, the common prefix of prompts on one
     image (by file content) is computed once, if their family allows it. A `gate` receives the batch before its answers,
     and decides which prompts are answered. Sampled answers depend on the prompts' question ids, on `attempt` and on the
-    seed in `decoding`.
+    seed in `decoding`. `sampling` asks for further answers beside those, which it does not change; so many of them run
+    together that the cache holds at most `sampled_tokens` of theirs (None: all). `keep_first` keeps the whole
+    distributions of the first tokens.
     """
 
     def __init__(
@@ -111,8 +117,12 @@ class Engine:
         gate: Gate | None = None,
         decoding: Decoding = GREEDY,
         attempt: int = 1,
+        sampling: Sampling | None = None,
+        sampled_tokens: int | None = None,
+        keep_first: bool = False,
     ) -> None:
         self.loaded, self.spec, self._gate, self._attempt = loaded, spec, gate, attempt
+        self._sampling, self._sampled_tokens, self._keep_first = sampling, sampled_tokens, keep_first
         self.share_prefix = share_prefix and not loaded.checkpoint.family.unshared
         self._prefiller = Prefiller(loaded, spec, padding_side)
         self._window = _sliding_window(loaded.checkpoint.config.get_text_config())
@@ -136,8 +146,12 @@ class Engine:
         rows = list(range(len(prompts))) if self._rules is not None else []
         if self._gate is not None and rows:
             rows = np.flatnonzero(self._gate(self._to_host(read))).tolist()
+        sampled = self._sample(prompts, read.prefill, rows)  # before the cache is consumed
         answers = self._answers(prompts, read.prefill, rows)
-        return self._to_host(read, answers)  # one copy, after the last work on the device
+        computed = replace(self._to_host(read, answers), sampled=sampled)  # after the last work on the device
+        if not self._keep_first:
+            return computed
+        return replace(computed, first_logprobs=read.prefill.logits.float().log_softmax(-1).cpu().numpy())
 
     @torch.no_grad()
     def begin(self, prompts: Sequence[Prompt]) -> StartedAnswers:
@@ -199,6 +213,33 @@ class Engine:
                 answers.tokens[row], answers.finished[row] = decoded.tokens[k], decoded.finished[k]
         return answers
 
+    def _sample(self, prompts: Sequence[Prompt], prefill: Prefill, rows: list[int]) -> SampledTokens | None:
+        """Sample further answers of these rows; the other prompts have empty ones, with log-probability nan."""
+        if self._sampling is None or self._rules is None:
+            return None
+        shape = (len(prompts), self._sampling.count)
+        sampled = SampledTokens(
+            tokens=[[[]] * self._sampling.count for _ in prompts],
+            logprobs=np.full(shape, np.nan, dtype=np.float32),
+            finished=np.zeros(shape, dtype=bool),
+        )
+        if rows:
+            selected = prefill if len(rows) == len(prompts) else prefill.copy(rows)
+            keys = [prompts[row].sample.question_id for row in rows]
+            found = sample_answers(
+                self.loaded,
+                self._rules,
+                self._sampling,
+                selected,
+                self.spec.max_new_tokens,
+                keys,
+                cached_tokens=self._sampled_tokens,
+            )
+            sampled.logprobs[rows], sampled.finished[rows] = found.logprobs, found.finished
+            for k, row in enumerate(rows):
+                sampled.tokens[row] = found.tokens[k]
+        return sampled
+
     def _fits_window(self, prompts: Sequence[Prompt], images: ImageGroups) -> bool:
         """Return whether all columns fit a sliding window: it counts padding, which also stands inside prompts here."""
         if self._window is None:
@@ -238,6 +279,18 @@ class Engine:
             answer_logprob=np.nan if readings.answer_logprob is None else float(readings.answer_logprob[row]),
             answer_tokens=len(answer),
             finished=computed.finished[row],
+            sampled=self._sampled_row(computed.sampled, row),
+        )
+
+    def _sampled_row(self, sampled: SampledTokens | None, row: int) -> SampledAnswers | None:
+        if sampled is None:
+            return None
+        tokens = sampled.tokens[row]
+        return SampledAnswers(
+            answers=tuple(answer_text(self._tokenizer, answer) for answer in tokens),
+            logprobs=sampled.logprobs[row],
+            tokens=np.array(list(map(len, tokens)), dtype=np.int32),
+            finished=sampled.finished[row],
         )
 
     def _by_layer(self, position: str, states: np.ndarray | None, place: int) -> dict[int, np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,6 +59,10 @@ class Prefill:
             next_position=self.next_position[index],
             later={name: tensor[index] for name, tensor in self.later.items()},
         )
+
+    def copy(self, rows: Sequence[int]) -> Prefill:
+        """Return these prompts with a cache of their own, so that this one stays as it is."""
+        return replace(self, cache=deepcopy(self.cache)).take(rows)
 
 
 @dataclass(frozen=True, kw_only=True)

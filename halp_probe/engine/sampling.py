@@ -71,6 +71,34 @@ class Decoding:
 GREEDY = Decoding()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Answers that are sampled beside the greedy one: how many of each question, and how.
+
+    They come from the plain softmax at this temperature: no top_p, and no repetition penalty, also where the checkpoint
+    has one, because estimators of uncertainty take the answers for draws from the model's own distribution.
+    """
+
+    count: int
+    temperature: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"`samples` is {self.count}; pass 1 or more, or leave it out for no sampled answers")
+        if not self.decoding.is_sampled:
+            raise InputError(f"`sample_temperature` {self.temperature} would repeat the greedy answer; pass 1.0")
+
+    @property
+    def decoding(self) -> Decoding:
+        """How one of the answers is sampled; its random numbers are those of the question and of its own number."""
+        return Decoding(temperature=self.temperature, repetition_penalty=1.0, seed=self.seed)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a run's record holds of it."""
+        return {"samples": self.count, "sample_temperature": float(self.temperature), "sample_seed": self.seed}
+
+
 def _check_range(name: str, value: float | None, remark: str) -> None:
     low, high = _RANGE
     if value is None or not low <= value <= high:

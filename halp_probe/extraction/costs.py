@@ -12,6 +12,7 @@ from halp_probe.records import Failure, Sample
 
 _MAX_IMAGES = 10_000  # whose headers are read; of more, evenly spaced ones
 _ROW_OVERHEAD = 1500  # bytes of a row besides its vectors: texts, numbers, HDF5's own
+_SAMPLE_BYTES, _TOKEN_BYTES = 40, 4  # of a sampled answer: its numbers and HDF5's own, and the text of a token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class Cost:
     largest: ImageCost
     token_budget: int  # padded tokens a batch
     row_bytes: int
+    sampled: int = 0  # answers beside the greedy one, a row
 
     def __str__(self) -> str:
         """Return the estimate in words, a line each."""
@@ -47,6 +49,8 @@ class Cost:
         lines.append(
             f"{self.rows} rows of about {_size(self.row_bytes)} will take {_size(self.rows * self.row_bytes)}."
         )
+        if self.sampled:
+            lines.append(f"Each row gets {self.sampled} sampled answers, {self.rows * self.sampled} in all.")
         return "\n".join(lines)
 
 
@@ -58,10 +62,13 @@ def estimate(
     token_budget: int,
     store_dtype: str,
     question_view: bool,
+    sampled: int = 0,
+    answer_tokens: int = 0,
 ) -> Cost:
     """Estimate the cost of these samples, by image, from two prompts: of the largest image and of the median one.
 
-    `vectors` is the number of values in all vectors of a row.
+    `vectors` is the number of values in all vectors of a row, `sampled` that of answers beside the greedy one, of at
+    most `answer_tokens` tokens.
     """
     step = -(-len(images) // _MAX_IMAGES)
     areas = sorted((_area(preparer, samples), index) for index, samples in enumerate(images[::step]))
@@ -71,7 +78,10 @@ def estimate(
         typical=_image_cost(preparer, typical),
         largest=_image_cost(preparer, largest),
         token_budget=token_budget,
-        row_bytes=vectors * (4 if store_dtype == "float32" else 2) * (2 if question_view else 1) + _ROW_OVERHEAD,
+        row_bytes=vectors * (4 if store_dtype == "float32" else 2) * (2 if question_view else 1)
+        + _ROW_OVERHEAD
+        + sampled * (_SAMPLE_BYTES + _TOKEN_BYTES * answer_tokens),
+        sampled=sampled,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from halp_probe.datasets import Rows
+from halp_probe.engine import batching
 from halp_probe.engine.batched import BatchRunner, samples_by_image, text_only
 from halp_probe.engine.engine import Engine, Gate
 from halp_probe.engine.images import ImageFolder
@@ -21,8 +22,11 @@ from halp_probe.engine.preparing import Preparer, default_workers
 from halp_probe.engine.prompting import Prompter, largest_area
 from halp_probe.engine.provenance import run_settings
 from halp_probe.engine.proving import prove_looked_up
+from halp_probe.engine.sampling import Sampling
 from halp_probe.engine.sharing import NO_IMAGES, SWITCHED_OFF, try_sharing
 from halp_probe.errors import InputError
+from halp_probe.extraction.asked import ask_rivals
+from halp_probe.extraction.asked_passes import Passes
 from halp_probe.extraction.costs import estimate
 from halp_probe.extraction.manifest import (
     check_settings,
@@ -45,6 +49,7 @@ from halp_probe.shards.columns import subject
 from halp_probe.shards.failures import read_failures
 from halp_probe.shards.names import model_slug
 from halp_probe.shards.run_folder import RunFolder
+from halp_probe.shards.sampled import SAMPLES
 from halp_probe.shards.writer import check_store_dtype
 from halp_probe.task_files.table import PICTURES, TableOptions, read_vqa
 from halp_probe.tasks.task import TaskInput
@@ -93,6 +98,9 @@ def extract(
     prompt_date: str | None = None,
     template_options: Mapping[str, Any] | None = None,
     system_prompt: str | None = None,
+    samples: int = 0,
+    sample_temperature: float = 1.0,
+    rivals: Sequence[str] = (),
     question_view: bool = True,
     store_dtype: str = "float32",
     seed: int = 0,
@@ -157,12 +165,19 @@ def extract(
         Variables of the chat template, such as {"enable_thinking": False}.
     system_prompt
         System message; None: none.
+    samples
+        Answers to sample beside the greedy one, from the same prefill; 0: none.
+    sample_temperature
+        Temperature of the sampled answers: the plain softmax, without top-p and without any repetition penalty.
+    rivals
+        What else to ask about each question when its answer is there, into `asked.csv`: of 'p-true', 'verbalised',
+        'no-image' and 'other-image'.
     question_view
         Also write a group for each question, in the layout that the HALP authors' scripts read.
     store_dtype
         Dtype of the vectors on disk: float32, float16 or bfloat16.
     seed
-        Torch's seed.
+        Seed of torch and of the sampled answers.
     progress
         "tqdm" for a bar, "log" for lines of `logging`, a function that receives each `Step`, or None.
     should_stop
@@ -223,6 +238,9 @@ def extract(
         prompt_date=prompt_date,
         template_options=options_json(template_options),
         system_prompt=system_prompt,
+        samples=samples,
+        sample_temperature=sample_temperature,
+        rivals=tuple(rivals),
         question_view=question_view,
         store_dtype=store_dtype,
         seed=seed,
@@ -304,10 +322,12 @@ def extract_with(
         raise InputError("`positions` are of images alone, but the prompts show none: add query or question-end")
     check_positions(spec, loaded)
     prompter.check(samples)
+    sampling = _sampling(options, samples)
     settings = {
         **run_settings(loaded, prompter, spec, text_only=text_only(samples)),
         **task_input.settings,
         **(gate_settings or {}),
+        **(sampling.settings() if sampling is not None else {}),
     }
     check_settings(options.output_dir, settings)
     _write_record(options, task_input, loaded, settings)
@@ -316,7 +336,14 @@ def extract_with(
     if loaded.checkpoint.family.looked_up:
         prove_looked_up(loaded, spec.layers, preparer, images)
         _log.info("Family %s was looked up, and checked on these images.", loaded.checkpoint.model_type)
-    engine = Engine(loaded, spec, share_prefix=_shares_prefix(options, loaded, spec, preparer, images), gate=gate)
+    engine = Engine(
+        loaded,
+        spec,
+        share_prefix=_shares_prefix(options, loaded, spec, preparer, images),
+        gate=gate,
+        sampling=sampling,
+        sampled_tokens=batching.CACHED * _token_budget(options, loaded),
+    )
     ids = [sample.question_id for image in images for sample in image]
     folder = RunFolder(
         options.output_dir,
@@ -334,9 +361,13 @@ def extract_with(
     selected = images if options.limit is None else _take_first(images, options.limit)
     _tell_cost(options, runner, spec, folder, selected)
     with closing(folder), stopping or nullcontext(_never) as should_stop:
-        return run(
+        extraction = run(
             runner, folder, selected, task_input.failures, failed_before, progress=progress, should_stop=should_stop
         )
+        if options.rivals and not extraction.stopped and folder.done:
+            passes = Passes(loaded, preparer, share_prefix=engine.share_prefix, token_budget=runner.token_budget)
+            ask_rivals(passes, options.output_dir, selected, options.rivals, options.seed, should_stop=should_stop)
+        return extraction
 
 
 def _never() -> bool:
@@ -363,13 +394,26 @@ def _write_record(
     write_manifest(options.output_dir, settings, {**details, "adapter_names": adapters} if adapters else details)
 
 
+def _sampling(options: ExtractOptions, samples: Sequence[Sample]) -> Sampling | None:
+    """Return how answers are sampled beside the greedy ones; None without any."""
+    if not options.samples:
+        return None
+    if any(SAMPLES in sample.extra for sample in samples):
+        raise InputError(f"the table has a column {SAMPLES!r}, where sampled answers go: give it another name")
+    return Sampling(count=options.samples, temperature=options.sample_temperature, seed=options.seed)
+
+
+def _token_budget(options: ExtractOptions, loaded: LoadedModel) -> int:
+    return options.batch_tokens or _BATCH_TOKENS["cuda" if loaded.device.type == "cuda" else "cpu"]
+
+
 def _make_runner(options: ExtractOptions, engine: Engine, preparer: Preparer, folder: RunFolder) -> BatchRunner:
     on_cuda = engine.loaded.device.type == "cuda"
     return BatchRunner(
         engine,
         preparer,
         folder.done,
-        token_budget=options.batch_tokens or _BATCH_TOKENS["cuda" if on_cuda else "cpu"],
+        token_budget=_token_budget(options, engine.loaded),
         workers=default_workers(on_cuda) if options.workers is None else options.workers,
         contents={subject(stored.texts): stored.image_sha256 for stored in folder.done.values()},
     )
@@ -413,6 +457,8 @@ def _tell_cost(
             token_budget=runner.token_budget,
             store_dtype=options.store_dtype,
             question_view=options.question_view,
+            sampled=options.samples,
+            answer_tokens=spec.max_new_tokens,
         )
         for line in str(cost).splitlines():
             _log.info("%s", line)

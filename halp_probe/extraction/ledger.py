@@ -8,7 +8,7 @@ import numpy as np
 
 from halp_probe.engine.engine import ComputedBatch, Engine
 from halp_probe.progress import Counter
-from halp_probe.records import Captured, Failure
+from halp_probe.records import Captured, Failure, SampledAnswers
 from halp_probe.shards.columns import from_captured
 from halp_probe.shards.failures import write_failures
 from halp_probe.shards.run_folder import RunFolder
@@ -68,6 +68,7 @@ def _not_finite(row: Captured) -> Failure | None:
         **{f"the mean over the image at layer {layer}": vector for layer, vector in row.image_mean.items()},
         **{f"the question's end at layer {layer}": vector for layer, vector in row.question_end.items()},
         "the first token's distribution": np.array([row.first_token_logprob, row.first_token_entropy]),
+        **({} if row.sampled is None else {"a sampled answer's log-probability": _answered(row.sampled)}),
     }
     bad = next((name for name, vector in vectors.items() if not np.isfinite(vector).all()), None)
     if bad is None:
@@ -77,3 +78,8 @@ def _not_finite(row: Captured) -> Failure | None:
         stage="forward",
         reason=f"{bad} is not finite; try `dtype='float32'` or bfloat16",
     )
+
+
+def _answered(sampled: SampledAnswers) -> np.ndarray:
+    """Return the log-probabilities of the answers that there are: those of a question that the gate refused are nan."""
+    return sampled.logprobs[sampled.tokens > 0]

@@ -12,6 +12,8 @@ from halp_probe.errors import InputError
 from halp_probe.models.options import ModelOptions
 from halp_probe.records import USUAL_POSITIONS
 
+P_TRUE, VERBALISED, NO_IMAGE, OTHER_IMAGE = RIVALS = ("p-true", "verbalised", "no-image", "other-image")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractOptions:
@@ -34,6 +36,9 @@ class ExtractOptions:
     prompt_date: str | None = None
     template_options: str | None = None  # a JSON object
     system_prompt: str | None = None
+    samples: int = 0  # answers to sample beside the greedy one; 0: none
+    sample_temperature: float = 1.0
+    rivals: tuple[str, ...] = ()  # what else the model is asked about each question, of RIVALS
     question_view: bool = True
     store_dtype: str = "float32"
     seed: int = 0
@@ -41,7 +46,19 @@ class ExtractOptions:
     def __post_init__(self) -> None:
         """Raise InputError for a number that is too small, which the command line's flags cannot be, and positions."""
         parse_positions(self.positions)
-        for name, least in (("checkpoint_interval", 1), ("limit", 1), ("max_new_tokens", 0), ("batch_tokens", 1)):
+        for name, least in (
+            ("checkpoint_interval", 1),
+            ("limit", 1),
+            ("max_new_tokens", 0),
+            ("batch_tokens", 1),
+            ("samples", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"`{name}` is {value}; pass {least} or more")
+        if unknown := [name for name in self.rivals if name not in RIVALS]:
+            raise InputError(f"`rivals` has {unknown[0]!r}; choose among {', '.join(RIVALS)}")
+        if self.rivals and not self.max_new_tokens:
+            raise InputError("`rivals` ask about the answers, but none are requested; leave `answers=False` out")
+        if self.samples and not self.max_new_tokens:
+            raise InputError(f"`samples` is {self.samples}, but no answers are requested; leave `answers=False` out")

@@ -23,6 +23,7 @@ from halp_probe.records import (
     Sample,
 )
 from halp_probe.shards.names import layer_name
+from halp_probe.shards.sampled import Samples, concatenate_samples, from_sampled
 
 CORE_TEXTS = ("question_id", "image_id", "question", "answer", "ground_truth_answer", "image_sha256")
 NUMBERS: dict[str, type[np.generic]] = {
@@ -60,6 +61,7 @@ class Columns:
     texts: dict[str, list[str]]  # the core texts, then the table's further columns
     numbers: dict[str, np.ndarray]  # [N], dtypes as in ALL_NUMBERS
     vectors: dict[str, np.ndarray]  # representation -> [N, D] float32
+    samples: Samples | None = None  # sampled answers, if the run asked for any
 
     @property
     def question_ids(self) -> list[str]:
@@ -76,6 +78,7 @@ class Columns:
             texts={name: [values[row] for row in rows] for name, values in self.texts.items()},
             numbers={name: values[index] for name, values in self.numbers.items()},
             vectors={name: values[index] for name, values in self.vectors.items()},
+            samples=None if self.samples is None else self.samples.take(index),
         )
 
 
@@ -87,10 +90,12 @@ def concatenate(blocks: Sequence[Columns]) -> Columns:
     def text(name: str) -> list[str]:
         return [value for block in blocks for value in block.texts.get(name) or [""] * len(block)]
 
+    samples = [block.samples for block in blocks if block.samples is not None]
     return Columns(
         texts={name: text(name) for name in names},
         numbers={name: np.concatenate([block.numbers[name] for block in blocks]) for name in first.numbers},
         vectors={name: np.concatenate([block.vectors[name] for block in blocks]) for name in first.vectors},
+        samples=concatenate_samples(samples) if samples else None,
     )
 
 
@@ -164,8 +169,10 @@ def from_captured(rows: Sequence[Captured]) -> Columns:
     ):
         for layer in states[0]:
             vectors[layer_name(position, layer)] = np.stack([by_layer[layer] for by_layer in states])
+    sampled = [row.sampled for row in rows if row.sampled is not None]
     return Columns(
         texts={name: [text[name] for text in texts] for name in dict.fromkeys([*CORE_TEXTS, *texts[0]])},
         numbers={name: np.asarray(values, dtype=ALL_NUMBERS[name]) for name, values in numbers.items()},
         vectors=vectors,
+        samples=from_sampled(sampled) if sampled else None,
     )

@@ -16,12 +16,12 @@ FAILURES_FILE = "failures.csv"
 _COLUMNS = ["question_id", "stage", "reason"]
 
 
-def read_failures(folder: Path) -> list[Failure]:
+def read_failures(folder: Path, name: str = FAILURES_FILE) -> list[Failure]:
     """Read the failures that the last run left; an empty list if there is no such file.
 
     Raises InputError for a file of that name that halp_probe did not write.
     """
-    path = folder / FAILURES_FILE
+    path = folder / name
     if not path.exists():
         return []
     rows = list(read_rows(path))

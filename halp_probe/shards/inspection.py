@@ -31,6 +31,7 @@ def inspect(shards: Shards) -> dict[str, Any]:
         "attributes": shards.attributes,
         "representations": {name: _statistics(shards.vectors(name)) for name in names},
         "columns": [*shards.text_columns, *shards.number_columns],
+        **({"sampled_answers": shards.samples().answer.shape[1]} if shards.has_samples and not wrong else {}),
         "failures": [asdict(failure) for failure in read_failures(shards.files[0].parent)],
         "notes": list(shards.notes),
         "valid": not wrong,
@@ -45,7 +46,18 @@ def sample_report(shards: Shards, question_id: str) -> dict[str, Any]:
     row = shards.question_ids.index(question_id)
     texts = {name: shards.text(name)[row] for name in shards.text_columns}
     numbers = {name: shards.numbers(name)[row].item() for name in shards.number_columns}
-    return {**texts, **{name: None if math.isnan(value) else value for name, value in numbers.items()}}
+    report = {**texts, **{name: None if math.isnan(value) else value for name, value in numbers.items()}}
+    return {**report, **({"sampled_answers": _sampled(shards, row)} if shards.has_samples else {})}
+
+
+def _sampled(shards: Shards, row: int) -> list[dict[str, Any]]:
+    """Return one question's sampled answers, each with its facts; None for NaN."""
+    samples = shards.samples()
+    logprobs = [None if math.isnan(value) else value for value in samples.logprob[row].tolist()]
+    facts = zip(
+        samples.answer[row], logprobs, samples.tokens[row].tolist(), samples.finished[row].tolist(), strict=True
+    )
+    return [dict(zip(("answer", "logprob", "tokens", "finished"), each, strict=True)) for each in facts]
 
 
 def _statistics(vectors: np.ndarray) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from halp_probe.shards.names import (
     reading_order,
     unescape,
 )
+from halp_probe.shards.sampled import Samples, concatenate_samples, has_samples, no_samples, read_samples
 from halp_probe.shards.texts import read_texts
 from halp_probe.shards.writer import FORMAT, FORMAT_VERSION
 from halp_probe.state_identity import ONE_FOLDER, StateIdentity
@@ -114,6 +115,29 @@ class Shards:
         if vectors is None:
             raise ShardError(f"{self.files[0].parent}: no file has {representation} any more; open the shards again")
         return vectors
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether the run sampled answers beside the greedy ones."""
+        return "sample_temperature" in self.attributes
+
+    def samples(self) -> Samples:
+        """Read the [N, S] answers that were sampled, their log-probabilities (nats) and lengths in tokens.
+
+        Raises ShardError if the run sampled none.
+        """
+        blocks = self._read_each(_read_samples)
+        counts = {block.answer.shape[1] for block in blocks if isinstance(block, Samples)}
+        if len(counts) != 1:
+            raise ShardError(
+                f"{self.files[0].parent} holds no sampled answers; extract with `samples=10`"
+                if not counts
+                else f"{self.files[0].parent}: files hold {sorted(counts)} sampled answers; keep one run a folder"
+            )
+        (count,) = counts
+        return concatenate_samples(
+            [block if isinstance(block, Samples) else no_samples(block, count) for block in blocks]
+        )
 
     def frame(self) -> pd.DataFrame:
         """Return a DataFrame with a row for each of the N questions: all texts and numbers, without the vectors."""
@@ -225,6 +249,7 @@ def read_columns(path: Path) -> Columns:
             texts={name: _read_text(file, name) for name in _texts_of(file)},
             numbers={name: _dataset(file, name)[()] for name in ALL_NUMBERS if name in _numbers_of(file)},
             vectors={name: read_float32(_dataset(file, name)) for name in _representations(file)},
+            samples=read_samples(file[COLUMNS]) if has_samples(file[COLUMNS]) else None,
         )
 
 
@@ -321,6 +346,13 @@ def _read_text(file: h5py.File, name: str) -> list[str]:
     if name not in CORE_TEXTS and stored not in file[COLUMNS]:  # a column that was added to the table later
         return [""] * len(_read_text(file, "question_id"))
     return read_texts(_dataset(file, stored))
+
+
+def _read_samples(file: h5py.File) -> Samples | int:
+    """Read a file's sampled answers; its number of questions if it has none."""
+    if not legacy.is_legacy(file) and has_samples(file[COLUMNS]):
+        return read_samples(file[COLUMNS])
+    return len(_question_ids(file))
 
 
 def _width(file: h5py.File, representation: str) -> int:

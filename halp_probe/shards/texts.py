@@ -17,23 +17,26 @@ _TO_ESCAPE = re.compile(f"[\0\ud800-\udfff{_ESCAPE}]")
 _SEQUENCE = re.compile(f"{_ESCAPE}([0-9A-F]{{4}})")
 
 
-def write_texts(group: h5py.Group, name: str, texts: str | Sequence[str]) -> None:
+def write_texts(
+    group: h5py.Group, name: str, texts: str | Sequence[str], *, shape: tuple[int, ...] | None = None
+) -> None:
     """Write texts [N], or one text as a scalar, as they are; if any of them is not whole, all of them escaped.
 
-    Each NUL, surrogate and ␛ is written as ␛ and its four hexadecimal digits, and the dataset is marked.
+    Each NUL, surrogate and ␛ is written as ␛ and its four hexadecimal digits, and the dataset is marked. `shape` is
+    that of the dataset; None: [N].
     """
     every = [texts] if isinstance(texts, str) else texts
     plain = all(map(is_whole, every))
     stored = every if plain else [_TO_ESCAPE.sub(_sequence, text) for text in every]
     data = np.array(stored[0] if isinstance(texts, str) else stored, dtype=object)
-    dataset = group.create_dataset(name, data=data, dtype=h5py.string_dtype())
+    dataset = group.create_dataset(name, data=data if shape is None else data.reshape(shape), dtype=h5py.string_dtype())
     if not plain:
         dataset.attrs["encoding"] = ESCAPED
 
 
 def read_texts(dataset: h5py.Dataset) -> list[str]:
-    """Read the [N] texts that `write_texts` wrote."""
-    texts = cast("list[str]", list(dataset.asstr()[()]))
+    """Read the texts that `write_texts` wrote, as one list."""
+    texts = cast("list[str]", list(dataset.asstr()[()].ravel()))
     return list(map(_restore, texts)) if _is_escaped(dataset) else texts
 
 

@@ -13,6 +13,7 @@ from halp_probe.shards.columns import ALL_NUMBERS, CORE_TEXTS, FURTHER_NUMBERS, 
 from halp_probe.shards.names import COLUMNS, escape
 from halp_probe.shards.question_view import QUESTION_TEXTS
 from halp_probe.shards.reader import read_float32, representation_names
+from halp_probe.shards.sampled import has_samples, sample_problems
 from halp_probe.shards.texts import read_text, read_texts
 
 REQUIRED_ATTRIBUTES = ("model_name", "model_type", "dtype", "num_samples", "created_at", "layers", "revision")
@@ -63,6 +64,8 @@ def _column_problems(file: h5py.File) -> list[str]:
     for name, dtype in ALL_NUMBERS.items():
         if name in columns and columns[name].dtype != dtype:
             found.append(f"{COLUMNS}/{name} has dtype {columns[name].dtype}, expected {np.dtype(dtype)}")
+    if has_samples(columns):
+        found += sample_problems(columns, len(ids))
     if not found:
         found += _image_problems(columns, ids, representations)
         found += _question_end_problems(columns, ids, representations)

@@ -19,6 +19,7 @@ from halp_probe.errors import InputError
 from halp_probe.shards.columns import Columns
 from halp_probe.shards.names import COLUMNS, escape
 from halp_probe.shards.question_view import write_question_view
+from halp_probe.shards.sampled import write_samples
 from halp_probe.shards.texts import write_texts
 
 FORMAT = "halp_probe"
@@ -70,6 +71,8 @@ def _write_columns(file: h5py.File, columns: Columns, store_dtype: str) -> None:
         dataset = group.create_dataset(name, data=_encode(vectors, store_dtype, name))
         if store_dtype == "bfloat16":
             dataset.attrs["encoding"] = "bfloat16"
+    if columns.samples is not None:
+        write_samples(group, columns.samples)
 
 
 def _encode(vectors: np.ndarray, store_dtype: str, name: str) -> np.ndarray:
