@@ -142,11 +142,11 @@ def test_own_baselines_come_from_a_file_by_question_id(tmp_path: Path, studied):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,mine\nq0,1\n", "needs a column question_id"),
-        ("question_id\nq0\n", "at least one column of numbers"),
-        ("question_id,mine\nq0,much\n", "line 2, mine: 'much' is no number"),
-        ("question_id,mine\nq0,1\nq0,2\n", "'q0' is there twice"),
-        ("question_id,mine\nother,1\n", "is about other questions"),
+        ("id,mine\nq0,1\n", "its header must be question_id"),
+        ("question_id\nq0\n", "has no column beside `question_id`"),
+        ("question_id,mine\nq0,much\n", "line 2, column mine: 'much' is not a number"),
+        ("question_id,mine\nq0,1\nq0,2\n", "'q0' has two rows"),
+        ("question_id,mine\nother,1\n", "has no number for any of these questions"),
         ("question_id,question_text\nq0,1\n", "has the name of one that is there already"),
     ],
 )

@@ -6,7 +6,7 @@ Each is scored out of fold, on the same folds as the probes. Legend: N rows, R t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,15 @@ from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.nested import CrossFit, cross_fit
 from halp_probe.probes.training_sets import TrainingSets
 from halp_probe.records import VISION_ENCODER, VISION_ONLY
+from halp_probe.rivals import asked, measures
 
 QUESTION_TEXT = "question_text"
 IMAGE_ALONE = "image_alone"
 ANSWER_LENGTH = "answer_length"
 LOOKUP = "lookup_of_"  # of a group column: lookup_of_source
 TEXT_STRENGTHS = (1e-2, 1e-1, 1.0, 10.0, 100.0)  # rows of TF-IDF have length 1, far shorter than standardised vectors
+RIVALS = measures.DESCRIPTIONS | asked.DESCRIPTIONS  # name -> what it is
+BEFORE_THE_ANSWER = ("no_image_kl", "no_image_tv", "other_image_kl", "other_image_tv")  # among the rivals
 _AFTER = "known only when the answer is written"
 _BLANK = "(blank)"
 
@@ -80,12 +83,21 @@ def baselines(rows: LabelledRows, folds: Folds, sets: TrainingSets, fits: dict[s
     found.append(_confidence(LOGPROB, rows, -1))
     found.append(_confidence(ANSWER_LOGPROB, rows, -1, _AFTER))
     found.append(_answer_length(rows, fitter))
+    found += [_rival(name, values, rows) for name, values in rows.rivals.items()]
     names = {baseline.name for baseline in found}
     for name, values in rows.own_baselines.items():
         if name in names:
             raise ProbeError(f"the baseline {name!r} has the name of one that is there already; give it another name")
         found.append(_own(name, values, rows, fitter))
     return found
+
+
+def _rival(name: str, values: np.ndarray, rows: LabelledRows) -> Baseline:
+    """Return a measure of sampled answers, or of what the model says when it is asked."""
+    early = name in BEFORE_THE_ANSWER
+    if missing := int((~np.isfinite(values)).sum()):
+        return replace(_missing(name, rows, f"{missing} of {len(rows.y)} rows have no {name}"), early=early)
+    return Baseline(name=name, score=values, note=RIVALS[name], early=early)
 
 
 def _own(name: str, values: np.ndarray, rows: LabelledRows, fitter: _BaselineFitter) -> Baseline:

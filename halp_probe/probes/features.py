@@ -109,6 +109,7 @@ class LabelledRows:
     datasets: tuple[str, ...] = ()  # names in the column `dataset`, of benchmarks that are known by name
     fixed: FixedFolds | None = None  # None: folds are made by image
     likeness: Likeness = field(default_factory=lambda: Likeness())
+    rivals: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> [N] float64, higher = riskier
     own_baselines: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> [N] float64
 
     @property

@@ -1,11 +1,10 @@
-"""Baselines of a user's own: a number a question, from an array or a CSV file.
+"""Baselines that are a number a question: a user's own, and what a run recorded of its sampled answers and replies.
 
-Legend: M samples in the shards, N rows that are used.
+Legend: M samples in the shards.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +12,12 @@ from typing import TypeAlias
 
 import numpy as np
 
+from halp_probe.errors import InputError
 from halp_probe.probes.errors import ProbeError
-
-_ID = "question_id"
-
+from halp_probe.rivals.asked import ASKED_FILE, asked_measures
+from halp_probe.rivals.measures import sampled_measures
+from halp_probe.rivals.table import read_rivals
+from halp_probe.shards.reader import Shards
 
 OwnBaselines: TypeAlias = "Mapping[str, np.ndarray] | str | os.PathLike[str]"
 
@@ -44,37 +45,24 @@ def own_baselines(given: OwnBaselines, question_ids: Sequence[str]) -> dict[str,
 
 def _read(path: Path, question_ids: Sequence[str]) -> dict[str, np.ndarray]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            names = [name for name in reader.fieldnames or () if name != _ID]
-            if _ID not in (reader.fieldnames or ()) or not names:
-                raise ProbeError(f"{path} needs a column {_ID} and at least one column of numbers")
-            lines = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ProbeError(f"{path} cannot be read ({error}); pass a CSV file with {_ID} and numbers") from error
-    row_of = {question_id: row for row, question_id in enumerate(question_ids)}
-    found = {name: np.full(len(question_ids), np.nan) for name in names}
-    seen: set[str] = set()
-    for number, line in enumerate(lines, 2):
-        if (question_id := line[_ID]) in seen:
-            raise ProbeError(f"{path}, line {number}: {question_id!r} is there twice; keep one line a question")
-        seen.add(question_id)
-        if question_id in row_of:
-            for name in names:
-                found[name][row_of[question_id]] = _number(line[name], f"{path}, line {number}, {name}")
-    if not seen & set(row_of):
-        first = next(iter(seen), "no line")
+        found = read_rivals(path, question_ids)
+    except InputError as error:
+        raise ProbeError(str(error)) from error
+    if not found:
+        raise ProbeError(f"{path} has no column beside `question_id`; a baseline is a column of numbers")
+    if np.isnan(np.stack(list(found.values()))).all():
         raise ProbeError(
-            f"{path} is about other questions (it begins with {first!r}, the shards with {question_ids[0]!r}); pass "
-            "the file that was made for these shards"
+            f"{path} has no number for any of these questions (the shards begin with {question_ids[0]!r}); pass the "
+            "file that was made for these shards"
         )
     return found
 
 
-def _number(cell: str | None, where: str) -> float:
-    if cell is None or not cell.strip():
-        return np.nan
-    try:
-        return float(cell)
-    except ValueError:
-        raise ProbeError(f"{where}: {cell!r} is no number; leave the cell blank, or the column out") from None
+def recorded_rivals(shards: Shards) -> dict[str, np.ndarray]:
+    """Return what a run recorded of its rivals: [M] float64 each, higher = riskier, nan where there is none.
+
+    They are the measures of sampled answers, where the run sampled any, and those of `asked.csv` beside the shards.
+    """
+    found = sampled_measures(shards) if shards.has_samples else {}
+    asked = shards.files[0].parent / ASKED_FILE
+    return {**found, **(asked_measures(asked, shards.question_ids) if asked.exists() else {})}

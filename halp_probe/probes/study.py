@@ -23,7 +23,7 @@ from halp_probe.probes.label_noise import LabelErrors, LabelNoise, label_noise
 from halp_probe.probes.layer_map import LayerMap, layer_map
 from halp_probe.probes.left_out import contrasts
 from halp_probe.probes.nested_preset import NestedNumber, nested_number
-from halp_probe.probes.own_baselines import OwnBaselines, own_baselines
+from halp_probe.probes.own_baselines import OwnBaselines, own_baselines, recorded_rivals
 from halp_probe.probes.own_features import ExtendedShards, Feature
 from halp_probe.probes.remarks import Finding
 from halp_probe.probes.results import Judgement, Result, judge_sweep
@@ -34,6 +34,7 @@ from halp_probe.probes.sweep import Sweep, sweep
 from halp_probe.probes.transfer import MOST_GROUPS, Transfer, transfer
 from halp_probe.probes.unknown_rows import unknown_rows
 from halp_probe.progress import ProgressChoice, display
+from halp_probe.shards.reader import Shards
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,6 +176,7 @@ def study(
     """
     began = time.monotonic()
     labels = labels_by_id(labels)
+    recorded = recorded_rivals(shards) if isinstance(shards, Shards) else {}
     if features:
         shards = ExtendedShards(shards, features)
     chosen = None if design.representations is None else (*design.representations, *(features or ()))
@@ -188,7 +190,12 @@ def study(
         join_near_duplicates=design.join_near_duplicates,
     )
     own = own_baselines(baselines or {}, shards.question_ids)
-    rows = replace(rows, own_baselines={name: values[rows.index] for name, values in own.items()})
+    rivals = {name: values for name, values in recorded.items() if name not in own}
+    rows = replace(
+        rows,
+        rivals={name: values[rows.index] for name, values in rivals.items()},
+        own_baselines={name: values[rows.index] for name, values in own.items()},
+    )
     folds, fit = folds_for(rows, design), fitter_for(rows.image_codes, design)
     unknown = unknown_rows(shards, rows, folds)
     with display(progress) as report:
