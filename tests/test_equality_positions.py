@@ -14,6 +14,7 @@ from halp_probe.engine.engine import Engine
 from halp_probe.engine.images import LoadedImage
 from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.errors import InputError
+from halp_probe.models.families.defaults import RECURRENT
 from halp_probe.models.loading import LoadedModel
 from halp_probe.records import POSITIONS, Captured, CaptureSpec, Sample
 
@@ -73,6 +74,13 @@ def capture(
     return Engine(family.loaded, wanted, share_prefix=share_prefix, padding_side=padding_side).run(family.prompts)
 
 
+def assert_near(family: Family, vector: np.ndarray, reference: np.ndarray) -> None:
+    """As `assert_close`, but for recurrent layers: padding moves the bounds of their chunks, and so the rounding."""
+    if family.loaded.checkpoint.family.unshared != RECURRENT:
+        assert_close(vector, reference)
+    assert np.abs(vector - reference).max() <= 1e-4 * np.abs(reference).max()
+
+
 def squeezed(text: str) -> str:
     return "".join(unicodedata.normalize("NFC", text).split())
 
@@ -102,11 +110,22 @@ def test_further_positions_equal_the_reference(family: Family, share_prefix: boo
         at = question_end(family, prompt)
         assert (row.question_end_index, row.question_end_id) == (at, prompt.input_ids[at])
         for layer in LAYERS:
-            assert_close(row.question_end[layer], reference.state(layer, at))
-            assert_close(row.vision_token[layer], reference.state(layer, reference.vision_index))
-            assert_close(row.query_token[layer], reference.state(layer, reference.query_index))
+            assert_near(family, row.question_end[layer], reference.state(layer, at))
+            assert_near(family, row.vision_token[layer], reference.state(layer, reference.vision_index))
+            assert_near(family, row.query_token[layer], reference.state(layer, reference.query_index))
             if not row_of_family.cross_attention:
-                assert_close(row.image_mean[layer], reference.image_mean(layer))
+                assert_near(family, row.image_mean[layer], reference.image_mean(layer))
+
+
+def test_further_positions_of_a_recurrent_family_alone_equal_the_reference(family: Family) -> None:
+    if family.loaded.checkpoint.family.unshared != RECURRENT:
+        pytest.skip("batches of this family are held to the same bound")
+    engine = Engine(family.loaded, CaptureSpec(LAYERS, 0, positions=tuple(POSITIONS)))
+    for prompt in family.prompts:
+        (row,), reference = engine.run([prompt]), reference_of(family, prompt)
+        for layer in LAYERS:
+            assert_close(row.question_end[layer], reference.state(layer, question_end(family, prompt)))
+            assert_close(row.image_mean[layer], reference.image_mean(layer))
 
 
 def test_further_positions_change_nothing_of_the_usual_ones(family: Family, share_prefix: bool) -> None:

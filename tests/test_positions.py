@@ -27,6 +27,8 @@ from halp_probe.records import POSITIONS
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.validation import problems
 
+pytestmark = pytest.mark.slow
+
 ALL = ",".join(POSITIONS)
 
 
