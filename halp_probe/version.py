@@ -1,3 +1,3 @@
 """Version of the package, which its metadata take from here."""
 
-__version__ = "0.8.0"
+__version__ = "0.9.0"
