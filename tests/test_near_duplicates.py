@@ -12,7 +12,9 @@ from probes_fake import FakeShards, labels_of, planted
 
 import halp_probe
 from halp_probe.near_duplicates import BITS, MOST_DIFFERENT, difference_hash, near_pairs
-from halp_probe.probes.study import Design, study
+from halp_probe.probes.design import Design
+from halp_probe.probes.errors import ProbeError
+from halp_probe.probes.study import study
 from halp_probe.shapes.dataset import write_dataset
 
 
@@ -134,3 +136,29 @@ def test_an_extraction_stores_the_hash_of_each_picture(tmp_path: Path):
         assert stored[path.name] == difference_hash(Image.open(path).convert("RGB"))
     assert len(set(done.shards.text("image_sha256"))) == 4
     assert distance(stored["again.webp"], stored[images[0].name]) <= MOST_DIFFERENT
+
+
+def test_rows_of_one_template_stay_on_one_side_of_the_split():
+    """The label is the template's, and so are the vectors: it is found until the split is by template."""
+    rng = np.random.default_rng(0)
+    shards, _ = planted(800, auroc=0.5, width=60, per_image=1)
+    template = rng.integers(0, 100, 800)
+    name = next(iter(shards.arrays))
+    shards.arrays[name] = (rng.standard_normal((100, 60))[template] + 0.1 * rng.standard_normal((800, 60))).astype("f4")
+    shards.texts["template"] = [f"template {k}" for k in template]
+    y = rng.integers(0, 2, 100)[template]
+    apart = study(shards, labels_of(shards, y), Design(bootstrap=100, fusion=()))
+    assert apart.judgement.headline.auroc.value > 0.75
+    found = study(shards, labels_of(shards, y), Design(bootstrap=100, fusion=(), group_by="template"))
+    assert found.judgement.headline.auroc.low < 0.5 < found.judgement.headline.auroc.high
+    folds = [set(found.folds.fold[template == k]) for k in range(100)]
+    assert all(len(each) == 1 for each in folds) and any("units of the split" in note for note in found.rows.notes)
+
+
+def test_a_column_to_group_by_must_be_there_and_filled():
+    shards, y = planted(60, auroc=0.8)
+    with pytest.raises(ProbeError, match="`group_by`: 'day' is not an extra column"):
+        study(shards, labels_of(shards, y), Design(bootstrap=20, group_by="day"))
+    shards.texts["day"] = ["monday"] * 59 + [""]
+    with pytest.raises(ProbeError, match="1 rows have no day"):
+        study(shards, labels_of(shards, y), Design(bootstrap=20, group_by="day"))

@@ -17,8 +17,9 @@ from halp_probe.engine.images import ImageError, LoadedImage, content_sha256, im
 from halp_probe.errors import InputError
 from halp_probe.probes.card import check_same_states
 from halp_probe.probes.errors import ProbeError
-from halp_probe.probes.features import LOGPROB, image_names
+from halp_probe.probes.features import LOGPROB
 from halp_probe.probes.files import SavedProbe, image_keys
+from halp_probe.probes.split_units import image_names
 from halp_probe.shards.columns import IMAGES, image_files
 from halp_probe.shards.failures import read_failures
 from halp_probe.shards.names import layer_of

@@ -54,6 +54,7 @@ def add_design_arguments(parser: argparse.ArgumentParser) -> None:
     add("--strengths", nargs="+", type=positive_number, metavar="C", help="of linear and ridge (1e-4 1e-3 0.01 0.1 1)")
     add("--balanced", action="store_const", const=BALANCED, dest="class_weight", help="labels weigh alike (linear)")
     add("--representations", nargs="+", metavar="NAME", help="e.g. query_token_representation/layer_7 (all)")
+    add("--group-by", metavar="COLUMN", help="keep rows with one value on one side of the split: a template, a video")
     add("--join-near-duplicates", action="store_true", help="count a picture in two encodings or sizes as one image")
     add("--stability", action="store_true", help="learning curve, other folds, each group left out: twice the time")
     ways = ", ".join(FUSIONS)
@@ -136,6 +137,7 @@ def _design(args: argparse.Namespace) -> Design:
         group_columns=tuple(args.group_columns),
         folds=args.folds if isinstance(args.folds, int) else 5,
         fold_column=args.folds if isinstance(args.folds, str) else None,
+        group_by=args.group_by,
         join_near_duplicates=args.join_near_duplicates,
         stability=args.stability,
         fusion=FUSIONS if args.fusion is None else tuple(args.fusion),

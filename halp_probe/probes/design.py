@@ -34,6 +34,8 @@ class Design:
         Outer test folds, at least 3; not with `fold_column`.
     fold_column
         Column of the table that says which fold tests each row, such as `fold` of a benchmark; None: by image.
+    group_by
+        Column whose equal values stay on one side of the split too, as rows of one image do: a template, a day, a video.
     join_near_duplicates
         Whether pictures that are nearly the same, such as one in two encodings, count as one image.
     fusion
@@ -69,6 +71,7 @@ class Design:
     group_columns: tuple[str, ...] = ()
     folds: int = 5
     fold_column: str | None = None
+    group_by: str | None = None
     join_near_duplicates: bool = False
     fusion: tuple[str, ...] = FUSIONS
     stability: bool = False

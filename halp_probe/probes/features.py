@@ -11,21 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from halp_probe.catalog.benchmark import DATASET
 from halp_probe.catalog.folds import split_hash
-from halp_probe.near_duplicates import MOST_PICTURES, near_pairs
 from halp_probe.probes.errors import ProbeError
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.judging.rows import Rows
-from halp_probe.shards.columns import CORE_TEXTS, DIFFERENCE_HASH, FURTHER_OWN_TEXTS, IMAGES, image_files
+from halp_probe.probes.split_units import Likeness, further_columns, split_units
 
 ENTROPY, LOGPROB = "first_token_entropy", "first_token_logprob"
 ANSWER_LOGPROB, ANSWER_TOKENS = "answer_logprob", "answer_tokens"
 TRUTH = "ground_truth_answer"
-BOUNDARY = "token_index/vision"  # -1 where a prompt shows no image
 UNKNOWN = "label unknown"  # why a row of the labels file is left out that has no label there
 MOST_VALUES = 50  # of a group column
 _NUMBERS = (ENTROPY, LOGPROB, ANSWER_LOGPROB, ANSWER_TOKENS)
@@ -82,15 +78,6 @@ class FixedFolds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Likeness:
-    """Pairs of images that are nearly the same picture, such as one in two encodings."""
-
-    pairs: tuple[tuple[str, str], ...] = ()  # names of two images
-    joined: bool = False  # each pair counts as one image, so never on both sides of a split
-    unknown: str = ""  # why it is not known which images are alike
-
-
-@dataclass(frozen=True, kw_only=True)
 class LabelledRows:
     """Rows that every representation, baseline and fold uses alike; nothing here is larger than a column."""
 
@@ -108,7 +95,8 @@ class LabelledRows:
     truths: tuple[str, ...] | None = None  # N ground truths; None where the shards have none
     datasets: tuple[str, ...] = ()  # names in the column `dataset`, of benchmarks that are known by name
     fixed: FixedFolds | None = None  # None: folds are made by image
-    likeness: Likeness = field(default_factory=lambda: Likeness())
+    likeness: Likeness = field(default_factory=Likeness)
+    group_by: str | None = None  # column whose equal values are in one unit of the split, as rows of one image are
     rivals: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> [N] float64, higher = riskier
     own_baselines: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> [N] float64
 
@@ -134,6 +122,7 @@ def join(
     fold_column: str | None = None,
     *,
     join_near_duplicates: bool = False,
+    group_by: str | None = None,
 ) -> LabelledRows:
     """Select the rows with a label of 0 or 1 and with a vector in every one of the representations.
 
@@ -149,26 +138,24 @@ def join(
     notes += _summary(left_out)
     y = np.array([labels[shards.question_ids[row]] for row in index], dtype=np.int64)  # [N]
     _need_both_classes(y, left_out)
-    images, identified_by, image_note = image_names(shards, index)
-    likeness = near_images(shards, index, images, join=join_near_duplicates)
-    if likeness.joined:
-        images = join_images(images, likeness.pairs)
+    units = split_units(shards, index, join_near_duplicates=join_near_duplicates, group_by=group_by)
     return LabelledRows(
         index=index,
         question_ids=tuple(shards.question_ids[row] for row in index),
         y=y,
-        images=images,
-        images_identified_by=identified_by,
+        images=units.names,
+        images_identified_by=units.identified_by,
         questions=_pick(shards.text("question"), index) if shards.has("question") else None,
         numbers={name: shards.numbers(name)[index].astype(np.float64) for name in _NUMBERS if shards.has(name)},
         groups={name: _pick(shards.text(name), index) for name in group_columns},
         truths=_pick(shards.text(TRUTH), index) if shards.has(TRUTH) else None,
         datasets=tuple(sorted(set(_pick(shards.text(DATASET), index)))) if shards.has(DATASET) else (),
         fixed=None if fold_column is None else _fixed(shards, fold_column, index),
-        likeness=likeness,
+        likeness=units.likeness,
+        group_by=group_by,
         representations=tuple(representations),
         left_out=left_out,
-        notes=(*notes, image_note),
+        notes=(*notes, *units.notes),
     )
 
 
@@ -258,11 +245,6 @@ def _need_both_classes(y: np.ndarray, left_out: Sequence[LeftOut]) -> None:
         )
 
 
-def further_columns(shards: ShardSource) -> list[str]:
-    """Return the names of the text columns that come from the table beside question, image and answer."""
-    return [name for name in shards.text_columns if name not in (*CORE_TEXTS, *FURTHER_OWN_TEXTS)]
-
-
 def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
     """Refuse a lookup of the answer or of the image, which would not show what kind of question it is."""
     further = further_columns(shards)
@@ -275,75 +257,6 @@ def _check_groups(shards: ShardSource, group_columns: Sequence[str]) -> None:
             raise ProbeError(
                 f"`group_columns`: {name!r} has {count} different values; name a column of at most {MOST_VALUES} groups"
             )
-
-
-def image_names(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...], str, str]:
-    """Return a name for each row's image, what these names are, and a note that says so."""
-    hashes = _pick(shards.text("image_sha256"), index) if shards.has("image_sha256") else ()
-    if hashes and shards.has(BOUNDARY) and (shards.numbers(BOUNDARY)[index] == -1).all():
-        note = f"no prompt shows an image: {len(set(hashes))} images are here what image_id names"
-        return hashes, "image_sha256", note
-    if hashes and all(hashes) and shards.has(IMAGES):
-        joined = _connect(hashes, _pick(shards.text(IMAGES), index))
-        note = f"{len(set(joined))} sets of images: prompts that show one image, also among others, are in one set"
-        return joined, "image_sha256", note
-    if hashes and all(hashes):
-        return (
-            hashes,
-            "image_sha256",
-            f"{len(set(hashes))} images, told apart by the content of their files (image_sha256)",
-        )
-    if not shards.has("image_id"):
-        raise ProbeError("the shards have neither image_sha256 nor image_id, so no split by image; extract them again")
-    ids = _pick(shards.text("image_id"), index)
-    if not all(ids):
-        row = ids.index("")
-        raise ProbeError(f"sample {shards.question_ids[index[row]]!r} has no image_id, so it cannot be split by image")
-    why = "some rows lack image_sha256" if hashes else "the shards have no image_sha256"
-    note = f"{len(set(ids))} images, told apart by image_id ({why}): copies of a file under two ids count as two"
-    return ids, "image_id", note
-
-
-def near_images(shards: ShardSource, index: np.ndarray, images: Sequence[str], *, join: bool) -> Likeness:
-    """Find the pairs among the rows' images, as `image_names` names them, that are nearly the same picture."""
-    hashes = _pick(shards.text(DIFFERENCE_HASH), index) if shards.has(DIFFERENCE_HASH) else ()
-    if not any(hashes):
-        return Likeness(unknown="the shards have no image_difference_hash")
-    owners: dict[str, str] = {}  # the first image of each different hash; images with equal hashes are alike
-    pairs: dict[tuple[str, str], None] = {}
-    for image, each in zip(images, hashes, strict=True):
-        for one in each.split():
-            if (owner := owners.setdefault(one, image)) != image:
-                pairs[owner, image] = None
-    if len(owners) > MOST_PICTURES:
-        return Likeness(unknown=f"{len(owners)} images are too many to compare each with each")
-    names = list(owners.values())
-    pairs |= dict.fromkeys((names[a], names[b]) for a, b in near_pairs(list(owners)) if names[a] != names[b])
-    return Likeness(pairs=tuple(pairs), joined=join)
-
-
-def join_images(images: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Return for each row the first image that its own is connected with by pairs of alike images."""
-    place = {image: k for k, image in enumerate(dict.fromkeys(images))}
-    edges = [(place[one], place[other]) for one, other in pairs]
-    at, to = zip(*edges, strict=True) if edges else ((), ())
-    graph = coo_array((np.ones(len(edges)), (at, to)), (len(place), len(place)))
-    component = connected_components(graph, directed=False)[1]
-    first: dict[int, str] = {}
-    named = {image: first.setdefault(component[k], image) for image, k in place.items()}
-    return tuple(named[image] for image in images)
-
-
-def _connect(hashes: Sequence[str], images: Sequence[str]) -> tuple[str, ...]:
-    """Return for each row the first content that it is connected with: by content, or by any shared file."""
-    rows = [[content, *image_files(files)] for content, files in zip(hashes, images, strict=True)]
-    things = {thing: len(rows) + k for k, thing in enumerate(dict.fromkeys(thing for row in rows for thing in row))}
-    edges = [(k, things[thing]) for k, row in enumerate(rows) for thing in row]
-    at, to = zip(*edges, strict=True)
-    size = len(rows) + len(things)
-    components = connected_components(coo_array((np.ones(len(edges)), (at, to)), (size, size)), directed=False)[1]
-    first: dict[int, str] = {}
-    return tuple(first.setdefault(components[k], content) for k, content in enumerate(hashes))
 
 
 def _pick(values: Sequence[str], index: np.ndarray) -> tuple[str, ...]:

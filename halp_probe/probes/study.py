@@ -188,6 +188,7 @@ def study(
         design.group_columns,
         design.fold_column,
         join_near_duplicates=design.join_near_duplicates,
+        group_by=design.group_by,
     )
     own = own_baselines(baselines or {}, shards.question_ids)
     rivals = {name: values for name, values in recorded.items() if name not in own}

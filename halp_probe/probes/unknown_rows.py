@@ -11,10 +11,11 @@ from itertools import count
 
 import numpy as np
 
-from halp_probe.probes.features import UNKNOWN, LabelledRows, ShardSource, image_names, join_images, near_images
+from halp_probe.probes.features import UNKNOWN, LabelledRows, ShardSource
 from halp_probe.probes.fitting.kinds import FittedCandidates
 from halp_probe.probes.fitting.splits import Folds
 from halp_probe.probes.nested import CrossFit, SelectedProbe
+from halp_probe.probes.split_units import split_units
 from halp_probe.probes.training_sets import TrainingSets
 
 
@@ -38,9 +39,7 @@ def unknown_rows(shards: ShardSource, rows: LabelledRows, folds: Folds) -> Unkno
     named = [k for k, each in enumerate(shards.question_ids) if each in unknown and ids[k]]
     index = np.array(named, dtype=np.intp)
     everything = np.concatenate([rows.index, index])
-    images = image_names(shards, everything)[0]
-    if rows.likeness.joined:
-        images = join_images(images, near_images(shards, everything, images, join=True).pairs)
+    images = split_units(shards, everything, join_near_duplicates=rows.likeness.joined, group_by=rows.group_by).names
     fold = _folds(images[: len(rows.y)], folds, images[len(rows.y) :])
     usable = fold >= 0
     codes = np.unique(np.asarray(images), return_inverse=True)[1]
