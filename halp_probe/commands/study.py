@@ -26,6 +26,7 @@ from halp_probe.tasks.task import TaskInput
 from halp_probe.version import __version__
 
 RECORD, SHARDS, LABELS, REPORT, LEADERBOARD = "study.json", "shards", "labels.csv", "report", "leaderboard.csv"
+COMPARISON = "comparison.csv"
 _EXTRACT, _LABEL, _TRAIN = "extract", "label", "train"
 _FASTER = ("output_dir", "source", "checkpoint_interval", "batch_tokens", "workers")  # options that change no state
 _MOST_GROUPS = 50
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--output-dir", type=Path, required=True, metavar="DIR", help="for shards/, labels.csv, report/, study.json")
     extract.add_capture_arguments(parser, {PLAIN: vqa.USUAL.max_new_tokens})
+    add("--compare", nargs="+", type=Path, metavar="DIR", help="compare finished studies of the same questions, paired")
     add("--retry-failed", action="store_true", help="extract again what failed, although nothing has changed")
     add("--rule", choices=RULES, help="how answers are judged (the benchmark's own rule, or auto)")
     train_probes.add_design_arguments(parser)
@@ -46,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the steps that are not done; the exit status is that of the first step that ends early, or 0."""
+    if args.compare is not None:
+        return _compare(args)
     with lock_folder(args.output_dir):
         plan = _plan(args)
         steps = Steps(args.output_dir / RECORD)
@@ -54,6 +58,29 @@ def run(args: argparse.Namespace) -> int:
         _label(args, plan, steps)
         _train(args, plan, steps)
         _leaderboard(args, plan)
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    """Print and write the paired differences of finished studies."""
+    from halp_probe.bootstrap import Draws
+    from halp_probe.probes.compared import compare_studies, read_study, write_comparison
+
+    if len(set(args.compare)) < 2:
+        raise InputError("--compare takes the folders of two or more studies")
+    studies = [read_study(folder, str(folder)) for folder in dict.fromkeys(args.compare)]
+    found = compare_studies(studies, Draws(count=args.bootstrap, seed=args.seed))
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    write_comparison(args.output_dir / COMPARISON, found)
+    for each in found:
+        what = "AUROC of the selected probe" if each.measure == "auroc" else "share of wrong answers"
+        difference = each.difference
+        print(
+            f"{each.b} − {each.a}, {what}: {each.value_b:.3f} − {each.value_a:.3f} = {difference.value:+.3f} "
+            f"({difference.low:+.3f} to {difference.high:+.3f}), p = {each.p_value:.2g}; "
+            f"{each.questions} questions on {each.images} images"
+        )
+    print(f"{args.output_dir / COMPARISON} holds {len(found)} differences")
     return 0
 
 

@@ -35,7 +35,7 @@ class Design:
     fold_column
         Column of the table that says which fold tests each row, such as `fold` of a benchmark; None: by image.
     group_by
-        Column whose equal values stay on one side of the split too, as rows of one image do: a template, a day, a video.
+        Column whose equal values stay on one side of the split too, as rows of one image do: a template, a day.
     join_near_duplicates
         Whether pictures that are nearly the same, such as one in two encodings, count as one image.
     fusion
