@@ -29,6 +29,7 @@ class AddedScores:
 
     stacks: Mapping[str, CrossFit]  # `all_baselines`, `all_baselines_and_probe`, …
     names: Mapping[str, tuple[str, ...]]  # of the baselines in each stack
+    joined: Mapping[str, int]  # folds in which the inner folds took the probe into each stack
     selected: CrossFit | None  # the early baseline chosen for each fold by its training rows; None without baselines
     chosen: tuple[str, ...]  # [K] its name in each fold; "" where none could be chosen
 
@@ -54,17 +55,20 @@ def added_scores(
         if members not in kinds.values():
             kinds[name] = members
     probe = ScoreColumn.of_fit(choose(fits, y, folds))
-    stacks = {}
+    stacks, joined = {}, {}
     for name, members in kinds.items():
         if members:
             columns = [_column(baseline, folds) for baseline in members]
             without, with_probe = stack(columns, y, folds)[0], stack([*columns, probe], y, folds)[0]
-            stacks[name], stacks[name + AND_PROBE] = without, choose({"with": with_probe, "without": without}, y, folds)
+            better = choose({"with": with_probe, "without": without}, y, folds)
+            stacks[name], stacks[name + AND_PROBE] = without, better
+            joined[name] = int((better.candidate == 0).sum())
     selectable = {baseline.name: baseline.fit or _as_fit(baseline, y, folds) for baseline in early or known}
     selected = choose(selectable, y, folds) if selectable else None
     names = list(selectable)
     return AddedScores(
         stacks=stacks,
+        joined=joined,
         names={name: tuple(each.name for each in members) for name, members in kinds.items()},
         selected=selected,
         chosen=() if selected is None else tuple(names[c] if c >= 0 else "" for c in selected.candidate),

@@ -110,7 +110,8 @@ def _layers(judgement: Judgement, layers: LayerMap) -> Iterator[Finding]:
     best, rivals = judgement.result(layers.best), layers.rivals
     above = f"{len(layers.above_chance)} of {count} representations are shown to be above .5"
     names = [judgement.result(name).title for name in rivals]
-    beaten = "than each of the others" if not rivals else f"than the others but {len(rivals)} ({listed(names)})"
+    beaten = f"than {count - 1 - len(rivals)} of the other {count - 1}, but not than {listed(names)}"
+    beaten = beaten if rivals else "than each of the others"
     shown = f"is shown to be better {beaten}" if len(rivals) < count - 1 else "is not shown to be better than any other"
     yield Finding(NOTE, f"With all representations judged at once, {above}; {best.title}, the highest, {shown}.")
 

@@ -17,8 +17,8 @@ from halp_probe.probes.features import LabelledRows
 from halp_probe.probes.judging.measures import MEASURES
 from halp_probe.probes.label_noise import LabelNoise
 from halp_probe.probes.layer_map import LayerMap
-from halp_probe.probes.remarks import NOTE, Finding
-from halp_probe.probes.results import SELECTED, Judgement, Result
+from halp_probe.probes.remarks import NOTE, Finding, with_interval
+from halp_probe.probes.results import SELECTED, Added, Judgement, Result
 from halp_probe.probes.study import Study
 
 _WIDTH = 110  # characters of a line of remarks
@@ -126,16 +126,19 @@ def _remarks(judgement: Judgement, findings: Sequence[Finding]) -> list[str]:
             "selected probe: its representation and its penalty are chosen anew for each test fold, by the other folds "
             "alone; this is the number to quote."
         )
-    for added in judgement.added:
-        without, with_probe = _cells(added.without)[0], _cells(added.with_probe)[0]
-        gain, bounds = _cells(added.gain)
-        remarks.append(
-            f"the probe {added.verdict} to {added.title}: {without} for a stack of them, {with_probe} with the probe, "
-            f"{gain} ({bounds}), p = {added.p_value:.2g}.".replace(": +0", ": 0").replace(", +0", ", 0", 1)
-        )
+    remarks += [_added(added) for added in judgement.added]
     remarks += [f"{_named(r)}: {r.note}" for r in judgement.results if r.note and not np.isfinite(r.auroc.value)]
     remarks += [f"{finding.level}: {finding.text}" for finding in findings if finding.level != NOTE]
     return [textwrap.fill(remark, _WIDTH, break_on_hyphens=False) for remark in remarks]
+
+
+def _added(added: Added) -> str:
+    """Say what the probe adds to a stack of baselines."""
+    numbers = f"{added.without.value:.3f} for a stack of them, {added.with_probe.value:.3f} with the probe"
+    if not added.joined:
+        return f"the probe {added.verdict} to {added.title}: {numbers}, which the inner folds took in no fold."
+    chance = "p < 0.001" if added.p_value < 0.001 else f"p = {added.p_value:.2g}"
+    return f"the probe {added.verdict} to {added.title}: {numbers}, a gain of {with_interval(added.gain)}, {chance}."
 
 
 def _named(result: Result) -> str:

@@ -81,6 +81,7 @@ class Added:
 
     stack: str  # all_baselines, early_baselines or baselines_without_states
     baselines: tuple[str, ...]
+    joined: int  # folds whose inner folds took the probe into the stack
     without: Estimate
     with_probe: Estimate
     gain: Estimate  # paired
@@ -231,6 +232,7 @@ def _added(scores: AddedScores, judged: Mapping[str, MeasuredScore]) -> Iterator
         yield Added(
             stack=name,
             baselines=members,
+            joined=scores.joined[name],
             without=without.estimate,
             with_probe=with_probe.estimate,
             gain=with_probe.minus(without),

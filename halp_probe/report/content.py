@@ -181,6 +181,7 @@ def _added(added: Added) -> dict[str, Any]:
     return {
         **{name: getattr(added, name) for name in ("stack", "title", "verdict")},
         "baselines": list(added.baselines),
+        "joined": added.joined,
         **{name: estimate(getattr(added, name)) for name in ("without", "with_probe", "gain")},
         "p_value": _number(added.p_value),
     }

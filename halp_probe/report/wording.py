@@ -9,6 +9,7 @@ from typing import Any
 
 from halp_probe.report.colours import CHANCE
 
+_MOST_NAMED = 4
 _MINUS = "\N{MINUS SIGN}"
 _THIN = "\N{NARROW NO-BREAK SPACE}"
 
@@ -92,6 +93,8 @@ def added(found: Mapping[str, Any]) -> str:
         return ""
     p = found["p_value"]
     chance = "" if not is_known(p) else " (p < .001)" if p < 0.001 else f" (p = {p:.2g})"
+    if found["joined"] == 0:
+        return "In no fold did the training folds favour the probe: it adds nothing to them."
     if gain["low"] > 0:
         return f"The probe adds something that none of them has{chance}."
     if gain["high"] < 0:
@@ -124,7 +127,9 @@ def rivals(layers: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> s
         return f"The highest, {best}, is shown to be better than each other one."
     if len(names) == len(titles) - 1:
         return f"The highest, {best}, is not shown to be better than any other one."
-    return f"The highest, {best}, is shown to be better than the others but {', '.join(names)}."
+    beaten, others = len(titles) - 1 - len(names), len(titles) - 1
+    few = ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
+    return f"The highest, {best}, is shown to be better than {beaten} of the other {others}, but not than {few}."
 
 
 class Footnotes:
