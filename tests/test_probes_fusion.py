@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from halp_probe.probes.fitting.kinds import linear
 from halp_probe.probes.fitting.splits import Folds, outer_folds
 from halp_probe.probes.fusion.components import fit_components
 from halp_probe.probes.fusion.differences import differences
-from halp_probe.probes.fusion.fusing import Fusing, fuse
+from halp_probe.probes.fusion.fusing import Fusing, choose, fuse
 from halp_probe.probes.fusion.stacking import STACK_STRENGTHS, ScoreColumn, stack
 from halp_probe.probes.names import FUSIONS
 from halp_probe.probes.nested import CrossFit, cross_fit
@@ -183,6 +184,30 @@ def test_a_fold_without_scores_has_none_in_a_stack_either(data):
     found, _ = stack(columns, y, fusing.folds)
     assert np.isnan(found.score[fusing.folds.fold == 2]).all() and found.candidate[2] == -1
     assert np.isfinite(found.score[fusing.folds.fold != 2]).all()
+
+
+def test_a_stack_of_numbers_alone_is_not_fitted_on_its_test_fold(data):
+    """Numbers have a value in the test fold too, which a fitted score does not: there the rows must still be left out."""
+    fusing, _, y = data
+    numbers = [ScoreColumn.of_number(values, FOLDS) for values in fusing.rows.numbers.values()]
+    test = fusing.folds.fold == 1
+    found, turned = (stack(numbers, labels, fusing.folds)[0] for labels in (y, np.where(test, 1 - y, y)))
+    np.testing.assert_allclose(turned.models[1], found.models[1], atol=1e-6)
+    assert np.abs(turned.models[2] - found.models[2]).max() > 0.01
+
+
+def test_each_fold_takes_what_its_inner_folds_favour(data):
+    """The fit that is best over all folds is not the one that each fold chooses."""
+    fusing, _, y = data
+    one, other = (fusing.fits[name] for name in (NAMES[1], NAMES[3]))
+    one = replace(one, inner_auroc=np.array([0.9, 0.2, 0.9, np.nan]), final_auroc=0.5)
+    other = replace(other, inner_auroc=np.array([0.8, 0.3, 0.8, np.nan]), final_auroc=0.7)
+    found = choose({"one": one, "other": other}, y, fusing.folds)
+    assert found.candidate.tolist() == [0, 1, 0, -1] and found.final is other.final
+    for k, fit in enumerate((one, other, one)):
+        np.testing.assert_array_equal(found.models[k], fit.models[k])
+        np.testing.assert_array_equal(found.score[fusing.folds.fold == k], fit.score[fusing.folds.fold == k])
+    assert np.isnan(found.score[fusing.folds.fold == 3]).all()
 
 
 @pytest.fixture(scope="module")
