@@ -187,7 +187,7 @@ def test_a_fold_without_scores_has_none_in_a_stack_either(data):
 
 
 def test_a_stack_of_numbers_alone_is_not_fitted_on_its_test_fold(data):
-    """Numbers have a value in the test fold too, which a fitted score does not: there the rows must still be left out."""
+    """Numbers have a value in the test fold too, which a fitted score does not: its rows must still be left out."""
     fusing, _, y = data
     numbers = [ScoreColumn.of_number(values, FOLDS) for values in fusing.rows.numbers.values()]
     test = fusing.folds.fold == 1
