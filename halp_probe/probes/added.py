@@ -5,7 +5,6 @@ Legend: N rows, K folds.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,12 +30,6 @@ class AddedScores:
     names: Mapping[str, tuple[str, ...]]  # of the baselines in each stack
     joined: Mapping[str, int]  # folds in which the inner folds took the probe into each stack
     selected: CrossFit | None  # the early baseline chosen for each fold by its training rows; None without baselines
-    chosen: tuple[str, ...]  # [K] its name in each fold; "" where none could be chosen
-
-    @property
-    def counts(self) -> Counter[str]:
-        """Number of folds in which each baseline was chosen."""
-        return Counter(name for name in self.chosen if name)
 
 
 def added_scores(
@@ -60,18 +53,16 @@ def added_scores(
         if members:
             columns = [_column(baseline, folds) for baseline in members]
             without, with_probe = stack(columns, y, folds)[0], stack([*columns, probe], y, folds)[0]
-            better = choose({"with": with_probe, "without": without}, y, folds)
+            better = choose({"with the probe": with_probe, "without it": without}, y, folds)
             stacks[name], stacks[name + AND_PROBE] = without, better
             joined[name] = int((better.candidate == 0).sum())
     selectable = {baseline.name: baseline.fit or _as_fit(baseline, y, folds) for baseline in early or known}
     selected = choose(selectable, y, folds) if selectable else None
-    names = list(selectable)
     return AddedScores(
         stacks=stacks,
         joined=joined,
         names={name: tuple(each.name for each in members) for name, members in kinds.items()},
         selected=selected,
-        chosen=() if selected is None else tuple(names[c] if c >= 0 else "" for c in selected.candidate),
     )
 
 

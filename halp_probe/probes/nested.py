@@ -34,11 +34,19 @@ class CrossFit:
     final: Any  # the probe fitted on all rows, with the candidate that is best over all folds
     final_auroc: float  # of that candidate, mean over the folds; nan when none judges
     final_score: np.ndarray  # [N] out-of-fold log-odds with that candidate, on the scale of `final`; nan as in `score`
+    names: tuple[str, ...] = ()  # S: of the candidates, where they are no numbers
 
     @property
     def chosen(self) -> tuple[float, ...]:
-        """Candidate of each fold that was fitted; empty when there was nothing to choose."""
-        return tuple(self.candidates[c] for c in self.candidate if c >= 0) if len(self.candidates) > 1 else ()
+        """Candidate of each fold that was fitted; empty when there was nothing to choose, or when they have names."""
+        if self.names or len(self.candidates) < 2:
+            return ()
+        return tuple(self.candidates[c] for c in self.candidate if c >= 0)
+
+    @property
+    def chosen_names(self) -> Counter[str]:
+        """Number of folds that chose each candidate which has a name."""
+        return Counter(self.names[c] for c in self.candidate if c >= 0 and self.names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from halp_probe.probes.judging.intervals import MOST_SPREAD
 from halp_probe.probes.judging.measures import MEASURES
 from halp_probe.probes.judging.metrics import MeasuredScore, judge, judge_measures
 from halp_probe.probes.judging.rows import Rows
-from halp_probe.probes.nested import spread
+from halp_probe.probes.nested import CrossFit, spread
 from halp_probe.probes.sweep import Sweep
 from halp_probe.shards.names import is_representation, layer_of
 
@@ -160,54 +160,17 @@ class Judgement:
 
 def judge_sweep(sweep: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) -> Judgement:
     """Judge everything by AUROC and its companions, with intervals on the same bootstrap draws."""
-    scores = {SELECTED: sweep.selected.score} if sweep.selected else {}
-    scores |= {name: fit.score for name, fit in sweep.fits.items()}
-    scores |= {name: fit.score for name, fit in sweep.further.items()}
-    scores |= {baseline.name: baseline.score for baseline in sweep.baselines}
-    models = {SELECTED: sweep.selected.models} if sweep.selected else {}
-    models |= {name: fit.models for name, fit in (sweep.fits | sweep.further).items()}
-    models |= {baseline.name: baseline.models for baseline in sweep.baselines if baseline.models is not None}
+    scores, models = _scores_and_models(sweep)
     spreads = {name: spread(each, rows.y) for name, each in models.items()}
     tested, here = rows.take_tested(folds), folds.tested
     judged = judge_measures(_OF_SCORES, {name: score[here] for name, score in scores.items()}, tested, draws, spreads)
     if sweep.selected:
         judged |= judge_measures(_OF_RISKS, {SELECTED: sweep.selected.risk[here]}, tested, draws, spreads)
-    reasons = list(folds.unjudged.values())
-
-    def result(name: str, kind: str, notes: Sequence[str], **about: Any) -> Result:
-        found = {measure: each[name].estimate for measure, each in judged.items() if name in each}
-        return Result(
-            name=name,
-            kind=kind,
-            auroc=found.pop("auroc"),
-            measures=found,
-            spread=spreads.get(name, 1.0),
-            note="; ".join(filter(None, notes)),
-            **about,
-        )
-
-    counts = sweep.selected.counts if sweep.selected else None
-    results = [result(SELECTED, "selected", reasons)] if sweep.selected else []
-    for name, fit in sweep.fits.items():
-        chosen_in = None if counts is None else counts[name]
-        results.append(result(name, "representation", reasons, selected_in=chosen_in, chosen=fit.chosen))
-    results += [result(name, "fused", reasons, chosen=fit.chosen) for name, fit in sweep.fused.items()]
-    for baseline in sweep.baselines:
-        notes = [baseline.note, *reasons]
-        results.append(result(baseline.name, "baseline", notes, is_known_afterwards=not baseline.early))
-    if sweep.added and sweep.added.selected:
-        results.insert(
-            next(k for k, each in enumerate(results) if each.kind == "baseline"),
-            result(SELECTED_BASELINE, "selected_baseline", reasons, **_chosen_baseline(sweep.added.counts, results)),
-        )
-    if sweep.added:
-        results += [
-            result(name, "baseline_stack", reasons, chosen=fit.chosen) for name, fit in sweep.added.stacks.items()
-        ]
+    made = _Results(judged=judged, spreads=spreads, reasons=tuple(folds.unjudged.values()))
     whole = judged["auroc"][sweep.leading].value
-    results += [_control(control, whole, rows.image_codes, draws) for control in sweep.controls]
+    controls = [_control(control, whole, rows.image_codes, draws) for control in sweep.controls]
     return Judgement(
-        results=tuple(results),
+        results=(*made.of_probes(sweep), *made.of_baselines(sweep), *controls),
         scores=scores,
         judged=judged,
         added=tuple(_added(sweep.added, judged["auroc"])) if sweep.added else (),
@@ -215,6 +178,67 @@ def judge_sweep(sweep: Sweep, rows: LabelledRows, folds: Folds, draws: Draws) ->
         n_positive=int(tested.y.sum()),
         n_images=len(np.unique(tested.images)),
     )
+
+
+def _scores_and_models(sweep: Sweep) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return by name the score [N] of everything that is judged, and the models [K, N] of what was fitted."""
+    fits = sweep.fits | sweep.further
+    scores = {SELECTED: sweep.selected.score} if sweep.selected else {}
+    scores |= {name: fit.score for name, fit in fits.items()}
+    scores |= {baseline.name: baseline.score for baseline in sweep.baselines}
+    models = {SELECTED: sweep.selected.models} if sweep.selected else {}
+    models |= {name: fit.models for name, fit in fits.items()}
+    models |= {baseline.name: baseline.models for baseline in sweep.baselines if baseline.models is not None}
+    return scores, models
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Results:
+    """Maker of results from what was judged; `reasons` say why folds have no AUROC."""
+
+    judged: Mapping[str, Mapping[str, MeasuredScore]]
+    spreads: Mapping[str, float]
+    reasons: tuple[str, ...]
+
+    def result(self, name: str, kind: str, note: str = "", **about: Any) -> Result:
+        found = {measure: each[name].estimate for measure, each in self.judged.items() if name in each}
+        return Result(
+            name=name,
+            kind=kind,
+            auroc=found.pop("auroc"),
+            measures=found,
+            spread=self.spreads.get(name, 1.0),
+            note="; ".join(filter(None, (note, *self.reasons))),
+            **about,
+        )
+
+    def of_probes(self, sweep: Sweep) -> Iterator[Result]:
+        """Yield the selected probe, each representation and each fused probe."""
+        if sweep.selected:
+            yield self.result(SELECTED, "selected")
+        for name, fit in sweep.fits.items():
+            chosen_in = sweep.selected.counts[name] if sweep.selected else None
+            yield self.result(name, "representation", selected_in=chosen_in, chosen=fit.chosen)
+        for name, fit in sweep.fused.items():
+            yield self.result(name, "fused", _choices(fit), chosen=fit.chosen)
+
+    def of_baselines(self, sweep: Sweep) -> Iterator[Result]:
+        """Yield the selected baseline, each baseline and each stack of baselines."""
+        baselines = [
+            self.result(baseline.name, "baseline", baseline.note, is_known_afterwards=not baseline.early)
+            for baseline in sweep.baselines
+        ]
+        if sweep.added and sweep.added.selected:
+            about = _chosen_baseline(sweep.added.selected.chosen_names, baselines)
+            yield self.result(SELECTED_BASELINE, "selected_baseline", _choices(sweep.added.selected), **about)
+        yield from baselines
+        for name, fit in sweep.added.stacks.items() if sweep.added else ():
+            yield self.result(name, "baseline_stack", _choices(fit), chosen=fit.chosen)
+
+
+def _choices(fit: CrossFit) -> str:
+    """Say how often each named candidate was chosen; "" where they are numbers."""
+    return ", ".join(f"{name} in {times} folds" for name, times in fit.chosen_names.most_common())
 
 
 def _chosen_baseline(counts: Counter[str], results: Sequence[Result]) -> dict[str, Any]:

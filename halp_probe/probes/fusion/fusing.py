@@ -137,6 +137,7 @@ def choose(fits: Mapping[str, CrossFit], y: np.ndarray, folds: Folds) -> CrossFi
         models=models,
         inner_score=inner_score,
         candidates=tuple(float(number) for number in range(len(each))),
+        names=tuple(fits),
         candidate=candidate,
         inner_auroc=np.array(chosen_auroc),
     )
