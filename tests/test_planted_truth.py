@@ -121,7 +121,7 @@ def test_a_source_that_explains_everything_is_told():
     found = studied(shards, y, group_columns=("source",))
     lookup = found.judgement.result(LOOKUP + "source").auroc.value
     assert lookup > 0.9
-    assert found.judgement.best_baseline.name == LOOKUP + "source"
+    assert found.judgement.best_baseline.title == "lookup of source"
     serious = [finding.text for finding in found.findings if finding.level == "serious"]
     assert any(text.startswith(f"A lookup of `source` reaches .{round(100 * lookup)}: above the") for text in serious)
     assert any("is worse than lookup of source" in text for text in serious)
