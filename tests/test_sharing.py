@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from halp_probe.engine.preparing import Preparer
 from halp_probe.engine.prompting import Prompt, Prompter
 from halp_probe.engine.sharing import try_sharing
 from halp_probe.models.loading import LoadedModel
-from halp_probe.records import Captured, CaptureSpec, Sample
+from halp_probe.records import USUAL_POSITIONS, Captured, CaptureSpec, Sample
 from halp_probe.shapes.dataset import write_dataset
 from halp_probe.shards.reader import open_shards
 
@@ -62,6 +63,29 @@ def test_families_share_or_say_why_not(name: str, images_dir: Path) -> None:
     assert found.shared == (found.reason == "")
     if found.shared:
         assert found.difference is not None and found.difference < 1e-5
+
+
+@pytest.mark.parametrize("wrong", ["image_mean", "question_end"])
+def test_a_further_position_that_sharing_would_change_is_not_shared(
+    wrong: str, images_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial looks at every position that the run reads, and at no others."""
+
+    class Wrong(Engine):
+        def run(self, prompts: Sequence[Prompt]) -> list[Captured]:
+            factor = 1.5 if self.share_prefix else 1.0
+            return [
+                replace(row, **{wrong: {layer: factor * state for layer, state in getattr(row, wrong).items()}})
+                for row in super().run(prompts)
+            ]
+
+    loaded = tiny_model("qwen2_5_vl")
+    preparer = Preparer(Prompter(checkpoint=loaded.checkpoint, question_end=True), images_dir)
+    further = (*USUAL_POSITIONS, wrong.replace("_", "-"))
+    assert try_sharing(loaded, LAYERS, preparer, [samples("a", *QUESTIONS)], further).shared
+    monkeypatch.setattr(sharing, "Engine", Wrong)
+    assert not try_sharing(loaded, LAYERS, preparer, [samples("a", *QUESTIONS)], further).shared
+    assert try_sharing(loaded, LAYERS, preparer, [samples("a", *QUESTIONS)]).shared
 
 
 def test_the_first_image_with_several_good_questions_is_tried(images_dir: Path) -> None:

@@ -26,7 +26,7 @@ from halp_probe.engine.prompt_errors import HOPELESS, concerns_one_prompt, descr
 from halp_probe.engine.prompting import Prompt
 from halp_probe.engine.vision import VisionError
 from halp_probe.models.loading import LoadedModel
-from halp_probe.records import Captured, CaptureSpec, Sample
+from halp_probe.records import POSITIONS, USUAL_POSITIONS, Captured, CaptureSpec, Sample
 
 _MAX_QUESTIONS = 4  # on the image of the trial
 _MAX_IMAGES = 64  # whose sizes are looked at
@@ -53,9 +53,13 @@ NO_IMAGES = Sharing(shared=False, reason="prompts show no image")
 
 
 def try_sharing(
-    loaded: LoadedModel, layers: tuple[int, ...], preparer: Preparer, images: Sequence[list[Sample]]
+    loaded: LoadedModel,
+    layers: tuple[int, ...],
+    preparer: Preparer,
+    images: Sequence[list[Sample]],
+    positions: tuple[str, ...] = USUAL_POSITIONS,
 ) -> Sharing:
-    """Compute the smallest image with two usable questions or more in both ways, and compare.
+    """Compute the smallest image with two usable questions or more in both ways, and compare at all `positions`.
 
     The smallest of the first images that have several questions; a larger one than a megapixel is shrunk for the trial.
     """
@@ -74,7 +78,7 @@ def try_sharing(
             max(map(len, prompts)),
         )
         try:
-            return try_prompts(loaded, layers, prompts)
+            return try_prompts(loaded, layers, prompts, positions)
         except VisionError:
             continue  # this image fails in the run as well, and is listed there
         except Exception as error:  # see prompt_errors; so does this one
@@ -85,12 +89,18 @@ def try_sharing(
     return Sharing(shared=False, reason=f"no image with two questions can be read{last}", decided=False)
 
 
-def try_prompts(loaded: LoadedModel, layers: tuple[int, ...], prompts: Sequence[Prompt]) -> Sharing:
+def try_prompts(
+    loaded: LoadedModel,
+    layers: tuple[int, ...],
+    prompts: Sequence[Prompt],
+    positions: tuple[str, ...] = USUAL_POSITIONS,
+) -> Sharing:
     """Compute different questions on one image in both ways, and compare. Raises VisionError."""
     if loaded.checkpoint.family.unshared:
         return Sharing(shared=False, reason=loaded.checkpoint.family.unshared)
     # The confidence and the answers come from the last block, whatever layers are stored.
-    spec = CaptureSpec(tuple(sorted({*layers, loaded.num_layers - 1})), max_new_tokens=0)
+    read, tried = tuple(sorted({*layers, loaded.num_layers - 1})), {*USUAL_POSITIONS, *positions}
+    spec = CaptureSpec(read, max_new_tokens=0, positions=tuple(name for name in POSITIONS if name in tried))
     plain = Engine(loaded, spec)
     try:
         whole = plain.run(prompts)
@@ -145,4 +155,5 @@ def _area(images_dir: ImagesDir, samples: Sequence[Sample]) -> int:
 
 def _vectors(row: Captured) -> list[np.ndarray]:
     confidence = np.array([row.first_token_logprob, row.first_token_entropy])
-    return [*row.vision_token.values(), *row.query_token.values(), confidence]
+    states = (row.vision_token, row.image_mean, row.question_end, row.query_token)
+    return [*(state for by_layer in states for state in by_layer.values()), confidence]

@@ -433,7 +433,9 @@ def _shares_prefix(
             )
             raise InputError(f"{options.output_dir} was captured {how}, or choose another `output_dir`")
         return sharing.shared
-    sharing = try_sharing(loaded, spec.layers, preparer, images) if options.prefix_sharing else SWITCHED_OFF
+    sharing = (
+        try_sharing(loaded, spec.layers, preparer, images, spec.positions) if options.prefix_sharing else SWITCHED_OFF
+    )
     if sharing.decided:
         record_sharing(options.output_dir, sharing)
     if not sharing.shared and sharing not in (SWITCHED_OFF, NO_IMAGES) and any(len(image) > 1 for image in images):
