@@ -1,4 +1,4 @@
-"""What sampled answers cost: extraction with N of them against greedy answers alone, in one process.
+"""Cost of sampled answers: extraction with N of them against greedy answers alone, in one process.
 
     python benchmarks/sampled.py --preset small                  # on a CPU: minutes
     python benchmarks/sampled.py --preset qwen2.5-vl-7b          # on a GPU of 40 GB or more

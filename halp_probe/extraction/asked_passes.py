@@ -20,7 +20,7 @@ _REPLY_TOKENS = 12  # a number, and a few words around it
 
 @dataclass(frozen=True, kw_only=True)
 class PassResult:
-    """What one pass gave, by question id."""
+    """Results of one pass, by question id."""
 
     first_logprobs: dict[str, np.ndarray]  # [V] float32, nats
     replies: dict[str, str]

@@ -1,4 +1,4 @@
-"""What a probe adds to baselines: a stack of all of them with and without the probe, on the same folds.
+"""Stacks of all baselines with and without the probe, on the same folds: whether the probe adds anything.
 
 Legend: N rows, K folds.
 """

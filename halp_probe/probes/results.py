@@ -77,7 +77,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Added:
-    """What the selected probe adds to a stack of baselines, in AUROC."""
+    """Gain of a stack of baselines by the selected probe, in AUROC."""
 
     stack: str  # all_baselines, early_baselines or baselines_without_states
     baselines: tuple[str, ...]

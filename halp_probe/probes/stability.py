@@ -56,7 +56,7 @@ class LeftOutSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Stability:
-    """What moves the number of the leading representation."""
+    """Changes of the leading representation's number with images, folds and groups."""
 
     representation: str
     curve: LearningCurve

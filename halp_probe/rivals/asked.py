@@ -1,4 +1,4 @@
-"""What a model says of its own answer when it is asked, and how much its answer depends on the picture. Pure.
+"""Prompts that ask a model about its own answer, what its replies say, and how much it depends on the picture. Pure.
 
 Legend: M questions, V vocabulary.
 """

@@ -26,7 +26,7 @@ from halp_probe.shards.names import is_representation
 
 @dataclass(frozen=True, kw_only=True)
 class Fusing:
-    """What every way to fuse starts from."""
+    """Inputs of every way to fuse."""
 
     shards: ShardSource
     rows: LabelledRows

@@ -20,7 +20,7 @@ _FEW = 5  # images with a wrong answer: below, each image counts as one answer, 
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """What is answered at each level, by image."""
+    """Answered questions at each level, by image."""
 
     rows: np.ndarray  # [G, L] rows answered
     wrong: np.ndarray  # [G, L] of them wrong
