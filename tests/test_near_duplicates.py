@@ -114,6 +114,18 @@ def test_an_unknown_row_stays_with_the_other_encoding_of_its_picture(twice: tupl
     assert all(fold == fold_of[f"q{row + 1}"] for row, fold in zip(unknown.index, unknown.fold, strict=True))
 
 
+def test_rows_without_a_hash_and_prompts_without_a_picture_are_told_apart(twice: tuple[FakeShards, np.ndarray]):
+    """As in a folder that an older version began, and in one of text alone."""
+    shards, y = twice
+    shards.texts["image_difference_hash"][:10] = [""] * 10
+    found = study(shards, labels_of(shards, y), Design(bootstrap=50, fusion=()))
+    assert any("10 rows were captured without an image_difference_hash" in each.text for each in found.findings)
+    assert len(found.rows.likeness.pairs) == 395
+    shards.columns["token_index/vision"] = np.full(800, -1)
+    alone = study(shards, labels_of(shards, y), Design(bootstrap=50, fusion=()))
+    assert not any("nearly the same" in each.text for each in alone.findings)
+
+
 def test_shards_without_hashes_say_so(twice: tuple[FakeShards, np.ndarray]):
     shards, y = twice
     del shards.texts["image_difference_hash"]

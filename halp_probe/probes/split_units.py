@@ -108,8 +108,11 @@ def image_names(shards: ShardSource, index: np.ndarray) -> tuple[tuple[str, ...]
 def near_images(shards: ShardSource, index: np.ndarray, images: Sequence[str], *, join: bool) -> Likeness:
     """Find the pairs among the rows' images, as `image_names` names them, that are nearly the same picture."""
     hashes = _pick(shards.text(DIFFERENCE_HASH), index) if shards.has(DIFFERENCE_HASH) else ()
+    if shards.has(BOUNDARY) and (shards.numbers(BOUNDARY)[index] == -1).all():
+        return Likeness()  # no prompt shows a picture
     if not any(hashes):
         return Likeness(unknown="the shards have no image_difference_hash")
+    blank = sum(not each for each in hashes)
     owners: dict[str, str] = {}  # the first image of each different hash; images with equal hashes are alike
     pairs: dict[tuple[str, str], None] = {}
     for image, each in zip(images, hashes, strict=True):
@@ -120,7 +123,8 @@ def near_images(shards: ShardSource, index: np.ndarray, images: Sequence[str], *
         return Likeness(unknown=f"{len(owners)} images are too many to compare each with each")
     names = list(owners.values())
     pairs |= dict.fromkeys((names[a], names[b]) for a, b in near_pairs(list(owners)) if names[a] != names[b])
-    return Likeness(pairs=tuple(pairs), joined=join)
+    unknown = f"{blank} rows were captured without an image_difference_hash" if blank else ""
+    return Likeness(pairs=tuple(pairs), joined=join, unknown=unknown)
 
 
 def join_images(images: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
